@@ -1,0 +1,32 @@
+# Every target sets up its own environment in .venv on a fresh machine.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: setup demo test check bench figures clean
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv || python3 -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: setup  ## DeepSeek-V3 on 8 MI300X at 128k tokens of context against its dense twin
+	$(BIN)/qsopt compare --model deepseek-v3 --cluster 8xmi300x --context 131072 --weight-dtype bf16 --efficiency ideal \
+		--plot results/demo/ratio_over_context.png
+	@echo "plot: results/demo/ratio_over_context.png"
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(MAKE) test
+
+bench: setup  ## measured speed: evaluations a second, time to a first answer
+	$(BIN)/python -m experiments.bench
+
+clean:
+	rm -rf .venv results dist build

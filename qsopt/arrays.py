@@ -1,0 +1,44 @@
+"""Numbers that trace: every numeric field of a design is a strongly typed 0-d float, so two designs share one compilation."""
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+from jaxtyping import Array, Float
+
+if TYPE_CHECKING:
+    Scalar: TypeAlias = Any
+    """A traced number: constructors take any real number, formulas give 0-d float arrays."""
+    Table: TypeAlias = Any
+    """A short array of traced numbers."""
+else:
+    Scalar = Float[Array, ""]
+    Table = Float[Array, " entries"]
+
+
+def scalar(value: object) -> Scalar:
+    """Convert a number to a strongly typed 0-d float; traced and batched values pass through.
+
+    A Python float is weakly typed under `jax.jit` and would compile again beside a strongly typed one.
+    """
+    if isinstance(value, jax.Array):
+        return value if np.issubdtype(value.dtype, np.floating) else value.astype(float)
+    return np.asarray(value, dtype=np.float64)
+
+
+def integer(value: object) -> Any:
+    """Convert to a strongly typed 0-d int32 used as an index into a table."""
+    return value if isinstance(value, jax.Array) else np.asarray(value, dtype=np.int32)
+
+
+def entry(table: Table, index: Array) -> Scalar:
+    """One entry of a small table at a traced index that is known to be inside it."""
+    return lax.dynamic_index_in_dim(jnp.asarray(table), jnp.asarray(index), keepdims=False)
+
+
+def is_concrete(tree: object) -> bool:
+    """Whether no leaf of `tree` is being traced, so that its values may be looked at."""
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))

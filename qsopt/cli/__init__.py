@@ -1,0 +1,52 @@
+"""The command line: `qsopt evaluate`, `qsopt compare`, `qsopt list`.
+
+Stdout holds only the answer. Bad input ends with status 2 and one line on stderr; an infeasible design is an answer.
+"""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: of the command line; those of the process if left out.
+
+    Returns:
+        The exit status: 0 for an answer, 2 for bad input.
+    """
+    from qsopt.cli import runtime  # noqa: PLC0415  (settings must precede JAX)
+
+    runtime.configure()
+    from qsopt.cli.commands import Command  # noqa: PLC0415  (imports JAX)
+    from qsopt.errors import InputError  # noqa: PLC0415
+
+    try:
+        _parsed(Command, arguments).run()
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stdout = None
+    return 0
+
+
+def _parsed(command: object, arguments: Sequence[str] | None):
+    """The command that the arguments name; complaints of the parser become one line."""
+    import tyro  # noqa: PLC0415
+
+    from qsopt.errors import InputError  # noqa: PLC0415
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(command, prog="qsopt", args=arguments, description=__doc__)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        words = re.sub(r"[─│╭╮╰╯━┃┏┓┗┛]|\x1b\[[0-9;]*m", " ", complaint.getvalue()).split()
+        raise InputError(" ".join(words)) from None

@@ -1,0 +1,77 @@
+"""What commands have in common: the flags, and how they become a model, a cluster and a workload."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import equinox as eqx
+
+from qsopt.catalog import load_model
+from qsopt.clusters import load_cluster
+from qsopt.efficiencies import load_efficiency
+from qsopt.efficiency import Efficiency
+from qsopt.formats import number_format
+from qsopt.hardware import Cluster
+from qsopt.model import Model
+from qsopt.units import MILLISECOND
+from qsopt.workload import NO_LIMIT, Workload
+
+Way = Literal["gathered", "dispatched"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, a cluster and a workload."""
+
+    model: str
+    """Catalog name, or path of a Hugging Face config.json or of a folder that holds one."""
+    cluster: str
+    """Devices and accelerator, such as 8xmi300x, or path of a cluster's TOML file."""
+    context: float
+    """Tokens in the KV cache of a sequence."""
+    tpot_ms: float | None = None
+    """Longest time per output token allowed [ms]."""
+    weight_dtype: str | None = None
+    """Format of all weights, tables included, instead of the model's own: bf16, fp8, fp8_block, nvfp4, mxfp4, int8, int4."""
+    kv_dtype: str | None = None
+    """Format of the KV cache instead of bf16."""
+    utilization: float = 0.9
+    """Share of the device memory that may be used."""
+    tokens_per_step: float = 1.0
+    """Tokens that a sequence contributes to a step; more than 1 with speculative decoding."""
+    encoder_context: float | None = None
+    """Tokens that the encoder of an encoder-decoder model has read; as many as the context if left out."""
+    efficiency: str = "fitted"
+    """Efficiency set: ideal, fitted, or path of a TOML file."""
+    json: bool = False
+    """Print JSON and nothing else to stdout."""
+
+    def load(self) -> tuple[Model, Cluster, Workload, Efficiency]:
+        """All parts of the case.
+
+        Raises:
+            InputError: naming what is wrong.
+        """
+        return self._model(), load_cluster(self.cluster), self._workload(), load_efficiency(self.efficiency)
+
+    def _model(self) -> Model:
+        model = load_model(self.model)
+        if self.weight_dtype is not None:
+            form = number_format(self.weight_dtype)
+            model = eqx.tree_at(_weight_formats, model, (form,) * 4)
+        if self.kv_dtype is not None:
+            model = eqx.tree_at(lambda m: m.precision.kv_cache, model, number_format(self.kv_dtype))
+        return model
+
+    def _workload(self) -> Workload:
+        return Workload(
+            context=self.context,
+            tokens_per_step=self.tokens_per_step,
+            tpot_limit=NO_LIMIT if self.tpot_ms is None else self.tpot_ms * MILLISECOND,
+            utilization=self.utilization,
+            encoder_context=self.encoder_context,
+        )
+
+
+def _weight_formats(model: Model) -> tuple:
+    precision = model.precision
+    return precision.attention, precision.ffn, precision.experts, precision.tables

@@ -1,0 +1,63 @@
+"""Number formats: bytes per stored number with its scales, and the arithmetic that its matrix products run in.
+
+Weight-only formats (int4, mxfp4 and int8 with bf16 activations) save bytes and compute at the bf16 peak; fp8 and
+nvfp4 quantise activations too and compute at their own peak. Where an accelerator lacks a peak it uses the next wider
+one (see `hardware`).
+
+Sources: OCP Microscaling v1.0 (mxfp4: 32 elements of 4 bits and one 8-bit scale, 17/32 byte); NVIDIA nvfp4 (16
+elements and one 8-bit scale, 9/16 byte); int4 with a 16-bit scale per 128 weights (0.5 + 2/128 byte).
+"""
+
+import equinox as eqx
+from jaxtyping import Array
+
+from qsopt.arrays import Scalar, integer, scalar
+from qsopt.errors import unknown_name
+
+ARITHMETICS = ("bf16", "int8", "fp8", "fp4")
+"""Arithmetics that an accelerator may have a peak for, widest first."""
+
+_FORMATS: dict[str, tuple[float, str]] = {
+    "fp32": (4.0, "bf16"),
+    "bf16": (2.0, "bf16"),
+    "fp8": (1.0, "fp8"),
+    "fp8_block": (1.0, "fp8"),
+    "int8": (1.0, "bf16"),
+    "nvfp4": (9 / 16, "fp4"),
+    "mxfp4": (17 / 32, "bf16"),
+    "int4": (0.5 + 2 / 128, "bf16"),
+}
+
+FORMATS = tuple(_FORMATS)
+"""Names of the formats in the order of their index."""
+
+_ALIASES = {"fp16": "bf16", "float16": "bf16", "bfloat16": "bf16", "float32": "fp32", "float8_e4m3fn": "fp8", "e4m3": "fp8"}
+
+
+class Format(eqx.Module):
+    """A number format as numbers: what it weighs, and where its peak and its efficiencies stand in their tables."""
+
+    bytes: Scalar = eqx.field(converter=scalar)
+    """Bytes per number, scales included [byte]."""
+    arithmetic: Array = eqx.field(converter=integer)
+    """Index into `ARITHMETICS`: whose peak FLOP/s applies."""
+    index: Array = eqx.field(converter=integer)
+    """Index into `FORMATS`: which fitted efficiency applies."""
+
+
+def number_format(name: str) -> Format:
+    """The format called `name` (`bf16`, `fp8`, `fp8_block`, `int8`, `nvfp4`, `mxfp4`, `int4`, `fp32` or an alias).
+
+    Raises:
+        InputError: if no format has that name.
+    """
+    key = _ALIASES.get(name.lower(), name.lower())
+    if key not in _FORMATS:
+        raise unknown_name("number format", name, [*_FORMATS, *_ALIASES])
+    size, arithmetic = _FORMATS[key]
+    return Format(size, ARITHMETICS.index(arithmetic), FORMATS.index(key))
+
+
+def format_name(form: Format) -> str:
+    """The name of a concrete format."""
+    return FORMATS[int(form.index)]

@@ -1,0 +1,166 @@
+"""Results as plain records of numbers and texts, ready for JSON: the one place that names the keys of the output."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from qsopt.accounting import kv_bytes_per_token, parameter_count
+from qsopt.compare import Comparison, Side
+from qsopt.costs import Spent
+from qsopt.deployment import Deployment
+from qsopt.evaluate import Metrics
+from qsopt.hardware import Cluster
+from qsopt.memory import Memory
+from qsopt.model import Model, moe_layers
+from qsopt.step import OPERATORS
+from qsopt.units import SECONDS_PER_HOUR
+from qsopt.workload import Workload
+
+_MILLION = 1e6
+
+
+def to_json(record: object) -> str:
+    """JSON text of a record; a number that is not finite is null."""
+    return json.dumps(_finite(record), indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def design_record(
+    model: Model, cluster: Cluster, workload: Workload, deployment: Deployment, reached: Metrics, efficiency: str
+) -> dict[str, Any]:
+    """Everything that `evaluate` says about one design."""
+    return {
+        "feasible": bool(reached.feasible),
+        "violations": violations(cluster, workload, deployment, reached),
+        "throughput_tokens_per_s": float(reached.throughput),
+        "tokens_per_s_per_device": float(reached.per_device),
+        "tokens_per_s_per_user": float(reached.per_user),
+        "tpot_s": float(reached.tpot),
+        "memory_bytes_per_device": memory_record(reached.memory, cluster),
+        "max_batch": int(reached.largest_batch),
+        "reuse_tokens_per_weight_read": float(reached.reuse),
+        "experts_hit": float(reached.experts_hit) if moe_layers(model) is not None else None,
+        **model_record(model),
+        "cost_usd_per_million_tokens": cost_per_million(cluster, reached),
+        "breakdown": breakdown_records(reached.breakdown),
+        "efficiency": efficiency,
+        "deployment": deployment_record(deployment, reached),
+    }
+
+
+def model_record(model: Model) -> dict[str, Any]:
+    """Parameters, with all tables counted, and cache bytes of a model."""
+    count = parameter_count(model)
+    return {
+        "parameters": {"total": float(count.total), "active": float(count.active)},
+        "kv_bytes_per_token": float(kv_bytes_per_token(model)),
+    }
+
+
+def violations(cluster: Cluster, workload: Workload, deployment: Deployment, reached: Metrics) -> list[dict[str, Any]]:
+    """Limits that a design breaks, with its value and the limit."""
+    limits = (
+        ("memory", reached.fits_memory, reached.memory.total, reached.memory.capacity, "byte per device"),
+        ("tpot", reached.meets_tpot, reached.tpot, workload.tpot_limit, "s"),
+        ("devices", reached.fits_devices, deployment.replica_devices, cluster.devices, "device"),
+    )
+    return [
+        {"constraint": name, "value": float(value), "limit": float(limit), "unit": unit}
+        for name, kept, value, limit, unit in limits
+        if not bool(kept)
+    ]
+
+
+def memory_record(held: Memory, cluster: Cluster) -> dict[str, float]:
+    """Memory of the fullest device [byte]: `capacity` is the device's, `usable` what utilization leaves of it."""
+    parts = {name: float(getattr(held, name)) for name in ("weights", "kv_cache", "activations", "reserve", "total")}
+    return {**parts, "capacity": float(cluster.accelerator.memory_bytes), "usable": float(held.capacity)}
+
+
+def cost_per_million(cluster: Cluster, reached: Metrics) -> float | None:
+    """Rental of the cluster per million output tokens, or None where no price is known [US dollar]."""
+    price = float(cluster.accelerator.price_per_hour)
+    rate = float(reached.per_device)
+    return price / SECONDS_PER_HOUR / rate * _MILLION if math.isfinite(price) and rate > 0 else None
+
+
+def breakdown_records(spent: Spent) -> list[dict[str, Any]]:
+    """Operators of a decode step that take time, in the order in which they run."""
+    columns = {name: np.asarray(getattr(spent, name), dtype=float) for name in spent.__dataclass_fields__}
+    whole = columns["seconds"].sum()
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return [
+        {
+            "operator": operator,
+            "seconds": float(row["seconds"]),
+            "share": float(row["seconds"] / whole),
+            "flops": float(row["flops"]),
+            "bytes": float(row["bytes"]),
+            "bound": bound(row),
+        }
+        for operator, row in zip(OPERATORS, rows, strict=True)
+        if row["seconds"] > 0
+    ]
+
+
+def bound(row: dict[str, float]) -> str:
+    """What an operator waits for most: compute, memory, links or latency."""
+    return max(("compute", "memory", "link", "latency"), key=lambda name: row[name])
+
+
+def deployment_record(deployment: Deployment, reached: Metrics) -> dict[str, Any]:
+    """Parallel sizes, batch and way under the names of the command line."""
+    sizes = {"tp": "tensor", "dp": "data", "pp": "pipeline", "ep": "expert", "etp": "expert_tensor", "batch": "batch"}
+    return {
+        **{short: int(float(getattr(deployment, name))) for short, name in sizes.items()},
+        "way": "dispatched" if float(deployment.dispatched) else "gathered",
+        "replicas": int(reached.replicas),
+    }
+
+
+def comparison_record(result: Comparison, cluster: Cluster, workload: Workload, efficiency: str, law: str) -> dict[str, Any]:
+    """Everything that `compare` says."""
+    sides = {"moe": result.moe, "dense": result.dense}
+    return {
+        **{name: _side_record(side, cluster, workload, efficiency) for name, side in sides.items()},
+        "reason": "; ".join(f"{name}: {_reason(side)}" for name, side in sides.items() if not bool(side.feasible)) or None,
+        "s": float(result.numbers.s),
+        "q": float(result.numbers.q),
+        "qs": float(result.numbers.qs),
+        "law": law,
+        "ratio_dense_over_moe": float(result.ratio),
+        "verdict": result.verdict,
+        "break_even_q": float(result.break_even_q),
+        "penalties": {name: float(getattr(result.penalties, name)) for name in result.penalties.__dataclass_fields__},
+        "dense_twin": {
+            "ffn_width": float(result.dense.model.decoder.ffn[0].kind.width),
+            **model_record(result.dense.model),
+        },
+        "efficiency": efficiency,
+    }
+
+
+def _side_record(side: Side, cluster: Cluster, workload: Workload, efficiency: str) -> dict[str, Any] | None:
+    if not bool(side.feasible):
+        return None
+    return design_record(side.model, cluster, workload, side.deployment, side.metrics, efficiency)
+
+
+def _reason(side: Side) -> str:
+    """Why no deployment of a side keeps the limits, told by the one that comes closest."""
+    held = side.metrics.memory
+    if not bool(side.metrics.fits_memory):
+        return (
+            f"no deployment fits: the closest needs {float(held.total) / 1e9:.1f} GB of each device for one batch unit, "
+            f"and {float(held.capacity) / 1e9:.1f} GB may be used"
+        )
+    return f"no deployment meets the TPOT limit: the fastest takes {float(side.metrics.tpot) * 1e3:.3g} ms"

@@ -1,0 +1,169 @@
+"""Results as tables for people. Every number here is one of `records`."""
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+GB = 1e9
+
+
+def console() -> Console:
+    """Where tables go: stdout, without colour where it is not a terminal."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+
+
+def show_design(record: dict[str, Any], title: str) -> None:
+    """One design: what it reaches, its memory, and where a step's time goes."""
+    out = console()
+    out.print(f"[bold]{title}[/bold]")
+    out.print(f"efficiency set: {record['efficiency']}; deployment: {layout_text(record['deployment'])} ({record['chosen']})")
+    for broken in record["violations"]:
+        over = broken["value"] / broken["limit"]
+        out.print(
+            f"[bold]infeasible[/bold]: {broken['constraint']} is {over:.3g} times its limit "
+            f"({si(broken['value'], broken['unit'])} of {si(broken['limit'], broken['unit'])})"
+        )
+    out.print(_facts_table(record))
+    out.print(_memory_table(record["memory_bytes_per_device"]))
+    out.print(_breakdown_table(record["breakdown"]))
+
+
+def _facts_table(record: dict[str, Any]) -> Table:
+    table = Table(show_header=False, box=None)
+    price, hit = record["cost_usd_per_million_tokens"], record["experts_hit"]
+    rows = {
+        "throughput": f"{record['throughput_tokens_per_s']:,.0f} tokens/s",
+        "per device": f"{record['tokens_per_s_per_device']:,.1f} tokens/s",
+        "per user": f"{record['tokens_per_s_per_user']:,.1f} tokens/s",
+        "time per output token": f"{record['tpot_s'] * 1e3:.2f} ms",
+        "largest batch that fits": f"{record['max_batch']:,} sequences per replica",
+        "tokens per expert weight read" if hit is not None else "tokens per weight read": (
+            f"{record['reuse_tokens_per_weight_read']:,.2f}"
+        ),
+        "experts hit per step": "none: dense" if hit is None else f"{hit:,.1f}",
+        "parameters": f"{record['parameters']['total'] / GB:,.2f} B total, {record['parameters']['active'] / GB:,.2f} B active",
+        "KV cache per token": f"{record['kv_bytes_per_token']:,.0f} bytes",
+        "rental per million tokens": "no price known" if price is None else f"{price:.3g} US dollars",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _memory_table(memory: dict[str, float]) -> Table:
+    table = Table(title=escape("memory per device [GB]"), title_justify="left", box=None)
+    parts = ("weights", "kv_cache", "activations", "reserve", "total", "usable", "capacity")
+    for part in parts:
+        table.add_column(part.replace("_", " "), justify="right")
+    table.add_row(*(f"{memory[part] / GB:.2f}" for part in parts))
+    return table
+
+
+def _breakdown_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="one decode step by operator, on one device", title_justify="left", box=None)
+    for heading in ("operator", "ms", "share", "GFLOP", "GB", "bound by"):
+        table.add_column(heading, justify="left" if heading in ("operator", "bound by") else "right")
+    for row in rows:
+        cells = (
+            f"{row['seconds'] * 1e3:.3f}",
+            f"{row['share']:.1%}",
+            f"{row['flops'] / 1e9:,.1f}",
+            f"{row['bytes'] / 1e9:.3f}",
+        )
+        table.add_row(row["operator"], *cells, row["bound"])
+    return table
+
+
+def show_comparison(record: dict[str, Any], title: str) -> None:
+    """Both sides next to each other, the verdict, and why."""
+    out = console()
+    out.print(f"[bold]{title}[/bold]")
+    out.print(f"efficiency set: {record['efficiency']}; each side in its own best legal deployment and batch")
+    out.print(_sides_table(record))
+    if record["reason"]:
+        out.print(record["reason"])
+    twin = record["dense_twin"]
+    out.print(
+        f"s = {record['s']:.4f}, q = {record['q']:.3f} ({record['law']}), qs = {record['qs']:.3f}; the dense twin has the same "
+        f"layers, attention and vocabulary and a gated FFN {twin['ffn_width']:,.0f} wide in every layer"
+    )
+    out.print(f"[bold]verdict: {record['verdict']}[/bold]{_ratio_text(record)}")
+    if record["ratio_dense_over_moe"] is not None:
+        out.print(_penalties_table(record))
+    for row in record["by_utilization"]:
+        ratio = row["ratio_dense_over_moe"]
+        out.print(
+            f"at {row['utilization']:.0%} of the memory: {row['verdict']}" + ("" if ratio is None else f", {ratio:.2f} times")
+        )
+
+
+def _ratio_text(record: dict[str, Any]) -> str:
+    ratio, flip = record["ratio_dense_over_moe"], record["break_even_q"]
+    text = "" if ratio is None else f": dense reaches {ratio:.2f} times the throughput of the MoE"
+    if ratio is None:
+        return text
+    return text + ("; no q would flip it" if flip is None else f"; q = {flip:.2f} would flip it")
+
+
+def _sides_table(record: dict[str, Any]) -> Table:
+    table = Table(box=None)
+    table.add_column("")
+    for side in ("moe", "dense"):
+        table.add_column("MoE" if side == "moe" else "dense twin", justify="right")
+    sides = [record["moe"], record["dense"]]
+
+    def row(name: str, text: Any) -> None:
+        table.add_row(escape(name), *("infeasible" if side is None else text(side) for side in sides))
+
+    row("parameters [B]", lambda side: f"{side['parameters']['total'] / GB:,.1f}")
+    row("active parameters [B]", lambda side: f"{side['parameters']['active'] / GB:,.1f}")
+    row("throughput [tokens/s]", lambda side: f"{side['throughput_tokens_per_s']:,.0f}")
+    row("per device [tokens/s]", lambda side: f"{side['tokens_per_s_per_device']:,.1f}")
+    row("time per output token [ms]", lambda side: f"{side['tpot_s'] * 1e3:.2f}")
+    row("weights per device [GB]", lambda side: f"{side['memory_bytes_per_device']['weights'] / GB:.1f}")
+    row("KV cache per device [GB]", lambda side: f"{side['memory_bytes_per_device']['kv_cache'] / GB:.1f}")
+    row("tokens per FFN weight read", lambda side: f"{side['reuse_tokens_per_weight_read']:,.2f}")
+    row("deployment", lambda side: layout_text(side["deployment"]))
+    return table
+
+
+def _penalties_table(record: dict[str, Any]) -> Table:
+    table = Table(title="where the ratio comes from (factors; averaged over orders)", title_justify="left", box=None)
+    names = ("reuse", "residency", "communication", "other")
+    for name in (*names, "ratio"):
+        table.add_column(name, justify="right")
+    factors = [*(record["penalties"][name] for name in names), record["ratio_dense_over_moe"]]
+    table.add_row(*("-" if factor is None else f"{factor:.3f}" for factor in factors))
+    return table
+
+
+def show_rows(rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
+    """A list as a table; `columns` maps a key of the rows to its heading."""
+    table = Table(box=None)
+    for heading in columns.values():
+        table.add_column(escape(heading))
+    for row in rows:
+        table.add_row(*(escape(_cell(row[key])) for key in columns))
+    console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def layout_text(layout: dict[str, Any]) -> str:
+    """A deployment in one line."""
+    sizes = " ".join(f"{name}{layout[name]}" for name in ("tp", "dp", "pp", "ep", "etp"))
+    return f"{sizes} batch {layout['batch']} x {layout['replicas']} {layout['way']}"
+
+
+def si(value: float, unit: str) -> str:
+    """A value of a limit in the unit that people read."""
+    if unit.startswith("byte"):
+        return f"{value / GB:.2f} GB" + unit.removeprefix("byte")
+    return f"{value * 1e3:.3g} ms" if unit == "s" else f"{value:g} {unit}s"

@@ -1,0 +1,56 @@
+"""Maximum, minimum, ceiling, floor and step, exact or smooth by one traced number.
+
+`softness` is 0 for the exact function. Above 0, the maximum is the p-norm with p = 1/softness,
+`max(a, b) <= (a**p + b**p)**(1/p) <= 2**softness * max(a, b)`, and ceilings and floors become the identity. The norm
+is scaled by its larger argument, so that it neither overflows nor depends on the unit. Arguments are non-negative.
+
+Exact ceilings and floors have zero derivative almost everywhere; here they carry the derivative of the identity, so a
+gradient taken at an exact design is that of the relaxed model beside it (a straight-through estimate).
+"""
+
+import jax.numpy as jnp
+from jax import lax
+
+from qsopt.arrays import Scalar
+
+
+def maximum(a: Scalar, b: Scalar, softness: Scalar | float = 0.0) -> Scalar:
+    """The larger of two non-negative numbers; above softness 0, at most 2**softness too large."""
+    larger, smaller = jnp.maximum(a, b), jnp.minimum(a, b)
+    return larger * _excess(smaller, larger, softness)
+
+
+def minimum(a: Scalar, b: Scalar, softness: Scalar | float = 0.0) -> Scalar:
+    """The smaller of two positive numbers; above softness 0, at most 2**softness too small."""
+    larger, smaller = jnp.maximum(a, b), jnp.minimum(a, b)
+    return smaller / _excess(smaller, larger, softness)
+
+
+def _excess(smaller: Scalar, larger: Scalar, softness: Scalar | float) -> Scalar:
+    """(1 + (smaller/larger)**(1/softness))**softness, which is 1 at softness 0."""
+    soft = softness > jnp.zeros(())
+    exponent = 1.0 / jnp.where(soft, softness, 1.0)
+    ratio = smaller / jnp.where(larger > 0, larger, 1.0)
+    positive = ratio > 0
+    powered = jnp.where(positive, jnp.exp(exponent * jnp.log(jnp.where(positive, ratio, 1.0))), 0.0)
+    return jnp.where(soft, jnp.exp(jnp.log1p(powered) / exponent), 1.0)
+
+
+def ceil(x: Scalar, softness: Scalar | float = 0.0) -> Scalar:
+    """The next integer up, or `x` itself when relaxed; derivative 1 either way."""
+    return _rounded(x, jnp.ceil(x), softness)
+
+
+def floor(x: Scalar, softness: Scalar | float = 0.0) -> Scalar:
+    """The next integer down, or `x` itself when relaxed; derivative 1 either way."""
+    return _rounded(x, jnp.floor(x), softness)
+
+
+def step(x: Scalar, softness: Scalar | float = 0.0) -> Scalar:
+    """1 where x > 0, else 0; relaxed, the ramp of x between 0 and 1 (derivative of the ramp either way)."""
+    ramp = jnp.clip(x, 0.0, 1.0)
+    return _rounded(ramp, jnp.where(x > 0, 1.0, 0.0), softness)
+
+
+def _rounded(x: Scalar, target: Scalar, softness: Scalar | float) -> Scalar:
+    return x + lax.stop_gradient(jnp.where(softness > jnp.zeros(()), 0.0, target - x))
