@@ -11,7 +11,6 @@ from jax import lax
 from jaxtyping import Array, Bool
 
 from qsopt.arrays import Scalar, is_concrete, scalar
-from qsopt.counterfactual import ACTUAL
 from qsopt.deploy import closest
 from qsopt.deployment import Deployment
 from qsopt.efficiencies import efficiency_set
@@ -23,7 +22,7 @@ from qsopt.layouts import legal_layouts
 from qsopt.model import Model, moe_layers, number
 from qsopt.optimum import Best, Problem, best_of_each, repeated, same_length
 from qsopt.penalties import DENSE_WORLDS, WORLDS, Penalties, shapley
-from qsopt.twin import QsNumbers, aligned, dense_twin, geometric_q, largest_q, qs_numbers, smallest_q
+from qsopt.twin import QsNumbers, aligned, bracket, dense_twin, geometric_q, qs_numbers, relaxed_twins
 from qsopt.workload import Workload
 
 TIE = 1e-6
@@ -57,14 +56,10 @@ class Comparison(eqx.Module):
     """s, q and qs."""
     penalties: Penalties
     """Factors of the ratio; NaN where a side is infeasible."""
+    ratio: Scalar = number()
+    """Throughput of dense over MoE; NaN where a side is infeasible."""
     break_even_q: Scalar = number()
     """q at which the verdict flips, for a twin of real width; NaN where none does."""
-
-    @property
-    def ratio(self) -> Scalar:
-        """Throughput of dense over MoE; NaN where a side is infeasible."""
-        both = self.moe.feasible & self.dense.feasible
-        return jnp.where(both, self.dense.throughput / jnp.where(both, self.moe.throughput, 1.0), jnp.nan)
 
     @property
     def verdict(self) -> str:
@@ -137,6 +132,8 @@ def compare(
     size = None if q is None else scalar(q)
     if not is_concrete((model, problem, size)):
         return _compare(model, problem, size)
+    if jax.config.read("jax_enable_x64"):
+        return _compare(model, problem, size)
     with jax.enable_x64(True):  # float32 would miscount large batches
         result = _compare(model, problem, size)
     return jax.tree.map(_of_this_process, result)
@@ -196,30 +193,25 @@ def _comparison(
         for model, best, result in zip(models, chosen, reached, strict=True)
     )
     penalties = shapley(found.moe.throughput, found.dense.throughput[: DENSE_WORLDS.reuse.size])
-    return Comparison(moe, dense, qs_numbers(models[0], q), penalties, break_even_q)
+    both = moe.feasible & dense.feasible
+    ratio = jnp.where(both, dense.throughput / jnp.where(both, moe.throughput, 1.0), jnp.nan)
+    return Comparison(moe, dense, qs_numbers(models[0], q), penalties, ratio, break_even_q)
 
 
 def _break_even(model: Model, problem: Problem, layouts: Deployment, target: Scalar) -> Scalar:
     """The q at which the twin's throughput, which falls with q, crosses `target`; NaN if it does not."""
-    low, high = _bracket(model, problem.cluster, problem.workload)
+    low, high = bracket(model, problem.cluster, problem.workload)
     crossed = target > 0.0
     for _ in range(ROUNDS):
-        qs, candidates = _candidates(model, low, high)
-        reached = best_of_each(candidates, problem, layouts, repeated(ACTUAL, CASES))
+        qs = _between(low, high)
+        reached = best_of_each(relaxed_twins(model, qs), problem, layouts)
         low, high, crossed = _narrowed(qs, reached, target, crossed)
     return _midpoint(low, high, crossed)
 
 
 @jax.jit
-def _bracket(model: Model, cluster: Cluster, workload: Workload) -> tuple[Scalar, Scalar]:
-    return smallest_q(model), largest_q(model, cluster, workload)
-
-
-@jax.jit
-def _candidates(model: Model, low: Scalar, high: Scalar) -> tuple[Array, Model]:
-    """Twins of real width at `CASES` values of q between two."""
-    qs = jnp.exp(jnp.linspace(jnp.log(low), jnp.log(high), CASES))
-    return qs, jax.vmap(lambda q: aligned(dense_twin(model, q, exact=False), model))(qs)
+def _between(low: Scalar, high: Scalar) -> Array:
+    return jnp.exp(jnp.linspace(jnp.log(low), jnp.log(high), CASES))
 
 
 @jax.jit

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qsopt.counterfactual import ACTUAL
 from qsopt.deployment import DISPATCHED, GATHERED, Deployment
 from qsopt.errors import InputError
 from qsopt.evaluate import evaluate, metrics
@@ -88,7 +87,7 @@ def _faster_way(model: Model, problem: Problem, designs: Deployment) -> Best:
 def best_batch(model: Model, problem: Problem, layouts: Deployment) -> Best:
     """The best of several layouts, each at its largest admissible batch."""
     (filled,) = same_length(layouts)
-    best = best_of_each(repeated(model, 1), problem, filled, repeated(ACTUAL, 1))
+    best = best_of_each(repeated(model, 1), problem, filled)
     return jax.tree.map(lambda leaf: leaf[0], best)
 
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
 from qsopt.arrays import Scalar
 from qsopt.counterfactual import ACTUAL, Counterfactual
@@ -54,30 +54,56 @@ class Best(eqx.Module):
     """Whether any layout keeps the limits."""
 
 
-def best_of_each(models: Model, problem: Problem, layouts: Deployment, worlds: Counterfactual) -> Best:
-    """The best deployment of each of a batch of models, in one world each.
+def best_of_each(
+    models: Model,
+    problem: Problem,
+    layouts: Deployment,
+    worlds: Counterfactual | None = None,
+    efficiencies: Efficiency | None = None,
+) -> Best:
+    """The best deployment of each of a batch of models.
 
     Args:
         models: a batch of models of one structure.
         problem: what they are deployed for.
         layouts: legal layouts as one batched `Deployment` (see `layouts`); their batch is not used.
-        worlds: as many worlds as models.
+        worlds: as many worlds as models; things as they are if left out.
+        efficiencies: as many efficiency sets as models; the problem's own if left out.
     """
-    parts = [_best_of_chunk(models, problem, chunk, worlds) for chunk in _chunks(layouts)]
+    parts = [best for best, _ in _by_chunk(models, problem, layouts, worlds, efficiencies)]
     return parts[0] if len(parts) == 1 else _best_of_parts(parts)
 
 
-def _chunks(layouts: Deployment) -> list[Deployment]:
-    starts = range(0, layouts.tensor.shape[0], CHUNK)
-    return [jax.tree.map(itemgetter(slice(start, start + CHUNK)), layouts) for start in starts]
+def throughputs_of_each(models: Model, problem: Problem, layouts: Deployment) -> Float[Array, "models layouts"]:
+    """Throughput of each of a batch of models in every layout at its largest batch, 0 where infeasible [tokens/s]."""
+    return jnp.concatenate([reached for _, reached in _by_chunk(models, problem, layouts, None, None)], axis=1)
+
+
+def _by_chunk(
+    models: Model,
+    problem: Problem,
+    layouts: Deployment,
+    worlds: Counterfactual | None,
+    efficiencies: Efficiency | None,
+) -> list[tuple[Best, Float[Array, "models chunk"]]]:
+    count, length = models.hidden.shape[0], layouts.tensor.shape[0]
+    worlds = repeated(ACTUAL, count) if worlds is None else worlds
+    efficiencies = repeated(problem.efficiency, count) if efficiencies is None else efficiencies
+    chunks = [jax.tree.map(itemgetter(slice(start, start + CHUNK)), layouts) for start in range(0, length, CHUNK)]
+    return [_best_of_chunk((models, worlds, efficiencies), problem.cluster, problem.workload, chunk) for chunk in chunks]
 
 
 @jax.jit
-def _best_of_chunk(models: Model, problem: Problem, layouts: Deployment, worlds: Counterfactual) -> Best:
-    def of(case: tuple[Model, Counterfactual]) -> Best:
-        return best_deployment(case[0], problem, layouts, case[1])
+def _best_of_chunk(
+    cases: tuple[Model, Counterfactual, Efficiency], cluster: Cluster, workload: Workload, layouts: Deployment
+) -> tuple[Best, Float[Array, "models chunk"]]:
+    def of(case: tuple[Model, Counterfactual, Efficiency]) -> tuple[Best, Float[Array, " chunk"]]:
+        model, world, efficiency = case
+        problem = Problem(cluster, workload, efficiency)
+        designs = jax.vmap(lambda layout: at_largest_batch(model, problem, layout, world))(layouts)
+        return pick(designs), designs.throughput
 
-    return lax.map(of, (models, worlds))
+    return lax.map(of, cases)
 
 
 @jax.jit
@@ -90,23 +116,18 @@ def repeated(tree: Tree, count: int) -> Tree:
     return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), tree)
 
 
-def same_length(*layouts: Deployment) -> tuple[Deployment, ...]:
+def same_length(*layouts: Deployment, at_least: int = 64) -> tuple[Deployment, ...]:
     """Lists of layouts filled up with their first one to one length, so that they share a compilation.
 
     The length is a power of two, or a multiple of `CHUNK` beyond it.
     """
     longest = max(layout.tensor.shape[0] for layout in layouts)
-    length = -(-longest // CHUNK) * CHUNK if longest > CHUNK else max(64, 1 << (longest - 1).bit_length())
+    length = -(-longest // CHUNK) * CHUNK if longest > CHUNK else max(at_least, 1 << (longest - 1).bit_length())
 
     def filled(leaf: Array) -> Array:
         return np.concatenate([leaf, np.full(length - len(leaf), leaf[0])])  # pyright: ignore[reportReturnType]
 
     return tuple(jax.tree.map(filled, layout) for layout in layouts)
-
-
-def best_deployment(model: Model, problem: Problem, layouts: Deployment, world: Counterfactual = ACTUAL) -> Best:
-    """The feasible layout and batch of largest throughput; the first of the list among equals."""
-    return pick(jax.vmap(lambda layout: at_largest_batch(model, problem, layout, world))(layouts))
 
 
 def pick(designs: Best) -> Best:

@@ -1,14 +1,18 @@
 """`qsopt evaluate`: one design."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from qsopt.cli.options import Case, Way
 from qsopt.deploy import Request, resolve
 from qsopt.deployment import DISPATCHED, GATHERED
 from qsopt.evaluate import evaluate
+from qsopt.laws import opinions
+from qsopt.model import Model, moe_layers
 from qsopt.optimum import Problem
-from qsopt.report.records import design_record, to_json
+from qsopt.report.records import belief_record, design_record, opinion_records, to_json
 from qsopt.report.text import show_design
+from qsopt.twin import qs_numbers
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,27 @@ class Evaluate(Case):
             "context": self.context,
             **design_record(model, cluster, workload, found.deployment, reached, self.efficiency),
             "chosen": found.chosen,
+            **self._quality(model),
         }
         if self.json:
             print(to_json(record))
         else:
             show_design(record, f"{self.model} on {self.cluster}, {self.context:,.0f} tokens of context")
+
+    def _quality(self, model: Model) -> dict[str, Any]:
+        """q of an MoE by the law asked for; nothing for a dense model."""
+        if moe_layers(model) is None:
+            return {}
+        held = self.believe(model)
+        numbers = qs_numbers(model, held.q)
+        found = opinions(model, self.training_tokens) if self.law == "all" else []
+        return {
+            "s": float(numbers.s),
+            "q": held.q,
+            "qs": float(numbers.qs),
+            **belief_record(held, self.law_used),
+            "laws": opinion_records(found),
+        }
 
     def _request(self) -> Request:
         way = None if self.way is None else DISPATCHED if self.way == "dispatched" else GATHERED

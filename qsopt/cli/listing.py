@@ -8,6 +8,8 @@ import tyro
 from qsopt.accounting import parameter_count
 from qsopt.catalog import load_model, model_facts, model_names
 from qsopt.clusters import accelerator_names, hardware_facts
+from qsopt.quality import BAND, laws
+from qsopt.quality.fit_range import short
 from qsopt.report.records import to_json
 from qsopt.report.text import show_rows
 
@@ -23,21 +25,22 @@ _COLUMNS = {
         "scale_up_bytes_per_s": "link [byte/s]",
         "usd_per_hour": "US$/h",
     },
+    "laws": {"name": "law", "in_band": "band", "uses_tokens": "needs tokens", "fitted_on": "fitted on", "source": "source"},
 }
 
 
 @dataclass(frozen=True)
 class List:
-    """Models or hardware of the catalog."""
+    """Models, hardware or quality laws of the catalog."""
 
-    what: Annotated[Literal["models", "hardware"], tyro.conf.Positional]
-    """models or hardware."""
+    what: Annotated[Literal["models", "hardware", "laws"], tyro.conf.Positional]
+    """models, hardware or laws."""
     json: bool = False
     """Print JSON and nothing else to stdout."""
 
     def run(self) -> None:
         """Print the list."""
-        rows = _models() if self.what == "models" else _hardware()
+        rows = {"models": _models, "hardware": _hardware, "laws": _laws}[self.what]()
         if self.json:
             print(to_json(rows))
         else:
@@ -82,3 +85,18 @@ def _hardware() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _laws() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": each.name,
+            "in_band": each.name in BAND,
+            "uses_tokens": each.uses_tokens,
+            "fitted_on": ", ".join(
+                f"{span.quantity} {short(span.low)}-{short(span.high)} {span.unit}".strip() for span in each.range
+            ),
+            "source": each.source,
+        }
+        for each in laws().values()
+    ]

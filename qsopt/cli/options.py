@@ -5,12 +5,14 @@ from typing import Literal
 
 import equinox as eqx
 
-from qsopt.catalog import load_model
+from qsopt.catalog import load_model, model_facts, model_names
 from qsopt.clusters import load_cluster
 from qsopt.efficiencies import load_efficiency
 from qsopt.efficiency import Efficiency
+from qsopt.errors import InputError
 from qsopt.formats import number_format
 from qsopt.hardware import Cluster
+from qsopt.laws import DEFAULT, Belief, belief, given
 from qsopt.model import Model
 from qsopt.units import MILLISECOND
 from qsopt.workload import NO_LIMIT, Workload
@@ -40,6 +42,12 @@ class Case:
     """Tokens that a sequence contributes to a step; more than 1 with speculative decoding."""
     encoder_context: float | None = None
     """Tokens that the encoder of an encoder-decoder model has read; as many as the context if left out."""
+    law: str = "geometric"
+    """Quality law that gives q, the size of the dense model of the same quality over the active parameters; or all."""
+    q: float | None = None
+    """The size factor itself, instead of a law."""
+    tokens: float | None = None
+    """Training tokens for the laws that use them; those of the catalog if left out."""
     efficiency: str = "fitted"
     """Efficiency set: ideal, fitted, or path of a TOML file."""
     json: bool = False
@@ -52,6 +60,27 @@ class Case:
             InputError: naming what is wrong.
         """
         return self._model(), load_cluster(self.cluster), self._workload(), load_efficiency(self.efficiency)
+
+    @property
+    def law_used(self) -> str:
+        """The law behind q: with all laws side by side, the default one."""
+        return "given" if self.q is not None else DEFAULT if self.law == "all" else self.law
+
+    @property
+    def training_tokens(self) -> float | None:
+        """As given, or as the catalog has them; None if nobody knows.
+
+        Raises:
+            InputError: if the number given is not positive.
+        """
+        if self.tokens is not None and not 0 < self.tokens < float("inf"):
+            raise InputError(f"tokens = {self.tokens:g}: give the training tokens, such as 14.8e12")
+        known = self.model.lower() in model_names()
+        return self.tokens or (model_facts(self.model).training_tokens if known else None)
+
+    def believe(self, model: Model) -> Belief:
+        """q of the model, by the law asked for or as given."""
+        return given(self.q) if self.q is not None else belief(model, self.law_used, self.training_tokens)
 
     def _model(self) -> Model:
         model = load_model(self.model)

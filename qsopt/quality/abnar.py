@@ -57,6 +57,11 @@ class Abnar(QualityLaw):
         log_size = self._log_size(jnp.log(jnp.maximum(excess, least)), jnp.log(parameters))
         return jnp.exp(log_size), status_of(excess <= least, Status.UNREACHABLE)
 
+    @property
+    def uses_tokens(self) -> bool:
+        """The law is one of loss, or of compute, over training tokens."""
+        return True
+
     def solve(self, architecture: MoeArchitecture) -> tuple[Scalar, Int[Array, ""]]:
         """Dense size over active parameters, all tables included."""
         size, status = self.dense_size(architecture.total, architecture.activation_ratio)

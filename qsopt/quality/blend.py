@@ -20,6 +20,11 @@ class Blend(QualityLaw):
     source: str = eqx.field(static=True)
     range: tuple[FitRange, ...] = eqx.field(static=True)
 
+    @property
+    def uses_tokens(self) -> bool:
+        """Whether one of the laws does."""
+        return any(law.uses_tokens for law in self.laws)
+
     def solve(self, architecture: MoeArchitecture) -> tuple[Scalar, Int[Array, ""]]:
         """Geometric mean of the laws' q and the worst of their statuses."""
         worst = jnp.max(jnp.stack([law.solve(architecture)[1] for law in self.laws]))

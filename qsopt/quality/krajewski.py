@@ -66,6 +66,11 @@ class Krajewski(QualityLaw):
         size = (self.dense.a / jnp.maximum(excess, least)) ** (1.0 / self.dense.alpha)
         return size, status_of(excess <= least, Status.UNREACHABLE)
 
+    @property
+    def uses_tokens(self) -> bool:
+        """The law is one of loss, or of compute, over training tokens."""
+        return True
+
     def solve(self, architecture: MoeArchitecture) -> tuple[Scalar, Int[Array, ""]]:
         """Dense size over active non-embedding parameters."""
         granularity = architecture.activated_experts

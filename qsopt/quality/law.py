@@ -61,6 +61,11 @@ class QualityLaw(eqx.Module):
     range: eqx.AbstractVar[tuple[FitRange, ...]]
     """What the fit covered; empty for a rule that was never fitted."""
 
+    @property
+    def uses_tokens(self) -> bool:
+        """Whether q depends on the training tokens, which then must be known."""
+        return False
+
     @abc.abstractmethod
     def solve(self, architecture: MoeArchitecture) -> tuple[Scalar, Int[Array, ""]]:
         """q in the law's own parameter count, finite always, and a `Status` as far as the law itself knows."""

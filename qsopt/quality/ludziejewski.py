@@ -79,6 +79,11 @@ class Ludziejewski(QualityLaw):
         size = (jnp.maximum(excess, least) / dense.m) ** (1.0 / dense.mu)
         return size, status_of(excess <= least, Status.UNREACHABLE)
 
+    @property
+    def uses_tokens(self) -> bool:
+        """The law is one of loss, or of compute, over training tokens."""
+        return True
+
     def solve(self, architecture: MoeArchitecture) -> tuple[Scalar, Int[Array, ""]]:
         """Dense size over active parameters, all tables included."""
         size, status = self.dense_size(architecture.active, architecture.tokens, architecture.effective_experts)

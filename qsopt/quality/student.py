@@ -1,12 +1,13 @@
-"""Student's t: its distribution function and quantile, differentiable, and a positive quantity whose log follows it."""
+"""Student's t: its distribution function, differentiable, its quantile, and a positive quantity whose log follows it."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optimistix as optx
+import numpy as np
 from jax.scipy.special import betainc
 from jax.scipy.stats import t as student
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
+from scipy.special import stdtrit
 
 from qsopt.arrays import Scalar, scalar
 
@@ -24,20 +25,9 @@ def _cdf_jvp(primals: tuple[Scalar, Scalar], tangents: tuple[Scalar, Scalar]) ->
     return cdf(x, dof), student.pdf(x, dof) * tangents[0]
 
 
-def quantile(probability: Scalar, dof: Scalar) -> Scalar:
-    """The x with P(T <= x) = probability, by Newton on the log odds in asinh x, where they are almost a line."""
-    odds = jnp.log(probability) - jnp.log1p(-probability)
-    tolerance = 16 * float(jnp.finfo(odds.dtype).eps)
-    newton = optx.Newton(rtol=tolerance, atol=tolerance)
-    guess = jnp.arcsinh(0.6 * odds)
-    args = (odds, jax.lax.stop_gradient(dof))
-    return jnp.sinh(optx.root_find(_odds_error, newton, guess, args, max_steps=64, throw=False).value)
-
-
-def _odds_error(u: Scalar, args: tuple[Scalar, Scalar]) -> Scalar:
-    odds, dof = args
-    x = jnp.sinh(u)
-    return jnp.log(cdf(x, dof)) - jnp.log(cdf(-x, dof)) - odds
+def quantile(probability: float, dof: Scalar) -> Float[np.ndarray, ""]:
+    """The x with P(T <= x) = probability, for degrees of freedom that are not traced."""
+    return stdtrit(np.asarray(dof), probability)
 
 
 class QDistribution(eqx.Module):
@@ -56,11 +46,11 @@ class QDistribution(eqx.Module):
         """The q that is as likely too large as too small."""
         return jnp.exp(self.log_mean)
 
-    def quantile(self, probability: Scalar | float) -> Scalar:
+    def quantile(self, probability: float) -> Scalar:
         """The q below which it lies with a probability."""
-        return jnp.exp(self.log_mean + self.log_scale * quantile(jnp.asarray(probability, float), self.dof))
+        return jnp.exp(self.log_mean + self.log_scale * quantile(probability, self.dof))
 
-    def interval(self, level: Scalar | float) -> tuple[Scalar, Scalar]:
+    def interval(self, level: float) -> tuple[Scalar, Scalar]:
         """The central interval that holds q with probability `level`."""
         return self.quantile(0.5 * (1.0 - level)), self.quantile(0.5 * (1.0 + level))
 
@@ -68,6 +58,7 @@ class QDistribution(eqx.Module):
         """P(q <= threshold); with threshold 1/s, the probability that the dense match is smaller than the MoE."""
         return cdf((jnp.log(threshold) - self.log_mean) / self.log_scale, self.dof)
 
-    def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, " n"]:
-        """`n` draws of q."""
-        return jnp.exp(self.log_mean + self.log_scale * jax.random.t(key, self.dof, (n,)))
+    def sample(self, seed: int, n: int) -> Float[np.ndarray, " n"]:
+        """`n` draws of q, for a distribution that is not traced."""
+        draws = np.random.default_rng(seed).standard_t(float(self.dof), n)
+        return np.exp(float(self.log_mean) + float(self.log_scale) * draws)

@@ -51,6 +51,11 @@ class Tian(QualityLaw):
         """The G of the largest leverage, 2**(-beta / 2 gamma)."""
         return 2.0 ** (-self.beta / (2.0 * self.gamma))
 
+    @property
+    def uses_tokens(self) -> bool:
+        """The law is one of loss, or of compute, over training tokens."""
+        return True
+
     def solve(self, architecture: MoeArchitecture) -> tuple[Scalar, Int[Array, ""]]:
         """EL at the architecture's own training compute."""
         q = self.leverage(architecture.activation_ratio, architecture.granularity, architecture.compute)

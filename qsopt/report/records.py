@@ -4,14 +4,17 @@ import json
 import math
 from typing import Any
 
+import jax
 import numpy as np
 
-from qsopt.accounting import kv_bytes_per_token, parameter_count
+from qsopt.accounting import Parameters, kv_bytes_per_token, parameter_count
+from qsopt.arrays import Scalar
 from qsopt.compare import Comparison, Side
 from qsopt.costs import Spent
 from qsopt.deployment import Deployment
 from qsopt.evaluate import Metrics
 from qsopt.hardware import Cluster
+from qsopt.laws import LEVEL, Belief, Opinion
 from qsopt.memory import Memory
 from qsopt.model import Model, moe_layers
 from qsopt.step import OPERATORS
@@ -59,11 +62,16 @@ def design_record(
 
 def model_record(model: Model) -> dict[str, Any]:
     """Parameters, with all tables counted, and cache bytes of a model."""
-    count = parameter_count(model)
+    count, cache = _counts(model)
     return {
         "parameters": {"total": float(count.total), "active": float(count.active)},
-        "kv_bytes_per_token": float(kv_bytes_per_token(model)),
+        "kv_bytes_per_token": float(cache),
     }
+
+
+@jax.jit
+def _counts(model: Model) -> tuple[Parameters, Scalar]:
+    return parameter_count(model), kv_bytes_per_token(model)
 
 
 def violations(cluster: Cluster, workload: Workload, deployment: Deployment, reached: Metrics) -> list[dict[str, Any]]:
@@ -127,8 +135,8 @@ def deployment_record(deployment: Deployment, reached: Metrics) -> dict[str, Any
     }
 
 
-def comparison_record(result: Comparison, cluster: Cluster, workload: Workload, efficiency: str, law: str) -> dict[str, Any]:
-    """Everything that `compare` says."""
+def comparison_record(result: Comparison, cluster: Cluster, workload: Workload, efficiency: str) -> dict[str, Any]:
+    """Everything that a comparison at one q says."""
     sides = {"moe": result.moe, "dense": result.dense}
     return {
         **{name: _side_record(side, cluster, workload, efficiency) for name, side in sides.items()},
@@ -136,7 +144,6 @@ def comparison_record(result: Comparison, cluster: Cluster, workload: Workload, 
         "s": float(result.numbers.s),
         "q": float(result.numbers.q),
         "qs": float(result.numbers.qs),
-        "law": law,
         "ratio_dense_over_moe": float(result.ratio),
         "verdict": result.verdict,
         "break_even_q": float(result.break_even_q),
@@ -147,6 +154,33 @@ def comparison_record(result: Comparison, cluster: Cluster, workload: Workload, 
         },
         "efficiency": efficiency,
     }
+
+
+def belief_record(held: Belief, law: str) -> dict[str, Any]:
+    """Which law gave q, and how sure it is; nulls where q was given."""
+    return {
+        "law": law,
+        "q_interval": None if held.interval is None else list(held.interval),
+        "q_level": None if held.interval is None else LEVEL,
+        "probability_qs_below_one": held.below_one,
+    }
+
+
+def opinion_records(opinions: list[Opinion]) -> list[dict[str, Any]]:
+    """One record a law."""
+    return [
+        {
+            "law": each.law,
+            "q": each.q,
+            "qs": each.qs,
+            "ratio_dense_over_moe": each.ratio,
+            "verdict": each.verdict,
+            "in_range": each.in_range,
+            "in_band": each.in_band,
+            "warnings": list(each.warnings),
+        }
+        for each in opinions
+    ]
 
 
 def _side_record(side: Side, cluster: Cluster, workload: Workload, efficiency: str) -> dict[str, Any] | None:

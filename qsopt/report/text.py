@@ -91,13 +91,42 @@ def show_comparison(record: dict[str, Any], title: str) -> None:
         f"layers, attention and vocabulary and a gated FFN {twin['ffn_width']:,.0f} wide in every layer"
     )
     out.print(f"[bold]verdict: {record['verdict']}[/bold]{_ratio_text(record)}")
+    _say_how_sure(record)
     if record["ratio_dense_over_moe"] is not None:
         out.print(_penalties_table(record))
+    if record["laws"]:
+        out.print(_laws_table(record["laws"]))
     for row in record["by_utilization"]:
         ratio = row["ratio_dense_over_moe"]
         out.print(
             f"at {row['utilization']:.0%} of the memory: {row['verdict']}" + ("" if ratio is None else f", {ratio:.2f} times")
         )
+
+
+def _say_how_sure(record: dict[str, Any]) -> None:
+    """The interval of q, and the probabilities that follow from it."""
+    out = console()
+    if record["q_interval"] is None:
+        return
+    low, high = record["q_interval"]
+    out.print(
+        f"how sure: q lies in {low:.2f} to {high:.2f} with probability {record['q_level']:.0%} (error of the law on observed "
+        f"matches); qs < 1 with probability {record['probability_qs_below_one']:.1%}"
+    )
+    if record.get("probability_dense_wins") is not None:
+        out.print(f"dense wins in {record['probability_dense_wins']:.1%} of draws of q and of +-15 % on every kind of operator")
+
+
+def _laws_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="by quality law (* = band)", title_justify="left", box=None)
+    for heading in ("law", "q", "qs", "ratio", "verdict", "in range", "warnings"):
+        table.add_column(heading, justify="right" if heading in ("q", "qs", "ratio") else "left")
+    for row in rows:
+        numbers = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("q", "qs", "ratio_dense_over_moe"))
+        in_range = "yes" if row["in_range"] else "no"
+        name = row["law"] + (" *" if row["in_band"] else "")
+        table.add_row(name, *numbers, row["verdict"] or "-", in_range, "; ".join(row["warnings"]))
+    return table
 
 
 def _ratio_text(record: dict[str, Any]) -> str:
