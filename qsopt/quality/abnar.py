@@ -10,7 +10,6 @@ at frontier sizes the dense match comes out larger than the MoE: the status says
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optimistix as optx
 from jaxtyping import Array, Int
 
 from qsopt.arrays import Scalar, scalar
@@ -74,6 +73,8 @@ class Abnar(QualityLaw):
         """Root of log(a N**-alpha + d N**-gamma) = log_excess in log N; convex and falling, so Newton cannot get lost."""
         tolerance = 8 * float(jnp.finfo(guess.dtype).eps)
         args = (jnp.log(self.a), self.alpha, jnp.log(self.d), self.gamma, log_excess)
+        import optimistix as optx  # noqa: PLC0415  (slow to import, and only this law needs it)
+
         newton = optx.Newton(rtol=tolerance, atol=tolerance)
         return optx.root_find(_dense_excess, newton, guess, args, max_steps=64, throw=False).value
 

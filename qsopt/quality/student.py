@@ -7,7 +7,6 @@ import numpy as np
 from jax.scipy.special import betainc
 from jax.scipy.stats import t as student
 from jaxtyping import Array, Float, Int
-from scipy.special import stdtrit
 
 from qsopt.arrays import Scalar, scalar
 
@@ -27,6 +26,8 @@ def _cdf_jvp(primals: tuple[Scalar, Scalar], tangents: tuple[Scalar, Scalar]) ->
 
 def quantile(probability: float, dof: Scalar) -> Float[np.ndarray, ""]:
     """The x with P(T <= x) = probability, for degrees of freedom that are not traced."""
+    from scipy.special import stdtrit  # noqa: PLC0415  (slow to import, and most answers need no quantile)
+
     return stdtrit(np.asarray(dof), probability)
 
 

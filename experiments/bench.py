@@ -1,0 +1,125 @@
+"""How fast qsopt is on this machine: designs evaluated a second, and time to a first answer. Writes docs/speed.md."""
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import tyro
+
+import qsopt
+from qsopt.deployment import Deployment
+from qsopt.evaluate import metrics
+from qsopt.layouts import legal_layouts
+
+COMPARE = "compare --model deepseek-v3 --cluster 8xmi300x --context 131072 --efficiency ideal --weight-dtype bf16"
+EVALUATE = "evaluate --model deepseek-v3 --cluster 8xh200 --context 4096 --batch 128 --tp 1 --dp 8 --ep 8 --pp 1"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured, and where it is written."""
+
+    designs: int = 400_000
+    """Designs evaluated at once."""
+    repeats: int = 5
+    """Measurements of which the median is taken."""
+    output: Path = Path("docs/speed.md")
+
+
+def main(settings: Settings) -> None:
+    jax.config.update("jax_enable_x64", True)
+    rows = [
+        ("exact evaluations of DeepSeek-V3 (latent attention, MoE), vmap", rate("deepseek-v3", settings), "designs/s"),
+        ("exact evaluations of Mixtral-8x7B (grouped attention, MoE), vmap", rate("mixtral-8x7b", settings), "designs/s"),
+        ("a comparison (best of both sides, penalties, break-even q), warm, inside one process", warm(settings), "s"),
+        ("`qsopt evaluate`, new process, empty cache", fresh(EVALUATE, settings, keep=False), "s"),
+        ("`qsopt evaluate`, new process, filled cache", fresh(EVALUATE, settings, keep=True), "s"),
+        ("`qsopt compare`, new process, empty cache", fresh(COMPARE, settings, keep=False), "s"),
+        ("`qsopt compare`, new process, filled cache", fresh(COMPARE, settings, keep=True), "s"),
+    ]
+    lines = [
+        f"| {name} | {value:,.3g} {unit} |" if unit == "s" else f"| {name} | {value:,.0f} {unit} |"
+        for name, value, unit in rows
+    ]
+    page = (
+        f"# Speed\n\nMeasured by `make bench` on {os.cpu_count()} cores ({platform.machine()}), jax {jax.__version__}; medians of "
+        f"{settings.repeats}.\n\n| what | median |\n|---|---|\n" + "\n".join(lines) + "\n"
+    )
+    settings.output.write_text(page)
+    print(page)
+
+
+def median_seconds(repeats: int, action: Callable[[], object]) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def rate(name: str, settings: Settings) -> float:
+    """Designs a second in one compiled and mapped call: throughput, TPOT, memory and feasibility of each."""
+    model, cluster = qsopt.load_model(name), qsopt.load_cluster("64xh100")
+    efficiency, workload = qsopt.load_efficiency("fitted"), qsopt.Workload(8192)
+    layouts = jax.tree.map(lambda leaf: jnp.resize(jnp.asarray(leaf), (settings.designs,)), legal_layouts(model, cluster))
+
+    @jax.jit
+    def scores(designs: Deployment) -> tuple[jax.Array, ...]:
+        def one(design: Deployment) -> tuple[jax.Array, ...]:
+            reached = metrics(model, cluster, workload, design, efficiency)
+            return reached.throughput, reached.tpot, reached.memory.total, reached.feasible
+
+        return jax.vmap(one)(designs)
+
+    jax.block_until_ready(scores(layouts))
+    return settings.designs / median_seconds(settings.repeats, lambda: jax.block_until_ready(scores(layouts)))
+
+
+def warm(settings: Settings) -> float:
+    """Seconds of one comparison in a process that has made one before."""
+    model, cluster = qsopt.load_model("deepseek-v3"), qsopt.load_cluster("8xmi300x")
+
+    def action() -> object:
+        return qsopt.compare(model, cluster, qsopt.Workload(131072), "fitted").verdict
+
+    action()
+    return median_seconds(settings.repeats, action)
+
+
+def fresh(arguments: str, settings: Settings, keep: bool) -> float:
+    """Seconds of one command line in a new process; `keep` lets it find what an earlier one compiled."""
+
+    def run(cache: str) -> None:
+        command = [
+            sys.executable,
+            "-c",
+            "import sys; from qsopt.cli import main; sys.exit(main())",
+            *arguments.split(),
+            "--json",
+        ]
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "XDG_CACHE_HOME": cache})
+
+    if not keep:
+
+        def emptied() -> None:
+            with tempfile.TemporaryDirectory() as cache:
+                run(cache)
+
+        return median_seconds(settings.repeats, emptied)
+    with tempfile.TemporaryDirectory() as cache:
+        run(cache)
+        return median_seconds(settings.repeats, lambda: run(cache))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))
