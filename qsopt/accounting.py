@@ -147,6 +147,11 @@ def expert_weights(kind: MoeFfn, hidden: Scalar) -> Scalar:
     return weights(ffn_gemms(hidden, kind.width, kind.matrices))
 
 
+def router_weights(kind: MoeFfn, hidden: Scalar) -> Scalar:
+    """The router of one layer; a single expert needs none [parameters]."""
+    return jnp.where(kind.experts > 1.0, hidden * kind.experts, 0.0)
+
+
 def shared_width(kind: DenseFfn | MoeFfn) -> Scalar:
     """Width of what every token passes through: a dense layer, or the shared experts together."""
     return kind.width if isinstance(kind, DenseFfn) else kind.shared_experts * kind.shared_width
@@ -232,7 +237,7 @@ def _stack_parameters(stack: Stack, hidden: Scalar) -> tuple[Scalar | float, ...
             expert = layers.count * (expert_weights(layers.kind, hidden) + layers.kind.expert_small)
             routed += layers.kind.experts * expert
             active += layers.kind.top_k * expert
-            router += layers.count * hidden * layers.kind.experts
+            router += layers.count * router_weights(layers.kind, hidden)
         else:
             dense += common
     return attention, dense, shared, routed, active, router, small

@@ -48,9 +48,17 @@ def load_model(name_or_path: str | Path) -> Model:
     name = str(name_or_path)
     if name.lower() in model_names():
         return read_config(_folder() / f"{name.lower()}.json")
-    if Path(name_or_path).exists():
+    if _exists(Path(name_or_path)):
         return read_config(Path(name_or_path))
     raise _unknown(name)
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a path; a text that cannot be one, being too long for example, is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def model_facts(name: str) -> ModelFacts:

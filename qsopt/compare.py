@@ -145,9 +145,10 @@ def _of_this_process(leaf: Array) -> Array:
 
 
 def _compare(model: Model, problem: Problem, q: Scalar | None) -> Comparison:
-    size = _geometric_q(model) if q is None else q
-    twin = dense_twin(model, size)
-    fixed = lax.stop_gradient(problem)
+    with jax.ensure_compile_time_eval():  # so that a concrete model has a concrete twin, whose layouts can be listed
+        size = _geometric_q(model) if q is None else q
+        twin = dense_twin(model, size)
+    fixed = jax.tree.map(lambda leaf: leaf if is_concrete(leaf) else lax.stop_gradient(leaf), problem)
     found = duel(model, twin, fixed)
     chosen = [
         _chosen(side, fixed, layouts, best)

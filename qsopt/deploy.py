@@ -21,6 +21,12 @@ from qsopt.layouts import expert_counts, expert_sizes, layout_batch, legal_layou
 from qsopt.model import Model
 from qsopt.optimum import Best, Problem, best_of_each, pick, repeated, same_length
 
+SHORT = {"tensor": "tp", "data": "dp", "pipeline": "pp", "expert": "ep", "expert_tensor": "etp"}
+"""Names of the parallel sizes on the command line."""
+
+MOST = 2**31
+"""No parallel size or batch is larger."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -116,6 +122,8 @@ def closest(model: Model, problem: Problem, designs: Deployment) -> Best:
 
 def _at_batch(layouts: Deployment, batch: float) -> Deployment:
     """The layouts of which `batch` sequences fill all stages and data ranks, at that batch."""
+    if not 0 < batch <= MOST:
+        raise InputError(f"batch = {batch:g}: give the sequences that decode at once, 1 or more")
     units = np.asarray(layouts.pipeline * layouts.data)
     legal = np.asarray(batch % units == 0)
     if not legal.any():
@@ -138,7 +146,7 @@ def _of_way(layouts: Deployment, dispatched: float) -> Deployment:
 
 def _given(model: Model, cluster: Cluster, request: Request) -> Deployment:
     """The layout that a request names, once for each way that it leaves open."""
-    sizes = {name: _size(name, getattr(request, name) or 1.0) for name in ("tensor", "data", "pipeline")}
+    sizes = {name: _size(name, getattr(request, name)) for name in ("tensor", "data", "pipeline")}
     stage = sizes["tensor"] * sizes["data"]
     _check_attention(model, cluster, **sizes)
     expert = _expert_size(model, stage, request)
@@ -146,17 +154,20 @@ def _given(model: Model, cluster: Cluster, request: Request) -> Deployment:
     return layout_batch([(sizes["tensor"], sizes["data"], sizes["pipeline"], expert, way) for way in ways])
 
 
-def _size(name: str, value: float) -> int:
-    if not (value >= 1 and value == round(value)):
-        raise InputError(f"{name} parallel size = {value:g}: parallel sizes are whole numbers of 1 and more")
-    return round(value)
+def _size(name: str, value: float | None) -> int:
+    """A parallel size as a whole number; 1 where it is left out."""
+    if value is None:
+        return 1
+    if not (1 <= value <= MOST and value == int(value)):
+        raise InputError(f"{name} parallel size ({SHORT[name]}) = {value:g}: give a whole number, 1 to the cluster's devices")
+    return int(value)
 
 
 def _check_attention(model: Model, cluster: Cluster, tensor: int, data: int, pipeline: int) -> None:
     devices, replica = int(cluster.devices), tensor * data * pipeline
     if replica > devices:
         raise InputError(
-            f"tp * dp * pp = {replica} devices, but the cluster has {devices}; make the sizes smaller or the cluster larger"
+            f"tp * dp * pp = {replica:.6g} devices, but the cluster has {devices}; make the sizes smaller or the cluster larger"
         )
     legal = tensor_sizes(model, devices)
     if tensor not in legal:
@@ -172,19 +183,18 @@ def _check_attention(model: Model, cluster: Cluster, tensor: int, data: int, pip
 def _expert_size(model: Model, stage: int, request: Request) -> int:
     """The expert parallel size asked for, or the largest legal one; expert * expert_tensor = tensor * data."""
     legal = expert_sizes(expert_counts(model), stage)
-    wanted = request.expert
-    if wanted is None and request.expert_tensor is not None:
-        wanted = stage / _size("expert_tensor", request.expert_tensor)
-    if wanted is None:
+    if request.expert is None and request.expert_tensor is None:
         return max(legal)
-    if request.expert_tensor is not None and wanted * request.expert_tensor != stage:
+    split = _size("expert_tensor", request.expert_tensor)
+    wanted = _size("expert", request.expert) if request.expert is not None else stage // split
+    if request.expert_tensor is not None and wanted * split != stage:
         raise InputError(
-            f"tp * dp = {stage} but ep * etp = {wanted * request.expert_tensor:g}: attention and experts "
-            "share the same devices; make the products equal, or leave etp out"
+            f"tp * dp = {stage} but ep * etp = {wanted * split} ({wanted} * {split}): attention and experts share the same "
+            "devices; make the products equal, or leave etp out"
         )
     if wanted not in legal:
         raise InputError(
-            f"expert parallel size ep = {wanted:g} must divide tp * dp = {stage} and the number of experts; "
+            f"expert parallel size ep = {wanted} must divide tp * dp = {stage} and the number of experts; "
             f"legal here: {', '.join(map(str, legal))}"
         )
-    return int(wanted)
+    return wanted

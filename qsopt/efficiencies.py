@@ -49,10 +49,11 @@ def load_efficiency(which: str | Path) -> Efficiency:
     """
     if str(which) == "ideal":
         return ideal()
-    path = Path(which) if str(which).endswith(".toml") else configs() / "efficiency" / f"{which}.toml"
-    if not path.is_file():
-        raise unknown_name("efficiency set", str(which), efficiency_names())
-    return _Reader(path).efficiency()
+    if str(which).endswith(".toml"):
+        return _Reader(Path(which)).efficiency()
+    if str(which) not in efficiency_names():
+        raise unknown_name("efficiency set", str(which)[:60], efficiency_names())
+    return _Reader(configs() / "efficiency" / f"{which}.toml").efficiency()
 
 
 class _Reader:
@@ -61,8 +62,12 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.tables: dict[str, Any] = tomllib.loads(path.read_text())
-        except tomllib.TOMLDecodeError as error:
+            self.tables: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(
+                f"efficiency set {path}: cannot be read ({error.strerror}); give an existing TOML file, or ideal or fitted"
+            ) from None
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: not valid TOML ({error}); compare it with configs/efficiency/fitted.toml") from None
         known = {*_OPERATORS, "scale_up", "scale_out", "routing", "memory", *_ABOUT_KEYS}
         for key in self.tables:
@@ -79,9 +84,13 @@ class _Reader:
         )
 
     def _operator(self, name: str) -> OperatorEfficiency:
-        table = self.tables.get(name, {})
-        base = {key: value for key, value in table.items() if key not in FORMATS}
-        rows = [self._values(f"{name}.{form}", {**base, **table.get(form, {})}, _OPERATOR_KEYS) for form in FORMATS]
+        table = self.tables.get(name)
+        forms = {key: table[key] for key in FORMATS if key in table} if isinstance(table, dict) else {}
+        for key, value in {name: table, **forms}.items():
+            if not isinstance(value, dict):
+                raise InputError(f"{self.path}: [{name}]: '{key}' must be a table; compare with configs/efficiency/fitted.toml")
+        base = {key: value for key, value in self.tables[name].items() if key not in FORMATS}
+        rows = [self._values(f"{name}.{form}", {**base, **forms.get(form, {})}, _OPERATOR_KEYS) for form in FORMATS]
         columns = {key: np.array([row[key] for row in rows]) for key in _OPERATOR_KEYS}
         return OperatorEfficiency(columns.pop("launch_us") * MICROSECOND, **columns)
 

@@ -18,7 +18,7 @@ from qsopt.efficiencies import efficiency_set
 from qsopt.efficiency import Efficiency
 from qsopt.hardware import Cluster
 from qsopt.memory import Memory, memory
-from qsopt.model import Model, moe_layers, number
+from qsopt.model import Model, moe_group, number
 from qsopt.operators import Load
 from qsopt.routing import experts_hit
 from qsopt.step import Stage, microbatch
@@ -183,11 +183,13 @@ def _decode_load(workload: Workload, deployment: Deployment) -> Load:
 
 
 def _reuse(model: Model, tokens: Scalar, efficiency: Efficiency) -> dict[str, Scalar]:
-    moe = moe_layers(model)
-    if moe is None:
+    group = moe_group(model)
+    if group is None:
         return {"reuse": tokens, "experts_hit": 0.0 * tokens}
+    routed, moe = group.count > 0.0, group.kind
     hit = experts_hit(tokens, moe.experts, moe.top_k, efficiency.popularity_cv2)
-    return {"reuse": tokens * moe.top_k / moe.experts, "experts_hit": hit}
+    reuse = jnp.where(routed, tokens * moe.top_k / moe.experts, tokens)
+    return {"reuse": reuse, "experts_hit": jnp.where(routed, hit, 0.0)}
 
 
 def prefill(

@@ -5,6 +5,7 @@ tensor * data and the experts; pipeline is at most the layers; a replica fits th
 and vocabularies are padded in practice. A dense model has expert = 1. Where expert > 1 both ways of communication exist.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import equinox as eqx
@@ -16,6 +17,9 @@ from qsopt.errors import InputError
 from qsopt.hardware import Cluster
 from qsopt.model import Gqa, Model, MoeFfn
 
+MOST_DEVICES = 16384
+"""Clusters up to this size are enumerated."""
+
 
 def legal_layouts(model: Model, cluster: Cluster, ways: tuple[float, ...] = (GATHERED, DISPATCHED)) -> Deployment:
     """All legal layouts as one batched `Deployment` at its smallest batch, pipeline * data.
@@ -23,12 +27,17 @@ def legal_layouts(model: Model, cluster: Cluster, ways: tuple[float, ...] = (GAT
     Ordered by pipeline, tensor, data, expert and way, so that among equals the first is the simplest.
 
     Raises:
-        InputError: if a size that decides legality is being traced or is not whole.
+        InputError: if a size that decides legality is being traced or is not whole, or the cluster is too large.
     """
     if not is_concrete((model, cluster.devices)):
         raise InputError(
             "the legal layouts depend on heads, KV heads, experts, layers and devices, which are being traced here: close over "
             "the model and cluster, and trace only other inputs"
+        )
+    if int(cluster.devices) > MOST_DEVICES:
+        raise InputError(
+            f"{int(cluster.devices)} devices: layouts are enumerated for at most {MOST_DEVICES}; give the parallel sizes, or "
+            "compare on a part of the cluster, as replicas only repeat"
         )
     rows = sorted(_rows(model, int(cluster.devices), ways), key=lambda row: (row[2], *row))
     return layout_batch(rows)
@@ -56,7 +65,8 @@ def _rows(model: Model, devices: int, ways: tuple[float, ...]) -> Iterator[tuple
 
 def tensor_sizes(model: Model, devices: int) -> list[int]:
     """Legal tensor parallel sizes up to `devices`."""
-    return [t for t in range(1, devices + 1) if _splits_heads(model, t)]
+    heads = math.gcd(*(whole(layers.kind.heads, "heads") for layers in model.decoder.attention))
+    return [t for t in range(1, min(devices, heads) + 1) if _splits_heads(model, t)]
 
 
 def _splits_heads(model: Model, tensor: int) -> bool:

@@ -94,7 +94,12 @@ def _ffn_weights(kind: Ffn, model: Model, deployment: Deployment, counterfactual
         accounting.expert_weights(kind, model.hidden) * precision.experts.bytes + kind.expert_small * precision.tables.bytes
     )
     resident = counterfactual.resident_experts(kind.experts, kind.top_k) * expert / deployment.stage_devices
-    return common * precision.ffn.bytes / copies + resident + model.hidden * kind.experts * precision.tables.bytes + small
+    return (
+        common * precision.ffn.bytes / copies
+        + resident
+        + accounting.router_weights(kind, model.hidden) * precision.tables.bytes
+        + small
+    )
 
 
 def _table_weights(model: Model, deployment: Deployment) -> Scalar:

@@ -205,6 +205,12 @@ def map_ffn(model: Model, change: Callable[[Layers[Ffn]], Layers[Ffn]]) -> Model
     return eqx.tree_at(lambda m: (m.decoder, m.encoder), model, (changed(model.decoder), encoder), is_leaf=lambda x: x is None)
 
 
+def moe_group(model: Model) -> Layers[MoeFfn] | None:
+    """The first group of routed layers of the decoder, or None for a dense model."""
+    return next((group for group in model.decoder.ffn if isinstance(group.kind, MoeFfn)), None)  # pyright: ignore[reportReturnType]
+
+
 def moe_layers(model: Model) -> MoeFfn | None:
     """The first kind of routed layer of the decoder, or None for a dense model."""
-    return next((layers.kind for layers in model.decoder.ffn if isinstance(layers.kind, MoeFfn)), None)
+    group = moe_group(model)
+    return None if group is None else group.kind

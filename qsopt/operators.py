@@ -41,9 +41,9 @@ class Load(eqx.Module):
 
 
 def products(gemms: tuple[Gemm, ...], tokens: Scalar, weight_bytes: Scalar, activation_bytes: Scalar) -> Cost:
-    """Matrix products of `tokens` tokens, one launch each."""
+    """Matrix products of `tokens` tokens, one launch each; those without weights do not exist."""
     read = accounting.weights(gemms)
-    activations = sum(gemm.reads + gemm.writes for gemm in gemms)
+    activations = sum(jnp.where(gemm.weights > 0, gemm.reads + gemm.writes, 0.0) for gemm in gemms)
     return Cost(
         flops=2.0 * read * tokens,
         bytes=read * weight_bytes + tokens * activations * activation_bytes,
@@ -103,14 +103,9 @@ def common_ffn(kind: Ffn, model: Model, load: Load, deployment: Deployment) -> C
 
 def router(kind: MoeFfn, model: Model, load: Load, deployment: Deployment) -> Cost:
     """Scores of every expert, replicated; a single expert needs none."""
-    cost = products(
-        (accounting.matrix(model.hidden, kind.experts),),
-        load.tokens / deployment.data,
-        model.precision.tables.bytes,
-        model.precision.activation_bytes,
-    )
-    present = jnp.where(kind.experts > 1.0, 1.0, 0.0)
-    return Cost(cost.flops * present, cost.bytes * present, cost.launches * present)
+    gemm = Gemm(accounting.router_weights(kind, model.hidden), model.hidden, kind.experts)
+    precision = model.precision
+    return products((gemm,), load.tokens / deployment.data, precision.tables.bytes, precision.activation_bytes)
 
 
 class Routed(eqx.Module):
@@ -123,16 +118,27 @@ class Routed(eqx.Module):
 
 
 def routed_experts(
-    kind: MoeFfn, model: Model, load: Load, deployment: Deployment, efficiency: Efficiency, world: Counterfactual
+    kind: MoeFfn,
+    model: Model,
+    load: Load,
+    deployment: Deployment,
+    efficiency: Efficiency,
+    world: Counterfactual,
+    softness: Scalar = 0.0,
 ) -> Routed:
-    """The experts of a rank as one grouped product: only those hit are read, and the most loaded rank sets the time."""
+    """The experts of a rank as one grouped product: only those hit are read.
+
+    Where the efficiency set counts stragglers, the rank with most rows and the one with most experts hit set the time.
+    """
     hit = routing.experts_hit(load.tokens, kind.experts, kind.top_k, efficiency.popularity_cv2)
     read = world.read_experts(hit, kind.top_k)
     gemms = accounting.ffn_gemms(model.hidden, kind.width / deployment.expert_tensor, kind.matrices)
     rows = unevenness(kind, load, deployment, efficiency) * load.tokens * kind.top_k / deployment.expert
     precision = model.precision
     work = products(gemms, rows, 0.0 * precision.experts.bytes, precision.activation_bytes)
-    weights = read / deployment.expert * accounting.weights(gemms) * precision.experts.bytes
+    busiest = routing.busiest_hits(hit, kind.experts, deployment.expert, softness)
+    mean, extra = read / deployment.expert, efficiency.straggler * world.reuse * (busiest - hit / deployment.expert)
+    weights = (mean + extra) * accounting.weights(gemms) * precision.experts.bytes
     return Routed(Cost(work.flops, work.bytes + weights, 1.0), load.tokens * kind.top_k / read)
 
 

@@ -1,8 +1,8 @@
 """The best legal deployment of a model, exactly: every layout with its largest admissible batch, evaluated in one batch.
 
-Throughput never falls with the batch (the time of a step is a concave function of it plus a constant, so time per token
-falls), and memory and TPOT never fall either. So the best batch of a layout is the largest that keeps the limits: memory gives
-it in closed form, a TPOT limit by bisection on whole batches.
+Throughput never falls with the batch (every operator's compute, memory and message time, divided by the batch, never
+rises, and their norm keeps that order), and memory and TPOT never fall either. So the best batch of a layout is the largest
+that keeps the limits: memory gives it in closed form, a TPOT limit by bisection on whole batches.
 """
 
 from operator import itemgetter

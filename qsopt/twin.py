@@ -77,7 +77,8 @@ def dense_twin(model: Model, q: object, *, exact: bool = True) -> Model:
     """
     size = scalar(q)
     if is_concrete((model, size)):
-        least = float(_smallest_q(model))
+        with jax.ensure_compile_time_eval():
+            least = float(_smallest_q(model))
         if not float(size) >= least:
             raise InputError(
                 f"q = {float(size):g} leaves the dense twin no feed-forward layers: with its attention and embeddings it needs "

@@ -35,9 +35,10 @@ class Workload(eqx.Module):
     def __check_init__(self) -> None:
         if not is_concrete(self):
             return
-        for name in ("context", "encoder_tokens"):
-            if not 0 <= float(getattr(self, name)) < _MOST:
-                raise InputError(f"{name} = {float(getattr(self, name)):g}: give a number of tokens, zero or more")
+        for name in ("context", "encoder_context"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= float(value) < _MOST:
+                raise InputError(f"{name} = {float(value):g}: give a number of tokens, zero or more")
         if not 0 < float(self.utilization) <= 1:
             raise InputError(f"utilization = {float(self.utilization):g}: give a share of memory in (0, 1]")
         for name in ("tokens_per_step", "tpot_limit"):

@@ -206,7 +206,7 @@ def test_genz_reads_the_experts_of_one_token_whatever_the_batch() -> None:
     for batch, time in zip(peer["batch"], peer["genz_0.0.16_latency"], strict=True):
         step = single(mixtral, batch, 4096, tensor=2)
         read = operator(step, "routed experts", "bytes") / MiB
-        assert read == pytest.approx(float(step.experts_hit) * expert, rel=0.01)
+        assert read == pytest.approx(float(step.experts_hit) * expert, rel=0.02)  # and activations
         assert (time * 1e-3 < 0.7 * float(step.tpot)) == (batch > 1)
 
 
@@ -316,10 +316,11 @@ WITHIN = (0.7, 1.25)
 """Step time of the fitted set over aiconfigurator's: its tables are of whole kernels of one library, ours are one launch
 time and two shares of peak for each kind of operator, pooled over accelerators and libraries.
 
-Measured 2026-11-22, 38 rows on one node: median 0.93, 0.73-1.20 but for the row below. What remains: norms and additions
-(0.2-0.8 ms of every step, none here); at batch 1-8 with expert parallelism the most loaded rank reads more experts than
-the mean (see `test_most_loaded_rank_reads_a_whole_expert`); NCCL pools messages of 1-2 MB at 2.4 ms a step where our
-links give 1.1 ms; its decode attention on Llama at batch 128 on TP4 is faster than 0.79 of the bandwidth (1.20).
+Measured 2026-11-22, 38 rows on one node: median 0.93, 0.73-1.20 but for Mixtral on TP4 EP4 at batch 1. What remains: norms
+and additions (0.2-0.8 ms of every step, none here); at batch 1-8 with expert parallelism the most loaded rank reads more
+experts than the mean (see `test_most_loaded_rank_reads_a_whole_expert`); its messages around Qwen3's experts at batch 128
+take 2.4 ms each way where ours take 1.1 ms; its decode attention on Llama at batch 128 on TP4 is faster than 0.79 of the
+bandwidth (1.20).
 """
 
 SCALE_OUT = "deepseek-v3 tp1 dp32 ep32 batch 32 context 4096 + 2"
@@ -327,11 +328,11 @@ SCALE_OUT = "deepseek-v3 tp1 dp32 ep32 batch 32 context 4096 + 2"
 
 
 @pytest.mark.parametrize("row", [row for row in aic_rows() if aic_name(row) != SCALE_OUT], ids=aic_name)
-def test_aiconfigurator_step_time(row: dict[str, Any], record_property: Any) -> None:
+def test_aiconfigurator_step_time(row: dict[str, Any]) -> None:
     context = row["isl"] + row["osl"] / 2
     measured = row["row"]["tpot"] * 1e-3
     ratio = float(aic_step(row, "fitted", context).tpot) / measured
-    record_property("fitted over aiconfigurator", ratio)
+    print(f"{aic_name(row)}: fitted over aiconfigurator {ratio:.3f}")
     low, high = WITHIN
     # `mixtral-8x7b tp4 dp1 ep4 batch 1` gives 0.55: a step reads 2 experts on 4 ranks, and each rank is charged half an
     # expert where two or three ranks read a whole one (see the next test)
@@ -365,9 +366,11 @@ def test_most_loaded_rank_reads_a_whole_expert() -> None:
 def test_aiconfigurator_across_nodes() -> None:
     """DeepSeek-V3 on 32 GPUs of 4 nodes takes 99 ms there and 33 ms here; only the experts and their messages differ.
 
-    Its expert part takes 88 ms. It charges a flat NCCL gather and reduce-scatter of all 1,024 tokens to each GPU's one
-    network card, and kernels of unbalanced ranks (max/mean 2.6). Ours gathers across nodes once and shares inside them, and
-    the fitted set balances experts. DeepEP's published 155 + 273 us a layer for 128 tokens a rank on EP32 lie nearer ours.
+    Its experts with their messages take 88 ms, 1.5 ms a layer; on one node, with four times the weights on a rank, 28 ms.
+    So about 1.3 ms a layer are messages across nodes. A gather and a scatter of 1,024 tokens in bf16 to every GPU over its
+    own 50 GB/s card take 0.44 ms at full speed (24/32 of 14.7 MB, twice); ours cross the nodes once for 8 GPUs. DeepEP's
+    published times, next test, speak for ours (0.16 to 0.23 ms): 0.43 ms a layer at four times the tokens. Its routing is
+    unbalanced too (power law), ours balanced.
     """
     (row,) = (row for row in aic_rows() if aic_name(row) == SCALE_OUT)
     step, theirs = aic_step(row, "fitted", 4097), row["generation_latency_ms_by_op_total"]
@@ -379,9 +382,9 @@ def test_aiconfigurator_across_nodes() -> None:
 
 
 def test_dispatch_across_nodes_against_deepep() -> None:
-    """DeepEP README, low-latency kernels on H800, 128 tokens a rank, EP32: dispatch in fp8 155 us, combine in bf16 273 us.
+    """DeepEP V1 (docs/legacy.md), H800, low-latency kernels, 128 tokens a rank, EP32: dispatch 155 us, combine 273 us.
 
-    Its messages: every token once for each of its 8 experts. Ours go once to each of the other nodes, in bf16 both ways.
+    Its messages go once to each of a token's 8 experts, out in fp8. Ours go once to each other node, in bf16 both ways.
     """
     design = Deployment(tensor=1, data=32, expert=32, batch=32 * 128, dispatched=1.0)
     model = model_of("deepseek-ai/DeepSeek-V3", "fp8_block")

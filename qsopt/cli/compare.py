@@ -9,12 +9,18 @@ import numpy as np
 
 from qsopt.cli.options import Case
 from qsopt.compare import Comparison, Duel, compare, duel, verdict
+from qsopt.errors import InputError
 from qsopt.laws import Belief, opinions
-from qsopt.model import Model
+from qsopt.model import Model, moe_layers
 from qsopt.optimum import Problem
 from qsopt.report.records import belief_record, comparison_record, opinion_records, to_json
 from qsopt.report.text import show_comparison
 from qsopt.uncertainty import odds
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a folder can be there: it, or the first of its parents that exists, is one."""
+    return path.is_dir() or (not path.exists() and _is_folder(path.parent))
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,10 @@ class Compare(Case):
 
     def run(self) -> None:
         """Compare and print."""
+        self._check()
         model, cluster, workload, efficiency = loaded = self.load()
+        if moe_layers(model) is None:
+            raise InputError("the model is dense: compare needs a Mixture-of-Experts model; use evaluate for a dense one")
         held = self.believe(model)
         problem = Problem(cluster, workload, efficiency)
         result = compare(*loaded, q=held.q)
@@ -50,6 +59,17 @@ class Compare(Case):
         else:
             title = f"{self.model} against its dense twin on {self.cluster}, {self.context:,.0f} tokens of context"
             show_comparison(record, title)
+
+    def _check(self) -> None:
+        """Refuse what would fail only after all the computing.
+
+        Raises:
+            InputError: if the seed is negative, or no plot can be written to the path.
+        """
+        if self.seed < 0:
+            raise InputError(f"seed = {self.seed}: give a whole number, zero or more")
+        if self.plot is not None and (self.plot.suffix != ".png" or self.plot.is_dir() or not _is_folder(self.plot.parent)):
+            raise InputError(f"plot = {self.plot}: give a file that ends in .png, in a folder that can be written")
 
     def _odds(self, model: Model, problem: Problem, found: Duel, held: Belief) -> float | None:
         """Probability that dense wins; without a distribution of q there is none."""

@@ -17,6 +17,9 @@ from qsopt.model import Model
 from qsopt.units import MILLISECOND
 from qsopt.workload import NO_LIMIT, Workload
 
+MOST_TOKENS = 1e18
+"""No model was trained on more [tokens]."""
+
 Way = Literal["gathered", "dispatched"]
 
 
@@ -73,7 +76,7 @@ class Case:
         Raises:
             InputError: if the number given is not positive.
         """
-        if self.tokens is not None and not 0 < self.tokens < float("inf"):
+        if self.tokens is not None and not 0 < self.tokens < MOST_TOKENS:
             raise InputError(f"tokens = {self.tokens:g}: give the training tokens, such as 14.8e12")
         known = self.model.lower() in model_names()
         return self.tokens or (model_facts(self.model).training_tokens if known else None)
@@ -91,11 +94,16 @@ class Case:
             model = eqx.tree_at(lambda m: m.precision.kv_cache, model, number_format(self.kv_dtype))
         return model
 
+    def _tpot_limit(self) -> float:
+        if self.tpot_ms is not None and not 0 < self.tpot_ms < float("inf"):
+            raise InputError(f"tpot_ms = {self.tpot_ms:g}: give a positive number of milliseconds")
+        return NO_LIMIT if self.tpot_ms is None else self.tpot_ms * MILLISECOND
+
     def _workload(self) -> Workload:
         return Workload(
             context=self.context,
             tokens_per_step=self.tokens_per_step,
-            tpot_limit=NO_LIMIT if self.tpot_ms is None else self.tpot_ms * MILLISECOND,
+            tpot_limit=self._tpot_limit(),
             utilization=self.utilization,
             encoder_context=self.encoder_context,
         )

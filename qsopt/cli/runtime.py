@@ -20,10 +20,17 @@ def configure() -> None:
     import jax  # noqa: PLC0415  (reads the environment when imported)
 
     jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_compilation_cache_dir", str(_cache()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    cache = _cache()
+    if cache is not None:
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "qsopt" / "compiled"
+def _cache() -> Path | None:
+    """The folder for what was compiled, or None where it cannot be written."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qsopt" / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None

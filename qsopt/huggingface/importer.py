@@ -95,7 +95,7 @@ def _load(path: Path) -> tuple[str, Mapping[str, object]]:
         fields = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); give a config.json or a folder that holds one") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: is not valid JSON ({error}); download the config.json again or correct it") from error
     if not isinstance(fields, Mapping):
         raise InputError(f"{file}: holds no table; a config.json begins with '{{'")

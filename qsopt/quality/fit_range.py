@@ -48,7 +48,7 @@ LABELS = {
 
 def short(value: float) -> str:
     """Four digits, with powers of a thousand above a million: 671e9, 9.846, 0.055."""
-    if abs(value) < 1e6:
+    if abs(value) < 1e6 or not math.isfinite(value):
         return f"{value:.4g}"
     power = 3 * math.floor(math.log10(abs(value)) / 3)
     return f"{value / 10**power:.4g}e{power}"

@@ -10,16 +10,26 @@ from rich.table import Table
 GB = 1e9
 
 
+class _Output(Console):
+    """A console whose reader may leave early."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command line, instead of ending the process with an error."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Where tables go: stdout, without colour where it is not a terminal."""
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+    return _Output(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 
 
 def show_design(record: dict[str, Any], title: str) -> None:
     """One design: what it reaches, its memory, and where a step's time goes."""
     out = console()
-    out.print(f"[bold]{title}[/bold]")
-    out.print(f"efficiency set: {record['efficiency']}; deployment: {layout_text(record['deployment'])} ({record['chosen']})")
+    out.print(f"[bold]{escape(title)}[/bold]")
+    out.print(
+        f"efficiency set: {escape(record['efficiency'])}; deployment: {layout_text(record['deployment'])} ({record['chosen']})"
+    )
     for broken in record["violations"]:
         over = broken["value"] / broken["limit"]
         out.print(
@@ -80,8 +90,8 @@ def _breakdown_table(rows: list[dict[str, Any]]) -> Table:
 def show_comparison(record: dict[str, Any], title: str) -> None:
     """Both sides next to each other, the verdict, and why."""
     out = console()
-    out.print(f"[bold]{title}[/bold]")
-    out.print(f"efficiency set: {record['efficiency']}; each side in its own best legal deployment and batch")
+    out.print(f"[bold]{escape(title)}[/bold]")
+    out.print(f"efficiency set: {escape(record['efficiency'])}; each side in its own best legal deployment and batch")
     out.print(_sides_table(record))
     if record["reason"]:
         out.print(record["reason"])

@@ -10,7 +10,6 @@ import numpy as np
 from qsopt import Cluster, Deployment, Model, Workload, load_cluster, load_efficiency, load_model, number_format
 from qsopt.efficiency import Efficiency
 from qsopt.formats import Format
-from qsopt.hardware import Accelerator
 from qsopt.layouts import legal_layouts
 from qsopt.model import DenseFfn, Gqa, Layers, LinearAttention, Mla, MoeFfn, Precision, Stack
 
@@ -23,7 +22,7 @@ MOE = MoeFfn(experts=32, top_k=4, width=512, shared_experts=1, shared_width=512)
 DENSE = DenseFfn(width=4096)
 INDEXED = Mla(16, 384, 256, 64, 32, 64, index_heads=8, index_dim=32, index_top_k=2048)
 
-STRUCTURES = ("gqa", "mla", "hybrid", "encoder-decoder", "indexed")
+STRUCTURES = ("gqa", "mla", "hybrid", "encoder-decoder")
 """Kinds of models whose derivatives and limits are checked."""
 
 
@@ -56,14 +55,13 @@ def structure(name: str) -> Model:
     routed = (Layers(12, moe),)
     models = {
         "gqa": build((Layers(12, GQA),), routed),
-        "mla": build((Layers(12, MLA),), (Layers(2, DENSE), Layers(10, moe))),
+        "mla": build((Layers(8, MLA), Layers(4, INDEXED)), (Layers(2, DENSE), Layers(10, moe))),
         "hybrid": build((Layers(9, LINEAR), Layers(3, eqx.tree_at(lambda k: k.window, GQA, np.array(4096.0)))), routed),
         "encoder-decoder": build(
             (Layers(12, GQA), Layers(12, eqx.tree_at(lambda k: k.cross, GQA, np.array(1.0)))),
             routed,
             encoder=Stack((Layers(12, GQA),), routed),
         ),
-        "indexed": build((Layers(12, INDEXED),), routed),
     }
     return eqx.tree_at(lambda m: (m.tied, m.small), models[name], (np.array(0.0), np.array(2000.0)))
 
@@ -113,10 +111,6 @@ EFFICIENCIES = ("ideal", "fitted", "rich")
 @cache
 def efficiency(name: str) -> Efficiency:
     return rich() if name == "rich" else load_efficiency(name)
-
-
-def accelerator(model_cluster: Cluster) -> Accelerator:
-    return model_cluster.accelerator
 
 
 @cache

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
+
 from qsopt import collectives
 from qsopt.collectives import Group, Links
 from qsopt.efficiency import LinkEfficiency
@@ -66,14 +67,10 @@ def test_dispatch_by_hand() -> None:
     assert float(two.link) == pytest.approx(link, rel=1e-13)
     # 32 devices, 4 domains, e = 2, u = 16: the experts are 2 places, so a token misses one of them with (1/2)**k
     four = collectives.dispatch(ranks(32), 2e3, 10.0, 3.0, 2.0, SILENT)
-    assert seconds(four) == pytest.approx(
-        10 * 2e3 * (3 * (16 - 4 / 2) / 400e9 + 3 * (1 - (1 - 1 / 2) ** 3) / 50e9), rel=1e-13
-    )
+    assert seconds(four) == pytest.approx(10 * 2e3 * (3 * (16 - 4 / 2) / 400e9 + 3 * (1 - (1 - 1 / 2) ** 3) / 50e9), rel=1e-13)
     # 24 devices, 3 domains, e = 12, u = 2
     three = collectives.dispatch(ranks(24), 2e3, 10.0, 4.0, 12.0, SILENT)
-    assert seconds(three) == pytest.approx(
-        10 * 2e3 * (4 * (2 - 3 / 12) / 400e9 + 2 * (1 - (2 / 3) ** 4) / 50e9), rel=1e-13
-    )
+    assert seconds(three) == pytest.approx(10 * 2e3 * (4 * (2 - 3 / 12) / 400e9 + 2 * (1 - (2 / 3) ** 4) / 50e9), rel=1e-13)
 
 
 def test_send_by_hand() -> None:

@@ -17,7 +17,7 @@ def of(function, *values: float) -> float:
 
 
 def picks(rng: np.random.Generator, draws: int, tokens: int, weight: np.ndarray, top_k: int) -> np.ndarray:
-    """Chosen experts, [draws, tokens, experts] of 0 and 1: without replacement, by the Gumbel trick where popularity differs."""
+    """Chosen experts, [draws, tokens, experts] of 0 and 1: without replacement, by the Gumbel trick."""
     keys = np.log(weight)[:, None, :] + rng.gumbel(size=(draws, tokens, weight.shape[-1]))
     threshold = -np.partition(-keys, top_k - 1, axis=-1)[..., top_k - 1 : top_k]
     return keys >= threshold
@@ -68,7 +68,7 @@ def test_tokens_that_use_every_expert_hit_every_expert(experts: int) -> None:
 
 
 def test_hits_tend_to_the_uniform_form_as_popularity_evens_out() -> None:
-    """Continuous through 0, across the switch between series and logarithm, with the slope -E (1 - k/E)^T (T l)^2/2, l = ln(1 - k/E)."""
+    """Continuous through 0 and where the series ends, with the slope -E (1 - k/E)^T (T l)^2/2, l = ln(1 - k/E)."""
     uniform = of(hit, 12, 64, 4)
     previous = uniform
     for cv2 in (1e-12, 1e-9, 1e-6, 1e-5, 1e-4, 1.25e-4, 1.35e-4, 1e-3, 1e-2):

@@ -1,0 +1,241 @@
+"""The exact search against brute force: every legal layout, enumerated independently, at every whole batch that fits."""
+
+import itertools
+import math
+from functools import cache
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from physics_designs import GQA, MOE, build, efficiency, h100, resized
+
+from qsopt import Deployment, Workload, compare, dense_twin, legal_layouts, load_cluster, load_model
+from qsopt.compare import Comparison, verdict
+from qsopt.counterfactual import Counterfactual
+from qsopt.deploy import best_batch
+from qsopt.evaluate import metrics
+from qsopt.model import Layers
+from qsopt.optimum import Problem
+from qsopt.penalties import DENSE_WORLDS, WORLDS, shapley
+from qsopt.twin import aligned
+
+MODEL = build((Layers(12, GQA),), (Layers(12, MOE),))
+CLUSTER = resized(h100(6), memory_bytes=1.0e9, scale_up_devices=4.0, scale_out_bandwidth=2e9)
+"""Six devices of 1 GB, four to a domain: a few dozen sequences of 4096 tokens fit."""
+
+Q = 1.7
+SIZES = ("tensor", "data", "pipeline", "expert", "batch", "dispatched")
+CASES = {
+    "ideal": ("ideal", {}),
+    "rich": ("lean", {}),
+    "ideal, TPOT limit": ("ideal", {"tpot_limit": 0.36e-3}),
+    "rich, TPOT limit": ("lean", {"tpot_limit": 2.5e-3}),
+}
+
+
+def lean():
+    """Everything that a fitted set has, with buffers that leave room on a device of 1 GB."""
+    return eqx.tree_at(lambda e: e.reserve_bytes, efficiency("rich"), np.array(5e7))
+
+
+def problem(case: str) -> Problem:
+    name, limits = CASES[case]
+    return Problem(CLUSTER, Workload(4096.0, **limits), lean() if name == "lean" else efficiency(name))
+
+
+def enumerated(model, devices: int) -> set[tuple[int, ...]]:
+    """(t, D, p, e, way) by the rules of the reference, tried one by one."""
+    heads = [int(layers.kind.heads) for layers in model.decoder.attention]
+    kv_heads = [int(layers.kind.kv_heads) for layers in model.decoder.attention if hasattr(layers.kind, "kv_heads")]
+    experts = [int(layers.kind.experts) for layers in model.decoder.ffn if hasattr(layers.kind, "experts")]
+    found = set()
+    for t, d, p, e, way in itertools.product(*[range(1, devices + 1)] * 4, (0, 1)):
+        if t * d * p > devices or p > int(model.layers) or any(h % t for h in heads):
+            continue
+        if any(k % t and t % k for k in kv_heads) or (t * d) % e or (way == 1 and e == 1):
+            continue
+        if any(count % e for count in experts) or (not experts and e > 1):
+            continue
+        found.add((t, d, p, e, way))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "cluster"),
+    [
+        ("mixtral-8x7b", "8xh100"),
+        ("llama-3.1-70b", "8xh100"),
+        ("deepseek-v3", "8xh200"),
+        ("qwen3-next-80b-a3b", "12xh100"),
+        ("gpt-oss-120b", "7xh100"),
+        ("jamba-v0.1", "6xh100"),
+        ("switch-c", "5xh100"),
+    ],
+)
+def test_legal_layouts_are_those_of_the_rules(model: str, cluster: str) -> None:
+    found = legal_layouts(load_model(model), load_cluster(cluster))
+    rows = list(
+        zip(*(np.asarray(getattr(found, f)) for f in ("tensor", "data", "pipeline", "expert", "dispatched")), strict=True)
+    )
+    assert len(rows) == len(set(rows))
+    assert set(rows) == enumerated(load_model(model), int(load_cluster(cluster).devices))
+    np.testing.assert_array_equal(found.batch, found.pipeline * found.data)
+    assert tuple(rows[0]) == (1, 1, 1, 1, 0)
+
+
+@jax.jit
+def score(model, problem: Problem, designs: Deployment, world: Counterfactual):
+    """Throughput of each design, 0 where a limit is broken, and whether its memory holds it."""
+
+    def one(design):
+        found = metrics(model, problem.cluster, problem.workload, design, problem.efficiency, world)
+        return jnp.where(found.feasible, found.throughput, 0.0), found.fits_memory
+
+    return jax.vmap(one)(designs)
+
+
+def brute_force(model, case: str, world: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> tuple[float, dict]:
+    """The best of every legal layout at every whole batch up to the first that memory refuses, and its design."""
+    rows = sorted(enumerated(model, 6))
+    most, best = 512, (0.0, {})
+    aligned_model = aligned(model, MODEL)
+    units = np.tile(np.arange(1.0, most + 1), len(rows))
+    t, d, p, e, way = (np.repeat(np.array(column, dtype=float), most) for column in zip(*rows, strict=True))
+    size = 65536
+    filled = [np.resize(column, -(-len(units) // size) * size) for column in (t, d, p, e, p * d * units, way)]
+    for start in range(0, len(filled[0]), size):
+        columns = [column[start : start + size] for column in filled]
+        designs = eqx.tree_at(lambda x: tuple(getattr(x, name) for name in SIZES), Deployment(), tuple(columns))
+        throughput, fits = score(aligned_model, problem(case), designs, Counterfactual(*world))
+        assert not bool(np.asarray(fits)[columns[4] == most * columns[1] * columns[2]].any()), "enumerate more batches"
+        index = int(jnp.argmax(throughput))
+        if float(throughput[index]) > best[0]:
+            best = float(throughput[index]), {name: float(c[index]) for name, c in zip(SIZES, columns, strict=True)}
+    return best
+
+
+@cache
+def compared(case: str) -> Comparison:
+    given = problem(case)
+    return compare(MODEL, given.cluster, given.workload, given.efficiency, q=Q)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_search_finds_what_brute_force_finds(case: str) -> None:
+    result = compared(case)
+    for model, side in ((MODEL, result.moe), (dense_twin(MODEL, Q), result.dense)):
+        throughput, design = brute_force(model, case)
+        assert throughput > 0
+        assert float(side.throughput) == pytest.approx(throughput, rel=1e-9), design
+        assert bool(side.feasible)
+        assert bool(side.metrics.feasible)
+        assert float(side.metrics.throughput) == float(side.throughput)
+        alone = best_batch(model, problem(case), legal_layouts(model, CLUSTER))
+        assert float(alone.throughput) == pytest.approx(throughput, rel=1e-9)
+
+
+def test_limits_bind_in_these_problems() -> None:
+    """So that the cases above differ: memory stops one more unit, or the TPOT limit does."""
+    for case in CASES:
+        for side in (compared(case).moe, compared(case).dense):
+            more = eqx.tree_at(
+                lambda d: d.batch, side.deployment, side.deployment.batch + side.deployment.pipeline * side.deployment.data
+            )
+            given = problem(case)
+            found = metrics(side.model, given.cluster, given.workload, more, given.efficiency)
+            assert not bool(found.feasible)
+    for free, bound in (("ideal", "ideal, TPOT limit"), ("rich", "rich, TPOT limit")):
+        assert float(compared(bound).moe.throughput) < float(compared(free).moe.throughput)
+
+
+@pytest.mark.parametrize("case", ["ideal", "rich", "rich, TPOT limit"])
+def test_penalties_multiply_to_the_ratio_and_are_averages_over_orders(case: str) -> None:
+    """Each cause's factor is the mean, over the six orders of switching causes off, of the fall of the log ratio."""
+    result = compared(case)
+    factors = result.penalties
+    product = float(factors.reuse) * float(factors.residency) * float(factors.communication) * float(factors.other)
+    assert product == pytest.approx(float(result.ratio), rel=1e-9)
+
+    twin = dense_twin(MODEL, Q)
+    dense = {on: brute_force(twin, case, (1.0, 1.0, on))[0] for on in (1.0, 0.0)}
+    ratio = {
+        world: math.log(dense[world[2]] / brute_force(MODEL, case, world)[0])
+        for world in itertools.product((1.0, 0.0), repeat=3)
+    }
+    means = np.zeros(3)
+    for order in itertools.permutations(range(3)):
+        world = [1.0, 1.0, 1.0]
+        for cause in order:
+            before = ratio[tuple(world)]
+            world[cause] = 0.0
+            means[cause] += (before - ratio[tuple(world)]) / 6
+    for name, mean in zip(("reuse", "residency", "communication"), means, strict=True):
+        assert float(getattr(factors, name)) == pytest.approx(math.exp(mean), rel=1e-9)
+    assert float(factors.other) == pytest.approx(math.exp(ratio[0.0, 0.0, 0.0]), rel=1e-9)
+
+
+def test_shapley_of_any_throughputs() -> None:
+    """Random worlds: product, symmetry of equal causes, and NaN where a side cannot run."""
+    rng = np.random.default_rng(3)
+    moe, dense = rng.uniform(1, 10, 8), rng.uniform(1, 10, 2)
+    assert (WORLDS.reuse[0], WORLDS.residency[0], WORLDS.communication[0]) == (1.0, 1.0, 1.0)
+    assert DENSE_WORLDS.communication.tolist() == [1.0, 0.0]
+    found = shapley(jnp.asarray(moe), jnp.asarray(dense))
+    assert float(found.reuse * found.residency * found.communication * found.other) == pytest.approx(
+        dense[0] / moe[0], rel=1e-12
+    )
+    switches = np.stack([WORLDS.reuse, WORLDS.residency, WORLDS.communication])
+    only_reuse = np.where(switches[0] == 1.0, 1.0, 3.0)
+    found = shapley(jnp.asarray(only_reuse), jnp.ones(2))
+    assert float(found.reuse) == pytest.approx(3.0, rel=1e-12)
+    assert float(found.residency) == float(found.communication) == pytest.approx(1.0, rel=1e-12)
+    moe[3] = 0.0
+    assert np.isnan(float(shapley(jnp.asarray(moe), jnp.asarray(dense)).reuse))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_break_even_q_flips_the_verdict(case: str) -> None:
+    result, given = compared(case), problem(case)
+    assert np.isfinite(float(result.break_even_q))
+
+    def twin(q: float) -> float:
+        found = best_batch(dense_twin(MODEL, q, exact=False), given, legal_layouts(dense_twin(MODEL, q), CLUSTER))
+        return float(found.throughput)
+
+    q, moe = float(result.break_even_q), float(result.moe.throughput)
+    assert verdict(moe, twin(q * (1 - 1e-3))) == "dense wins"
+    assert verdict(moe, twin(q * (1 + 1e-3))) in ("moe wins", "dense infeasible")
+    assert twin(q * (1 - 1e-6)) >= moe >= twin(q * (1 + 1e-6))
+    assert (verdict(moe, twin(Q)) == "dense wins") == (q > Q)
+
+
+@pytest.mark.parametrize(
+    ("moe", "dense", "expected"),
+    [
+        (1.0, 2.0, "dense wins"),
+        (2.0, 1.0, "moe wins"),
+        (1.0, 1.0, "tie"),
+        (1e6, 1e6 + 0.9, "tie"),
+        (1e6, 1e6 - 0.9, "tie"),
+        (1e6, 1e6 + 1.1, "dense wins"),
+        (1e6, 1e6 - 1.1, "moe wins"),
+        (0.0, 1.0, "moe infeasible"),
+        (1.0, 0.0, "dense infeasible"),
+        (0.0, 0.0, "both infeasible"),
+    ],
+)
+def test_verdicts(moe: float, dense: float, expected: str) -> None:
+    assert verdict(moe, dense) == expected
+
+
+def test_nothing_feasible_is_said() -> None:
+    """On devices too small for the MoE, the dense side, or both."""
+    given = problem("ideal")
+    for size, expected in ((1.5e8, "moe infeasible"), (1e7, "both infeasible")):
+        found = compare(MODEL, resized(CLUSTER, memory_bytes=size), given.workload, given.efficiency, q=1.2)
+        assert found.verdict == expected
+        assert np.isnan(float(found.ratio))
+        assert np.isnan(float(found.penalties.reuse))
+        assert float(found.moe.throughput) == 0.0

@@ -1,0 +1,225 @@
+"""The package as others get it: a wheel that works by itself, imports that only point down, texts fit for publication."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "qsopt"
+
+# ---- wheel -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from hatchling.builders.wheel import WheelBuilder
+
+    folder = tmp_path_factory.mktemp("dist")
+    return Path(next(WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])))
+
+
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which the wheel is installed, without what it depends on."""
+    folder = tmp_path_factory.mktemp("site")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps"]
+    subprocess.run([*pip, "--target", str(folder), str(wheel)], check=True, timeout=120)
+    return folder
+
+
+def run_installed(site: Path, code: str) -> str:
+    """What code prints that runs outside the checkout with the installed wheel before everything else."""
+    environment = {**os.environ, "PYTHONPATH": str(site), "XDG_CACHE_HOME": str(site.parent / "cache")}
+    command = [sys.executable, "-P", "-W", "error", "-c", code]
+    done = subprocess.run(command, cwd=site, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+INSTALLED = """
+import json, pathlib, sys
+import qsopt
+from qsopt.cli import main
+assert pathlib.Path(qsopt.__file__).is_relative_to(sys.path[0]), qsopt.__file__
+assert float(qsopt.load_cluster("8xmi300x").devices) == 8
+assert float(qsopt.load_efficiency("fitted").reserve_bytes) > 0
+assert main(["list", "models", "--json"]) == 0
+"""
+
+
+def test_installed_wheel_holds_the_catalog(site: Path) -> None:
+    printed = run_installed(site, INSTALLED)
+    names = set(re.findall(r'"name": "([^"]+)"', printed))
+    assert names == {path.stem for path in (ROOT / "configs" / "models").glob("*.json")}
+
+
+def test_wheel_holds_what_it_should_and_nothing_else(wheel: Path) -> None:
+    held = set(zipfile.ZipFile(wheel).namelist())
+    modules = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py")}
+    catalog = {f"qsopt/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*") if path.is_file()}
+    assert modules | catalog <= held
+    beside = {name.split("/")[0] for name in held} - {"qsopt"}
+    assert [re.fullmatch(r"qsopt-.*\.dist-info", name) is not None for name in beside] == [True]
+    assert any(name.endswith("/licenses/LICENSE") for name in held)
+    assert not any("__pycache__" in name for name in held)
+
+
+# ---- import ----------------------------------------------------------------------------------------------------------
+
+
+def test_import_is_silent_and_sets_nothing() -> None:
+    code = "import qsopt, jax, sys; assert not jax.config.jax_enable_x64; assert 'matplotlib' not in sys.modules"
+    environment = {key: value for key, value in os.environ.items() if key not in ("JAX_ENABLE_X64", "XLA_FLAGS")}
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        f"import os; before = dict(os.environ); {code}; assert before == os.environ",
+    ]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# ---- layers ----------------------------------------------------------------------------------------------------------
+
+LAYERS = (
+    ("units", "arrays", "errors", "data"),
+    ("smooth", "formats", "routing"),
+    ("model",),
+    ("hardware", "workload", "deployment", "counterfactual", "efficiency", "accounting"),
+    ("efficiencies", "clusters", "huggingface", "costs", "memory", "layouts"),
+    ("catalog", "operators", "collectives"),
+    ("step",),
+    ("evaluate",),
+    ("optimum",),
+    ("deploy", "twin", "penalties"),
+    ("compare",),
+    ("cli", "report"),
+)
+"""Modules and packages from the ground up; a new one between two layers needs no entry here, only no cycle."""
+
+TOP = {"report", "cli"}
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Dotted names and files of all modules."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names that a file imports, inside functions too, submodules by their own name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in modules() else str(node.module)
+
+
+@cache
+def graph() -> dict[str, frozenset[str]]:
+    """Which of our modules each module imports."""
+    return {name: frozenset(found for found in imports(path) if found in modules()) for name, path in modules().items()}
+
+
+def part(name: str) -> str:
+    """The module or package directly below qsopt."""
+    return name.split(".")[1] if "." in name else name
+
+
+def test_imports_have_no_cycle() -> None:
+    order = TopologicalSorter({name: found - {name} for name, found in graph().items()}).static_order()
+    assert set(order) == set(modules())
+
+
+def test_packages_have_no_cycle() -> None:
+    """Stronger than the above: seen from outside, a package is one thing."""
+    parts: dict[str, set[str]] = {}
+    for name, found in graph().items():
+        parts.setdefault(part(name), set()).update(part(other) for other in found)
+    for name, found in parts.items():
+        found.discard(name)
+    tuple(TopologicalSorter(parts).static_order())
+
+
+def test_imports_point_down() -> None:
+    height = {name: level for level, names in enumerate(LAYERS) for name in names}
+    assert set(height) <= {part(name) for name in modules()}
+    wrong = [
+        f"{name} imports {other}"
+        for name, found in graph().items()
+        for other in found
+        if part(name) != part(other) and part(name) in height and height.get(part(other), -1) > height[part(name)]
+    ]
+    assert not wrong
+
+
+def test_nothing_below_imports_the_top() -> None:
+    for name, found in graph().items():
+        if part(name) not in TOP:
+            assert not {other for other in found if part(other) in TOP}, name
+        if part(name) != "cli":
+            assert not {other for other in found if part(other) == "cli"}, name
+        assert part(name) == "qsopt" or "qsopt" not in found, f"{name} imports the public names"
+
+
+def test_package_imports_no_experiments_and_no_tests() -> None:
+    for name, path in modules().items():
+        assert not {found.split(".")[0] for found in imports(path)} & {"experiments", "tests", "pytest", "hypothesis"}, name
+
+
+def test_ground_does_not_start_jax_for_errors_and_units() -> None:
+    """Bad input is refused before anything slow is imported where that is possible."""
+    for name in ("errors", "units", "data"):
+        assert not any(found.split(".")[0] in ("jax", "equinox", "numpy") for found in imports(PACKAGE / f"{name}.py"))
+
+
+# ---- texts -----------------------------------------------------------------------------------------------------------
+
+PRIVATE = re.compile(r"/(?:work|root|tmp)/|file://|localhost")
+TEXTS = {".py", ".md", ".toml", ".json", ".cff", ".yaml", ".yml", ".csv", ".txt", ".sh", ""}
+
+
+def published() -> list[Path]:
+    """Files of the project, as git has them or, without git, as they lie; tests apart."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode == 0:
+        paths = [ROOT / line for line in listed.stdout.splitlines()]
+    else:
+        paths = [path for folder in ("qsopt", "configs", "experiments", "docs") for path in (ROOT / folder).rglob("*")]
+        paths += ROOT.glob("*.*")
+    return [path for path in paths if path.is_file() and path.suffix in TEXTS and "tests" not in path.relative_to(ROOT).parts]
+
+
+def test_no_paths_of_a_machine() -> None:
+    paths = published()
+    assert len(paths) > 100
+    wrong = {
+        str(path.relative_to(ROOT)): found.group()
+        for path in paths
+        if (found := PRIVATE.search(path.read_text(encoding="utf-8")))
+    }
+    assert not wrong
