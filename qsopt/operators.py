@@ -124,7 +124,6 @@ def routed_experts(
     deployment: Deployment,
     efficiency: Efficiency,
     world: Counterfactual,
-    softness: Scalar = 0.0,
 ) -> Routed:
     """The experts of a rank as one grouped product: only those hit are read.
 
@@ -136,7 +135,7 @@ def routed_experts(
     rows = unevenness(kind, load, deployment, efficiency) * load.tokens * kind.top_k / deployment.expert
     precision = model.precision
     work = products(gemms, rows, 0.0 * precision.experts.bytes, precision.activation_bytes)
-    busiest = routing.busiest_hits(hit, kind.experts, deployment.expert, softness)
+    busiest = routing.busiest_hits(hit, kind.experts, deployment.expert)
     mean, extra = read / deployment.expert, efficiency.straggler * world.reuse * (busiest - hit / deployment.expert)
     weights = (mean + extra) * accounting.weights(gemms) * precision.experts.bytes
     return Routed(Cost(work.flops, work.bytes + weights, 1.0), load.tokens * kind.top_k / read)

@@ -8,7 +8,6 @@ Ignored: correlation between the tokens of one sequence (measured 0.69 of the ex
 
 import jax.numpy as jnp
 
-from qsopt import smooth
 from qsopt.arrays import Scalar
 
 _ALL_BUT_ONE_IN = 1e-12
@@ -56,7 +55,7 @@ def straggler(tokens: Scalar, experts: Scalar, top_k: Scalar, ranks: Scalar, imb
     return 1.0 + expected_maximum(ranks) * jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1.0)), 0.0)
 
 
-def busiest_hits(hit: Scalar, experts: Scalar, ranks: Scalar, softness: Scalar = 0.0) -> Scalar:
+def busiest_hits(hit: Scalar, experts: Scalar, ranks: Scalar) -> Scalar:
     """Expected number of experts hit on the expert rank where most are.
 
     Of the E/e experts of a rank a share h = E_hit/E is hit, hypergeometrically: mean E_hit/e, variance
@@ -67,14 +66,13 @@ def busiest_hits(hit: Scalar, experts: Scalar, ranks: Scalar, softness: Scalar =
         hit: E_hit, experts hit over all ranks.
         experts: E.
         ranks: e, expert parallel size.
-        softness: smoothing of the minimum.
     """
     held, share = experts / ranks, jnp.minimum(hit / experts, 1.0)
     several = experts > 1.0
     elsewhere = jnp.where(several, jnp.maximum(experts - held, 0.0) / jnp.where(several, experts - 1.0, 1.0), 0.0)
     variance = held * share * (1.0 - share) * elsewhere
     spread = jnp.sqrt(jnp.maximum(variance, 1e-30))
-    return smooth.minimum(held * share + expected_maximum(ranks) * spread, held, softness)
+    return jnp.minimum(held * share + expected_maximum(ranks) * spread, held)
 
 
 def expected_maximum(count: Scalar) -> Scalar:

@@ -149,7 +149,7 @@ def _ffn(stage: Stage, kind: Ffn, count: Scalar) -> Iterator[tuple[str, Work]]:
     yield "shared experts", _product(stage, common, precision.ffn, count, rows)
     scores = operators.router(kind, stage.model, load, deployment)
     yield "router", _product(stage, scores, precision.tables, count, load.tokens / deployment.data)
-    routed = operators.routed_experts(kind, stage.model, load, deployment, stage.efficiency, stage.world, stage.softness)
+    routed = operators.routed_experts(kind, stage.model, load, deployment, stage.efficiency, stage.world)
     family, peak = stage.efficiency.experts.of(precision.experts), stage.accelerator.peak(precision.experts)
     yield "routed experts", Work(routed.cost, family, peak, count, routed.tokens, kind.width / deployment.expert_tensor)
 
