@@ -50,10 +50,9 @@ def main(settings: Settings) -> None:
         f"| {name} | {value:,.3g} {unit} |" if unit == "s" else f"| {name} | {value:,.0f} {unit} |"
         for name, value, unit in rows
     ]
-    page = (
-        f"# Speed\n\nMeasured by `make bench` on {os.cpu_count()} cores ({platform.machine()}), jax {jax.__version__}; medians of "
-        f"{settings.repeats}.\n\n| what | median |\n|---|---|\n" + "\n".join(lines) + "\n"
-    )
+    machine = f"{os.cpu_count()} cores ({platform.machine()}), jax {jax.__version__}"
+    head = f"# Speed\n\nMeasured by `make bench` on {machine}: medians of {settings.repeats}.\n\n| what | median |\n|---|---|\n"
+    page = head + "\n".join(lines) + "\n"
     settings.output.write_text(page)
     print(page)
 
