@@ -1,4 +1,4 @@
-"""The command line: `qsopt evaluate`, `qsopt compare`, `qsopt list`.
+"""The command line: `qsopt evaluate`, `compare`, `optimize`, `sensitivity`, `crossover` and `list`.
 
 Stdout holds only the answer. Bad input ends with status 2 and one line on stderr; an infeasible design is an answer.
 """
@@ -22,11 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from qsopt.cli import runtime  # noqa: PLC0415  (settings must precede JAX)
 
     runtime.configure()
-    from qsopt.cli.commands import Command  # noqa: PLC0415  (imports JAX)
     from qsopt.errors import InputError  # noqa: PLC0415
 
     try:
-        _parsed(Command, arguments).run()
+        _parsed(sys.argv[1:] if arguments is None else arguments).run()
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -35,18 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parsed(command: object, arguments: Sequence[str] | None):
-    """The command that the arguments name; complaints of the parser become one line."""
-    import tyro  # noqa: PLC0415
-
+def _parsed(words: Sequence[str]):
+    """The command that the words name; complaints of the parser become one line."""
+    from qsopt.cli.commands import parsed  # noqa: PLC0415
     from qsopt.errors import InputError  # noqa: PLC0415
 
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(command, prog="qsopt", args=arguments, description=__doc__)  # pyright: ignore[reportCallIssue, reportArgumentType]
+            return parsed(words, __doc__)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        words = re.sub(r"[─│╭╮╰╯━┃┏┓┗┛]|\x1b\[[0-9;]*m", " ", complaint.getvalue()).split()
-        raise InputError(" ".join(words)) from None
+        said = re.sub(r"[─│╭╮╰╯━┃┏┓┗┛]|\x1b\[[0-9;]*m", " ", complaint.getvalue()).split()
+        raise InputError(" ".join(said)) from None

@@ -1,15 +1,36 @@
-"""The commands as one union: the first word of the command line chooses."""
+"""The commands by name. Only the one that a command line names is imported, so no answer waits for the others."""
 
-from typing import Annotated, TypeAlias
+from collections.abc import Sequence
+from functools import reduce
+from importlib import import_module
+from operator import or_
+from typing import Annotated, Any
 
 import tyro
 
-from qsopt.cli.compare import Compare
-from qsopt.cli.evaluate import Evaluate
-from qsopt.cli.listing import List
+COMMANDS = {
+    "evaluate": ("qsopt.cli.evaluate", "Evaluate"),
+    "compare": ("qsopt.cli.compare", "Compare"),
+    "optimize": ("qsopt.cli.optimize", "Optimize"),
+    "sensitivity": ("qsopt.cli.sensitivity", "SensitivityCommand"),
+    "crossover": ("qsopt.cli.crossover", "Crossover"),
+    "list": ("qsopt.cli.listing", "List"),
+}
+"""Where the class of each command stands."""
 
-Command: TypeAlias = (
-    Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-    | Annotated[Compare, tyro.conf.subcommand("compare")]
-    | Annotated[List, tyro.conf.subcommand("list")]
-)
+
+def parsed(words: Sequence[str], description: str | None) -> Any:
+    """The command that the words of a command line stand for.
+
+    Raises:
+        SystemExit: as the parser does, after help or a complaint.
+    """
+    if words and words[0] in COMMANDS:
+        return tyro.cli(_load(words[0]), prog=f"qsopt {words[0]}", args=words[1:])
+    every: Any = reduce(or_, (Annotated[_load(name), tyro.conf.subcommand(name)] for name in COMMANDS))
+    return tyro.cli(every, prog="qsopt", args=words, description=description)
+
+
+def _load(name: str) -> Any:
+    module, kind = COMMANDS[name]
+    return getattr(import_module(module), kind)

@@ -1,0 +1,86 @@
+"""`qsopt sensitivity`: how the throughput of one design answers to every input."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from qsopt.cli.evaluate import Evaluate
+from qsopt.deploy import resolve
+from qsopt.evaluate import evaluate
+from qsopt.optimum import Problem
+from qsopt.report.records import deployment_record, to_json
+from qsopt.report.text import console, layout_text, show_rows
+from qsopt.search.inputs import Design
+from qsopt.search.sensitivity import Sensitivity, Slopes, sensitivity
+
+
+@dataclass(frozen=True)
+class SensitivityCommand(Evaluate):
+    """Gradients and elasticities of throughput in architecture, workload and hardware, and what more memory or time is worth.
+
+    Sizes left out are those of `evaluate`. At the largest batch the batch follows the limit that binds.
+    """
+
+    def run(self) -> None:
+        """Differentiate and print."""
+        model, cluster, workload, efficiency = self.load()
+        found = resolve(model, Problem(cluster, workload, efficiency), self._request())
+        reached = evaluate(model, cluster, workload, found.deployment, efficiency)
+        slopes = sensitivity(Design(model, cluster, workload, found.deployment, efficiency))
+        record = {
+            "model": self.model,
+            "cluster": self.cluster,
+            "context": self.context,
+            "efficiency": self.efficiency,
+            "feasible": bool(reached.feasible),
+            "deployment": deployment_record(found.deployment, reached),
+            "chosen": found.chosen,
+            **_record(slopes),
+        }
+        if self.json:
+            print(to_json(record))
+        else:
+            _show(record)
+
+
+def _record(found: Sensitivity) -> dict[str, Any]:
+    """Slopes at the design, and under `at_largest_batch` where the batch follows the limits."""
+    relaxed = found.relaxed
+    return {
+        **_slopes_record(found.fixed),
+        "at_largest_batch": None if relaxed is None else {"binding": found.binding, **_slopes_record(relaxed)},
+        "shadow_prices": [asdict(price) for price in found.shadow_prices],
+    }
+
+
+def _slopes_record(slopes: Slopes) -> dict[str, Any]:
+    return {
+        "batch": slopes.batch,
+        "throughput_tokens_per_s": slopes.throughput,
+        "gradient": slopes.gradient,
+        "elasticity": slopes.elasticity,
+    }
+
+
+def _show(record: dict[str, Any]) -> None:
+    out = console()
+    out.print(f"[bold]{record['model']} on {record['cluster']}, {record['context']:,.0f} tokens of context[/bold]")
+    out.print(f"efficiency set: {record['efficiency']}; deployment: {layout_text(record['deployment'])} ({record['chosen']})")
+    largest = record["at_largest_batch"]
+    following = {} if largest is None else largest["elasticity"]
+    rows = [
+        {"input": name, "fixed": slope, "largest": following.get(name), "gradient": record["gradient"][name]}
+        for name, slope in record["elasticity"].items()
+    ]
+    columns = {
+        "input": "d log throughput / d log",
+        "fixed": "as it is",
+        "largest": "at the largest batch",
+        "gradient": "tokens/s per unit, as it is",
+    }
+    show_rows(rows, columns)
+    if largest is None:
+        out.print("no batch keeps the limits: there is no largest batch")
+        return
+    out.print(f"at the largest batch, {largest['batch']:,.1f} sequences, {largest['binding']} binds:")
+    for price in record["shadow_prices"]:
+        out.print(f"  one more {price['unit']} is worth {price['multiplier']:,.3g} tokens/s")

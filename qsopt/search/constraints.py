@@ -1,0 +1,89 @@
+"""What a design must keep, as log ratios: log(value / limit) <= 0, so that bytes and seconds are alike to an optimiser.
+
+Soft in the search, where an augmented Lagrangian holds them with a multiplier each, and hard in the answer. Deployment
+constraints are kept by the choice of the deployment, architecture constraints by that of the model.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from qsopt.accounting import parameter_count
+from qsopt.arrays import Scalar
+from qsopt.counterfactual import ACTUAL
+from qsopt.deployment import Deployment
+from qsopt.evaluate import Timing
+from qsopt.memory import memory
+from qsopt.model import Model, MoeFfn, moe_layers, number
+from qsopt.optimum import Problem as Service
+
+DEPLOYMENT_LIMITS = (
+    "memory",
+    "tpot",
+    "devices",
+    "expert_devices",
+    "experts_per_rank",
+    "heads",
+    "stages",
+    "smallest_batch",
+)
+"""Constraints on how a model is deployed, in the order of `deployment_ratios`."""
+
+ARCHITECTURE_LIMITS = ("quality", "routing", "total_parameters", "active_parameters")
+"""Constraints on the model, in the order of `architecture_ratios`."""
+
+
+class Ceilings(eqx.Module):
+    """Limits on the model."""
+
+    quality: Scalar = number()
+    """Least size of the dense model of the same quality; tiny if it does not matter [parameters]."""
+    total: Scalar = number()
+    """[parameters]"""
+    active: Scalar = number()
+    """[parameters]"""
+
+
+def deployment_ratios(
+    model: Model, service: Service, deployment: Deployment, time: Timing, softness: Scalar | float
+) -> Float[Array, " limits"]:
+    """Log of each value over its limit."""
+    held = memory(
+        model,
+        service.cluster.accelerator.memory_bytes,
+        service.workload,
+        deployment,
+        service.efficiency,
+        ACTUAL,
+        softness,
+    )
+    experts = jnp.min(jnp.stack([group.kind.experts for group in model.decoder.ffn if isinstance(group.kind, MoeFfn)]))
+    ratios = (
+        held.total / held.capacity,
+        time.tpot / service.workload.tpot_limit,
+        deployment.replica_devices / service.cluster.devices,
+        deployment.expert / deployment.stage_devices,
+        deployment.expert / experts,
+        deployment.tensor / _heads(model),
+        deployment.pipeline / model.layers,
+        deployment.pipeline * deployment.data / deployment.batch,
+    )
+    return jnp.log(jnp.stack(ratios))
+
+
+def architecture_ratios(model: Model, dense_size: Scalar, ceilings: Ceilings) -> Float[Array, " limits"]:
+    """Log of each value over its limit."""
+    moe, count = moe_layers(model), parameter_count(model)
+    assert moe is not None
+    ratios = (
+        ceilings.quality / dense_size,
+        moe.top_k / moe.experts,
+        count.total / ceilings.total,
+        count.active / ceilings.active,
+    )
+    return jnp.log(jnp.stack(ratios))
+
+
+def _heads(model: Model) -> Scalar:
+    """The most that attention can be split: the least of its heads (beyond the KV heads they are replicated)."""
+    return jnp.min(jnp.stack([jnp.asarray(group.kind.heads) for group in model.decoder.attention]))

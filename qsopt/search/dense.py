@@ -1,0 +1,77 @@
+"""The dense side's own optimum: throughput of the twin of any size in its best deployment.
+
+All architectures of a search share attention, layers and vocabulary, so their twins differ in the width of the feed-forward
+layers only: one curve. Each of its points is an exact optimum over all legal layouts; the relaxed search interpolates it.
+"""
+
+from dataclasses import dataclass, field
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from qsopt.layouts import legal_layouts
+from qsopt.model import Model
+from qsopt.optimum import Problem as Service
+from qsopt.optimum import repeated, same_length
+from qsopt.search.cases import BATCH, Case, best_throughputs
+from qsopt.twin import WIDTH_STEP, aligned, with_dense_ffn
+
+POINTS = 3 * BATCH
+"""Of the curve."""
+
+NOTHING = -50.0
+"""Log throughput of a twin that fits nowhere: finite, so that a search can leave it."""
+
+
+class Curve(eqx.Module):
+    """Log throughput of the best dense deployment over log width."""
+
+    log_width: Float[Array, " points"]
+    log_throughput: Float[Array, " points"]
+
+    def at(self, width: Array) -> Array:
+        """Interpolated, constant beyond the ends."""
+        return jnp.interp(jnp.log(jnp.maximum(width, 1.0)), self.log_width, self.log_throughput)
+
+
+@dataclass
+class DenseSide:
+    """Exact optima of twins, each found once."""
+
+    reference: Model
+    service: Service
+    known: dict[float, float] = field(default_factory=dict)
+    evaluations: int = 0
+
+    def throughputs(self, widths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Of twins of these widths, 0 where none fits [tokens/s]."""
+        missing = np.array(sorted(set(map(float, widths)) - self.known.keys()))
+        if missing.size:
+            twin = with_dense_ffn(self.reference, missing[0])
+            (layouts,) = same_length(legal_layouts(twin, self.service.cluster))
+            cases = eqx.tree_at(
+                lambda c: c.model, repeated(Case(twin, self.service), len(missing)), _twins(self.reference, missing)
+            )
+            self.evaluations += len(missing) * layouts.tensor.shape[0]
+            self.known |= dict(zip(map(float, missing), map(float, best_throughputs(cases, layouts)), strict=True))
+        return np.array([self.known[float(width)] for width in widths])
+
+    def of_exact(self, widths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Of twins of these real widths rounded as exact twins are."""
+        return self.throughputs(WIDTH_STEP * np.maximum(np.round(widths / WIDTH_STEP), 1.0))
+
+    def curve(self, low: float, high: float) -> Curve:
+        """The curve between two widths."""
+        widths = np.geomspace(max(low, 1.0), max(high, low * 1.01, 2.0), POINTS)
+        reached = self.throughputs(widths)
+        logs = np.where(reached > 0, np.log(np.where(reached > 0, reached, 1.0)), NOTHING)
+        return Curve(np.log(widths), logs)  # pyright: ignore[reportArgumentType]
+
+
+@jax.jit
+def _twins(reference: Model, widths: Float[Array, " n"]) -> Model:
+    """Twins of several widths, in the structure of the MoE."""
+    return jax.vmap(lambda width: aligned(with_dense_ffn(reference, width), reference))(jnp.asarray(widths))

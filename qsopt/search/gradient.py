@@ -1,0 +1,234 @@
+"""The relaxed search: many starts at once, gradient steps in scaled log space under an augmented Lagrangian.
+
+    inner(x) = -log(wanted) + sum_i (max(0, l_i + r g_i)^2 - l_i^2) / 2r     over deployment constraints g_i <= 0
+    outer(x) = the same sum over architecture constraints
+
+Every variable goes down on inner + outer; where the worst architecture is asked for, architecture variables go up on `inner`
+while the deployment still goes down. After each round of steps l_i <- max(0, l_i + r g_i), and the smoothing shrinks. The
+best point so far that keeps the constraints is what a start answers; one that is not a number is never it.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from qsopt.arrays import Scalar
+from qsopt.evaluate import timing
+from qsopt.model import Model
+from qsopt.optimum import Problem as Service
+from qsopt.quality import QualityLaw
+from qsopt.search.architecture import matched, with_architecture
+from qsopt.search.constraints import ARCHITECTURE_LIMITS, DEPLOYMENT_LIMITS, Ceilings, architecture_ratios, deployment_ratios
+from qsopt.search.dense import Curve
+from qsopt.search.problem import deployment_of
+
+SOFTNESS = (0.3, 0.01)
+"""Smoothing of the first and of the last round (see `smooth`: a maximum is at most 2**softness too large)."""
+
+RATE = (0.05, 0.004)
+"""Step of the first and of the last round, of the way between a variable's bounds."""
+
+STRENGTH = 20.0
+"""r of the augmented Lagrangian."""
+
+ROUNDS, STEPS = 12, 30
+"""Rounds of the multipliers, and steps of each."""
+
+BROKEN = 1e6
+"""Merit from which on a point breaks a constraint."""
+
+KEPT = 5e-3
+"""Excess of a log ratio that counts as kept in the relaxed search."""
+
+
+class Relaxed(eqx.Module):
+    """A relaxed problem: how a point of the unit cube becomes a design."""
+
+    reference: Model
+    service: Service
+    law: QualityLaw
+    ceilings: Ceilings
+    curve: Curve | None
+    """The dense side's optimum, where the advantage is wanted."""
+    tokens: Scalar
+    fixed: dict[str, Scalar]
+    """Values of variables that are not free."""
+    low: Float[Array, " free"]
+    """Logs of the bounds."""
+    high: Float[Array, " free"]
+    is_architecture: Bool[Array, " free"]
+    names: tuple[str, ...] = eqx.field(static=True)
+    """Free variables."""
+    per_user: bool = eqx.field(static=True)
+    sense: Scalar = eqx.field()
+    """1 if architecture variables make the best of it, -1 if the worst."""
+
+    def values(self, point: Float[Array, " free"]) -> dict[str, Scalar]:
+        """Values of all variables at a point of the unit cube."""
+        logs = jnp.asarray(self.low) + point * (self.high - self.low)
+        return {**self.fixed, **{name: jnp.exp(logs[index]) for index, name in enumerate(self.names)}}
+
+
+class Terms(NamedTuple):
+    """What a point is worth, and what it breaks."""
+
+    wanted: Scalar
+    """Log of what is wanted, less that of the dense side for an advantage."""
+    deployment: Float[Array, " limits"]
+    """Log ratios."""
+    architecture: Float[Array, " limits"]
+
+
+def terms(relaxed: Relaxed, point: Float[Array, " free"], dispatched: Scalar, softness: Scalar) -> Terms:
+    """The relaxed model at one point."""
+    values = relaxed.values(point)
+    model = with_architecture(relaxed.reference, {name: values[name] for name in values if not _is_size(name)})
+    deployment = deployment_of(values, dispatched)
+    service = relaxed.service
+    time = timing(model, service.cluster, service.workload, deployment, service.efficiency, softness=softness)
+    sizes = matched(model, relaxed.law, relaxed.tokens)
+    wanted = -jnp.log(time.tpot) if relaxed.per_user else jnp.log(time.throughput)
+    if relaxed.curve is not None:
+        wanted = wanted - relaxed.curve.at(sizes[4])
+    return Terms(
+        wanted,
+        deployment_ratios(model, service, deployment, time, softness),
+        architecture_ratios(model, sizes[0], relaxed.ceilings),
+    )
+
+
+def _is_size(name: str) -> bool:
+    return name in ("tp", "dp", "pp", "ep", "batch")
+
+
+class Start(NamedTuple):
+    """State of one start."""
+
+    point: Float[Array, " free"]
+    optimiser: optax.OptState
+    multipliers: tuple[Float[Array, " limits"], Float[Array, " limits"]]
+    best_point: Float[Array, " free"]
+    best_merit: Scalar
+    best_wanted: Scalar
+
+
+class Knobs(NamedTuple):
+    """What a step is told."""
+
+    softness: Scalar
+    rate: Scalar
+    last: Scalar
+    """1 at the last step of a round, when the multipliers are renewed."""
+    first: Scalar
+    """1 at the first, when the best of the softer round before is forgotten."""
+
+
+class Found(eqx.Module):
+    """What the starts answer."""
+
+    points: Float[Array, "starts free"]
+    merits: Float[Array, " starts"]
+    """The negative of what is wanted, or for the worst architecture itself; 1e6 and more where a constraint is broken."""
+    multipliers: tuple[Float[Array, "starts limits"], Float[Array, "starts limits"]]
+    """Of the deployment's and of the architecture's constraints, at the end."""
+    wanted: Float[Array, " starts"]
+    """Log of what is wanted at the points."""
+
+
+@eqx.filter_jit
+def descend(relaxed: Relaxed, points: Float[Array, "starts free"], ways: Float[Array, " starts"]) -> Found:
+    """All starts through all rounds."""
+
+    def one(point: Float[Array, " free"], way: Scalar) -> Found:
+        end, _ = lax.scan(lambda state, knobs: (_step(relaxed, way, state, knobs), None), _fresh(point), _schedule())
+        return Found(end.best_point, end.best_merit, end.multipliers, end.best_wanted)
+
+    return jax.vmap(one)(points, ways)
+
+
+def _schedule() -> Knobs:
+    """Smoothing and step shrink from round to round."""
+    part = jnp.repeat(jnp.linspace(0.0, 1.0, ROUNDS), STEPS)
+    place = jnp.arange(ROUNDS * STEPS) % STEPS
+    softness, rate = (first * (last / first) ** part for first, last in (SOFTNESS, RATE))
+    return Knobs(softness, rate, jnp.where(place == STEPS - 1, 1.0, 0.0), jnp.where(place == 0, 1.0, 0.0))
+
+
+def _optimiser() -> optax.GradientTransformation:
+    return optax.scale_by_adam(b1=0.8, b2=0.95)
+
+
+def _fresh(point: Float[Array, " free"]) -> Start:
+    multipliers = (jnp.zeros(len(DEPLOYMENT_LIMITS)), jnp.zeros(len(ARCHITECTURE_LIMITS)))
+    nothing = jnp.asarray(-jnp.inf)
+    return Start(point, _optimiser().init(point), multipliers, point, -nothing, nothing)
+
+
+def _step(relaxed: Relaxed, way: Scalar, state: Start, knobs: Knobs) -> Start:
+    def both(point: Float[Array, " free"]) -> tuple[tuple[Scalar, Scalar], Terms]:
+        at = terms(relaxed, point, way, knobs.softness)
+        held = [_penalty(multiplier, ratios) for multiplier, ratios in zip(state.multipliers, at[1:], strict=True)]
+        return (held[0] - at.wanted, held[1]), at
+
+    inner, outer, at = _gradients(both, state.point)
+    gradient = jnp.where(relaxed.is_architecture, relaxed.sense, 1.0) * inner + outer
+    with jax.numpy_dtype_promotion("standard"):  # optax counts steps in integers
+        updates, optimiser = _optimiser().update(_finite(gradient, jnp.zeros_like(gradient)), state.optimiser)
+    better, merit = _is_better(relaxed, state, at, knobs)
+    return Start(
+        jnp.clip(state.point - knobs.rate * jnp.asarray(updates), 0.0, 1.0),
+        optimiser,
+        tuple(_renewed(*pair, knobs.last) for pair in zip(state.multipliers, at[1:], strict=True)),  # pyright: ignore[reportArgumentType]
+        jnp.where(better, state.point, state.best_point),
+        jnp.where(better, merit, state.best_merit),
+        jnp.where(better, at.wanted, state.best_wanted),
+    )
+
+
+def _is_better(relaxed: Relaxed, state: Start, at: Terms, knobs: Knobs) -> tuple[Bool[Array, ""], Scalar]:
+    """Whether the point beats the best of this round, and its merit. Of the worst architecture the last point counts.
+
+    There a bad deployment of any architecture would look better than a good one of the worst.
+    """
+    excess = jnp.maximum(jnp.max(at.deployment), jnp.max(at.architecture))
+    merit = jnp.where(excess <= KEPT, -relaxed.sense * at.wanted, BROKEN + excess)
+    beaten = (merit < state.best_merit) | (knobs.first > 0.0) | (relaxed.sense < 0.0)
+    return jnp.isfinite(merit) & beaten, merit
+
+
+def _renewed(multipliers: Float[Array, " limits"], ratios: Float[Array, " limits"], last: Scalar) -> Float[Array, " limits"]:
+    pushed = jnp.maximum(0.0, multipliers + STRENGTH * ratios)
+    return jnp.where((last > 0.0) & jnp.isfinite(pushed), pushed, multipliers)
+
+
+def _gradients(
+    both: Callable[[Float[Array, " free"]], tuple[tuple[Scalar, Scalar], Terms]], point: Float[Array, " free"]
+) -> tuple[Float[Array, " free"], Float[Array, " free"], Terms]:
+    """Gradients of both parts, and the terms that they come from."""
+    _, pull, at = jax.vjp(both, point, has_aux=True)
+    each = jnp.eye(2)
+    (gradients,) = jax.vmap(pull)((each[0], each[1]))
+    return gradients[0], gradients[1], at
+
+
+def _penalty(multipliers: Float[Array, " limits"], ratios: Float[Array, " limits"]) -> Scalar:
+    pushed = jnp.maximum(0.0, multipliers + STRENGTH * ratios)
+    return jnp.sum(pushed**2 - multipliers**2) / (2.0 * STRENGTH)
+
+
+def _finite(values: Array, otherwise: Array) -> Array:
+    return jnp.where(jnp.isfinite(values), values, otherwise)
+
+
+def spread(count: int, free: int, seed: int) -> tuple[Float[np.ndarray, "count free"], Float[np.ndarray, " count"]]:
+    """Points spread over the unit cube (Latin hypercube), and ways of communication, half of each."""
+    draw = np.random.default_rng(seed)
+    order = np.argsort(draw.random((free, count)), axis=1).T
+    return (order + draw.random((count, free))) / count, (np.arange(count) % 2).astype(float)

@@ -1,0 +1,155 @@
+"""The question of a search: a reference, what is free, what is wanted, and what must be kept."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+
+from qsopt.deployment import Deployment
+from qsopt.errors import InputError
+from qsopt.hardware import Cluster
+from qsopt.layouts import whole
+from qsopt.matching import UNKNOWN_TOKENS
+from qsopt.model import Gqa, Model, moe_layers
+from qsopt.optimum import Problem as Service
+from qsopt.quality import QualityLaw, law
+from qsopt.search.architecture import reference_value
+from qsopt.search.variables import ARCHITECTURE, DEPLOYMENT, Variable
+
+Objective = Literal["throughput", "per_user", "cost", "advantage"]
+
+UNITS = {
+    "throughput": "tokens/s",
+    "per_user": "tokens/s",
+    "cost": "US dollars per million tokens",
+    "advantage": "log of throughput of MoE over dense",
+}
+
+DEFAULT_VARY = ("experts", "top_k", "expert_width", "tp", "dp", "pp", "ep", "batch")
+
+LARGEST_BATCH = 2.0**24
+"""Sequences of a replica that no search goes beyond."""
+
+WIDTH_STEP = 128
+"""Expert widths are multiples of this, or of the largest power of two that divides the reference's."""
+
+
+@dataclass(frozen=True)
+class DesignProblem:
+    """What `optimize` answers."""
+
+    reference: Model
+    """What does not vary is its own."""
+    service: Service
+    """Cluster, workload and efficiencies."""
+    variables: tuple[Variable, ...]
+    """Architecture variables that are free, and all of the deployment."""
+    objective: Objective = "throughput"
+    minimize: bool = False
+    """For the advantage: the worst case for MoE instead of the best."""
+    law: QualityLaw = field(default_factory=lambda: law("geometric"))
+    """How quality is compared."""
+    tokens: float = UNKNOWN_TOKENS
+    """Training tokens, for laws that use them."""
+    keep_quality: bool = True
+    """Whether a design must be as good as the reference by the law."""
+    most_total: float = np.inf
+    """Ceiling on all parameters."""
+    most_active: float = np.inf
+    """Ceiling on the parameters of a token."""
+
+    @property
+    def architecture(self) -> tuple[Variable, ...]:
+        """Free variables of the model."""
+        return tuple(each for each in self.variables if each.name in ARCHITECTURE and each.free)
+
+    def variable(self, name: str) -> Variable:
+        """One variable."""
+        return next(each for each in self.variables if each.name == name)
+
+
+def design_problem(
+    reference: Model,
+    service: Service,
+    vary: Iterable[str] = DEFAULT_VARY,
+    fixed: Mapping[str, float] | None = None,
+    bounds: Mapping[str, Variable] | None = None,
+    **options: object,
+) -> DesignProblem:
+    """A problem with the usual bounds.
+
+    Args:
+        reference: the model to start from.
+        service: cluster, workload and efficiencies.
+        vary: names of free variables (`etp` follows from tp * dp = ep * etp, so it is ep that varies).
+        fixed: values of deployment variables that are not free; 1 for those left out.
+        bounds: variables to use instead of the usual ones, by name.
+        **options: other fields of `DesignProblem`.
+
+    Raises:
+        InputError: if a name is unknown, or the question has no meaning.
+    """
+    names = ["ep" if name == "etp" else name for name in vary]
+    unknown = [name for name in names if name not in (*ARCHITECTURE, *DEPLOYMENT)]
+    if unknown:
+        raise InputError(f"vary: unknown '{unknown[0]}'; choose from {', '.join((*ARCHITECTURE, *DEPLOYMENT, 'etp'))}")
+    fixed, bounds = dict(fixed or {}), dict(bounds or {})
+    model = [bounds.get(name) or usual(reference, name) for name in ARCHITECTURE if name in names]
+    served = [
+        bounds.get(name) or (_usual_size(service.cluster, reference, name) if name in names else _fixed(name, fixed))
+        for name in DEPLOYMENT
+    ]
+    problem = DesignProblem(reference, service, (*model, *served), **options)  # pyright: ignore[reportArgumentType]
+    _check(problem)
+    return problem
+
+
+def _check(problem: DesignProblem) -> None:
+    if problem.objective not in get_args(Objective):
+        raise InputError(f"objective = {problem.objective}: take one of {', '.join(get_args(Objective))}")
+    if moe_layers(problem.reference) is None:
+        raise InputError("the reference model is dense: optimize searches Mixture-of-Experts models")
+    other = {each.name for each in problem.architecture} - {"experts", "top_k", "expert_width", "shared_experts"}
+    if problem.objective == "advantage" and other:
+        raise InputError(
+            f"advantage: the dense twin shares {', '.join(sorted(other))} with the MoE; leave it out of what varies"
+        )
+    if problem.minimize and problem.objective != "advantage":
+        raise InputError("minimize is for the advantage; other objectives have one direction")
+    if problem.objective == "cost" and not np.isfinite(float(problem.service.cluster.accelerator.price_per_hour)):
+        raise InputError("objective = cost: no price is known for this accelerator; state price.usd_per_hour in its file")
+
+
+def usual(reference: Model, name: str) -> Variable:
+    """An architecture variable within a factor of four of the reference."""
+    value = reference_value(reference, name)
+    if value <= 0:
+        raise InputError(f"the reference has no {name}: leave it out of what varies")
+    if name == "experts":
+        return Variable(name, max(1.0, value / 4), 4 * value, step=max(1.0, value // 16))
+    if name in ("top_k", "shared_experts"):
+        return Variable(name, 1.0, 4 * value)
+    if name == "kv_heads":
+        kind = next(layers.kind for layers in reference.decoder.attention if isinstance(layers.kind, Gqa))
+        return Variable(name, 1.0, float(kind.heads), "divisor", float(kind.heads))
+    if name == "layers":
+        return Variable(name, max(1.0, value // 2), 2 * value)
+    step = float(min(WIDTH_STEP, int(value) & -int(value)))
+    return Variable(name, max(step, value / 4), 4 * value, step=step)
+
+
+def _usual_size(cluster: Cluster, reference: Model, name: str) -> Variable:
+    devices = float(cluster.devices)
+    most = {"batch": LARGEST_BATCH, "pp": min(devices, 4.0 * whole(reference.layers, "layers"))}
+    return Variable(name, 1.0, most.get(name, devices))
+
+
+def _fixed(name: str, fixed: Mapping[str, float]) -> Variable:
+    value = float(fixed.get(name, 1.0))
+    return Variable(name, value, value, free=False)
+
+
+def deployment_of(values: Mapping[str, object], dispatched: object) -> Deployment:
+    """The deployment that values by name make."""
+    return Deployment(**{field: values[name] for name, field in DEPLOYMENT.items()}, dispatched=dispatched)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,44 @@
+"""The advantage of MoE over its dense twin, best and worst, against brute force and against `compare`."""
+
+import itertools
+from functools import cache
+
+import numpy as np
+import pytest
+from search_problems import problem
+
+from qsopt import compare
+from qsopt.search.judge import Judge
+from qsopt.search.optimize import Solution, optimize
+
+PROBLEMS = {
+    "best for moe": problem(objective="advantage"),
+    "worst for moe": problem(objective="advantage", minimize=True),
+}
+
+
+@cache
+def found(name: str) -> Solution:
+    return optimize(PROBLEMS[name])
+
+
+@pytest.mark.parametrize(("name", "pick"), [("best for moe", max), ("worst for moe", min)])
+def test_advantage_is_that_of_brute_force_and_of_compare(name, pick):
+    """The dense side is in its own true optimum: compare says the same of the answer."""
+    asked, answer = PROBLEMS[name], found(name)
+    service = asked.service
+    ratio = float(compare(answer.best.model, service.cluster, service.workload, service.efficiency).ratio)
+    assert answer.value == pytest.approx(-np.log(ratio), abs=1e-9)
+    judge = Judge.of(asked)
+    rows = judge.admission.admitted(np.array(list(itertools.product(*(each.legal() for each in asked.architecture)))))
+    merits = judge.judge(rows).merits
+    values = (-merits if asked.minimize else merits)[np.isfinite(merits)]
+    assert answer.value == pytest.approx(pick(values), abs=1e-12)
+
+
+def test_best_and_worst_are_certified_and_in_order():
+    assert found("worst for moe").value < found("best for moe").value
+    for name in PROBLEMS:
+        assert found(name).certificate.complete
+        assert 0 <= found(name).certificate.gap < 0.01
+        assert bool(found(name).best.metrics.feasible)
