@@ -130,12 +130,10 @@ def compare(
         raise InputError("the model is dense: compare needs a Mixture-of-Experts model; use evaluate for a dense one")
     problem = Problem(cluster, workload, efficiency_set(efficiency))
     size = None if q is None else scalar(q)
-    if not is_concrete((model, problem, size)):
-        return _compare(model, problem, size)
-    if jax.config.read("jax_enable_x64"):
-        return _compare(model, problem, size)
+    if jax.config.read("jax_enable_x64") or not is_concrete((model, problem, size)):
+        return settle(model, problem, size)[0]
     with jax.enable_x64(True):  # float32 would miscount large batches
-        result = _compare(model, problem, size)
+        result, _ = settle(model, problem, size)
     return jax.tree.map(_of_this_process, result)
 
 
@@ -144,7 +142,8 @@ def _of_this_process(leaf: Array) -> Array:
     return jnp.asarray(np.asarray(leaf).astype(jax.dtypes.canonicalize_dtype(leaf.dtype)))
 
 
-def _compare(model: Model, problem: Problem, q: Scalar | None) -> Comparison:
+def settle(model: Model, problem: Problem, q: Scalar | None = None) -> tuple[Comparison, Duel]:
+    """`compare` in the precision that the process works in, and the duel behind it, for those who ask on."""
     with jax.ensure_compile_time_eval():  # so that a concrete model has a concrete twin, whose layouts can be listed
         size = _geometric_q(model) if q is None else q
         twin = dense_twin(model, size)
@@ -159,7 +158,7 @@ def _compare(model: Model, problem: Problem, q: Scalar | None) -> Comparison:
         for side, best in zip(found.sides, chosen, strict=True)
     ]
     flip = _break_even(model, fixed, found.layouts[1], found.throughputs[0])
-    return _comparison((model, twin), tuple(chosen), tuple(reached), found, size, flip)
+    return _comparison((model, twin), tuple(chosen), tuple(reached), found, size, flip), found
 
 
 def _chosen(side: Model, problem: Problem, layouts: Deployment, best: Best) -> Best:

@@ -7,8 +7,9 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
+from qsopt.arrays import scalar
 from qsopt.cli.options import Case
-from qsopt.compare import Comparison, Duel, compare, duel, verdict
+from qsopt.compare import Duel, duel, settle, verdict
 from qsopt.errors import InputError
 from qsopt.laws import Belief, opinions
 from qsopt.model import Model, moe_layers
@@ -35,13 +36,13 @@ class Compare(Case):
     def run(self) -> None:
         """Compare and print."""
         self._check()
-        model, cluster, workload, efficiency = loaded = self.load()
+        model, cluster, workload, efficiency = self.load()
         if moe_layers(model) is None:
             raise InputError("the model is dense: compare needs a Mixture-of-Experts model; use evaluate for a dense one")
         held = self.believe(model)
         problem = Problem(cluster, workload, efficiency)
-        result = compare(*loaded, q=held.q)
-        found = duel(model, result.dense.model, problem)
+        result, found = settle(model, problem, scalar(held.q))
+        twin = result.dense.model
         record = {
             "model": self.model,
             "cluster": self.cluster,
@@ -50,10 +51,10 @@ class Compare(Case):
             **belief_record(held, self.law_used),
             "probability_dense_wins": self._odds(model, problem, found, held),
             "laws": self._opinions(model, problem, found),
-            "by_utilization": [self._at_utilization(problem, model, result.dense.model, share) for share in (0.85, 0.9, 0.95)],
+            "by_utilization": [self._at_utilization(problem, model, twin, share) for share in (0.85, 0.9, 0.95)],
         }
         if self.plot is not None:
-            self._plot(loaded, held.q, self.plot)
+            self._plot(problem, model, twin, self.plot)
         if self.json:
             print(to_json(record))
         else:
@@ -91,14 +92,15 @@ class Compare(Case):
         ratio = dense / moe if moe and dense else None
         return {"utilization": share, "ratio_dense_over_moe": ratio, "verdict": verdict(moe, dense)}
 
-    def _plot(self, loaded: tuple, q: float, path: Path) -> None:
+    def _plot(self, problem: Problem, model: Model, twin: Model, path: Path) -> None:
         from qsopt.report.plot import ratio_over_context  # noqa: PLC0415  (matplotlib is slow to import)
 
-        model, cluster, workload, efficiency = loaded
         contexts = 2.0 ** np.arange(10, 20.5, 0.5)
 
-        def at(context: float) -> Comparison:
-            return compare(model, cluster, eqx.tree_at(lambda w: w.context, workload, np.asarray(context)), efficiency, q)
+        def at(context: float) -> tuple[float, float]:
+            problem_there = eqx.tree_at(lambda p: p.workload.context, problem, np.asarray(context))
+            moe, dense = duel(model, twin, problem_there).throughputs
+            return float(moe), float(dense)
 
         title = f"{self.model} on {self.cluster}, {self.efficiency} efficiencies"
         ratio_over_context(contexts, [at(context) for context in contexts], self.context, title, path)

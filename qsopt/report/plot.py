@@ -12,7 +12,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from qsopt.compare import Comparison
+from qsopt.compare import verdict
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 """Colours that colour-blind readers tell apart (Okabe and Ito, 2008)."""
@@ -27,18 +27,18 @@ def tokens_text(value: float, _position: object = None) -> str:
 
 
 def ratio_over_context(
-    contexts: Float[np.ndarray, " points"], results: Sequence[Comparison], marked: float, title: str, path: Path
+    contexts: Float[np.ndarray, " points"], throughputs: Sequence[tuple[float, float]], marked: float, title: str, path: Path
 ) -> None:
     """Throughput of dense over MoE along the context length, who wins, and where a side does not fit.
 
     Args:
         contexts: tokens of context.
-        results: a comparison at each.
+        throughputs: of the MoE and of its twin at each, 0 where infeasible [tokens/s].
         marked: the context that is pointed out.
         title: of the plot.
         path: PNG file to write.
     """
-    ratios = [float(result.ratio) for result in results]
+    ratios = [dense / moe if moe and dense else np.nan for moe, dense in throughputs]
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     axes.axhline(1.0, color=GREY, linewidth=1)
     axes.plot(contexts, ratios, color=BLUE, marker="o", markersize=4)
@@ -56,7 +56,7 @@ def ratio_over_context(
         axes.annotate(text, (contexts[nearest], ratios[nearest]), xytext=(4, 6), textcoords="offset points", color=BLUE)
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.8), max(high, 1.5))
-    _shade(axes, contexts, results)
+    _shade(axes, contexts, [verdict(*pair) for pair in throughputs])
     axes.annotate("equal throughput", (contexts[0], 1.0), xytext=(2, 3), textcoords="offset points", color=GREY, fontsize=9)
     axes.set_xlabel("context length [tokens]")
     axes.set_ylabel("throughput, dense twin over MoE")
@@ -72,14 +72,13 @@ def _minor_text(value: float, _position: object) -> str:
     return f"{value:g}x" if leading in "25" else ""
 
 
-def _shade(axes: Axes, contexts: Float[np.ndarray, " points"], results: Sequence[Comparison]) -> None:
+def _shade(axes: Axes, contexts: Float[np.ndarray, " points"], verdicts: Sequence[str]) -> None:
     """Mark the contexts at which a side has no deployment, with a word in the middle of each stretch."""
     step = (contexts[1] / contexts[0]) ** 0.5
-    verdicts = [result.verdict for result in results]
-    for verdict in ("moe infeasible", "dense infeasible", "both infeasible"):
-        hit = [context for context, found in zip(contexts, verdicts, strict=True) if found == verdict]
+    for outcome in ("moe infeasible", "dense infeasible", "both infeasible"):
+        hit = [context for context, found in zip(contexts, verdicts, strict=True) if found == outcome]
         if hit:
             axes.axvspan(hit[0] / step, hit[-1] * step, color=ORANGE, alpha=0.15, linewidth=0)
             middle = (hit[0] * hit[-1]) ** 0.5
-            text = verdict.replace("moe", "MoE").replace(" ", "\n", 1)
+            text = outcome.replace("moe", "MoE").replace(" ", "\n", 1)
             axes.text(middle, 0.5, text, ha="center", color=ORANGE, transform=axes.get_xaxis_transform())
