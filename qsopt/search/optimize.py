@@ -99,7 +99,7 @@ def optimize(problem: DesignProblem, seed: int = 0, starts: int = STARTS, certif
     if answer is not None and certify > 0:
         answer, certificate = _certified(judge, answer, certify)
         if certificate.gap > 0:
-            details = {**details, **_details(judge, answer, relaxed, found), "value": details["value"]}
+            details = _details(judge, answer, relaxed, found)
     seconds = {"compile": clock.seconds, "search": searched, "certify": time.perf_counter() - began - searched}
     return Solution(**details, certificate=certificate, starts=starts, evaluations=evaluations, seconds=seconds)
 
