@@ -19,7 +19,7 @@ from qsopt.quality import QDistribution
 from qsopt.twin import bracket, relaxed_twins
 
 OPERATOR_SPREAD = 0.15
-"""Standard deviation of the log of an operator's time about the model's: what fitted kernels show (see the docs)."""
+"""Standard deviation of the log of an operator's time about the model's: an allowance of +-15 %, not a fit."""
 
 DRAWS = 256
 """Draws; the standard error of a probability is at most 3 %."""

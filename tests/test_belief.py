@@ -1,7 +1,6 @@
 """Quality laws asked about catalog models: published tables, beliefs, all laws side by side, and the draws."""
 
 import equinox as eqx
-import jax
 import numpy as np
 import pytest
 
@@ -34,7 +33,6 @@ DIFFERENT = {
     ("gpt-oss-120b", "tian"): "compute over 4.55e9 active parameters without tables; the table has 5.1e9",
     ("kimi-k2", "geometric"): "1.026e12 total from the config; the table has 1.04e12",
     ("qwen3-30b-a3b", "tian"): "compute over 2.73e9 active parameters without tables; the table has 3.3e9",
-    ("qwen3-30b-a3b", "geometric"): "",
 }
 TOKENS = {"kimi-k2": 15.5e12, "dbrx": 12e12}
 
@@ -45,7 +43,7 @@ def test_table_from_the_catalogs_own_counts(name: str, index: int, key: str) -> 
     tokens = TOKENS.get(name, model_facts(name).training_tokens)
     q = checked_q(law(key), architecture(load_model(name), tokens), True)
     error = abs(q / TABLE[name][index] - 1)
-    if DIFFERENT.get((name, key)):
+    if (name, key) in DIFFERENT:
         assert 0.01 < error < 0.08, "explained as different, so it should be"
     else:
         assert error < 0.01
@@ -146,4 +144,3 @@ def test_odds_are_seeded_and_spread(case: tuple) -> None:
     np.testing.assert_array_equal(first.ratio, again.ratio)
     assert not np.array_equal(first.ratio, other.ratio)
     assert 0.5 * OPERATOR_SPREAD < float(np.std(np.log(first.ratio))) < 1.0
-    assert jax.tree.leaves(first)
