@@ -1,9 +1,10 @@
 """What one operator costs on one device, and the time it takes: the roofline with a soft knee.
 
-    t = launches * t0 + norm(FLOPs / (peak * eta_f), bytes / (bandwidth * eta_b))
+    t = launches * t0 + norm(FLOPs / (peak * eta_f) (1 + m0/m), bytes / (bandwidth * eta_b) (1 + w0/w)) (1 + b0/b)
 
-with t0, eta_f, eta_b the launch time and achieved shares of `efficiency`, and the norm a p-norm between max(x, y)
-(perfect overlap) and x + y (none). Measured kernels lie near the sum. Ignored: caches, and kernels smaller than these.
+with t0, eta_f, eta_b the launch time and achieved shares of `efficiency`, m rows of a product, w its columns on the device,
+b tokens that attend at once, and m0, w0, b0 where half is reached. The norm is a p-norm between max(x, y) (perfect overlap)
+and x + y (none). Ignored: caches, and kernels smaller than these.
 """
 
 import equinox as eqx
@@ -23,9 +24,11 @@ class Cost(eqx.Module):
     """Memory traffic [byte]."""
     launches: Scalar = number(0.0)
     """Kernels started."""
+    narrow: Scalar = number(0.0)
+    """Memory traffic of each product over its columns, summed [byte/column]: what narrow shards lose grows with it."""
 
     def __add__(self, other: "Cost") -> "Cost":
-        return Cost(self.flops + other.flops, self.bytes + other.bytes, self.launches + other.launches)
+        return Cost(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
 
 class Spent(eqx.Module):
@@ -61,7 +64,7 @@ def roofline(
     efficiency: OperatorEfficiency,
     softness: Scalar | float = 0.0,
     tokens: Scalar | float = 1.0,
-    width: Scalar | float = 1.0,
+    batch: Scalar | float = 1.0,
 ) -> Spent:
     """Time of `cost` on a device.
 
@@ -72,10 +75,11 @@ def roofline(
         efficiency: of its kind and format.
         softness: smoothing of the relaxed model; the larger of it and the efficiency's own applies.
         tokens: rows of each product, for tile quantisation: eta_f * m / (m + half_tokens).
-        width: of the shard, for narrow shards: eta_b / (1 + half_width / width).
+        batch: tokens that attend at once, for kernels that few leave half idle: times (1 + half_batch / batch).
     """
-    compute = cost.flops / (peak * efficiency.compute) * (1.0 + efficiency.half_tokens / tokens)
-    memory = cost.bytes / (bandwidth * efficiency.bandwidth) * (1.0 + efficiency.half_width / width)
+    idle = 1.0 + efficiency.half_batch / batch
+    compute = cost.flops / (peak * efficiency.compute) * (1.0 + efficiency.half_tokens / tokens) * idle
+    memory = (cost.bytes + efficiency.half_width * cost.narrow) / (bandwidth * efficiency.bandwidth) * idle
     latency = cost.launches * efficiency.launch
     knee = smooth.maximum(efficiency.softness, softness)
     seconds = latency + smooth.maximum(compute, memory, knee)

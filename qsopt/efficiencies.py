@@ -14,8 +14,9 @@ from qsopt.formats import FORMATS
 from qsopt.units import MICROSECOND, GiB
 
 _OPERATORS = ("gemm", "experts", "attention", "mla", "linear")
-_OPERATOR_KEYS = ("launch_us", "bandwidth", "compute", "softness", "half_tokens", "half_width")
-_LINK_KEYS = ("bandwidth", "collective_us", "step_us")
+_TIERS = ("scale_up", "scale_out", "dispatch_up", "dispatch_out")
+_OPERATOR_KEYS = ("launch_us", "bandwidth", "compute", "softness", "half_tokens", "half_width", "half_batch")
+_LINK_KEYS = ("bandwidth", "collective_us", "step_us", "ramp")
 _ROUTING_KEYS = ("straggler", "popularity_cv2", "imbalance_cv2")
 _MEMORY_KEYS = ("workspace", "reserve_GiB")
 _ABOUT_KEYS = {"name", "version", "date", "source", "note"}
@@ -69,14 +70,14 @@ class _Reader:
             ) from None
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: not valid TOML ({error}); compare it with configs/efficiency/fitted.toml") from None
-        known = {*_OPERATORS, "scale_up", "scale_out", "routing", "memory", *_ABOUT_KEYS}
+        known = {*_OPERATORS, *_TIERS, "routing", "memory", *_ABOUT_KEYS}
         for key in self.tables:
             if key not in known:
                 raise InputError(f"{path}: unknown entry '{key}'; known: {', '.join(sorted(known))}")
 
     def efficiency(self) -> Efficiency:
         operators: dict[str, Any] = {name: self._operator(name) for name in _OPERATORS}
-        tiers: dict[str, Any] = {name: self._link(name) for name in ("scale_up", "scale_out")}
+        tiers: dict[str, Any] = {name: self._link(name) for name in _TIERS}
         routing = self._values("routing", self.tables.get("routing"), _ROUTING_KEYS)
         memory = self._values("memory", self.tables.get("memory"), _MEMORY_KEYS)
         return Efficiency(
@@ -96,7 +97,8 @@ class _Reader:
 
     def _link(self, name: str) -> LinkEfficiency:
         row = self._values(name, self.tables.get(name), _LINK_KEYS)
-        return LinkEfficiency(row["bandwidth"], row["collective_us"] * MICROSECOND, row["step_us"] * MICROSECOND)
+        fixed, step = row["collective_us"] * MICROSECOND, row["step_us"] * MICROSECOND
+        return LinkEfficiency(row["bandwidth"], fixed, step, row["ramp"])
 
     def _values(self, where: str, table: dict[str, Any] | None, keys: tuple[str, ...]) -> dict[str, Any]:
         if not isinstance(table, dict) or set(table) != set(keys):

@@ -27,7 +27,9 @@ class OperatorEfficiency(eqx.Module):
     half_tokens: Table
     """Tokens at which a product's compute efficiency is half (tile quantisation); 0 if it does not fall."""
     half_width: Table
-    """Width of a shard at which bandwidth efficiency is half; 0 if it does not fall."""
+    """Columns of a product on one device at which bandwidth efficiency is half; 0 if it does not fall."""
+    half_batch: Table
+    """Tokens that attend at once at which a kernel leaves half of the device idle; 0 if none does."""
 
     def of(self, form: Format) -> "OperatorEfficiency":
         """The values for one format."""
@@ -43,6 +45,9 @@ class LinkEfficiency(eqx.Module):
     """Fixed time of one collective [s]."""
     step: Scalar = number(0.0)
     """Time of one step of a ring, or of one message [s]."""
+    ramp: Scalar = number(0.0)
+    """How slowly protocols for small messages give way to those for large ones: added in units of the geometric mean of
+    latency and time on the link."""
 
 
 class Efficiency(eqx.Module):
@@ -59,9 +64,13 @@ class Efficiency(eqx.Module):
     linear: OperatorEfficiency
     """Update of a linear-attention state."""
     scale_up: LinkEfficiency
-    """Links inside a domain."""
+    """Collectives over the links inside a domain."""
     scale_out: LinkEfficiency
-    """Links between domains."""
+    """Collectives and messages between domains."""
+    dispatch_up: LinkEfficiency
+    """Tokens on their way to experts and back, inside a domain."""
+    dispatch_out: LinkEfficiency
+    """The same between domains."""
     straggler: Scalar = number(0.0)
     """1 if a routed layer waits for its most loaded rank, 0 if loads are taken as equal."""
     popularity_cv2: Scalar = number(0.0)
@@ -81,5 +90,5 @@ class Efficiency(eqx.Module):
 def ideal() -> Efficiency:
     """The bound that the qs inequality argues with: full peaks, perfect overlap, no latency, balanced uniform routing."""
     one, none = np.ones(len(FORMATS)), np.zeros(len(FORMATS))
-    operator = OperatorEfficiency(none, one, one, none, none, none)
-    return Efficiency(operator, operator, operator, operator, operator, LinkEfficiency(), LinkEfficiency())
+    operator, link = OperatorEfficiency(none, one, one, none, none, none, none), LinkEfficiency()
+    return Efficiency(operator, operator, operator, operator, operator, link, link, link, link)

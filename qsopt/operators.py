@@ -42,13 +42,15 @@ class Load(eqx.Module):
 
 def products(gemms: tuple[Gemm, ...], tokens: Scalar, weight_bytes: Scalar, activation_bytes: Scalar) -> Cost:
     """Matrix products of `tokens` tokens, one launch each; those without weights do not exist."""
-    read = accounting.weights(gemms)
-    activations = sum(jnp.where(gemm.weights > 0, gemm.reads + gemm.writes, 0.0) for gemm in gemms)
-    return Cost(
-        flops=2.0 * read * tokens,
-        bytes=read * weight_bytes + tokens * activations * activation_bytes,
-        launches=sum(jnp.where(gemm.weights > 0, 1.0, 0.0) for gemm in gemms),
-    )
+    return sum((_product(gemm, tokens, weight_bytes, activation_bytes) for gemm in gemms), Cost())
+
+
+def _product(gemm: Gemm, tokens: Scalar, weight_bytes: Scalar, activation_bytes: Scalar) -> Cost:
+    exists = gemm.weights > 0
+    activations = jnp.where(exists, gemm.reads + gemm.writes, 0.0)
+    moved = gemm.weights * weight_bytes + tokens * activations * activation_bytes
+    columns = jnp.where(exists & (gemm.writes > 0), gemm.writes, 1.0)
+    return Cost(2.0 * gemm.weights * tokens, moved, jnp.where(exists, 1.0, 0.0), moved / columns)
 
 
 def projections(kind: Attention, model: Model, load: Load, deployment: Deployment, softness: Scalar | float) -> Cost:
@@ -131,14 +133,16 @@ def routed_experts(
     """
     hit = routing.experts_hit(load.tokens, kind.experts, kind.top_k, efficiency.popularity_cv2)
     read = world.read_experts(hit, kind.top_k)
-    gemms = accounting.ffn_gemms(model.hidden, kind.width / deployment.expert_tensor, kind.matrices)
+    width = kind.width / deployment.expert_tensor
+    gemms = accounting.ffn_gemms(model.hidden, width, kind.matrices)
     rows = unevenness(kind, load, deployment, efficiency) * load.tokens * kind.top_k / deployment.expert
     precision = model.precision
     work = products(gemms, rows, 0.0 * precision.experts.bytes, precision.activation_bytes)
     busiest = routing.busiest_hits(hit, kind.experts, deployment.expert)
     mean, extra = read / deployment.expert, efficiency.straggler * world.reuse * (busiest - hit / deployment.expert)
     weights = (mean + extra) * accounting.weights(gemms) * precision.experts.bytes
-    return Routed(Cost(work.flops, work.bytes + weights, 1.0), load.tokens * kind.top_k / read)
+    moved = work.bytes + weights
+    return Routed(Cost(work.flops, moved, 1.0, moved / width), load.tokens * kind.top_k / read)
 
 
 def unevenness(kind: MoeFfn, load: Load, deployment: Deployment, efficiency: Efficiency) -> Scalar:

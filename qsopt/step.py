@@ -78,8 +78,8 @@ class Work(eqx.Module):
     """Times that it runs for a microbatch."""
     tokens: Scalar = number(1.0)
     """Rows of its products."""
-    width: Scalar = number(1.0)
-    """Width of its shard."""
+    batch: Scalar = number(1.0)
+    """Tokens that attend at once."""
 
 
 def microbatch(stage: Stage) -> Spent:
@@ -90,7 +90,7 @@ def microbatch(stage: Stage) -> Spent:
     accelerator = stage.accelerator
 
     def timed(work: Work) -> Spent:
-        spent = roofline(work.cost, work.peak, accelerator.bandwidth, work.efficiency, stage.softness, work.tokens, work.width)
+        spent = roofline(work.cost, work.peak, accelerator.bandwidth, work.efficiency, stage.softness, work.tokens, work.batch)
         return spent.times(work.count)
 
     computed = jax.vmap(timed)(stacked([work for _, work in works]))
@@ -136,7 +136,8 @@ def _core(stage: Stage, kind: Attention, count: Scalar) -> Work:
         family = efficiency.attention
     else:
         family = efficiency.linear if isinstance(kind, LinearAttention) else efficiency.mla
-    return Work(cost, family.of(stage.model.precision.kv_cache), stage.accelerator.peak_flops[0], count)
+    attending = stage.load.tokens / stage.deployment.data
+    return Work(cost, family.of(stage.model.precision.kv_cache), stage.accelerator.peak_flops[0], count, batch=attending)
 
 
 def _ffn(stage: Stage, kind: Ffn, count: Scalar) -> Iterator[tuple[str, Work]]:
@@ -151,7 +152,7 @@ def _ffn(stage: Stage, kind: Ffn, count: Scalar) -> Iterator[tuple[str, Work]]:
     yield "router", _product(stage, scores, precision.tables, count, load.tokens / deployment.data)
     routed = operators.routed_experts(kind, stage.model, load, deployment, stage.efficiency, stage.world)
     family, peak = stage.efficiency.experts.of(precision.experts), stage.accelerator.peak(precision.experts)
-    yield "routed experts", Work(routed.cost, family, peak, count, routed.tokens, kind.width / deployment.expert_tensor)
+    yield "routed experts", Work(routed.cost, family, peak, count, routed.tokens)
 
 
 def _head(stage: Stage) -> Work:
@@ -164,8 +165,9 @@ def _head(stage: Stage) -> Work:
 
 def _messages(stage: Stage, share: Scalar) -> Iterator[tuple[str, Spent]]:
     """Every kind of communication of the stage."""
-    wires = collectives.links(stage.accelerator, stage.efficiency)
     decoder, deployment, efficiency = stage.model.decoder, stage.deployment, stage.efficiency
+    wires = collectives.links(stage.accelerator, efficiency.scale_up, efficiency.scale_out)
+    to_experts = collectives.links(stage.accelerator, efficiency.dispatch_up, efficiency.dispatch_out)
     whole = stage.group(deployment.stage_devices)
     attention = sum(layers.count for layers in decoder.attention) * share
     exposed = 1.0 - efficiency.attention_overlap
@@ -176,7 +178,7 @@ def _messages(stage: Stage, share: Scalar) -> Iterator[tuple[str, Spent]]:
     for layers in decoder.ffn:
         if isinstance(layers.kind, MoeFfn):
             there_and_back = 2.0 * layers.count * share * deployment.dispatched
-            yield "ffn communication", _dispatched(stage, layers.kind, whole, wires).times(there_and_back * exposed)
+            yield "ffn communication", _dispatched(stage, layers.kind, whole, to_experts).times(there_and_back * exposed)
     yield "head communication", _head_messages(stage, whole, wires)
     yield "pipeline communication", _next_stage(stage, wires)
 

@@ -4,6 +4,8 @@ q is drawn from the predictive distribution of its law, and every kind of operat
 time, the same for both sides as both run on the same kernels. What is counted is the share of draws in which dense wins.
 """
 
+from collections.abc import Mapping
+
 import equinox as eqx
 import jax
 import numpy as np
@@ -19,7 +21,7 @@ from qsopt.quality import QDistribution
 from qsopt.twin import bracket, relaxed_twins
 
 OPERATOR_SPREAD = 0.15
-"""Standard deviation of the log of an operator's time about the model's: an allowance of +-15 %, not a fit."""
+"""Standard deviation of the log of an operator's time about the model's where nothing is known: an allowance, not a fit."""
 
 DRAWS = 256
 """Draws; the standard error of a probability is at most 3 %."""
@@ -30,7 +32,7 @@ CONTENDER = 0.5
 FEW = 512
 """Lists of layouts up to this length are not shortened, as another length would have to be compiled."""
 
-_KINDS = ("gemm", "experts", "attention", "mla", "linear", "scale_up", "scale_out")
+_KINDS = ("gemm", "experts", "attention", "mla", "linear", "scale_up", "scale_out", "dispatch_up", "dispatch_out")
 
 
 class Odds(eqx.Module):
@@ -42,23 +44,34 @@ class Odds(eqx.Module):
     """Throughput of dense over MoE in each draw; infinite where only dense fits, NaN where neither does."""
 
 
-def odds(model: Model, problem: Problem, found: Duel, distribution: QDistribution, seed: int = 0, draws: int = DRAWS) -> Odds:
+def odds(
+    model: Model,
+    problem: Problem,
+    found: Duel,
+    q: QDistribution | float,
+    seed: int = 0,
+    draws: int = DRAWS,
+    spreads: Mapping[str, float] | None = None,
+) -> Odds:
     """Probability that the dense twin wins at this cluster and context.
 
     Args:
         model: the MoE.
         problem: cluster, workload and efficiencies.
         found: the comparison at the central q.
-        distribution: of q.
+        q: its distribution, or the value where it is taken as certain.
         seed: of the draws.
         draws: how many, a multiple of `compare.CASES`.
+        spreads: standard deviation of the log of a time by kind of operator and tier of links, names as in `Efficiency`;
+            `OPERATOR_SPREAD` where it says nothing.
     """
     low, high = (float(bound) for bound in bracket(model, problem.cluster, problem.workload))
-    qs = np.clip(distribution.sample(seed, draws), low, high)
-    factors = np.exp(OPERATOR_SPREAD * np.random.default_rng([seed, 1]).normal(size=(draws, len(_KINDS))))
+    qs = np.clip(q.sample(seed, draws) if isinstance(q, QDistribution) else np.full(draws, q), low, high)
+    spread = np.array([(spreads or {}).get(kind, OPERATOR_SPREAD) for kind in _KINDS])
+    factors = np.exp(spread * np.random.default_rng([seed, 1]).normal(size=(draws, len(_KINDS))))
     fixed = repeated(found.sides[0], CASES)
-    spread = relaxed_twins(model, np.quantile(qs, np.linspace(0.0, 1.0, CASES)))
-    near = (_contenders(fixed, problem, found.layouts[0]), _contenders(spread, problem, found.layouts[1]))
+    twins = relaxed_twins(model, np.quantile(qs, np.linspace(0.0, 1.0, CASES)))
+    near = (_contenders(fixed, problem, found.layouts[0]), _contenders(twins, problem, found.layouts[1]))
     layouts = same_length(*near, at_least=min(found.layouts[0].tensor.shape[0], FEW))
     moe, dense = [], []
     for part in range(0, draws, CASES):
@@ -90,7 +103,7 @@ def _perturbed(efficiency: Efficiency, factors: Float[Array, "cases kinds"]) -> 
 
 def _slower(part: OperatorEfficiency | LinkEfficiency, factor: Scalar) -> OperatorEfficiency | LinkEfficiency:
     if isinstance(part, LinkEfficiency):
-        return LinkEfficiency(part.bandwidth / factor, part.collective * factor, part.step * factor)
+        return LinkEfficiency(part.bandwidth / factor, part.collective * factor, part.step * factor, part.ramp)
     times = (part.launch * factor, part.bandwidth / factor, part.compute / factor)
     return eqx.tree_at(lambda p: (p.launch, p.bandwidth, p.compute), part, times)
 

@@ -105,7 +105,8 @@ def _launches(design: Design) -> list[Scalar]:
 
 
 def _link_latencies(design: Design) -> list[Scalar]:
-    tiers = (design.efficiency.scale_up, design.efficiency.scale_out)
+    efficiency = design.efficiency
+    tiers = (efficiency.scale_up, efficiency.scale_out, efficiency.dispatch_up, efficiency.dispatch_out)
     return [latency for tier in tiers for latency in (tier.collective, tier.step)]
 
 

@@ -226,8 +226,9 @@ def test_bandwidth_in_a_chip_file(run: Run, tmp_path: Path, value: str) -> None:
 
 def fitted(old: str = "", new: str = "") -> str:
     text = (configs() / "efficiency" / "fitted.toml").read_text()
-    assert old in text
-    return text.replace(old, new, 1)
+    text, changed = re.subn(old, new, text, count=1)
+    assert changed == 1
+    return text
 
 
 EFFICIENCIES = {
@@ -236,17 +237,17 @@ EFFICIENCIES = {
     "deeply nested": ("a = " + "[" * 5000 + "]" * 5000, ("TOML",)),
     "operator is no table": ("gemm = 3", ("gemm",)),
     "format is no table": (
-        fitted("fp8 = { launch_us = 29.0, bandwidth = 0.84, compute = 0.80 }", "fp8 = 3"),
+        fitted(r"(?s)(\[experts\].*?)fp8 = {.*?}", r"\1fp8 = 3"),
         ("experts", "fp8"),
     ),
-    "missing operator": (fitted("[mla]", "[linear2]"), ("linear2",)),
+    "missing operator": (fitted(r"\[mla\]", "[linear2]"), ("linear2",)),
     "missing key": (fitted("workspace = 2.0", ""), ("memory", "workspace")),
     "unknown key": (fitted("workspace = 2.0", "workspace = 2.0\nspare = 1"), ("memory", "spare")),
     "a text": (fitted("workspace = 2.0", 'workspace = "2"'), ("memory", "workspace")),
-    "negative": (fitted("launch_us = 3.7", "launch_us = -3.7"), ("gemm", "launch_us = -3.7")),
-    "share of zero": (fitted("bandwidth = 0.78", "bandwidth = 0"), ("gemm", "bandwidth = 0")),
-    "not a number": (fitted("launch_us = 3.7", "launch_us = nan"), ("gemm", "launch_us = nan")),
-    "infinite": (fitted("launch_us = 3.7", "launch_us = inf"), ("gemm", "launch_us = inf")),
+    "negative": (fitted(r"launch_us = [\d.]+", "launch_us = -3.7"), ("gemm", "launch_us = -3.7")),
+    "share of zero": (fitted(r"bandwidth = [\d.]+", "bandwidth = 0"), ("gemm", "bandwidth = 0")),
+    "not a number": (fitted(r"launch_us = [\d.]+", "launch_us = nan"), ("gemm", "launch_us = nan")),
+    "infinite": (fitted(r"launch_us = [\d.]+", "launch_us = inf"), ("gemm", "launch_us = inf")),
 }
 
 

@@ -89,9 +89,9 @@ def rich() -> Efficiency:
 
     def filled(operator):
         return eqx.tree_at(
-            lambda o: (o.softness, o.half_tokens, o.half_width),
+            lambda o: (o.softness, o.half_tokens, o.half_width, o.half_batch),
             operator,
-            (0.6 + 0.0 * operator.softness, 12.0 + operator.half_tokens, 30.0 + operator.half_width),
+            (0.6 + 0.0 * operator.softness, 12.0 + operator.half_tokens, 30.0 + operator.half_width, 0.4 + operator.half_batch),
         )
 
     names = ("gemm", "experts", "attention", "mla", "linear")
@@ -99,9 +99,9 @@ def rich() -> Efficiency:
         lambda e: tuple(getattr(e, name) for name in names), fitted, tuple(filled(getattr(fitted, name)) for name in names)
     )
     return eqx.tree_at(
-        lambda e: (e.straggler, e.imbalance_cv2, e.attention_overlap, e.ffn_overlap),
+        lambda e: (e.straggler, e.imbalance_cv2, e.attention_overlap, e.ffn_overlap, e.scale_up.ramp, e.scale_out.ramp),
         changed,
-        tuple(np.array(x) for x in (0.9, 0.1, 0.3, 0.2)),
+        tuple(np.array(x) for x in (0.9, 0.1, 0.3, 0.2, 0.5, 0.3)),
     )
 
 

@@ -1,5 +1,6 @@
 """Communication over two tiers, by hand: domains of 8 at 400 GB/s, 50 GB/s between them, latencies written out."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
@@ -59,11 +60,11 @@ def test_a_gather_brings_each_rank_what_it_lacks(size: int) -> None:
 def test_dispatch_by_hand() -> None:
     """One domain: each of 10 tokens goes to 6 experts of 4 shards, 1 of 2 * 4 devices is at home: 6 (4 - 1/2) copies."""
     within = collectives.dispatch(ranks(8), 2e3, 10.0, 6.0, 2.0, WIRES)
-    assert seconds(within) == pytest.approx(10 * 2e3 * 6 * (4 - 1 / 2) / 400e9 + 3e-6 + 0.5e-6, rel=1e-13)
+    assert seconds(within) == pytest.approx(10 * 2e3 * 6 * (4 - 1 / 2) / 400e9 + 3e-6 + 7 * 0.5e-6, rel=1e-13)
     # 16 devices, 2 domains, e = 16, u = 1: 6 (1 - 2/16) copies inside; a token needs the other domain with 1 - (1/2)**6
     two = collectives.dispatch(ranks(16), 2e3, 10.0, 6.0, 16.0, WIRES)
     link = 10 * 2e3 * (6 * (1 - 2 / 16) / 400e9 + 1 * (1 - 0.5**6) / 50e9)
-    assert seconds(two) == pytest.approx(link + 3e-6 + 0.5e-6 + 20e-6 + 6e-6, rel=1e-13)
+    assert seconds(two) == pytest.approx(link + 3e-6 + 7 * 0.5e-6 + 20e-6 + 6e-6, rel=1e-13)
     assert float(two.link) == pytest.approx(link, rel=1e-13)
     # 32 devices, 4 domains, e = 2, u = 16: the experts are 2 places, so a token misses one of them with (1/2)**k
     four = collectives.dispatch(ranks(32), 2e3, 10.0, 3.0, 2.0, SILENT)
@@ -77,6 +78,20 @@ def test_send_by_hand() -> None:
     near, far = (collectives.send(jnp.asarray(MB), jnp.asarray(crossing), WIRES) for crossing in (0.0, 1.0))
     assert seconds(near) == pytest.approx(MB / 400e9 + 3e-6 + 0.5e-6, rel=1e-13)
     assert seconds(far) == pytest.approx(MB / 50e9 + 20e-6 + 6e-6, rel=1e-13)
+
+
+def test_a_ramp_between_small_and_large_messages() -> None:
+    """By hand: the ramp adds its share of the geometric mean of latency and transfer, on each tier apart."""
+    ramped = Links(eqx.tree_at(lambda link: link.ramp, WIRES.up, 0.5), WIRES.out, UP, OUT)
+    sent, latency = 2 * 7 / 8 * MB / 400e9, 3e-6 + 14 * 0.5e-6
+    assert seconds(collectives.all_reduce(ranks(8), MB, ramped)) == pytest.approx(
+        sent + latency + 0.5 * (sent * latency) ** 0.5, rel=1e-13
+    )
+    plain, both = (float(collectives.all_gather(ranks(16), MB, wires).link) for wires in (WIRES, ramped))
+    inside, fixed = 7 / 8 * MB / 400e9, 3e-6 + 7 * 0.5e-6
+    assert both - plain == pytest.approx(0.5 * (inside * fixed) ** 0.5, rel=1e-9)
+    slope = jax.grad(lambda message: collectives.all_reduce(ranks(8), message, ramped).seconds)
+    assert float(slope(0.0)) == pytest.approx(2 * 7 / 8 / 400e9)  # an empty message has a slope, not a NaN
 
 
 def test_one_rank_pays_nothing() -> None:
@@ -109,8 +124,9 @@ def test_equal_tiers_without_latency_are_one_flat_ring(size: int) -> None:
 def test_reached_speeds_are_shares_of_the_datasheet() -> None:
     from physics_designs import efficiency, h100
 
-    found = collectives.links(h100(16).accelerator, efficiency("fitted"))
-    assert float(found.up_bandwidth) == pytest.approx(450e9 * 0.75, rel=1e-14)
+    fitted = efficiency("fitted")
+    found = collectives.links(h100(16).accelerator, fitted.scale_up, fitted.scale_out)
+    assert float(found.up_bandwidth) == pytest.approx(450e9 * 0.7065, rel=1e-14)
     assert float(found.out_bandwidth) == pytest.approx(50e9 * 0.75, rel=1e-14)
 
 

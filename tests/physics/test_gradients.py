@@ -143,7 +143,7 @@ def test_derivative_in_q_through_the_relaxed_twin(name: str) -> None:
     rows = STEP * np.eye(4)
     numeric = np.stack([(outputs(jnp.asarray(row)) - outputs(jnp.asarray(-row))) / (2 * STEP) for row in rows], axis=1)
     np.testing.assert_allclose(slopes, numeric, rtol=1e-5, atol=1e-9)
-    assert float(slopes[0, 0]) < -0.1  # a larger dense model is slower
+    assert float(slopes[0, 0]) < -0.01  # a larger dense model is slower
     assert float(slopes[2, 0]) > 1e-3  # and holds more
 
 

@@ -31,7 +31,7 @@ CASES = {
     "ideal": ("ideal", {}),
     "rich": ("lean", {}),
     "ideal, TPOT limit": ("ideal", {"tpot_limit": 0.36e-3}),
-    "rich, TPOT limit": ("lean", {"tpot_limit": 2.5e-3}),
+    "rich, TPOT limit": ("lean", {"tpot_limit": 1.2e-3}),
 }
 
 
