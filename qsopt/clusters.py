@@ -144,6 +144,15 @@ def load_cluster(which: str | Path) -> Cluster:
     return Cluster(_accelerator(facts, devices), scalar(devices))
 
 
+def accelerator_of(which: str | Path) -> str | None:
+    """The catalog's name of a cluster's accelerator; None for one that a file describes.
+
+    Raises:
+        InputError: if the phrase is wrong.
+    """
+    return None if str(which).endswith(".toml") else _named(str(which))[1]
+
+
 def _accelerator(facts: HardwareFacts, devices: float) -> Accelerator:
     inside, between = facts.scale_up_bandwidth, facts.scale_out_bandwidth
     if between is None and devices > facts.scale_up_devices:
@@ -163,14 +172,19 @@ def _accelerator(facts: HardwareFacts, devices: float) -> Accelerator:
 
 
 def _from_phrase(phrase: str) -> tuple[int, HardwareFacts]:
+    count, name = _named(phrase)
+    return count, hardware_facts(name)
+
+
+def _named(phrase: str) -> tuple[int, str]:
     text = _one_line(phrase).lower()
     count, _, name = (part.strip() for part in text.partition("x"))
     counted = name in accelerator_names() or count.isdecimal()
     if text in accelerator_names() or not counted:
-        return 1, hardware_facts(text)
+        return 1, text
     if not name or not re.fullmatch("0*[1-9][0-9]{0,8}", count):
         raise InputError(f"cluster '{text[:60]}': write a positive whole number of devices and an accelerator, as in 8xh100")
-    return int(count), hardware_facts(name)
+    return int(count), name
 
 
 def _from_file(path: Path) -> tuple[int, HardwareFacts]:

@@ -22,7 +22,12 @@ from qsopt.errors import InputError
 from qsopt.formats import ARITHMETICS, number_format
 from qsopt.units import GB, TFLOPS, GiB, MiB
 
+LATER = {"b60", "rtx-pro-6000"}
+"""Not in the reference table; their sources stand in their files."""
+
 NAMES = (
+    "b60",
+    "rtx-pro-6000",
     "a100-40gb",
     "a100-80gb",
     "h100",
@@ -361,8 +366,8 @@ def row_name(label: str) -> str:
 def test_files_equal_reference_table() -> None:
     with REFERENCE.open(encoding="utf-8", newline="") as file:
         rows = {row_name(row["name"]): row for row in csv.DictReader(file)}
-    assert {*rows} - {"groq"} == {*NAMES}
-    for name in NAMES:
+    assert {*rows} - {"groq"} == {*NAMES} - LATER
+    for name in {*NAMES} - LATER:
         facts = hardware_facts(name)
         for column, (field, unit) in COLUMNS.items():
             text = rows[name][column]

@@ -1,4 +1,4 @@
-"""The command line: `qsopt evaluate`, `compare`, `optimize`, `sensitivity`, `crossover` and `list`.
+"""The command line: `qsopt evaluate`, `compare`, `optimize`, `map` and others.
 
 Stdout holds only the answer. Bad input ends with status 2 and one line on stderr; an infeasible design is an answer.
 """
@@ -8,6 +8,9 @@ import io
 import re
 import sys
 from collections.abc import Sequence
+
+SLOW = ("calibrate", "map")
+"""Commands that compute long enough for the compiler to do its best."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,11 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     from qsopt.cli import runtime  # noqa: PLC0415  (settings must precede JAX)
 
-    runtime.configure()
+    words = sys.argv[1:] if arguments is None else arguments
+    runtime.configure(quick=next(iter(words), "") not in SLOW)
     from qsopt.errors import InputError  # noqa: PLC0415
 
     try:
-        _parsed(sys.argv[1:] if arguments is None else arguments).run()
+        _parsed(words).run()
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -8,13 +8,15 @@ import equinox as eqx
 import numpy as np
 
 from qsopt.arrays import scalar
+from qsopt.calibrate.expected import Expectation
 from qsopt.cli.options import Case
 from qsopt.compare import Duel, duel, settle, verdict
 from qsopt.errors import InputError
-from qsopt.laws import Belief, opinions
+from qsopt.laws import opinions
 from qsopt.model import Model, moe_layers
 from qsopt.optimum import Problem
-from qsopt.report.records import belief_record, comparison_record, opinion_records, to_json
+from qsopt.quality import QDistribution
+from qsopt.report.records import belief_record, comparison_record, error_record, opinion_records, to_json
 from qsopt.report.text import show_comparison
 from qsopt.uncertainty import odds
 
@@ -42,14 +44,19 @@ class Compare(Case):
         held = self.believe(model)
         problem = Problem(cluster, workload, efficiency)
         result, found = settle(model, problem, scalar(held.q))
-        twin = result.dense.model
+        twin, expected = result.dense.model, self.expectation(model)
         record = {
             "model": self.model,
             "cluster": self.cluster,
             "context": self.context,
             **comparison_record(result, cluster, workload, self.efficiency),
             **belief_record(held, self.law_used),
-            "probability_dense_wins": self._odds(model, problem, found, held),
+            "expected_error": {
+                name: error_record(expected, side.metrics, side.deployment) if bool(side.feasible) else None
+                for name, side in (("moe", result.moe), ("dense", result.dense))
+            },
+            "probability_dense_wins": self._odds(model, problem, found, held.distribution, expected),
+            "probability_dense_wins_at_q": self._odds(model, problem, found, held.q, expected),
             "laws": self._opinions(model, problem, found),
             "by_utilization": [self._at_utilization(problem, model, twin, share) for share in (0.85, 0.9, 0.95)],
         }
@@ -72,11 +79,12 @@ class Compare(Case):
         if self.plot is not None and (self.plot.suffix != ".png" or self.plot.is_dir() or not _is_folder(self.plot.parent)):
             raise InputError(f"plot = {self.plot}: give a file that ends in .png, in a folder that can be written")
 
-    def _odds(self, model: Model, problem: Problem, found: Duel, held: Belief) -> float | None:
-        """Probability that dense wins; without a distribution of q there is none."""
-        return (
-            None if held.distribution is None else float(odds(model, problem, found, held.distribution, self.seed).dense_wins)
-        )
+    def _odds(
+        self, model: Model, problem: Problem, found: Duel, q: QDistribution | float | None, expected: Expectation | None
+    ) -> float | None:
+        """Probability that dense wins under the model's own error; without a distribution of q there is none."""
+        spreads = None if expected is None else expected.spreads()
+        return None if q is None else float(odds(model, problem, found, q, self.seed, spreads=spreads).dense_wins)
 
     def _opinions(self, model: Model, problem: Problem, found: Duel) -> list[dict[str, Any]]:
         """All laws if asked for, else the one in use is all there is to say."""

@@ -10,7 +10,7 @@ from qsopt.evaluate import evaluate
 from qsopt.laws import opinions
 from qsopt.model import Model, moe_layers
 from qsopt.optimum import Problem
-from qsopt.report.records import belief_record, design_record, opinion_records, to_json
+from qsopt.report.records import belief_record, design_record, error_record, opinion_records, to_json
 from qsopt.report.text import show_design
 from qsopt.twin import qs_numbers
 
@@ -49,6 +49,7 @@ class Evaluate(Case):
             "context": self.context,
             **design_record(model, cluster, workload, found.deployment, reached, self.efficiency),
             "chosen": found.chosen,
+            "expected_error": error_record(self.expectation(model), reached, found.deployment),
             **self._quality(model),
         }
         if self.json:

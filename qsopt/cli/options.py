@@ -5,8 +5,9 @@ from typing import Literal
 
 import equinox as eqx
 
+from qsopt.calibrate.expected import SOFTWARE, Expectation, expectation, software_set
 from qsopt.catalog import load_model, model_facts, model_names
-from qsopt.clusters import load_cluster
+from qsopt.clusters import accelerator_of, load_cluster
 from qsopt.efficiencies import load_efficiency
 from qsopt.efficiency import Efficiency
 from qsopt.errors import InputError
@@ -52,7 +53,8 @@ class Case:
     tokens: float | None = None
     """Training tokens for the laws that use them; those of the catalog if left out."""
     efficiency: str = "fitted"
-    """Efficiency set: ideal, fitted, or path of a TOML file."""
+    """Efficiency set: ideal; fitted, pooled over accelerators and software; trtllm, vllm or sglang as measured on this
+    accelerator; or path of a TOML file."""
     json: bool = False
     """Print JSON and nothing else to stdout."""
 
@@ -62,7 +64,13 @@ class Case:
         Raises:
             InputError: naming what is wrong.
         """
-        return self._model(), load_cluster(self.cluster), self._workload(), load_efficiency(self.efficiency)
+        return self._model(), load_cluster(self.cluster), self._workload(), self._efficiency()
+
+    def expectation(self, model: Model) -> Expectation | None:
+        """How far from measurements the answer is expected to be; None for a bound or a user's own set."""
+        if self.efficiency not in ("fitted", *SOFTWARE):
+            return None
+        return expectation(model, accelerator_of(self.cluster), self.efficiency if self.efficiency in SOFTWARE else None)
 
     @property
     def law_used(self) -> str:
@@ -93,6 +101,11 @@ class Case:
         if self.kv_dtype is not None:
             model = eqx.tree_at(lambda m: m.precision.kv_cache, model, number_format(self.kv_dtype))
         return model
+
+    def _efficiency(self) -> Efficiency:
+        if self.efficiency in SOFTWARE:
+            return software_set(self.efficiency, accelerator_of(self.cluster))
+        return load_efficiency(self.efficiency)
 
     def _tpot_limit(self) -> float:
         if self.tpot_ms is not None and not 0 < self.tpot_ms < float("inf"):

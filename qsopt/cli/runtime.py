@@ -12,9 +12,13 @@ _QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
 _KNOWN = ("0.10.",)
 
 
-def configure() -> None:
-    """Make the settings."""
-    if "XLA_FLAGS" not in os.environ and version("jaxlib").startswith(_KNOWN):
+def configure(*, quick: bool = True) -> None:
+    """Make the settings.
+
+    Args:
+        quick: whether compiling costs more than it gains.
+    """
+    if quick and "XLA_FLAGS" not in os.environ and version("jaxlib").startswith(_KNOWN):
         os.environ["XLA_FLAGS"] = _QUICK
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import jax  # noqa: PLC0415  (reads the environment when imported)

@@ -9,6 +9,7 @@ import numpy as np
 
 from qsopt.accounting import Parameters, kv_bytes_per_token, parameter_count
 from qsopt.arrays import Scalar
+from qsopt.calibrate.expected import Expectation
 from qsopt.compare import Comparison, Side
 from qsopt.costs import Spent
 from qsopt.deployment import Deployment
@@ -92,6 +93,14 @@ def memory_record(held: Memory, cluster: Cluster) -> dict[str, float]:
     """Memory of the fullest device [byte]: `capacity` is the device's, `usable` what utilization leaves of it."""
     parts = {name: float(getattr(held, name)) for name in ("weights", "kv_cache", "activations", "reserve", "total")}
     return {**parts, "capacity": float(cluster.accelerator.memory_bytes), "usable": float(held.capacity)}
+
+
+def error_record(expected: Expectation | None, reached: Metrics, deployment: Deployment) -> dict[str, Any] | None:
+    """Median relative error expected of the step time, and what it rests on; None where nothing is known."""
+    if expected is None:
+        return None
+    step = expected.of_step(reached.breakdown, float(deployment.dispatched))
+    return {"step_time": step, "basis": expected.basis, "by_kind": expected.errors}
 
 
 def cost_per_million(cluster: Cluster, reached: Metrics) -> float | None:

@@ -30,6 +30,8 @@ def show_design(record: dict[str, Any], title: str) -> None:
     out.print(
         f"efficiency set: {escape(record['efficiency'])}; deployment: {layout_text(record['deployment'])} ({record['chosen']})"
     )
+    if record["expected_error"] is not None:
+        out.print(_error_text(record["expected_error"]))
     for broken in record["violations"]:
         over = broken["value"] / broken["limit"]
         out.print(
@@ -39,6 +41,10 @@ def show_design(record: dict[str, Any], title: str) -> None:
     out.print(_facts_table(record))
     out.print(_memory_table(record["memory_bytes_per_device"]))
     out.print(_breakdown_table(record["breakdown"]))
+
+
+def _error_text(expected: dict[str, Any]) -> str:
+    return f"{escape(expected['basis'])}: step time +-{expected['step_time']:.0%} (median error expected)"
 
 
 def _facts_table(record: dict[str, Any]) -> Table:
@@ -102,6 +108,7 @@ def show_comparison(record: dict[str, Any], title: str) -> None:
     )
     out.print(f"[bold]verdict: {record['verdict']}[/bold]{_ratio_text(record)}")
     _say_how_sure(record)
+    _say_expected_errors(record)
     if record["ratio_dense_over_moe"] is not None:
         out.print(_penalties_table(record))
     if record["laws"]:
@@ -124,7 +131,27 @@ def _say_how_sure(record: dict[str, Any]) -> None:
         f"matches); qs < 1 with probability {record['probability_qs_below_one']:.1%}"
     )
     if record.get("probability_dense_wins") is not None:
-        out.print(f"dense wins in {record['probability_dense_wins']:.1%} of draws of q and of +-15 % on every kind of operator")
+        won = record["probability_dense_wins"]
+        out.print(f"dense wins in {won:.1%} of draws of q and of the errors of every kind of operator")
+
+
+SURVIVES = 0.9
+"""Share of the draws of the model's own error in which a verdict must stand."""
+
+
+def _say_expected_errors(record: dict[str, Any]) -> None:
+    """What the predictions rely on, and whether the verdict survives their errors."""
+    out = console()
+    for side, name in (("moe", "MoE"), ("dense", "dense twin")):
+        if record["expected_error"][side] is not None:
+            out.print(f"{name}: {_error_text(record['expected_error'][side])}")
+    dense = record["probability_dense_wins_at_q"]
+    if dense is not None and record["ratio_dense_over_moe"] is not None:
+        stands = dense if record["verdict"] == "dense wins" else 1.0 - dense
+        word = "survives" if stands >= SURVIVES else "does not survive"
+        known = record["expected_error"]["moe"] is not None
+        what = "these errors" if known else "an allowance of +-15 % on every kind of operator"
+        out.print(f"the verdict {word} {what}: it stands in {stands:.1%} of draws of them at q = {record['q']:.2f}")
 
 
 def _laws_table(rows: list[dict[str, Any]]) -> Table:

@@ -1,0 +1,97 @@
+"""`qsopt calibrate`: fit efficiencies to measured tables, or to kernels run here."""
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from qsopt.calibrate.aiconfigurator import Choice
+from qsopt.calibrate.calibration import DRAWS
+from qsopt.calibrate.everything import run, write
+from qsopt.calibrate.folder import read_folder
+from qsopt.calibrate.report import text_row
+from qsopt.errors import InputError
+from qsopt.report.records import to_json
+from qsopt.report.text import show_rows
+
+_HEADINGS = {
+    "quantity": "median / P90 [%]",
+    "n": "rows",
+    "fitted": "fitted data",
+    "other_shapes": "other shapes and models",
+    "other_accelerators": "other accelerators",
+}
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """Fit efficiencies to the tables of the package aiconfigurator-core, to a folder of measured tables, or with --device to
+    kernels run here, and print the errors."""
+
+    data: Path | None = None
+    """Folder with CSV tables of operators; the tables of the installed package aiconfigurator-core if left out."""
+    accelerators: str = ""
+    """Accelerators of the package to use, such as h100,h200; all if left out."""
+    backends: str = ""
+    """Backends of the package to use, of trtllm, vllm and sglang; all if left out."""
+    releases: str = ""
+    """Releases of backends to use, such as 1.3.0rc20,0.24.0, instead of the newest."""
+    shapes: int = Choice.shapes
+    """Shapes of the package's large tables to sample for each accelerator, backend and format."""
+    device: bool = False
+    """Run JAX kernels on whatever JAX sees, instead of reading a folder."""
+    out: Path = Path("calibration")
+    """Folder for what is written: TOML files of groups, serving and a set, or with --device its JSON and plot."""
+    source: str = ""
+    """Where the data come from, for the record."""
+    draws: int = DRAWS
+    """Bootstrap draws for the intervals of the parameters."""
+    json: bool = False
+    """Print JSON and nothing else to stdout."""
+
+    def run(self) -> None:
+        """Fit, write and print.
+
+        Raises:
+            InputError: if both --data and --device are given, or there are no tables.
+        """
+        if self.device and self.data is not None:
+            raise InputError("calibrate takes --data DIR (measured tables) or --device (kernels run here), not both")
+        if self.device:
+            from qsopt.calibrate.device import run_device  # noqa: PLC0415  (runs kernels)
+
+            record = run_device(self.out)
+            print(to_json(record)) if self.json else _show_device(record, self.out)
+        else:
+            self._fit()
+
+    def _fit(self) -> None:
+        choice = Choice(_names(self.accelerators), _names(self.backends), _names(self.releases), self.shapes)
+        folder = read_folder(self.data, choice)
+        source = self.source or ("own measurements" if self.data else "tables of the Python package aiconfigurator-core")
+        outcome = run(folder, source, date.today().isoformat(), self.draws)
+        written = [str(path) for path in write(outcome, self.out)]
+        rows = outcome.rows()
+        if self.json:
+            records = [{**row, **{name: row[name]._asdict() for name in list(_HEADINGS)[2:]}} for row in rows]
+            print(to_json({"rows": records, "skipped": folder.skipped.records(), "written": written}))
+            return
+        show_rows([text_row(row) for row in rows], _HEADINGS)
+        show_rows(folder.skipped.records(), {"file": "file", "reason": "not used", "rows": "rows"})
+        print(f"written: {', '.join(written)}")
+
+
+def _show_device(record: dict[str, Any], out: Path) -> None:
+    rows = [
+        {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in row.items()}
+        for row in record["fragmentation"]
+    ]
+    show_rows(rows, {"kernel": "MoE kernel", "batch": "batch", "measured": "MoE/dense measured", "predicted": "predicted"})
+    told = record["errors"]
+    print(f"{record['device']}: {told['n']} kernels, median error {100 * told['median']:.0f} %, P90 {100 * told['p90']:.0f} %")
+    print(f"written: {out / 'device.json'}, {out / 'device.png'}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names between commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -1,0 +1,44 @@
+"""`qsopt validate`: errors of fitted efficiencies on a folder of measurements."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from qsopt.calibrate.folder import read_folder
+from qsopt.calibrate.store import load_store, shipped
+from qsopt.calibrate.validation import end_to_end_rows, predicted, rows
+from qsopt.report.records import to_json
+from qsopt.report.text import show_rows
+
+_COLUMNS = {"file": "file", "group": "group", "n": "n", "median": "median [%]", "p90": "P90 [%]", "bias": "bias [%]"}
+
+
+@dataclass(frozen=True)
+class Validate:
+    """Errors of the fitted efficiencies on a folder of measured tables. Nothing is fitted."""
+
+    data: Path
+    """Folder with CSV tables of operators or of end-to-end results, or the data folder of aiconfigurator-core."""
+    groups: Path | None = None
+    """File of fitted groups, as `qsopt calibrate` writes; the shipped one if left out."""
+    json: bool = False
+    """Print JSON and nothing else to stdout."""
+
+    def run(self) -> None:
+        """Read, predict and print.
+
+        Raises:
+            InputError: if it is no folder with tables.
+        """
+        folder = read_folder(self.data)
+        store = load_store(self.groups or shipped())
+        found = []
+        if folder.points:
+            points = folder.operators()
+            found += rows(points, predicted(points, store))
+        found += end_to_end_rows(folder, store, shipped("serving"))
+        if self.json:
+            print(to_json({"rows": found, "skipped": folder.skipped.records()}))
+            return
+        percent = [{**row, **{name: round(100 * row[name], 1) for name in ("median", "p90", "bias")}} for row in found]
+        show_rows(percent, _COLUMNS)
+        show_rows(folder.skipped.records(), {"file": "file", "reason": "not used", "rows": "rows"})

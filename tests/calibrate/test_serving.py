@@ -1,0 +1,90 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qsopt.calibrate import sets
+from qsopt.calibrate.errors import Errors
+from qsopt.calibrate.folder import read_folder
+from qsopt.calibrate.host import check_host, load_host, ordering, save_host
+from qsopt.calibrate.serving import Host, Runs, model_name, precise, tpot
+from qsopt.calibrate.store import load_store, shipped
+from qsopt.calibrate.validation import predicted, rows
+from qsopt.efficiencies import efficiency_set, load_efficiency
+from qsopt.formats import FORMATS, format_name
+
+DATA = Path(os.environ.get("QSOPT_MEASURED", Path(__file__).parents[2].parent / "shared" / "measured"))
+
+
+def runs() -> Runs:
+    generator = np.random.default_rng(0)
+    step, waiting = np.exp(generator.normal(-4.5, 1.0, 300)), np.exp(generator.normal(-6.0, 1.0, 300))
+    backend = generator.integers(0, 2, 300)
+    model, gpu = generator.choice(["a", "b", "c"], 300), generator.choice(["x", "y"], 300)
+    truth = Host(np.array([0.9, 1.2]), np.array([1e-3, 4e-3]), 0.7)
+
+    def made(times: np.ndarray) -> Runs:
+        return Runs(step, waiting, backend, times, waiting, step, step, model, gpu, model, ("one", "two"))
+
+    return made(np.asarray(tpot(made(step).unlabelled, truth)))
+
+
+def test_constants_are_recovered(tmp_path):
+    found, times = check_host(runs())
+    np.testing.assert_allclose(found.scale, [0.9, 1.2], rtol=0.05)
+    np.testing.assert_allclose(found.host, [1e-3, 4e-3], rtol=0.1)
+    assert float(found.interference) == pytest.approx(0.7, rel=0.1)
+    right, pairs = ordering(runs(), times["other_shapes"])
+    assert right / pairs > 0.99
+    save_host(found, ("one", "two"), {"fitted": Errors(3, 0.1, 0.2, 0.0)}, tmp_path / "h.toml")
+    again = load_host(tmp_path / "h.toml", ("two", "elsewhere"))
+    np.testing.assert_allclose(again.scale, [found.scale[1], found.scale.mean()], rtol=1e-3)
+
+
+def test_names_and_formats_of_checkpoints():
+    assert model_name("DeepSeek-V3") == "deepseek-v3"
+    assert model_name("No-Such-Model") is None
+    assert format_name(precise("deepseek-v3", "fp8").precision.experts) == "fp8_block"
+    assert format_name(precise("deepseek-v3", "fp4").precision.experts) == "nvfp4"
+    assert format_name(precise("qwen3-32b", "bf16").precision.ffn) == "bf16"
+
+
+def test_sets_take_a_backend_and_fall_back_to_the_nearest_format(tmp_path):
+    store = load_store(shipped())
+    made = sets.efficiency(store, "trtllm", "h200", efficiency_set("fitted"))
+    bf16 = FORMATS.index("bf16")
+    own = store.find("experts", "trtllm", "bf16").own["h200"].values
+    assert float(made.experts.launch[bf16]) == pytest.approx(own["launch"])
+    assert float(made.mla.half_batch[bf16]) == pytest.approx(
+        store.find("mla", "trtllm", "bf16").own["h200"].values["half_batch"]
+    )
+    head = 'name = "t"\nversion = "1"\ndate = 2026-11-22\nsource = "s"\nnote = "n"'
+    rest = "\n".join(f"[{name}]\n" + "\n".join(f"{key} = 1.0" for key in keys) for name, keys in _REST.items())
+    sets.save_set(made, head, rest, tmp_path / "t.toml")
+    again = load_efficiency(tmp_path / "t.toml")
+    np.testing.assert_allclose(again.gemm.bandwidth, made.gemm.bandwidth, rtol=1e-3)
+    np.testing.assert_allclose(again.scale_up.collective, made.scale_up.collective, rtol=1e-3)
+
+
+_REST = {
+    "scale_out": ("bandwidth", "collective_us", "step_us", "ramp"),
+    "routing": ("straggler", "popularity_cv2", "imbalance_cv2"),
+    "memory": ("workspace", "reserve_GiB"),
+}
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the measured data are not here")
+def test_shipped_parameters_keep_their_errors():
+    points = read_folder(DATA).operators()
+    found = {row["group"]: row for row in rows(points, predicted(points, load_store(shipped()))) if row["file"] == "*"}
+    limits = {
+        "MoE layer, all": 0.11,
+        "GEMM with n*k >= 8e6": 0.09,
+        "GQA decode attention, ideal time > 10 us": 0.11,
+        "MLA decode attention": 0.12,
+        "collectives on one scale-up domain": 0.13,
+    }
+    for name, limit in limits.items():
+        assert found[name]["median"] <= limit, name
+        assert abs(found[name]["bias"]) < 0.05, name
