@@ -7,21 +7,31 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import tyro
 
 import qsopt
+from qsopt.catalog import model_facts
 from qsopt.deployment import Deployment
 from qsopt.evaluate import metrics
+from qsopt.laws import belief
 from qsopt.layouts import legal_layouts
+from qsopt.maps.axes import Axis, axis
+from qsopt.maps.phase_map import phase_map
+from qsopt.optimum import Problem
 
 COMPARE = "compare --model deepseek-v3 --cluster 8xmi300x --context 131072 --efficiency ideal --weight-dtype bf16"
 EVALUATE = "evaluate --model deepseek-v3 --cluster 8xh200 --context 4096 --batch 128 --tp 1 --dp 8 --ep 8 --pp 1"
+
+
+MAPS = (("context", "devices"), ("batch", "context"), ("bandwidth", "capacity"), ("sparsity", "q"))
+"""Axes of the maps that are timed."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ def main(settings: Settings) -> None:
         ("exact evaluations of DeepSeek-V3 (latent attention, MoE), vmap", rate("deepseek-v3", settings), "designs/s"),
         ("exact evaluations of Mixtral-8x7B (grouped attention, MoE), vmap", rate("mixtral-8x7b", settings), "designs/s"),
         ("a comparison (best of both sides, penalties, break-even q), warm, inside one process", warm(settings), "s"),
+        *map_rows(settings),
         ("`qsopt evaluate`, new process, empty cache", fresh(EVALUATE, settings, keep=False), "s"),
         ("`qsopt evaluate`, new process, filled cache", fresh(EVALUATE, settings, keep=True), "s"),
         ("`qsopt compare`, new process, empty cache", fresh(COMPARE, settings, keep=False), "s"),
@@ -93,6 +104,30 @@ def warm(settings: Settings) -> float:
 
     action()
     return median_seconds(settings.repeats, action)
+
+
+def map_rows(settings: Settings) -> Iterator[tuple[str, float, str]]:
+    """Seconds of maps in a process that has made one before: both sides, and both ends of the interval of q, at every point."""
+    model = qsopt.load_model("deepseek-v3")
+    problem = Problem(qsopt.load_cluster("16xh200"), qsopt.Workload(8192), qsopt.load_efficiency("fitted"))
+    tokens = model_facts("deepseek-v3").training_tokens
+    given = {
+        "devices": Axis("devices", np.arange(1.0, 101.0)),
+        "batch": Axis("batch", np.unique(np.round(np.geomspace(1.0, 2.0**20, 110)))[:100]),
+    }
+
+    def along(name: str) -> Axis:
+        return given.get(name) or axis(name, model, problem, points=100)
+
+    for names in MAPS:
+        x, y = map(along, names)
+
+        def action(x: Axis = x, y: Axis = y) -> object:
+            return phase_map(model, problem, x, y, lambda side: belief(side, "geometric", tokens))
+
+        action()
+        what = f"map of {names[0]} and {names[1]}, {len(x.values)} x {len(y.values)} points, DeepSeek-V3 on 16 H200, warm"
+        yield what, median_seconds(settings.repeats, action), "s"
 
 
 def fresh(arguments: str, settings: Settings, keep: bool) -> float:

@@ -14,6 +14,9 @@ COMMANDS = {
     "optimize": ("qsopt.cli.optimize", "Optimize"),
     "sensitivity": ("qsopt.cli.sensitivity", "SensitivityCommand"),
     "crossover": ("qsopt.cli.crossover", "Crossover"),
+    "map": ("qsopt.cli.map", "Map"),
+    "calibrate": ("qsopt.cli.calibrate", "Calibrate"),
+    "validate": ("qsopt.cli.validate", "Validate"),
     "list": ("qsopt.cli.listing", "List"),
 }
 """Where the class of each command stands."""

@@ -1,0 +1,109 @@
+"""The look of the findings' figures: readable log axes, direct labels, colours that colour-blind readers tell apart."""
+
+from collections.abc import Sequence
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+from qsopt.report.plot import tokens_text
+
+BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, YELLOW, BLACK = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#E69F00",
+    "#F0E442",
+    "#000000",
+)
+"""Okabe and Ito, 2008."""
+GREY = "#666666"
+CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, BLACK, GREY)
+"""For lines, in this order."""
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+NAMES = {
+    "deepseek-v3": "DeepSeek-V3",
+    "qwen3-235b-a22b": "Qwen3-235B-A22B",
+    "grok-1": "Grok-1",
+    "switch-c": "Switch-C",
+    "h100": "H100",
+    "h200": "H200",
+    "b200": "B200",
+    "gb200": "GB200 NVL72",
+    "mi300x": "MI300X",
+    "mi355x": "MI355X",
+    "tpu-v5p": "TPU v5p",
+    "tpu-v6e": "TPU v6e",
+}
+
+
+def name_of(key: str) -> str:
+    """A model or accelerator as people write it."""
+    return NAMES.get(key, key)
+
+
+def subplots(rows: int = 1, columns: int = 1, width: float = 8.0, height: float = 4.5, **options) -> tuple:
+    """Figure and axes in the common layout."""
+    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
+
+
+def tokens_axis(axis: Axis, low: float, high: float, every: int = 1) -> None:
+    """A log axis of tokens: 1k, 2k, 4k, ... with every so many powers of two."""
+    first, last = int(np.ceil(np.log2(low) - 1e-9)), int(np.floor(np.log2(high) + 1e-9))
+    log_axis(axis, [2.0**power for power in range(first, last + 1, every)], tokens_text)
+
+
+def count_axis(axis: Axis, low: float, high: float, every: int = 1) -> None:
+    """A log axis of things that are counted in powers of two: devices, sequences."""
+    first, last = int(np.ceil(np.log2(low) - 1e-9)), int(np.floor(np.log2(high) + 1e-9))
+    log_axis(axis, [2.0**power for power in range(first, last + 1, every)])
+
+
+def ratio_axis(axis: Axis, low: float, high: float) -> None:
+    """A log axis of ratios: 0.5x, 1x, 2x, 5x, 10x."""
+    ticks = [lead * 10.0**power for power in range(-4, 6) for lead in (1, 2, 5)]
+    log_axis(axis, [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001], times)
+
+
+def times(value: float, _position: object = None) -> str:
+    """A ratio as people say it: 1.5x."""
+    return f"{value:g}x"
+
+
+def log_axis(axis: Axis, ticks: Sequence[float], text=None) -> None:
+    """A log axis with these ticks and no others."""
+    axes: Axes = axis.axes  # pyright: ignore[reportAssignmentType]
+    (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+    axis.set_major_locator(FixedLocator(list(ticks)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(text or (lambda value, _: f"{value:g}")))
+
+
+def label_ends(axes: Axes, labels: Sequence[tuple[str, float, float, str]], gap: float = 0.05) -> None:
+    """Write labels beside the right ends of lines, moved apart where they would overlap.
+
+    Args:
+        axes: whose limits and scale are final.
+        labels: text, x and y of the line's end, and colour.
+        gap: least distance in units of the axes' height.
+    """
+    to_axes = axes.transData + axes.transAxes.inverted()
+    ends = [(*to_axes.transform((x, y)), text, colour) for text, x, y, colour in labels]
+    height = -np.inf
+    for x, y, text, colour in sorted(ends, key=lambda end: end[1]):
+        height = max(y, height + gap)
+        axes.text(x + 0.01, height, text, color=colour, va="center", fontsize=8, transform=axes.transAxes, clip_on=False)
+
+
+def plain(axes: Axes) -> None:
+    """No frame above and to the right."""
+    axes.spines[["top", "right"]].set_visible(False)
