@@ -1,6 +1,6 @@
 """From points to groups: fit every kind, check it on what was left out, and give every value its interval."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -53,8 +53,10 @@ def _weights(points: Points) -> Column:
     return points.cost.flops / (2.0 * points.batch)
 
 
-def calibrate(points: Points, forms: Mapping[str, Form] = FORMS, draws: int = DRAWS) -> tuple[list[Group], dict[str, Checked]]:
-    """Fit every kind that the points hold.
+def calibrate(
+    points: Points, forms: Mapping[str, Form] = FORMS, draws: int = DRAWS, say: Callable[[str], None] = lambda _: None
+) -> tuple[list[Group], dict[str, Checked]]:
+    """Fit every kind that the points hold; `say` is told what comes next, as it takes minutes.
 
     Returns:
         The groups, and the predictions of every kind's rows.
@@ -63,6 +65,7 @@ def calibrate(points: Points, forms: Mapping[str, Form] = FORMS, draws: int = DR
     for kind, form in forms.items():
         rows = points.where(points.labels.kind == kind)
         if len(rows):
+            say(f"fitting {kind}: {len(rows):,} rows, {len(np.unique(rows.labels.family))} families")
             found[kind] = checked(rows, form, draws)
             all_groups += [_group(rows, found[kind], draws, place) for place in range(len(found[kind].fit.groups.families))]
     return all_groups, found

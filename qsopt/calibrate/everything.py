@@ -1,5 +1,6 @@
 """A whole calibration of a folder: operators, serving, and what is written of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ class Outcome:
         return ordering(runs, times["other_shapes"])
 
 
-def run(folder: Folder, source: str, day: str, draws: int) -> Outcome:
+def run(folder: Folder, source: str, day: str, draws: int, say: Callable[[str], None] = lambda _: None) -> Outcome:
     """Fit everything that a folder holds.
 
     Args:
@@ -87,10 +88,13 @@ def run(folder: Folder, source: str, day: str, draws: int) -> Outcome:
         source: where they come from.
         day: date, as YYYY-MM-DD.
         draws: bootstrap draws for the intervals.
+        say: is told what comes next, as it takes minutes.
     """
     points = folder.operators()
-    groups, found = calibrate(points, draws=draws)
+    groups, found = calibrate(points, draws=draws, say=say)
     store = Store(source, day[:7].replace("-", "."), day, tuple(groups))
+    if folder.serving:
+        say(f"fitting serving: {sum(map(len, folder.serving)):,} rows")
     return Outcome(store, points, found, _serving(folder, store))
 
 
@@ -123,7 +127,7 @@ def write(outcome: Outcome, out: Path) -> list[Path]:
 
 
 def write_set(store: Store, path: Path) -> None:
-    """Write the set for the decode model that is pooled over accelerators."""
+    """Write the set for the decode model that is pooled over accelerators; kinds without rows are those of the shipped set."""
     head = [
         "# Achieved shares of datasheet peaks, pooled over accelerators. Written by `qsopt calibrate`.",
         'name = "fitted"',
@@ -133,4 +137,4 @@ def write_set(store: Store, path: Path) -> None:
         f'note = "{sum(group.fitted.n for group in store.groups)} rows; of each kind and format the software whose values '
         'carry over best to other accelerators; no AMD, TPU, Gaudi or Trainium data; errors in groups/operators.toml"',
     ]
-    sets.save_set(sets.efficiency(store, None, None, efficiency_set("ideal")), "\n".join(head), _REST, path)
+    sets.save_set(sets.efficiency(store, None, None, efficiency_set("fitted")), "\n".join(head), _REST, path)

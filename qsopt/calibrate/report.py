@@ -41,7 +41,7 @@ def text_row(row: dict[str, Any]) -> dict[str, str]:
     """A record for people: `reached (target)` in percent."""
     cells = {"quantity": row["quantity"], "n": f"{row['n']:,}"}
     for place, name in enumerate(COLUMNS):
-        found, target = row[name], row["target"]
+        found, target = row[name], row.get("target")
         aim = f" (target {target[place][0]} / {target[place][1]})" if target and target[place] else ""
         cells[name] = f"{100 * found.median:.1f} / {100 * found.p90:.1f}{aim}, bias {100 * found.bias:+.1f}"
     return cells

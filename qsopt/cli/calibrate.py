@@ -1,5 +1,6 @@
 """`qsopt calibrate`: fit efficiencies to measured tables, or to kernels run here."""
 
+import sys
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -69,9 +70,9 @@ class Calibrate:
         choice = Choice(_names(self.accelerators), _names(self.backends), _names(self.releases), self.shapes)
         folder = read_folder(self.data, choice)
         source = self.source or ("own measurements" if self.data else "tables of the Python package aiconfigurator-core")
-        outcome = run(folder, source, date.today().isoformat(), self.draws)
+        outcome = run(folder, source, date.today().isoformat(), self.draws, say=lambda text: print(text, file=sys.stderr))
         written = [str(path) for path in write(outcome, self.out)]
-        rows = outcome.rows()
+        rows = [{name: value for name, value in row.items() if name != "target"} for row in outcome.rows()]
         if self.json:
             records = [{**row, **{name: row[name]._asdict() for name in list(_HEADINGS)[2:]}} for row in rows]
             print(to_json({"rows": records, "skipped": folder.skipped.records(), "written": written}))
