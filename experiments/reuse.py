@@ -152,7 +152,7 @@ def _panel(axes: Axes, rows: list[Row], model: str, cluster: str) -> None:
         hit = np.asarray(experts_hit(tokens, np.float64(routed.experts), np.float64(routed.top_k)))
         axes.plot(tokens, tokens * float(routed.top_k) / hit, color=style.ORANGE, linewidth=1.5)
         axes.text(
-            most * 0.8, float(tokens[-1] * routed.top_k / hit[-1]) * 0.35, "MoE", color=style.ORANGE, ha="right", fontsize=9
+            most * 0.8, float(tokens[-1] * routed.top_k / hit[-1]) * 0.18, "MoE", color=style.ORANGE, ha="right", fontsize=9
         )
     axes.plot(tokens, tokens, color=style.BLUE, linewidth=1.5)
     axes.text(300, 700, "dense", color=style.BLUE, ha="right", fontsize=9)

@@ -162,7 +162,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A setting as JSON has it."""
+    """A setting as JSON has it; of a path its name, as folders differ between machines."""
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
-    return str(value) if isinstance(value, Path) else value
+    return value.name if isinstance(value, Path) else value

@@ -30,6 +30,7 @@ CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, BLACK, GREY)
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 NAMES = {
+    "a100-80gb": "A100 80 GB",
     "deepseek-v3": "DeepSeek-V3",
     "qwen3-235b-a22b": "Qwen3-235B-A22B",
     "grok-1": "Grok-1",
