@@ -1,5 +1,8 @@
 """qsopt: where a Mixture-of-Experts model beats or loses to a dense model of the same quality at inference, and why."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from qsopt.accounting import kv_bytes_per_token as kv_bytes_per_token
 from qsopt.accounting import parameter_count as parameter_count
 from qsopt.catalog import load_model as load_model
@@ -24,3 +27,18 @@ from qsopt.model import Model as Model
 from qsopt.twin import dense_twin as dense_twin
 from qsopt.twin import geometric_q as geometric_q
 from qsopt.workload import Workload as Workload
+
+if TYPE_CHECKING:
+    from qsopt.search.optimize import optimize as optimize
+    from qsopt.search.problem import DesignProblem as DesignProblem
+    from qsopt.search.problem import design_problem as design_problem
+    from qsopt.search.solution import Solution as Solution
+
+_SEARCH = {"optimize": "optimize", "Solution": "solution", "DesignProblem": "problem", "design_problem": "problem"}
+"""Names of the search and their modules, loaded when first asked for: its optimisers take longer to import than all else."""
+
+
+def __getattr__(name: str) -> object:
+    if name in _SEARCH:
+        return getattr(import_module(f"qsopt.search.{_SEARCH[name]}"), name)
+    raise AttributeError(f"module 'qsopt' has no attribute '{name}'")

@@ -13,8 +13,9 @@ from qsopt.optimum import Problem
 from qsopt.quality import law
 from qsopt.report.records import design_record, to_json
 from qsopt.report.text import console, layout_text, show_rows, si
-from qsopt.search.optimize import ENUMERATED, STARTS, Solution, optimize
+from qsopt.search.optimize import ENUMERATED, STARTS, optimize
 from qsopt.search.problem import DEFAULT_VARY, UNITS, DesignProblem, Objective, design_problem
+from qsopt.search.solution import Solution
 
 Reference = Annotated[str, tyro.conf.arg(name="like")]
 
@@ -108,6 +109,7 @@ class Optimize(Case):
             "value": found.value,
             "unit": UNITS[self.objective],
             "relaxed_value": found.relaxed_value,
+            "all_real_value": found.all_real_value,
             "certificate": None if found.certificate is None else asdict(found.certificate),
             "shadow_prices": [asdict(price) for price in found.shadow_prices],
             "multipliers": found.multipliers,

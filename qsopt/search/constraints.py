@@ -29,7 +29,7 @@ DEPLOYMENT_LIMITS = (
 )
 """Constraints on how a model is deployed, in the order of `deployment_ratios`."""
 
-ARCHITECTURE_LIMITS = ("quality", "routing", "total_parameters", "active_parameters")
+ARCHITECTURE_LIMITS = ("quality", "routing", "total_parameters", "active_parameters", "twin")
 """Constraints on the model, in the order of `architecture_ratios`."""
 
 
@@ -42,6 +42,8 @@ class Ceilings(eqx.Module):
     """[parameters]"""
     active: Scalar = number()
     """[parameters]"""
+    twin: Scalar = number()
+    """Width of the widest dense twin that some deployment holds, where one is needed."""
 
 
 def deployment_ratios(
@@ -71,8 +73,8 @@ def deployment_ratios(
     return jnp.log(jnp.stack(ratios))
 
 
-def architecture_ratios(model: Model, dense_size: Scalar, ceilings: Ceilings) -> Float[Array, " limits"]:
-    """Log of each value over its limit."""
+def architecture_ratios(model: Model, dense_size: Scalar, twin: Scalar, ceilings: Ceilings) -> Float[Array, " limits"]:
+    """Log of each value over its limit, given the size of the dense match and the width of the twin."""
     moe, count = moe_layers(model), parameter_count(model)
     assert moe is not None
     ratios = (
@@ -80,6 +82,7 @@ def architecture_ratios(model: Model, dense_size: Scalar, ceilings: Ceilings) ->
         moe.top_k / moe.experts,
         count.total / ceilings.total,
         count.active / ceilings.active,
+        jnp.maximum(twin, 1.0) / ceilings.twin,
     )
     return jnp.log(jnp.stack(ratios))
 

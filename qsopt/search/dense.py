@@ -12,18 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from qsopt.arrays import Scalar
 from qsopt.layouts import legal_layouts
-from qsopt.model import Model
+from qsopt.model import Model, number
 from qsopt.optimum import Problem as Service
 from qsopt.optimum import repeated, same_length
 from qsopt.search.cases import BATCH, Case, best_throughputs
 from qsopt.twin import WIDTH_STEP, aligned, with_dense_ffn
 
 POINTS = 3 * BATCH
-"""Of the curve."""
-
-NOTHING = -50.0
-"""Log throughput of a twin that fits nowhere: finite, so that a search can leave it."""
+"""Of the curve, and `BATCH` more where it ends."""
 
 
 class Curve(eqx.Module):
@@ -31,6 +29,9 @@ class Curve(eqx.Module):
 
     log_width: Float[Array, " points"]
     log_throughput: Float[Array, " points"]
+    """Of a twin that fits nowhere, that of the widest which fits."""
+    widest: Scalar = number()
+    """Width of the widest that fits; 1 if none does."""
 
     def at(self, width: Array) -> Array:
         """Interpolated, constant beyond the ends."""
@@ -64,11 +65,16 @@ class DenseSide:
         return self.throughputs(WIDTH_STEP * np.maximum(np.round(widths / WIDTH_STEP), 1.0))
 
     def curve(self, low: float, high: float) -> Curve:
-        """The curve between two widths."""
+        """The curve between two widths; wider twins need more memory and time, so those that fit are the narrower ones."""
         widths = np.geomspace(max(low, 1.0), max(high, low * 1.01, 2.0), POINTS)
+        last = min(max(int(np.sum(self.throughputs(widths) > 0)), 1), POINTS - 1)
+        widths = np.sort(np.concatenate([widths, np.geomspace(widths[last - 1], widths[last], BATCH + 2)[1:-1]]))
         reached = self.throughputs(widths)
-        logs = np.where(reached > 0, np.log(np.where(reached > 0, reached, 1.0)), NOTHING)
-        return Curve(np.log(widths), logs)  # pyright: ignore[reportArgumentType]
+        fits = reached > 0
+        if not fits.any():
+            return Curve(np.log(widths), np.zeros(len(widths)), np.asarray(1.0))  # pyright: ignore[reportArgumentType]
+        logs = np.log(np.where(fits, reached, reached[fits][-1]))
+        return Curve(np.log(widths), logs, widths[fits][-1])  # pyright: ignore[reportArgumentType]
 
 
 @jax.jit

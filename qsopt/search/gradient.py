@@ -9,6 +9,8 @@ best point so far that keeps the constraints is what a start answers; one that i
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -20,14 +22,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from qsopt.arrays import Scalar
-from qsopt.evaluate import timing
-from qsopt.model import Model
-from qsopt.optimum import Problem as Service
-from qsopt.quality import QualityLaw
-from qsopt.search.architecture import matched, with_architecture
-from qsopt.search.constraints import ARCHITECTURE_LIMITS, DEPLOYMENT_LIMITS, Ceilings, architecture_ratios, deployment_ratios
-from qsopt.search.dense import Curve
-from qsopt.search.problem import deployment_of
+from qsopt.search.constraints import ARCHITECTURE_LIMITS, DEPLOYMENT_LIMITS
+from qsopt.search.relaxed import Relaxed, Terms, terms
 
 SOFTNESS = (0.3, 0.01)
 """Smoothing of the first and of the last round (see `smooth`: a maximum is at most 2**softness too large)."""
@@ -48,64 +44,21 @@ KEPT = 5e-3
 """Excess of a log ratio that counts as kept in the relaxed search."""
 
 
-class Relaxed(eqx.Module):
-    """A relaxed problem: how a point of the unit cube becomes a design."""
+@dataclass(frozen=True)
+class Optimiser:
+    """A rule of optax, made anew where it is used."""
 
-    reference: Model
-    service: Service
-    law: QualityLaw
-    ceilings: Ceilings
-    curve: Curve | None
-    """The dense side's optimum, where the advantage is wanted."""
-    tokens: Scalar
-    fixed: dict[str, Scalar]
-    """Values of variables that are not free."""
-    low: Float[Array, " free"]
-    """Logs of the bounds."""
-    high: Float[Array, " free"]
-    is_architecture: Bool[Array, " free"]
-    names: tuple[str, ...] = eqx.field(static=True)
-    """Free variables."""
-    per_user: bool = eqx.field(static=True)
-    sense: Scalar = eqx.field()
-    """1 if architecture variables make the best of it, -1 if the worst."""
-
-    def values(self, point: Float[Array, " free"]) -> dict[str, Scalar]:
-        """Values of all variables at a point of the unit cube."""
-        logs = jnp.asarray(self.low) + point * (self.high - self.low)
-        return {**self.fixed, **{name: jnp.exp(logs[index]) for index, name in enumerate(self.names)}}
+    make: Callable[[], optax.GradientTransformation]
+    own_steps: bool = False
+    """Whether it finds the length of its steps itself; such a rule starts afresh when the multipliers change."""
 
 
-class Terms(NamedTuple):
-    """What a point is worth, and what it breaks."""
-
-    wanted: Scalar
-    """Log of what is wanted, less that of the dense side for an advantage."""
-    deployment: Float[Array, " limits"]
-    """Log ratios."""
-    architecture: Float[Array, " limits"]
+def _adam() -> optax.GradientTransformation:
+    return optax.scale_by_adam(b1=0.8, b2=0.95)
 
 
-def terms(relaxed: Relaxed, point: Float[Array, " free"], dispatched: Scalar, softness: Scalar) -> Terms:
-    """The relaxed model at one point."""
-    values = relaxed.values(point)
-    model = with_architecture(relaxed.reference, {name: values[name] for name in values if not _is_size(name)})
-    deployment = deployment_of(values, dispatched)
-    service = relaxed.service
-    time = timing(model, service.cluster, service.workload, deployment, service.efficiency, softness=softness)
-    sizes = matched(model, relaxed.law, relaxed.tokens)
-    wanted = -jnp.log(time.tpot) if relaxed.per_user else jnp.log(time.throughput)
-    if relaxed.curve is not None:
-        wanted = wanted - relaxed.curve.at(sizes[4])
-    return Terms(
-        wanted,
-        deployment_ratios(model, service, deployment, time, softness),
-        architecture_ratios(model, sizes[0], relaxed.ceilings),
-    )
-
-
-def _is_size(name: str) -> bool:
-    return name in ("tp", "dp", "pp", "ep", "batch")
+ADAM = Optimiser(_adam)
+"""Chosen by measurement (docs/search.md): of rules that take one gradient a step it comes nearest to the best optimum."""
 
 
 class Start(NamedTuple):
@@ -116,7 +69,6 @@ class Start(NamedTuple):
     multipliers: tuple[Float[Array, " limits"], Float[Array, " limits"]]
     best_point: Float[Array, " free"]
     best_merit: Scalar
-    best_wanted: Scalar
 
 
 class Knobs(NamedTuple):
@@ -136,19 +88,18 @@ class Found(eqx.Module):
     points: Float[Array, "starts free"]
     merits: Float[Array, " starts"]
     """The negative of what is wanted, or for the worst architecture itself; 1e6 and more where a constraint is broken."""
-    multipliers: tuple[Float[Array, "starts limits"], Float[Array, "starts limits"]]
-    """Of the deployment's and of the architecture's constraints, at the end."""
-    wanted: Float[Array, " starts"]
-    """Log of what is wanted at the points."""
 
 
 @eqx.filter_jit
-def descend(relaxed: Relaxed, points: Float[Array, "starts free"], ways: Float[Array, " starts"]) -> Found:
+def descend(
+    relaxed: Relaxed, points: Float[Array, "starts free"], ways: Float[Array, " starts"], optimiser: Optimiser = ADAM
+) -> Found:
     """All starts through all rounds."""
 
     def one(point: Float[Array, " free"], way: Scalar) -> Found:
-        end, _ = lax.scan(lambda state, knobs: (_step(relaxed, way, state, knobs), None), _fresh(point), _schedule())
-        return Found(end.best_point, end.best_merit, end.multipliers, end.best_wanted)
+        step = partial(_step, relaxed, way, optimiser)
+        end, _ = lax.scan(lambda state, knobs: (step(state, knobs), None), _fresh(optimiser, point), _schedule())
+        return Found(end.best_point, end.best_merit)
 
     return jax.vmap(one)(points, ways)
 
@@ -161,17 +112,12 @@ def _schedule() -> Knobs:
     return Knobs(softness, rate, jnp.where(place == STEPS - 1, 1.0, 0.0), jnp.where(place == 0, 1.0, 0.0))
 
 
-def _optimiser() -> optax.GradientTransformation:
-    return optax.scale_by_adam(b1=0.8, b2=0.95)
-
-
-def _fresh(point: Float[Array, " free"]) -> Start:
+def _fresh(optimiser: Optimiser, point: Float[Array, " free"]) -> Start:
     multipliers = (jnp.zeros(len(DEPLOYMENT_LIMITS)), jnp.zeros(len(ARCHITECTURE_LIMITS)))
-    nothing = jnp.asarray(-jnp.inf)
-    return Start(point, _optimiser().init(point), multipliers, point, -nothing, nothing)
+    return Start(point, optimiser.make().init(point), multipliers, point, jnp.asarray(jnp.inf))
 
 
-def _step(relaxed: Relaxed, way: Scalar, state: Start, knobs: Knobs) -> Start:
+def _step(relaxed: Relaxed, way: Scalar, optimiser: Optimiser, state: Start, knobs: Knobs) -> Start:
     def both(point: Float[Array, " free"]) -> tuple[tuple[Scalar, Scalar], Terms]:
         at = terms(relaxed, point, way, knobs.softness)
         held = [_penalty(multiplier, ratios) for multiplier, ratios in zip(state.multipliers, at[1:], strict=True)]
@@ -179,17 +125,36 @@ def _step(relaxed: Relaxed, way: Scalar, state: Start, knobs: Knobs) -> Start:
 
     inner, outer, at = _gradients(both, state.point)
     gradient = jnp.where(relaxed.is_architecture, relaxed.sense, 1.0) * inner + outer
-    with jax.numpy_dtype_promotion("standard"):  # optax counts steps in integers
-        updates, optimiser = _optimiser().update(_finite(gradient, jnp.zeros_like(gradient)), state.optimiser)
+    gradient = _finite(gradient, jnp.zeros_like(gradient))
+    move, memory = _moved(optimiser, gradient, state, knobs, lambda point: sum(both(point)[0]))  # pyright: ignore[reportArgumentType]
     better, merit = _is_better(relaxed, state, at, knobs)
     return Start(
-        jnp.clip(state.point - knobs.rate * jnp.asarray(updates), 0.0, 1.0),
-        optimiser,
+        jnp.clip(state.point + move, 0.0, 1.0),
+        memory,
         tuple(_renewed(*pair, knobs.last) for pair in zip(state.multipliers, at[1:], strict=True)),  # pyright: ignore[reportArgumentType]
         jnp.where(better, state.point, state.best_point),
         jnp.where(better, merit, state.best_merit),
-        jnp.where(better, at.wanted, state.best_wanted),
     )
+
+
+def _moved(
+    optimiser: Optimiser,
+    gradient: Float[Array, " free"],
+    state: Start,
+    knobs: Knobs,
+    value: Callable[[Float[Array, " free"]], Scalar],
+) -> tuple[Float[Array, " free"], optax.OptState]:
+    """The step that an optimiser takes, and what it remembers."""
+    rule, memory = optax.with_extra_args_support(optimiser.make()), state.optimiser
+    with jax.numpy_dtype_promotion("standard"):  # optax counts steps in integers
+        if not optimiser.own_steps:
+            updates, memory = rule.update(gradient, memory)
+            return -knobs.rate * jnp.asarray(updates), memory
+        fresh = rule.init(state.point)
+        memory = jax.tree.map(lambda new, old: jnp.where(knobs.first > 0.0, new, old), fresh, memory)
+        told = {"value": value(state.point), "grad": gradient, "value_fn": value}
+        updates, memory = rule.update(gradient, memory, state.point, **told)
+    return jnp.asarray(updates), memory
 
 
 def _is_better(relaxed: Relaxed, state: Start, at: Terms, knobs: Knobs) -> tuple[Bool[Array, ""], Scalar]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from qsopt.deployment import Deployment
 from qsopt.optimum import Best
 from qsopt.search.admission import Admission, Rows
-from qsopt.search.dense import NOTHING, Curve, DenseSide
+from qsopt.search.dense import Curve, DenseSide
 from qsopt.search.exact import Scorer
 from qsopt.search.problem import DesignProblem
 
@@ -79,4 +79,4 @@ class Judge:
         if not roughly or self.curve is None:
             return self.dense.of_exact(widths)
         logs = np.interp(np.log(np.maximum(widths, 1.0)), self.curve.log_width, self.curve.log_throughput)
-        return np.where(logs > NOTHING, np.exp(logs), 0.0)
+        return np.where(widths <= float(self.curve.widest), np.exp(logs), 0.0)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.optimize import root_scalar
 
 from qsopt.accounting import parameter_count
 from qsopt.counterfactual import ACTUAL
@@ -29,7 +30,8 @@ from qsopt.workload import NO_LIMIT
 MEMORY, TPOT = "memory", "tpot"
 """Limits of the batch."""
 
-_ROUNDS = 100
+_CLOSE = 1e-13
+"""Precision of the log of a batch."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,13 @@ def _outputs_and_slopes(design: Design, inputs: tuple[Input, ...]):
     return found, slopes
 
 
+def throughput_slope(design: Design, name: str) -> float:
+    """d log throughput / d log of one input, at a fixed batch."""
+    inputs = inputs_of(design)
+    _, (slopes, _) = _outputs_and_slopes(design, inputs)
+    return float(slopes[0][[each.name for each in inputs].index(name)])
+
+
 def _slopes(design: Design, inputs: tuple[Input, ...], binding: str | None) -> Slopes:
     (logs, counts), (slopes, sizes) = jax.tree.map(np.asarray, _outputs_and_slopes(design, inputs))
     elasticity = slopes[0]
@@ -190,17 +199,14 @@ def tpot_batch(design: Design, most: float) -> float:
     """The real batch at which time per token, which rises with it, meets its limit; 0 if none does, infinite beyond `most`."""
 
     def excess(log_batch: float) -> float:
-        return float(reached(at_batch(design, np.exp(log_batch))).tpot) - float(design.workload.tpot_limit)
+        return float(np.log(float(reached(at_batch(design, np.exp(log_batch))).tpot) / float(design.workload.tpot_limit)))
 
     low, high = np.log(most) - 40.0, np.log(most)
     if excess(high) < 0.0:
         return np.inf
     if excess(low) > 0.0:
         return 0.0
-    for _ in range(_ROUNDS):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if excess(middle) < 0.0 else (low, middle)
-    return float(np.exp(low))
+    return float(np.exp(root_scalar(excess, bracket=(low, high), method="brentq", xtol=_CLOSE, rtol=_CLOSE).root))
 
 
 # ---- shadow prices ---------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ import pytest
 from search_problems import problem
 
 from qsopt import compare
+from qsopt.search.cases import BATCH
+from qsopt.search.dense import POINTS, DenseSide
 from qsopt.search.judge import Judge
 from qsopt.search.optimize import Solution, optimize
 
@@ -34,6 +36,20 @@ def test_advantage_is_that_of_brute_force_and_of_compare(name, pick):
     merits = judge.judge(rows).merits
     values = (-merits if asked.minimize else merits)[np.isfinite(merits)]
     assert answer.value == pytest.approx(pick(values), abs=1e-12)
+
+
+def test_the_dense_curve_ends_where_no_twin_fits():
+    """The widest twin fits, the next place of the curve does not, and beyond it the curve is level."""
+    asked = PROBLEMS["best for moe"]
+    side, low, high = DenseSide(asked.reference, asked.service), 2.0**12, 2.0**20
+    curve = side.curve(low, high)
+    widest, place = float(curve.widest), (high / low) ** (1 / (POINTS - 1) / (BATCH + 1))
+    fits, not_any_more = side.throughputs(np.array([widest, widest * place * 1.001]))
+    assert fits > 0
+    assert not_any_more == 0
+    assert float(curve.at(np.asarray(high))) == pytest.approx(np.log(fits))
+    known = np.exp(np.asarray(curve.log_width))
+    assert np.allclose(side.throughputs(known[known <= widest]), np.exp(curve.log_throughput[known <= widest]))
 
 
 def test_best_and_worst_are_certified_and_in_order():

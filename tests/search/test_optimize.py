@@ -1,6 +1,8 @@
 """The search against brute force, its constraints, its certificate, and problems without an answer."""
 
 import itertools
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from search_problems import MODEL, problem
 
+import qsopt
 from qsopt import Cluster, InputError, ideal, load_cluster, load_model
 from qsopt.accounting import compiled_parameter_count
 from qsopt.deploy import best_batch
@@ -22,7 +25,7 @@ from qsopt.search import gradient
 from qsopt.search.architecture import reference_value, with_architecture
 from qsopt.search.judge import Judge
 from qsopt.search.optimize import Solution, optimize, search_relaxed
-from qsopt.search.problem import DesignProblem
+from qsopt.search.problem import DesignProblem, design_problem
 from qsopt.search.variables import Variable, around
 
 PROBLEMS = {
@@ -99,10 +102,12 @@ def test_objectives_count_what_they_say():
     assert found("cost").value == pytest.approx(price / 3600 / float(found("cost").best.metrics.per_device) * 1e6)
 
 
-@pytest.mark.parametrize("name", ["memory", "tpot"])
-def test_relaxed_optimum_is_near(name):
-    assert found(name).relaxed_value == pytest.approx(found(name).certificate.exact_optimum, rel=0.15)
-    assert found(name).relaxed_value > found(name).value * 0.99
+@pytest.mark.parametrize("name", ["memory", "tpot", "per user"])
+def test_relaxed_optimum_is_near_and_above(name):
+    """Above by what whole architectures and batches cost; with parallel sizes real too the smoothing may hide that."""
+    answer, exact = found(name), found(name).certificate.exact_optimum
+    assert exact * (1 - 1e-9) <= answer.relaxed_value <= exact * 1.15
+    assert answer.all_real_value == pytest.approx(exact, rel=0.15)
 
 
 def test_same_seed_same_answer():
@@ -113,20 +118,6 @@ def test_same_seed_same_answer():
         second.best.architecture,
     )
     assert first.certificate is None
-
-
-def test_multiplier_of_quality_is_the_slope_of_the_relaxed_optimum():
-    """Asking for 2 % more and for 2 % less of the dense match."""
-    judge = Judge.of(PROBLEMS["memory"])
-    here, relaxed = search_relaxed(judge, 0, 64)
-    points, ways = gradient.spread(64, len(relaxed.names), 0)
-    logs = []
-    for factor in (0.98, 1.02):
-        asked = eqx.tree_at(lambda r: r.ceilings.quality, relaxed, np.asarray(judge.admission.reference_size * factor))
-        logs.append(-float(np.min(np.asarray(gradient.descend(asked, jnp.asarray(points), jnp.asarray(ways)).merits))))
-    slope = (logs[1] - logs[0]) / np.log(1.02 / 0.98)
-    multiplier = here.multipliers[1][int(np.argmin(here.merits))][0]
-    assert -multiplier == pytest.approx(slope, rel=0.1)
 
 
 def test_not_a_number_never_wins():
@@ -144,6 +135,15 @@ def test_one_compilation_for_problems_of_one_shape():
     before = gradient.descend._cached._cache_size()
     optimize(problem(context=1000.0), certify=0)
     assert gradient.descend._cached._cache_size() == before
+
+
+def test_public_names_are_those_of_the_search_and_cost_nothing_until_asked_for():
+    assert (qsopt.optimize, qsopt.Solution) == (optimize, Solution)
+    assert (qsopt.design_problem, qsopt.DesignProblem) == (design_problem, DesignProblem)
+    code = "import qsopt, sys; assert 'optax' not in sys.modules; qsopt.optimize; assert 'optax' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    with pytest.raises(AttributeError, match="beauty"):
+        qsopt.beauty  # noqa: B018
 
 
 # ---- no answer -------------------------------------------------------------------------------------------------------

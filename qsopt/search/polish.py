@@ -1,0 +1,155 @@
+"""The relaxed optimum in one legal layout, to convergence: architecture and batch real, parallel sizes whole.
+
+Sequential quadratic programming (SLSQP) on the exact model: with the layout legal nothing needs smoothing. Its multipliers
+solve the conditions of Karush, Kuhn and Tucker at the end point,
+
+    grad wanted = sum_i l_i grad g_i + sum_j m_j e_j,    l_i >= 0 where g_i = 0, m_j of the bounds that x_j lies on,
+
+in the least squares that keep them from being negative. In the logs in which everything stands, l_i is
+d log wanted / d log limit_i of the re-optimised design.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.optimize import minimize, nnls
+
+from qsopt.arrays import Scalar
+from qsopt.deployment import Deployment
+from qsopt.search.constraints import ARCHITECTURE_LIMITS, DEPLOYMENT_LIMITS
+from qsopt.search.relaxed import Relaxed, terms_of
+from qsopt.search.variables import ARCHITECTURE, DEPLOYMENT
+
+LIMITS: tuple[str, ...] = (*DEPLOYMENT_LIMITS, *ARCHITECTURE_LIMITS)
+"""All constraints, in the order of multipliers."""
+
+KEPT = 1e-6
+"""Excess of a log ratio that counts as kept, and distance from a limit at which it is active."""
+
+MOVING = ("batch", *(name for name in ARCHITECTURE if name != "layers"))
+"""What moves; layers stay whole, as a stage holds whole ones and its time jumps with them."""
+
+STEPS = 200
+
+PRECISION = 1e-13
+"""Change of a log at which the descent stops."""
+
+
+@dataclass(frozen=True)
+class Polished:
+    """A relaxed optimum in a legal layout."""
+
+    values: dict[str, float]
+    """Of all variables."""
+    dispatched: float
+    wanted: float
+    """Log of what is wanted."""
+    multipliers: dict[str, float]
+    """Of every constraint: d wanted / d log limit."""
+    residual: float
+    """Largest part of the gradient that no multiplier explains: 0 at a smooth optimum, more at a kink."""
+
+
+def polished(relaxed: Relaxed, start: Mapping[str, float], layout: Deployment) -> Polished | None:
+    """The best real architecture and batch in a layout, from a start; None where none is found that keeps the constraints.
+
+    Args:
+        relaxed: the relaxed problem, of which the best architecture is wanted.
+        start: values of the free variables; those of the layout count instead where they differ.
+        layout: a legal layout.
+    """
+    local = _Local(relaxed, start, layout)
+    as_it_is = local.told(local.point)
+    if not local.moving.size:
+        return as_it_is
+    found = minimize(
+        lambda x: -local.at(x)[0][0],
+        local.point[local.moving],
+        jac=lambda x: -local.at(x)[1][0],
+        bounds=[(0.0, 1.0)] * local.moving.size,
+        constraints={"type": "ineq", "fun": lambda x: -local.held(x)[0], "jac": lambda x: -local.held(x)[1]},
+        method="SLSQP",
+        options={"maxiter": STEPS, "ftol": PRECISION},
+    )
+    end = local.told(local.whole(found.x))
+    return max((each for each in (as_it_is, end) if each is not None), key=lambda each: each.wanted, default=None)
+
+
+class _Local:
+    """A relaxed problem in one layout: a point of the whole cube of which some coordinates move."""
+
+    def __init__(self, relaxed: Relaxed, start: Mapping[str, float], layout: Deployment) -> None:
+        sizes = {name: float(getattr(layout, field)) for name, field in DEPLOYMENT.items() if name != "batch"}
+        values = {**start, **sizes}
+        low, high = np.asarray(relaxed.low), np.asarray(relaxed.high)
+        logs = np.log([values[name] for name in relaxed.names])
+        self.relaxed, self.dispatched = relaxed, np.asarray(float(layout.dispatched))
+        self.point = np.clip((logs - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
+        self.moving = np.flatnonzero([name in MOVING for name in relaxed.names])
+        self.kept = {name: np.asarray(values[name]) for name in relaxed.names if name not in MOVING}
+        """Whole numbers that stay, as they are: through logs and back they would not be whole."""
+        self.known: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
+        slopes = self.at(self.point[self.moving])[1][1:]
+        self.bent = np.flatnonzero(np.abs(slopes).max(axis=1, initial=0.0) > 0.0)
+        """Constraints that the moving variables bend."""
+
+    def whole(self, x: Float[np.ndarray, " moving"]) -> Float[np.ndarray, " free"]:
+        point = self.point.copy()
+        point[self.moving] = np.clip(x, 0.0, 1.0)
+        return point
+
+    def at(self, x: Float[np.ndarray, " moving"]) -> tuple[np.ndarray, np.ndarray]:
+        """What is wanted and all ratios, and their slopes along what moves."""
+        key = x.tobytes()
+        if key not in self.known:
+            values, slopes = terms_and_slopes(self.relaxed, self.whole(x), self.kept, self.dispatched)  # pyright: ignore[reportArgumentType]
+            self.known[key] = np.asarray(values), np.asarray(slopes)[:, self.moving]
+        return self.known[key]
+
+    def held(self, x: Float[np.ndarray, " moving"]) -> tuple[np.ndarray, np.ndarray]:
+        values, slopes = self.at(x)
+        return values[1:][self.bent], slopes[1:][self.bent]
+
+    def told(self, point: Float[np.ndarray, " free"]) -> Polished | None:
+        values, slopes = self.at(point[self.moving])
+        if not (np.isfinite(values[0]) and np.all(values[1:] <= KEPT)):
+            return None
+        multipliers, residual = _multipliers(values, slopes, point[self.moving])
+        held = dict(zip(LIMITS, map(float, multipliers), strict=True))
+        named = {**self.relaxed.named(point), **{name: float(value) for name, value in self.kept.items()}}
+        return Polished(named, float(self.dispatched), float(values[0]), held, residual)
+
+
+def _multipliers(
+    values: Float[np.ndarray, " all"], slopes: Float[np.ndarray, "all moving"], x: Float[np.ndarray, " moving"]
+) -> tuple[Float[np.ndarray, " limits"], float]:
+    """Of every constraint, 0 where it is not active; and the largest part of the gradient that they leave over."""
+    active = np.flatnonzero((values[1:] > -KEPT) & (np.abs(slopes[1:]).max(axis=1, initial=0.0) > 0.0))
+    sides = [side * each for side, near in ((1.0, x > 1.0 - KEPT), (-1.0, x < KEPT)) for each in np.eye(x.size)[near]]
+    columns = np.concatenate([slopes[1:][active], np.reshape(sides, (len(sides), x.size))])
+    if not columns.size:
+        return np.zeros(len(values) - 1), float(np.abs(slopes[0]).max(initial=0.0))
+    weights, _ = nnls(columns.T, slopes[0])
+    found = np.zeros(len(values) - 1)
+    found[active] = weights[: active.size]
+    return found, float(np.abs(slopes[0] - weights @ columns).max())
+
+
+@eqx.filter_jit
+def terms_and_slopes(
+    relaxed: Relaxed, point: Float[Array, " free"], kept: Mapping[str, Scalar], dispatched: Scalar
+) -> tuple[Float[Array, " all"], Float[Array, "all free"]]:
+    """What is wanted, every log ratio of the exact model, and the derivatives of all, where some values are kept."""
+
+    def outputs(at: Float[Array, " free"]) -> tuple[Array, Array]:
+        found = terms_of(relaxed, {**relaxed.values(at), **kept}, dispatched, jnp.zeros(()))
+        together = jnp.concatenate([found.wanted[None], found.deployment, found.architecture])
+        return together, together
+
+    slopes, values = jax.jacfwd(outputs, has_aux=True)(jnp.asarray(point))
+    return values, slopes
