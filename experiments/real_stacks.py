@@ -12,7 +12,6 @@ is taken in the same way. Full load is the largest batch that fits. The pairs ar
 the size of a pair's dense model over the one that the law calls a match.
 """
 
-import csv
 import itertools
 import sys
 from collections import defaultdict
@@ -27,6 +26,7 @@ from matplotlib.figure import Figure
 
 import qsopt
 from experiments import study, style
+from experiments.measured import measured_rows
 from experiments.pieces import Row
 from qsopt.accounting import parameter_count
 from qsopt.calibrate.names import accelerator_name
@@ -34,7 +34,6 @@ from qsopt.calibrate.serving import model_name, precise
 from qsopt.catalog import load_model, model_facts
 from qsopt.deploy import Request, resolve
 from qsopt.efficiencies import efficiency_set
-from qsopt.errors import InputError
 from qsopt.laws import belief
 from qsopt.model import moe_layers
 from qsopt.optimum import Problem
@@ -78,19 +77,6 @@ class Served(NamedTuple):
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
-
-
-def table(folder: Path, name: str) -> list[dict[str, str]]:
-    """The rows of a file.
-
-    Raises:
-        InputError: if the folder lacks it.
-    """
-    path = folder / name
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give the folder that holds {RUNS} and {PUBLISHED}")
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def served_runs(rows: list[dict[str, str]], efficiency: str) -> dict[tuple[str, ...], list[Served]]:
@@ -298,8 +284,8 @@ def main(settings: Settings) -> None:
     folder, efficiency = settings.data, settings.efficiency
     limits = [limit * MILLISECOND for limit in settings.tpot_ms]
     with study.Study("real_stacks", settings) as run:
-        rows = pairs(served_runs(table(folder, RUNS), efficiency), limits, settings.law)
-        rows += pairs(served_published(table(folder, PUBLISHED), efficiency), [float("nan")], settings.law)
+        rows = pairs(served_runs(measured_rows(folder, RUNS), efficiency), limits, settings.law)
+        rows += pairs(served_published(measured_rows(folder, PUBLISHED), efficiency), [float("nan")], settings.law)
         run.write(rows, draw, agreement=agreement(rows))
 
 

@@ -5,7 +5,6 @@ weight that is read serves T k / hit tokens. Both sides stand at their exact opt
 cluster and every context. With measured kernels at hand (`--data`) their achieved shares are drawn over the model's.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import claims, study, style
+from experiments.measured import measured_rows
 from experiments.pieces import Row
 from qsopt.cli.options import Case
-from qsopt.errors import InputError
 from qsopt.laws import belief
 from qsopt.model import Model, moe_layers
 from qsopt.report.plot import tokens_text
@@ -109,15 +108,8 @@ def measured(settings: Settings) -> list[Row]:
     """
     if settings.data is None:
         return []
-    path = settings.data / MEASURED
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give the folder that holds {MEASURED}, or leave --data out")
-    with path.open(newline="") as file:
-        rows = [
-            row
-            for row in csv.DictReader(file)
-            if (row["model"], row["gpu"]) == (settings.measured_model, settings.measured_gpu)
-        ]
+    wanted = settings.measured_model, settings.measured_gpu
+    rows = [row for row in measured_rows(settings.data, MEASURED) if (row["model"], row["gpu"]) == wanted]
     names = {"tok_per_hit_expert": "tokens_per_read", "bw_frac": "bandwidth", "flop_frac": "arithmetic"}
     return [{"dtype": row["dtype"]} | {new: float(row[old]) for old, new in names.items()} for row in rows]
 

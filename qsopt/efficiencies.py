@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 
 from qsopt.data import configs
-from qsopt.efficiency import Efficiency, LinkEfficiency, OperatorEfficiency, ideal
+from qsopt.efficiency import OPERATORS, TIERS, Efficiency, LinkEfficiency, OperatorEfficiency, ideal
 from qsopt.errors import InputError, unknown_name
 from qsopt.formats import FORMATS
 from qsopt.units import MICROSECOND, GiB
 
-_OPERATORS = ("gemm", "experts", "attention", "mla", "linear")
-_TIERS = ("scale_up", "scale_out", "dispatch_up", "dispatch_out")
 _OPERATOR_KEYS = ("launch_us", "bandwidth", "compute", "softness", "half_tokens", "half_width", "half_batch")
 _LINK_KEYS = ("bandwidth", "collective_us", "step_us", "ramp")
 _ROUTING_KEYS = ("straggler", "popularity_cv2", "imbalance_cv2")
@@ -70,14 +68,14 @@ class _Reader:
             ) from None
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: not valid TOML ({error}); compare it with configs/efficiency/fitted.toml") from None
-        known = {*_OPERATORS, *_TIERS, "routing", "memory", *_ABOUT_KEYS}
+        known = {*OPERATORS, *TIERS, "routing", "memory", *_ABOUT_KEYS}
         for key in self.tables:
             if key not in known:
                 raise InputError(f"{path}: unknown entry '{key}'; known: {', '.join(sorted(known))}")
 
     def efficiency(self) -> Efficiency:
-        operators: dict[str, Any] = {name: self._operator(name) for name in _OPERATORS}
-        tiers: dict[str, Any] = {name: self._link(name) for name in _TIERS}
+        operators: dict[str, Any] = {name: self._operator(name) for name in OPERATORS}
+        tiers: dict[str, Any] = {name: self._link(name) for name in TIERS}
         routing = self._values("routing", self.tables.get("routing"), _ROUTING_KEYS)
         memory = self._values("memory", self.tables.get("memory"), _MEMORY_KEYS)
         return Efficiency(

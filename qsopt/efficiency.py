@@ -87,6 +87,13 @@ class Efficiency(eqx.Module):
     """Context, communication buffers and runtime on each device [byte]."""
 
 
+OPERATORS = ("gemm", "experts", "attention", "mla", "linear")
+"""Fields of an `Efficiency` that are kinds of operators."""
+
+TIERS = ("scale_up", "scale_out", "dispatch_up", "dispatch_out")
+"""Fields that are tiers of links."""
+
+
 def ideal() -> Efficiency:
     """The bound that the qs inequality argues with: full peaks, perfect overlap, no latency, balanced uniform routing."""
     one, none = np.ones(len(FORMATS)), np.zeros(len(FORMATS))

@@ -128,14 +128,15 @@ def _projections(stage: Stage, kind: Attention, count: Scalar) -> Work:
     return _product(stage, cost, stage.model.precision.attention, count, stage.load.tokens / stage.deployment.data)
 
 
+def core_kind(kind: Attention) -> str:
+    """The field of an `Efficiency` that an attention's scores and sums run at."""
+    return "attention" if isinstance(kind, Gqa) else "linear" if isinstance(kind, LinearAttention) else "mla"
+
+
 def _core(stage: Stage, kind: Attention, count: Scalar) -> Work:
     """Scores and sums run in bf16 whatever the cache is stored in."""
     cost = operators.attention_core(kind, stage.model, stage.load, stage.deployment, stage.softness)
-    efficiency = stage.efficiency
-    if isinstance(kind, Gqa):
-        family = efficiency.attention
-    else:
-        family = efficiency.linear if isinstance(kind, LinearAttention) else efficiency.mla
+    family = getattr(stage.efficiency, core_kind(kind))
     attending = stage.load.tokens / stage.deployment.data
     return Work(cost, family.of(stage.model.precision.kv_cache), stage.accelerator.peak_flops[0], count, batch=attending)
 

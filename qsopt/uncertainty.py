@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from qsopt.arrays import Scalar
 from qsopt.compare import CASES, TIE, Duel
 from qsopt.deployment import Deployment
-from qsopt.efficiency import Efficiency, LinkEfficiency, OperatorEfficiency
+from qsopt.efficiency import OPERATORS, TIERS, Efficiency, LinkEfficiency, OperatorEfficiency
 from qsopt.model import Model
 from qsopt.optimum import Problem, best_of_each, repeated, same_length, throughputs_of_each
 from qsopt.quality import QDistribution
@@ -32,7 +32,7 @@ CONTENDER = 0.5
 FEW = 512
 """Lists of layouts up to this length are not shortened, as another length would have to be compiled."""
 
-_KINDS = ("gemm", "experts", "attention", "mla", "linear", "scale_up", "scale_out", "dispatch_up", "dispatch_out")
+_KINDS = (*OPERATORS, *TIERS)
 
 
 class Odds(eqx.Module):

@@ -18,8 +18,8 @@ from qsopt.costs import Spent
 from qsopt.efficiencies import efficiency_set
 from qsopt.efficiency import Efficiency
 from qsopt.formats import format_name
-from qsopt.model import Gqa, LinearAttention, Mla, Model
-from qsopt.step import OPERATORS
+from qsopt.model import Model
+from qsopt.step import OPERATORS, core_kind
 
 SOFTWARE = ("trtllm", "vllm", "sglang")
 """Software whose kernels were measured; each is the name of an efficiency set on the cluster's accelerator."""
@@ -87,21 +87,15 @@ def expectation(model: Model, accelerator: str | None, software: str | None = No
     found = {name: group for name, group in groups.items() if group is not None}
     known = _maker(accelerator) in {_maker(gpu) for group in store.groups for gpu in group.own}
     errors = {name: _error(group, accelerator if software else None, known) for name, group in found.items()}
-    core = max((name for name in formats if name in _CORES), key=lambda name: errors.get(name, 0.0))
+    core = max((core_kind(layers.kind) for layers in model.decoder.attention), key=lambda name: errors.get(name, 0.0))
     return Expectation(_basis(accelerator, software, formats["experts"], found, known), errors, core)
-
-
-_CORES = {"attention": Gqa, "mla": Mla, "linear": LinearAttention}
 
 
 def _formats(model: Model) -> dict[str, str]:
     """The kinds of operators that a model runs, each with the format that decides its efficiency."""
     precision = model.precision
     kinds = {"gemm": format_name(precision.ffn), "experts": format_name(precision.experts)}
-    for name, structure in _CORES.items():
-        if any(isinstance(layers.kind, structure) for layers in model.decoder.attention):
-            kinds[name] = format_name(precision.kv_cache)
-    return kinds
+    return kinds | {core_kind(layers.kind): format_name(precision.kv_cache) for layers in model.decoder.attention}
 
 
 def _maker(accelerator: str | None) -> str | None:

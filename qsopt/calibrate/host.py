@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
 from qsopt.calibrate.descent import descended
-from qsopt.calibrate.errors import Errors, errors, ranked_right
+from qsopt.calibrate.errors import Errors, ranked_right
 from qsopt.calibrate.points import Column
 from qsopt.calibrate.serving import Host, Runs, tpot
 from qsopt.errors import InputError
@@ -58,14 +58,6 @@ def check_host(runs: Runs) -> tuple[Host, dict[str, Column]]:
 def ordering(runs: Runs, predicted: Column) -> tuple[int, int]:
     """Pairs of configurations of one model and accelerator that are ranked right by time per token, and all pairs."""
     return ranked_right(predicted, runs.tpot, np.char.add(np.char.add(runs.model, "|"), runs.gpu))
-
-
-def repeats(runs: Runs) -> Errors:
-    """Error of the median of a configuration's repeats as a prediction of each of them: the noise floor."""
-    names, places = np.unique(runs.layout, return_inverse=True)
-    middle = np.array([np.median(runs.tpot[places == place]) for place in range(len(names))])
-    several = np.bincount(places)[places] > 1
-    return errors(middle[places][several], runs.tpot[several])
 
 
 def save_host(host: Host, backends: tuple[str, ...], found: dict[str, Errors], path: Path) -> None:

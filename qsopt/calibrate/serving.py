@@ -10,6 +10,7 @@ takes the time to read its own prompt and osl TPOT, and as many run at once as t
 
 from collections.abc import Callable
 from functools import cache
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -28,13 +29,11 @@ from qsopt.deployment import Deployment
 from qsopt.efficiencies import efficiency_set
 from qsopt.efficiency import Efficiency
 from qsopt.errors import InputError
-from qsopt.evaluate import timing, whole_units
+from qsopt.evaluate import prefill, timing, whole_units
 from qsopt.formats import number_format
 from qsopt.hardware import Accelerator, Cluster
 from qsopt.memory import memory
 from qsopt.model import Model, number
-from qsopt.operators import Load
-from qsopt.step import Stage, microbatch
 from qsopt.units import MILLISECOND
 from qsopt.workload import Workload
 
@@ -138,7 +137,7 @@ def runs_of(table: Table, store: Store, skipped: Skipped) -> Runs:
     table = _usable(known(_completed(table), skipped, form=None), skipped)
     backends, backend = np.unique(table.text("backend"), return_inverse=True)
     cases = _cases(table, store)
-    batch = np.array([float(case[3].batch) for case in cases])
+    batch = np.array([float(case.deployment.batch) for case in cases])
     fits = batch > 0.0
     skipped.add(table.file, "the model does not fit the memory", int(np.sum(~fits)))
     table, cases = table.where(fits), [case for case, fine in zip(cases, fits, strict=True) if fine]
@@ -230,7 +229,22 @@ def precise(name: str, precision: str) -> Model:
     )
 
 
-Case = tuple[Model, Accelerator, Efficiency, Deployment, Workload, Workload]
+class Case(NamedTuple):
+    """One replica, and the mean request that it serves."""
+
+    model: Model
+    accelerator: Accelerator
+    efficiency: Efficiency
+    deployment: Deployment
+    prompt: Scalar
+    """Tokens of a prompt."""
+    answer: Scalar
+    """Tokens of its answer."""
+
+    @property
+    def decode(self) -> Workload:
+        """A step at the mean context."""
+        return Workload(context=self.prompt + self.answer / 2.0)
 
 
 def _cases(table: Table, store: Store) -> list[Case]:
@@ -261,22 +275,19 @@ def _case(model: Model, accelerator: Accelerator, efficiency: Efficiency, row: d
     """One replica; `tp` counts the devices of a copy of attention, also where experts are spread over all of them."""
     devices = row["tp"] * row["attention_dp"]
     unit = row["attention_dp"] * row["pp"]
-    decode = Workload(context=row["isl"] + row["osl"] / 2.0)
     deployment = Deployment(row["tp"], row["attention_dp"], row["pp"], min(row["ep"], devices), unit)
+    case = Case(model, accelerator, efficiency, deployment, scalar(row["isl"]), scalar(row["osl"]))
     if np.isnan(row["concurrency"]):
-        batch = unit * float(_largest(model, accelerator, efficiency, deployment, decode))
+        batch = unit * float(_largest(case))
     else:
         batch = max(row["concurrency"] / max(row["n_gpus"] / (devices * row["pp"]), 1.0), unit)
-    deployment = eqx.tree_at(lambda d: d.batch, deployment, scalar(batch))
-    return model, accelerator, efficiency, deployment, decode, Workload(context=row["isl"], tokens_per_step=row["osl"])
+    return case._replace(deployment=eqx.tree_at(lambda d: d.batch, deployment, scalar(batch)))
 
 
 @jax.jit
-def _largest(
-    model: Model, accelerator: Accelerator, efficiency: Efficiency, deployment: Deployment, decode: Workload
-) -> Scalar:
+def _largest(case: Case) -> Scalar:
     """Largest whole number of batch units that fits the memory, from a deployment with one of them."""
-    held = memory(model, accelerator.memory_bytes, decode, deployment, efficiency, ACTUAL)
+    held = memory(case.model, case.accelerator.memory_bytes, case.decode, case.deployment, case.efficiency, ACTUAL)
     return whole_units(held, scalar(1.0))
 
 
@@ -293,9 +304,9 @@ def _times(model: np.ndarray, cases: list[Case]) -> tuple[Column, Column, Column
 @jax.jit
 @jax.vmap
 def _both(case: Case) -> tuple[Scalar, Scalar, Scalar]:
-    model, accelerator, efficiency, deployment, decode, prompt = case
-    step = timing(model, Cluster(accelerator, deployment.replica_devices), decode, deployment, efficiency).tpot
-    load = Load(deployment.data, prompt.context, prompt.context / 2.0, prompt.context, logits=1.0, absorbed=0.0)
-    read = jnp.sum(microbatch(Stage(model, accelerator, load, deployment, efficiency, ACTUAL, 0.0)).seconds)
-    reading = read * deployment.pipeline / prompt.tokens_per_step
+    deployment = case.deployment
+    cluster = Cluster(case.accelerator, deployment.replica_devices)
+    step = timing(case.model, cluster, case.decode, deployment, case.efficiency).tpot
+    read = prefill(case.model, cluster, Workload(context=case.prompt), deployment, case.efficiency).seconds
+    reading = read / case.answer
     return step, reading, deployment.batch / deployment.data / deployment.pipeline * reading

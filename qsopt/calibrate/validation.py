@@ -86,7 +86,7 @@ def end_to_end_rows(folder: Folder, store: Store, constants: Path) -> Iterator[d
 
     Args:
         folder: its tables.
-        store: groups in the forms of the decode model.
+        store: fitted groups.
         constants: file of the constants of serving.
     """
     for table in folder.serving:

@@ -24,7 +24,6 @@ from qsopt.optimum import Best, at_largest_batch, pick, same_length
 from qsopt.optimum import Problem as Service
 from qsopt.search.architecture import Values, with_architecture
 from qsopt.search.problem import DesignProblem
-from qsopt.search.variables import DEPLOYMENT
 
 ROWS, PART = 16, 256
 """Architectures and layouts of one compiled call."""
@@ -169,8 +168,3 @@ def _sizes(problem: DesignProblem, name: str, sizes: "range | list[int]") -> lis
 
 def _expert_counts(model: Model) -> Float[np.ndarray, " kinds"]:
     return np.array([float(group.kind.experts) for group in model.decoder.ffn if isinstance(group.kind, MoeFfn)])
-
-
-def layout_values(layout: Deployment) -> dict[str, float]:
-    """Deployment variables of one layout by name."""
-    return {name: float(getattr(layout, field)) for name, field in DEPLOYMENT.items()}

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
 from qsopt.deployment import Deployment
-from qsopt.efficiency import Efficiency
+from qsopt.efficiency import OPERATORS, TIERS, Efficiency
 from qsopt.formats import ARITHMETICS
 from qsopt.hardware import Cluster
 from qsopt.model import Layers, Model, MoeFfn, map_ffn, moe_layers
@@ -100,13 +100,11 @@ def _group_input(name: str, leaves: Callable[[Design], list[Scalar]]) -> Input:
 
 
 def _launches(design: Design) -> list[Scalar]:
-    kinds = ("gemm", "experts", "attention", "mla", "linear")
-    return [getattr(design.efficiency, kind).launch for kind in kinds]
+    return [getattr(design.efficiency, kind).launch for kind in OPERATORS]
 
 
 def _link_latencies(design: Design) -> list[Scalar]:
-    efficiency = design.efficiency
-    tiers = (efficiency.scale_up, efficiency.scale_out, efficiency.dispatch_up, efficiency.dispatch_out)
+    tiers = [getattr(design.efficiency, tier) for tier in TIERS]
     return [latency for tier in tiers for latency in (tier.collective, tier.step)]
 
 

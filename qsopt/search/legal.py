@@ -38,6 +38,8 @@ class Legal:
     """One design; None where nothing is feasible."""
     relaxed: tuple[Polished, ...]
     """Relaxed optima in legal layouts, none where the worst architecture is asked for."""
+    beside: Polished | None = None
+    """The relaxed optimum in the layout of the answer."""
 
     @property
     def most(self) -> float:
@@ -59,8 +61,8 @@ def legal(judge: Judge, relaxed: Relaxed, found: Found) -> Legal:
     if again is not None and again.merits[again.index] > near.merits[near.index]:
         near = again
     answer = improved(judge, near)
-    last = _scored(judge, [polished_at(judge, relaxed, answer)])
-    return Legal(answer, (*optima, *last))
+    beside = polished_at(judge, relaxed, answer)
+    return Legal(answer, (*optima, *_scored(judge, [beside])), beside)
 
 
 def _rounded(judge: Judge, values: list[dict[str, float]]) -> Verdicts | None:

@@ -46,13 +46,14 @@ def optimize(problem: DesignProblem, seed: int = 0, starts: int = STARTS, certif
     found, relaxed = search_relaxed(judge, seed, starts)
     reached = legal(judge, relaxed, found)
     evaluations = judge.evaluations + starts * ROUNDS * STEPS
-    told = _told(judge, relaxed, found, reached)
+    told = _told(judge, found, reached)
     searched = time.perf_counter() - began
     certificate = None
     if reached.answer is not None and certify > 0:
         better, certificate = _certified(judge, reached.answer, certify)
         if certificate.gap > 0:
-            told = _told(judge, relaxed, found, replace(reached, answer=better))
+            beside = None if problem.minimize else polished_at(judge, relaxed, better)
+            told = _told(judge, found, replace(reached, answer=better, beside=beside))
     seconds = {"compile": clock.seconds, "search": searched, "certify": time.perf_counter() - began - searched}
     return Solution(**told, certificate=certificate, starts=starts, evaluations=evaluations, seconds=seconds)
 
@@ -82,7 +83,7 @@ def _certified(judge: Judge, answer: Verdicts, limit: float) -> tuple[Verdicts, 
 # ---- what is told ----------------------------------------------------------------------------------------------------
 
 
-def _told(judge: Judge, relaxed: Relaxed, found: Found, reached: Legal) -> dict[str, Any]:
+def _told(judge: Judge, found: Found, reached: Legal) -> dict[str, Any]:
     """Fields of the solution that do not depend on how it was certified."""
     problem, first = judge.problem, int(np.argmin(found.merits))
     kept = found.merits[first] < BROKEN
@@ -92,7 +93,7 @@ def _told(judge: Judge, relaxed: Relaxed, found: Found, reached: Legal) -> dict[
         values = {"value": float("nan"), "relaxed_value": float("nan"), "all_real_value": everything_real}
         return {**nothing, **values, "conflicts": conflicts(judge)}
     best, service, merit = _answer(problem, reached.answer), problem.service, float(reached.answer.merits[0])
-    optimum = None if problem.minimize else polished_at(judge, relaxed, reached.answer)
+    optimum = reached.beside
     slopes = sensitivity(Design(best.model, service.cluster, service.workload, best.deployment, service.efficiency))
     prices = slopes.shadow_prices
     if optimum is not None and problem.objective != "advantage":
