@@ -29,11 +29,11 @@ bench: setup  ## measured speed: evaluations a second, time to a first answer
 	$(BIN)/python -m experiments.bench
 
 figures: setup  ## pages and plots of docs/ that are generated; goes on where it stopped (DATA=folder for measured tables)
-	$(BIN)/python -m experiments.quality_table
-	$(BIN)/python -m experiments.quality_page
+	$(BIN)/python -m experiments.pages.quality_table
+	$(BIN)/python -m experiments.pages.quality_page
 	$(BIN)/qsopt compare --model deepseek-v3 --cluster 8xmi300x --context 131072 --weight-dtype bf16 --efficiency ideal \
 		--plot docs/images/ratio_over_context.png
-	$(BIN)/python -m experiments.figures $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m experiments.framework.figures $(if $(DATA),--data $(DATA))
 
 clean:
 	rm -rf .venv results dist build

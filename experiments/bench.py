@@ -17,14 +17,14 @@ import numpy as np
 import tyro
 
 import qsopt
-from qsopt.catalog import model_facts
-from qsopt.deployment import Deployment
-from qsopt.evaluate import metrics
-from qsopt.laws import belief
-from qsopt.layouts import legal_layouts
+from qsopt.catalog.models import model_facts
+from qsopt.deployments.layouts import legal_layouts
+from qsopt.deployments.optimum import Problem
 from qsopt.maps.axes import Axis, axis
 from qsopt.maps.phase_map import phase_map
-from qsopt.optimum import Problem
+from qsopt.physics.evaluate import metrics
+from qsopt.quality.belief import belief
+from qsopt.spec.deployment import Deployment
 
 COMPARE = "compare --model deepseek-v3 --cluster 8xmi300x --context 131072 --efficiency ideal --weight-dtype bf16"
 EVALUATE = "evaluate --model deepseek-v3 --cluster 8xh200 --context 4096 --batch 128 --tp 1 --dp 8 --ep 8 --pp 1"

@@ -3,30 +3,30 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from qsopt.accounting import kv_bytes_per_token as kv_bytes_per_token
-from qsopt.accounting import parameter_count as parameter_count
-from qsopt.catalog import load_model as load_model
-from qsopt.catalog import model_names as model_names
-from qsopt.clusters import accelerator_names as accelerator_names
-from qsopt.clusters import load_accelerator as load_accelerator
-from qsopt.clusters import load_cluster as load_cluster
-from qsopt.compare import Comparison as Comparison
-from qsopt.compare import compare as compare
-from qsopt.deployment import Deployment as Deployment
-from qsopt.efficiencies import load_efficiency as load_efficiency
-from qsopt.efficiency import ideal as ideal
+from qsopt.catalog.accelerators import accelerator_names as accelerator_names
+from qsopt.catalog.accelerators import load_accelerator as load_accelerator
+from qsopt.catalog.accelerators import load_cluster as load_cluster
+from qsopt.catalog.efficiencies import load_efficiency as load_efficiency
+from qsopt.catalog.models import load_model as load_model
+from qsopt.catalog.models import model_names as model_names
+from qsopt.comparison.compare import Comparison as Comparison
+from qsopt.comparison.compare import compare as compare
+from qsopt.comparison.twin import dense_twin as dense_twin
+from qsopt.comparison.twin import geometric_q as geometric_q
+from qsopt.deployments.layouts import legal_layouts as legal_layouts
 from qsopt.errors import InputError as InputError
-from qsopt.evaluate import Metrics as Metrics
-from qsopt.evaluate import evaluate as evaluate
-from qsopt.evaluate import prefill as prefill
-from qsopt.formats import number_format as number_format
-from qsopt.hardware import Accelerator as Accelerator
-from qsopt.hardware import Cluster as Cluster
-from qsopt.layouts import legal_layouts as legal_layouts
-from qsopt.model import Model as Model
-from qsopt.twin import dense_twin as dense_twin
-from qsopt.twin import geometric_q as geometric_q
-from qsopt.workload import Workload as Workload
+from qsopt.physics.accounting import kv_bytes_per_token as kv_bytes_per_token
+from qsopt.physics.accounting import parameter_count as parameter_count
+from qsopt.physics.evaluate import Metrics as Metrics
+from qsopt.physics.evaluate import evaluate as evaluate
+from qsopt.physics.evaluate import prefill as prefill
+from qsopt.spec.deployment import Deployment as Deployment
+from qsopt.spec.efficiency import ideal as ideal
+from qsopt.spec.formats import number_format as number_format
+from qsopt.spec.hardware import Accelerator as Accelerator
+from qsopt.spec.hardware import Cluster as Cluster
+from qsopt.spec.model import Model as Model
+from qsopt.spec.workload import Workload as Workload
 
 if TYPE_CHECKING:
     from qsopt.search.optimize import optimize as optimize

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +28,13 @@ def scalar(value: object) -> Scalar:
     if isinstance(value, jax.Array):
         return value if np.issubdtype(value.dtype, np.floating) else value.astype(float)
     return np.asarray(value, dtype=np.float64)
+
+
+def number(default: float | None = None) -> Scalar:
+    """A numeric field of a specification, traced under `jit`."""
+    if default is None:
+        return eqx.field(converter=scalar)
+    return eqx.field(converter=scalar, default=default)
 
 
 def integer(value: object) -> Any:

@@ -4,15 +4,17 @@ import equinox as eqx
 import numpy as np
 import pytest
 
-from qsopt import Workload, compare, load_cluster, load_efficiency, load_model
-from qsopt.catalog import model_facts
-from qsopt.compare import duel
+from qsopt import Workload, load_cluster, load_efficiency, load_model
+from qsopt.catalog.models import model_facts
+from qsopt.comparison import compare
+from qsopt.comparison.compare import duel
+from qsopt.comparison.odds import OPERATOR_SPREAD, odds
+from qsopt.comparison.opinions import opinions
+from qsopt.deployments.optimum import Problem
 from qsopt.errors import InputError
-from qsopt.laws import belief, given, opinions
-from qsopt.matching import architecture, checked_q
-from qsopt.optimum import Problem
 from qsopt.quality import QDistribution, law
-from qsopt.uncertainty import OPERATOR_SPREAD, odds
+from qsopt.quality.belief import belief, given
+from qsopt.quality.of_model import architecture, checked_q
 
 # q by geometric mean, Tian and Ludziejewski, computed elsewhere from the makers' rounded counts.
 TABLE = {
@@ -120,7 +122,7 @@ def test_opinions_agree_with_compare(case: tuple) -> None:
 def test_odds_are_certain_without_spread(case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     """With next to no spread, q alone decides, on either side of the break-even."""
     model, problem, result, found = case
-    monkeypatch.setattr("qsopt.uncertainty.OPERATOR_SPREAD", 1e-9)
+    monkeypatch.setattr("qsopt.comparison.odds.OPERATOR_SPREAD", 1e-9)
     flip = float(result.break_even_q)
     for factor, expected in ((0.98, 1.0), (1.02, 0.0)):
         certain = QDistribution(np.log(flip * factor), 1e-9, 6.0)
@@ -130,7 +132,7 @@ def test_odds_are_certain_without_spread(case: tuple, monkeypatch: pytest.Monkey
 def test_odds_follow_the_distribution_of_q(case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without operator error the probability that dense wins is that of a q below the break-even."""
     model, problem, result, found = case
-    monkeypatch.setattr("qsopt.uncertainty.OPERATOR_SPREAD", 1e-9)
+    monkeypatch.setattr("qsopt.comparison.odds.OPERATOR_SPREAD", 1e-9)
     centred = QDistribution(np.log(float(result.break_even_q)) - 0.1, 0.3, 6.0)
     won = float(odds(model, problem, found, centred, draws=512).dense_wins)
     assert won == pytest.approx(float(centred.probability_below(float(result.break_even_q))), abs=0.06)

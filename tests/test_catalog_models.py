@@ -7,12 +7,12 @@ Switch-C to 0.009 %, since that class holds a table twice).
 
 import pytest
 
-from qsopt.accounting import Parameters, kv_bytes_per_token, parameter_count
-from qsopt.catalog import load_model, model_facts, model_names
-from qsopt.data import configs
+from qsopt.catalog.folder import configs
+from qsopt.catalog.models import load_model, model_facts, model_names
 from qsopt.errors import InputError
-from qsopt.formats import format_name
-from qsopt.model import LinearAttention
+from qsopt.physics.accounting import Parameters, kv_bytes_per_token, parameter_count
+from qsopt.spec.formats import format_name
+from qsopt.spec.model import LinearAttention
 
 TOTALS = {
     "arctic": 478_584_608_768,

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qsopt.clusters import HardwareFacts, accelerator_names, hardware_facts, load_accelerator, load_cluster
-from qsopt.data import configs
+from qsopt.catalog.accelerators import HardwareFacts, accelerator_names, hardware_facts, load_accelerator, load_cluster
+from qsopt.catalog.folder import configs
 from qsopt.errors import InputError
-from qsopt.formats import ARITHMETICS, number_format
+from qsopt.spec.formats import ARITHMETICS, number_format
 from qsopt.units import GB, TFLOPS, GiB, MiB
 
 LATER = {"b60", "rtx-pro-6000"}

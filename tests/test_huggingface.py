@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from qsopt.accounting import kv_bytes_per_token, parameter_count
+from qsopt.catalog.huggingface import FAMILIES, read_config
 from qsopt.errors import InputError
-from qsopt.formats import format_name
-from qsopt.huggingface import FAMILIES, read_config
-from qsopt.model import NO_WINDOW, DenseFfn, Gqa, LinearAttention, Mla, Model, MoeFfn
+from qsopt.physics.accounting import kv_bytes_per_token, parameter_count
+from qsopt.spec.formats import format_name
+from qsopt.spec.model import NO_WINDOW, DenseFfn, Gqa, LinearAttention, Mla, Model, MoeFfn
 
 LLAMA = {
     "model_type": "llama",

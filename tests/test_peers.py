@@ -20,14 +20,14 @@ from qsopt import (
     Metrics,
     Model,
     Workload,
-    evaluate,
     kv_bytes_per_token,
     load_cluster,
     load_model,
     number_format,
     parameter_count,
 )
-from qsopt.step import OPERATORS
+from qsopt.physics import evaluate
+from qsopt.physics.step import OPERATORS
 from qsopt.units import GiB, MiB
 
 FOLDER = Path(os.environ.get("QSOPT_REFERENCE", Path(__file__).parents[1].parent / "shared" / "reference"))

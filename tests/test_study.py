@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import pytest
 
-from experiments import study
-from experiments.figures import copy_figures
-from experiments.pieces import Store
+from experiments.framework import study
+from experiments.framework.figures import copy_figures
+from experiments.framework.pieces import Store
 from qsopt.errors import InputError
 
 CALLS = []

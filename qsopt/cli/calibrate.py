@@ -6,11 +6,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from qsopt.calibrate.aiconfigurator import Choice
-from qsopt.calibrate.calibration import DRAWS
-from qsopt.calibrate.everything import run, write
-from qsopt.calibrate.folder import read_folder
-from qsopt.calibrate.report import text_row
+from qsopt.calibration.kinds import DRAWS
+from qsopt.calibration.report import text_row
+from qsopt.calibration.run import run, write
+from qsopt.calibration.tables.aiconfigurator import Choice
+from qsopt.calibration.tables.folder import read_folder
 from qsopt.errors import InputError
 from qsopt.report.records import to_json
 from qsopt.report.text import show_rows
@@ -59,7 +59,7 @@ class Calibrate:
         if self.device and self.data is not None:
             raise InputError("calibrate takes --data DIR (measured tables) or --device (kernels run here), not both")
         if self.device:
-            from qsopt.calibrate.device import run_device  # noqa: PLC0415  (runs kernels)
+            from qsopt.calibration.device.measure import run_device  # noqa: PLC0415  (runs kernels)
 
             record = run_device(self.out)
             print(to_json(record)) if self.json else _show_device(record, self.out)

@@ -8,17 +8,17 @@ import equinox as eqx
 import numpy as np
 
 from qsopt.arrays import scalar
-from qsopt.calibrate.expected import Expectation
 from qsopt.cli.options import Case
-from qsopt.compare import Duel, duel, settle, verdict
+from qsopt.comparison.compare import Duel, duel, settle, verdict
+from qsopt.comparison.odds import odds
+from qsopt.comparison.opinions import opinions
+from qsopt.deployments.optimum import Problem
 from qsopt.errors import InputError
-from qsopt.laws import opinions
-from qsopt.model import Model, moe_layers
-from qsopt.optimum import Problem
+from qsopt.fitted.expected import Expectation
 from qsopt.quality import QDistribution
 from qsopt.report.records import belief_record, comparison_record, error_record, opinion_records, to_json
 from qsopt.report.text import show_comparison
-from qsopt.uncertainty import odds
+from qsopt.spec.model import Model, moe_layers
 
 
 def _is_folder(path: Path) -> bool:

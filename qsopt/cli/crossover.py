@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import tyro
 
+from qsopt.catalog.accelerators import load_cluster
 from qsopt.cli.options import Case
-from qsopt.clusters import load_cluster
+from qsopt.deployments.optimum import Problem
 from qsopt.errors import InputError
-from qsopt.optimum import Problem
+from qsopt.maps.crossover import Crossovers, Duellists, Input, crossovers
 from qsopt.report.records import to_json
 from qsopt.report.text import console
-from qsopt.search.crossover import Crossovers, Duellists, Input, crossovers
 
 Low = Annotated[float | None, tyro.conf.arg(name="from")]
 High = Annotated[float | None, tyro.conf.arg(name="to")]

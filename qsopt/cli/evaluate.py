@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from qsopt.cli.options import Case, Way
-from qsopt.deploy import Request, resolve
-from qsopt.deployment import DISPATCHED, GATHERED
-from qsopt.evaluate import evaluate
-from qsopt.laws import opinions
-from qsopt.model import Model, moe_layers
-from qsopt.optimum import Problem
+from qsopt.comparison.opinions import opinions
+from qsopt.comparison.twin import qs_numbers
+from qsopt.deployments.optimum import Problem
+from qsopt.deployments.request import Request, resolve
+from qsopt.physics.evaluate import evaluate
 from qsopt.report.records import belief_record, design_record, error_record, opinion_records, to_json
 from qsopt.report.text import show_design
-from qsopt.twin import qs_numbers
+from qsopt.spec.deployment import DISPATCHED, GATHERED
+from qsopt.spec.model import Model, moe_layers
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from qsopt.accounting import parameter_count
-from qsopt.catalog import load_model, model_facts, model_names
-from qsopt.clusters import accelerator_names, hardware_facts
+from qsopt.catalog.accelerators import accelerator_names, hardware_facts
+from qsopt.catalog.models import load_model, model_facts, model_names
+from qsopt.physics.accounting import parameter_count
 from qsopt.quality import BAND, laws
 from qsopt.quality.fit_range import short
 from qsopt.report.records import to_json

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from qsopt.catalog.accelerators import hardware_facts, load_cluster
 from qsopt.cli.options import Case
-from qsopt.clusters import hardware_facts, load_cluster
-from qsopt.deployment import Deployment
+from qsopt.deployments.optimum import Problem
 from qsopt.errors import InputError
-from qsopt.hardware import Cluster
 from qsopt.maps.axes import Axis, Name, axis
 from qsopt.maps.bounds import Optima
 from qsopt.maps.phase_map import PhaseMap, phase_map
-from qsopt.model import Model
-from qsopt.optimum import Problem
 from qsopt.report.records import to_json
 from qsopt.report.text import console
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.hardware import Cluster
+from qsopt.spec.model import Model
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import tyro
 
 from qsopt.cli.options import Case
+from qsopt.deployments.optimum import Problem
 from qsopt.errors import InputError
-from qsopt.matching import UNKNOWN_TOKENS
-from qsopt.optimum import Problem
 from qsopt.quality import law
+from qsopt.quality.of_model import UNKNOWN_TOKENS
 from qsopt.report.records import design_record, to_json
 from qsopt.report.text import console, layout_text, show_rows, si
 from qsopt.search.optimize import ENUMERATED, STARTS, optimize

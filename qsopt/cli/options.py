@@ -5,18 +5,18 @@ from typing import Literal
 
 import equinox as eqx
 
-from qsopt.calibrate.expected import SOFTWARE, Expectation, expectation, software_set
-from qsopt.catalog import load_model, model_facts, model_names
-from qsopt.clusters import accelerator_of, load_cluster
-from qsopt.efficiencies import load_efficiency
-from qsopt.efficiency import Efficiency
+from qsopt.catalog.accelerators import accelerator_of, load_cluster
+from qsopt.catalog.efficiencies import load_efficiency
+from qsopt.catalog.models import load_model, model_facts, model_names
 from qsopt.errors import InputError
-from qsopt.formats import number_format
-from qsopt.hardware import Cluster
-from qsopt.laws import DEFAULT, Belief, belief, given
-from qsopt.model import Model
+from qsopt.fitted.expected import SOFTWARE, Expectation, expectation, software_set
+from qsopt.quality.belief import DEFAULT, Belief, belief, given
+from qsopt.spec.efficiency import Efficiency
+from qsopt.spec.formats import number_format
+from qsopt.spec.hardware import Cluster
+from qsopt.spec.model import Model
+from qsopt.spec.workload import NO_LIMIT, Workload
 from qsopt.units import MILLISECOND
-from qsopt.workload import NO_LIMIT, Workload
 
 MOST_TOKENS = 1e18
 """No model was trained on more [tokens]."""

@@ -4,13 +4,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from qsopt.cli.evaluate import Evaluate
-from qsopt.deploy import resolve
-from qsopt.evaluate import evaluate
-from qsopt.optimum import Problem
+from qsopt.deployments.optimum import Problem
+from qsopt.deployments.request import resolve
+from qsopt.physics.evaluate import evaluate
 from qsopt.report.records import deployment_record, to_json
 from qsopt.report.text import console, layout_text, show_rows
-from qsopt.search.inputs import Design
-from qsopt.search.sensitivity import Sensitivity, Slopes, sensitivity
+from qsopt.sensitivity.inputs import Design
+from qsopt.sensitivity.slopes import Sensitivity, Slopes, sensitivity
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from qsopt.calibrate.folder import read_folder
-from qsopt.calibrate.store import load_store, shipped
-from qsopt.calibrate.validation import end_to_end_rows, predicted, rows
+from qsopt.calibration.tables.folder import read_folder
+from qsopt.calibration.validation import end_to_end_rows, predicted, rows
+from qsopt.fitted.groups import load_store, shipped
 from qsopt.report.records import to_json
 from qsopt.report.text import show_rows
 

@@ -7,11 +7,11 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
+from qsopt.comparison.twin import smallest_q
+from qsopt.deployments.optimum import Problem
 from qsopt.errors import InputError, unknown_name
 from qsopt.maps.condition import Sparsity
-from qsopt.model import Model
-from qsopt.optimum import Problem
-from qsopt.twin import smallest_q
+from qsopt.spec.model import Model
 
 Name = Literal[
     "context",

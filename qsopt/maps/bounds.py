@@ -16,12 +16,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from qsopt.deployment import Deployment
+from qsopt.deployments.capped import within_cap
+from qsopt.deployments.optimum import EQUAL, Problem, at_largest_batch
 from qsopt.maps.axes import CONSTANT, NO_TREND, RISES
 from qsopt.maps.condition import Condition, case_at
-from qsopt.model import Model
-from qsopt.optimum import EQUAL, Problem, at_largest_batch
-from qsopt.search.cases import within_cap
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.model import Model
 
 BLOCKS = (16, 8, 4, 2, 1)
 """Widths of the blocks, each a multiple of the next."""

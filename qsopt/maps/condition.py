@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from qsopt.accounting import compiled_parameter_count
-from qsopt.arrays import Scalar
+from qsopt.arrays import Scalar, number
+from qsopt.comparison.twin import dense_twin, with_dense_ffn
+from qsopt.deployments.capped import NO_CAP, Case
+from qsopt.deployments.optimum import Problem
 from qsopt.errors import InputError
-from qsopt.model import Layers, Model, MoeFfn, map_ffn, moe_layers, number
-from qsopt.optimum import Problem
-from qsopt.search.cases import NO_CAP, Case
-from qsopt.twin import dense_twin, with_dense_ffn
+from qsopt.physics.accounting import compiled_parameter_count
+from qsopt.spec.model import Layers, Model, MoeFfn, map_ffn, moe_layers
 
 
 class Condition(eqx.Module):

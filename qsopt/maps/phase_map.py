@@ -13,17 +13,17 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from qsopt.arrays import scalar
-from qsopt.compare import verdict
-from qsopt.deployment import Deployment
+from qsopt.comparison.compare import verdict
+from qsopt.comparison.twin import dense_twin
+from qsopt.deployments.layouts import legal_layouts
+from qsopt.deployments.optimum import Problem
 from qsopt.errors import InputError
-from qsopt.laws import Belief
-from qsopt.layouts import legal_layouts
 from qsopt.maps.axes import NO_TREND, Axis
 from qsopt.maps.bounds import Optima, Side, optima
 from qsopt.maps.condition import Condition, Sparsity, condition_of, twin_widths, with_chosen
-from qsopt.model import Model
-from qsopt.optimum import Problem
-from qsopt.twin import dense_twin
+from qsopt.quality.belief import Belief
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.model import Model
 
 Believe = Callable[[Model], Belief]
 """q of a model, and how sure it is."""

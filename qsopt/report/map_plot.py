@@ -18,8 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from qsopt.laws import LEVEL
 from qsopt.maps.phase_map import PhaseMap
+from qsopt.quality.belief import LEVEL
 from qsopt.report.plot import BLUE, GREY, ORANGE, tokens_text
 from qsopt.units import GB, MILLISECOND, TB
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from qsopt.compare import verdict
+from qsopt.comparison.compare import verdict
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 """Colours that colour-blind readers tell apart (Okabe and Ito, 2008)."""

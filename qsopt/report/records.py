@@ -7,20 +7,21 @@ from typing import Any
 import jax
 import numpy as np
 
-from qsopt.accounting import Parameters, kv_bytes_per_token, parameter_count
 from qsopt.arrays import Scalar
-from qsopt.calibrate.expected import Expectation
-from qsopt.compare import Comparison, Side
-from qsopt.costs import Spent
-from qsopt.deployment import Deployment
-from qsopt.evaluate import Metrics
-from qsopt.hardware import Cluster
-from qsopt.laws import LEVEL, Belief, Opinion
-from qsopt.memory import Memory
-from qsopt.model import Model, moe_layers
-from qsopt.step import OPERATORS
+from qsopt.comparison.compare import Comparison, Side
+from qsopt.comparison.opinions import Opinion
+from qsopt.fitted.expected import Expectation
+from qsopt.physics.accounting import Parameters, kv_bytes_per_token, parameter_count
+from qsopt.physics.evaluate import Metrics
+from qsopt.physics.memory import Memory
+from qsopt.physics.roofline import Spent
+from qsopt.physics.step import OPERATORS
+from qsopt.quality.belief import LEVEL, Belief
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.hardware import Cluster
+from qsopt.spec.model import Model, moe_layers
+from qsopt.spec.workload import Workload
 from qsopt.units import SECONDS_PER_HOUR
-from qsopt.workload import Workload
 
 _MILLION = 1e6
 

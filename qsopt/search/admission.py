@@ -17,11 +17,11 @@ from jaxtyping import Array, Bool, Float
 
 from qsopt.arrays import Scalar
 from qsopt.errors import InputError
-from qsopt.model import Model, moe_layers
 from qsopt.quality import QualityLaw
 from qsopt.search.architecture import Values, matched, with_architecture
 from qsopt.search.problem import DesignProblem
 from qsopt.search.variables import Variable
+from qsopt.spec.model import Model, moe_layers
 
 TOLERANCE = 1e-9
 """Relative excess over a limit that counts as rounding."""

@@ -9,11 +9,11 @@ import numpy as np
 
 from qsopt.search.architecture import reference_value
 from qsopt.search.exact import PART, Scorer
-from qsopt.search.inputs import Design
 from qsopt.search.judge import Judge
 from qsopt.search.polish import MOVING, terms_and_slopes
 from qsopt.search.relaxed import Relaxed
-from qsopt.search.sensitivity import sensitivity
+from qsopt.sensitivity.inputs import Design
+from qsopt.sensitivity.slopes import sensitivity
 
 
 def prepare_judge(judge: Judge) -> None:

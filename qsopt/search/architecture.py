@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
+from qsopt.comparison.twin import twin_width
 from qsopt.errors import InputError
-from qsopt.matching import architecture
-from qsopt.model import Gqa, Layers, Model, MoeFfn, Stack, map_ffn, moe_layers
 from qsopt.quality import QualityLaw, Status
-from qsopt.twin import twin_width
+from qsopt.quality.of_model import architecture
+from qsopt.spec.model import Gqa, Layers, Model, MoeFfn, Stack, map_ffn, moe_layers
 
 Values = Mapping[str, Scalar]
 """Values of variables by name."""

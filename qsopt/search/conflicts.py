@@ -9,17 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsopt.arrays import Scalar
-from qsopt.deployment import Deployment
-from qsopt.evaluate import compiled_metrics, metrics
-from qsopt.model import Model
-from qsopt.optimum import Best
-from qsopt.optimum import Problem as Service
+from qsopt.deployments.optimum import Best
+from qsopt.deployments.optimum import Problem as Service
+from qsopt.physics.evaluate import compiled_metrics, metrics
 from qsopt.search.admission import Admission, Rows
 from qsopt.search.architecture import with_architecture
 from qsopt.search.exact import Rule, is_legal
 from qsopt.search.judge import Judge
 from qsopt.search.problem import DesignProblem
-from qsopt.workload import NO_LIMIT
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.model import Model
+from qsopt.spec.workload import NO_LIMIT
 
 LISTED = 20_000
 """Architectures looked at."""

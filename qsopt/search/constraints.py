@@ -8,14 +8,14 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from qsopt.accounting import parameter_count
-from qsopt.arrays import Scalar
-from qsopt.counterfactual import ACTUAL
-from qsopt.deployment import Deployment
-from qsopt.evaluate import Timing
-from qsopt.memory import memory
-from qsopt.model import Model, MoeFfn, moe_layers, number
-from qsopt.optimum import Problem as Service
+from qsopt.arrays import Scalar, number
+from qsopt.deployments.optimum import Problem as Service
+from qsopt.physics.accounting import parameter_count
+from qsopt.physics.evaluate import Timing
+from qsopt.physics.memory import memory
+from qsopt.spec.counterfactual import ACTUAL
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.model import Model, MoeFfn, moe_layers
 
 DEPLOYMENT_LIMITS = (
     "memory",

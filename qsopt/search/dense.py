@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from qsopt.arrays import Scalar
-from qsopt.layouts import legal_layouts
-from qsopt.model import Model, number
-from qsopt.optimum import Problem as Service
-from qsopt.optimum import repeated, same_length
-from qsopt.search.cases import BATCH, Case, best_throughputs
-from qsopt.twin import WIDTH_STEP, aligned, with_dense_ffn
+from qsopt.arrays import Scalar, number
+from qsopt.comparison.twin import WIDTH_STEP, aligned, with_dense_ffn
+from qsopt.deployments.capped import BATCH, Case, best_throughputs
+from qsopt.deployments.layouts import legal_layouts
+from qsopt.deployments.optimum import Problem as Service
+from qsopt.deployments.optimum import repeated, same_length
+from qsopt.spec.model import Model
 
 POINTS = 3 * BATCH
 """Of the curve, and `BATCH` more where it ends."""

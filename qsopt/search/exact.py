@@ -16,14 +16,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from qsopt.arrays import Scalar
-from qsopt.deployment import DISPATCHED, GATHERED, Deployment
-from qsopt.evaluate import timing
-from qsopt.layouts import layout_batch, whole
-from qsopt.model import Gqa, Model, MoeFfn
-from qsopt.optimum import Best, at_largest_batch, pick, same_length
-from qsopt.optimum import Problem as Service
+from qsopt.deployments.layouts import layout_batch, whole
+from qsopt.deployments.optimum import Best, at_largest_batch, pick, same_length
+from qsopt.deployments.optimum import Problem as Service
+from qsopt.physics.evaluate import timing
 from qsopt.search.architecture import Values, with_architecture
 from qsopt.search.problem import DesignProblem
+from qsopt.spec.deployment import DISPATCHED, GATHERED, Deployment
+from qsopt.spec.model import Gqa, Model, MoeFfn
 
 ROWS, PART = 16, 256
 """Architectures and layouts of one compiled call."""

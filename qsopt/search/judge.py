@@ -6,12 +6,12 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from qsopt.deployment import Deployment
-from qsopt.optimum import Best
+from qsopt.deployments.optimum import Best
 from qsopt.search.admission import Admission, Rows
 from qsopt.search.dense import Curve, DenseSide
 from qsopt.search.exact import Scorer
 from qsopt.search.problem import DesignProblem
+from qsopt.spec.deployment import Deployment
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 import jax
 import numpy as np
 
-from qsopt.deployment import Deployment
 from qsopt.search.conflicts import coarse
 from qsopt.search.gradient import Found
 from qsopt.search.judge import Judge, Verdicts
 from qsopt.search.polish import Polished, polished
 from qsopt.search.relaxed import Relaxed
 from qsopt.search.rounding import improved, near_layouts, rounded
+from qsopt.spec.deployment import Deployment
 
 TAKEN = 16
 """Relaxed points that are rounded."""

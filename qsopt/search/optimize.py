@@ -9,21 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qsopt.evaluate import compiled_metrics
+from qsopt.physics.evaluate import compiled_metrics
 from qsopt.search.ahead import prepare_judge, prepare_polish
 from qsopt.search.architecture import with_architecture
 from qsopt.search.certificate import Certificate, enumerate_grid
 from qsopt.search.clock import CompileClock
 from qsopt.search.conflicts import conflicts
 from qsopt.search.gradient import BROKEN, ROUNDS, STEPS, Found, descend, spread
-from qsopt.search.inputs import Design
 from qsopt.search.judge import Judge, Verdicts
 from qsopt.search.legal import Legal, legal, polished_at
 from qsopt.search.prices import shadow_prices
 from qsopt.search.problem import DesignProblem
 from qsopt.search.relaxed import Relaxed, relaxed_problem
-from qsopt.search.sensitivity import sensitivity
 from qsopt.search.solution import Answer, Solution, value_of
+from qsopt.sensitivity.inputs import Design
+from qsopt.sensitivity.slopes import sensitivity
 
 STARTS = 64
 """Starts of the relaxed search."""

@@ -20,10 +20,10 @@ from jaxtyping import Array, Float
 from scipy.optimize import minimize, nnls
 
 from qsopt.arrays import Scalar
-from qsopt.deployment import Deployment
 from qsopt.search.constraints import ARCHITECTURE_LIMITS, DEPLOYMENT_LIMITS
 from qsopt.search.relaxed import Relaxed, terms_of
 from qsopt.search.variables import ARCHITECTURE, DEPLOYMENT
+from qsopt.spec.deployment import Deployment
 
 LIMITS: tuple[str, ...] = (*DEPLOYMENT_LIMITS, *ARCHITECTURE_LIMITS)
 """All constraints, in the order of multipliers."""

@@ -9,12 +9,12 @@ import numpy as np
 
 from qsopt.search.admission import Admission
 from qsopt.search.architecture import reference_value, with_architecture
-from qsopt.search.inputs import Design
 from qsopt.search.polish import Polished
 from qsopt.search.problem import DesignProblem, deployment_of
-from qsopt.search.sensitivity import MEMORY, TPOT, ShadowPrice, throughput_slope
+from qsopt.sensitivity.inputs import Design
+from qsopt.sensitivity.slopes import MEMORY, TPOT, ShadowPrice, throughput_slope
+from qsopt.spec.workload import NO_LIMIT
 from qsopt.units import GB, MILLISECOND
-from qsopt.workload import NO_LIMIT
 
 BILLION = 1e9
 

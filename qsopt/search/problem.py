@@ -6,16 +6,16 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from qsopt.deployment import Deployment
+from qsopt.deployments.layouts import whole
+from qsopt.deployments.optimum import Problem as Service
 from qsopt.errors import InputError
-from qsopt.hardware import Cluster
-from qsopt.layouts import whole
-from qsopt.matching import UNKNOWN_TOKENS
-from qsopt.model import Gqa, Model, moe_layers
-from qsopt.optimum import Problem as Service
 from qsopt.quality import QualityLaw, law
+from qsopt.quality.of_model import UNKNOWN_TOKENS
 from qsopt.search.architecture import reference_value
 from qsopt.search.variables import ARCHITECTURE, DEPLOYMENT, Variable
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.hardware import Cluster
+from qsopt.spec.model import Gqa, Model, moe_layers
 
 Objective = Literal["throughput", "per_user", "cost", "advantage"]
 

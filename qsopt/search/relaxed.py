@@ -13,9 +13,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from qsopt.arrays import Scalar
-from qsopt.evaluate import timing
-from qsopt.model import Model
-from qsopt.optimum import Problem as Service
+from qsopt.deployments.optimum import Problem as Service
+from qsopt.physics.evaluate import timing
 from qsopt.quality import QualityLaw
 from qsopt.search.architecture import matched, with_architecture
 from qsopt.search.conflicts import coarse
@@ -24,6 +23,7 @@ from qsopt.search.dense import Curve
 from qsopt.search.judge import Judge
 from qsopt.search.problem import deployment_of
 from qsopt.search.variables import ARCHITECTURE
+from qsopt.spec.model import Model
 
 UNLIMITED = 1e18
 """A ceiling that nothing reaches."""

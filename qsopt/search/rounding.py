@@ -12,10 +12,10 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from qsopt.deployment import Deployment
 from qsopt.search.admission import Rows
 from qsopt.search.judge import Judge, Verdicts
 from qsopt.search.variables import Variable, around
+from qsopt.spec.deployment import Deployment
 
 NEAR_LAYOUTS = 1024
 """Layouts that rounded designs are tried in, the nearest to a relaxed one."""

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qsopt.deployment import Deployment
-from qsopt.evaluate import Metrics
-from qsopt.model import Model
+from qsopt.physics.evaluate import Metrics
 from qsopt.search.certificate import Certificate
 from qsopt.search.conflicts import Conflict
 from qsopt.search.problem import DesignProblem
-from qsopt.search.sensitivity import Sensitivity, ShadowPrice
+from qsopt.sensitivity.slopes import Sensitivity, ShadowPrice
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.model import Model
 from qsopt.units import SECONDS_PER_HOUR
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from qsopt.calibrate.compute import gemm
-from qsopt.calibrate.form import seconds
-from qsopt.calibrate.points import Points
-from qsopt.calibrate.tables import Skipped, read_table
+from qsopt.calibration.form import seconds
+from qsopt.calibration.points import Points
+from qsopt.calibration.tables.columns import Skipped, read_table
+from qsopt.calibration.tables.operators import gemm
 
 TRUE = {"launch": 6e-6, "bandwidth": 0.7, "compute": 0.6}
 

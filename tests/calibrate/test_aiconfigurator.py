@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qsopt.calibrate import aiconfigurator
-from qsopt.calibrate.aiconfigurator import Choice, installed, read_tables
-from qsopt.calibrate.folder import read_folder
-from qsopt.calibrate.tables import Skipped
+from qsopt.calibration.tables import aiconfigurator
+from qsopt.calibration.tables.aiconfigurator import Choice, installed, read_tables
+from qsopt.calibration.tables.columns import Skipped
+from qsopt.calibration.tables.folder import read_folder
 from qsopt.errors import InputError
 
 arrow = pytest.importorskip("pyarrow", reason="reading parquet tables is an extra")

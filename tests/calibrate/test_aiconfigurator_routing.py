@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qsopt.calibrate.aiconfigurator_routing import routed
+from qsopt.calibration.tables.aiconfigurator_routing import routed
 
 DATA = Path(os.environ.get("QSOPT_MEASURED", Path(__file__).parents[2].parent / "shared" / "measured"))
 

@@ -1,8 +1,8 @@
 import numpy as np
 
-from qsopt.calibrate import kernels
-from qsopt.calibrate.device import Sizes, calibrate_device
-from qsopt.calibrate.device_plot import plot_fragmentation
+from qsopt.calibration.device import kernels
+from qsopt.calibration.device.measure import Sizes, calibrate_device
+from qsopt.calibration.device.plot import plot_fragmentation
 
 SMALL = Sizes(
     hidden=32, width=16, experts=8, top_k=2, batches=(1, 4), contexts=(64,), kv_heads=2, group=2, head_dim=8,

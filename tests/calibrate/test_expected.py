@@ -2,16 +2,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qsopt import Deployment, Workload, evaluate, load_cluster, load_model
-from qsopt.calibrate import sets
-from qsopt.calibrate.errors import Errors
-from qsopt.calibrate.expected import NORMAL_MEDIAN, SOFTWARE, Expectation, expectation, shipped_store, software_set
-from qsopt.calibrate.form import DEFAULTS
-from qsopt.calibrate.store import Group, Own, Store
-from qsopt.costs import Spent
-from qsopt.efficiencies import efficiency_set
-from qsopt.formats import FORMATS
-from qsopt.step import OPERATORS
+from qsopt import Deployment, Workload, load_cluster, load_model
+from qsopt.calibration.form import DEFAULTS
+from qsopt.catalog.efficiencies import efficiency_set
+from qsopt.fitted import sets
+from qsopt.fitted.errors import Errors
+from qsopt.fitted.expected import NORMAL_MEDIAN, SOFTWARE, Expectation, expectation, shipped_store, software_set
+from qsopt.fitted.groups import Group, Own, Store
+from qsopt.physics import evaluate
+from qsopt.physics.roofline import Spent
+from qsopt.physics.step import OPERATORS
+from qsopt.spec.formats import FORMATS
 
 MODEL = load_model("mixtral-8x7b")
 

@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 from synthetic import TRUE, gemm_points
 
-from qsopt import collectives, costs
-from qsopt.calibrate.calibration import calibrate
-from qsopt.calibrate.errors import errors, ranked_right
-from qsopt.calibrate.fit import fit
-from qsopt.calibrate.form import DEFAULTS, form, seconds
-from qsopt.calibrate.splits import checked
-from qsopt.calibrate.store import Store, load_store, save_store
-from qsopt.calibrate.validation import predicted, rows
-from qsopt.collectives import Group, Links
-from qsopt.efficiency import LinkEfficiency, OperatorEfficiency
+from qsopt.calibration.fit import fit
+from qsopt.calibration.form import DEFAULTS, form, seconds
+from qsopt.calibration.held_out import checked
+from qsopt.calibration.kinds import calibrate
+from qsopt.calibration.validation import predicted, rows
 from qsopt.errors import InputError
+from qsopt.fitted.errors import errors, ranked_right
+from qsopt.fitted.groups import Store, load_store, save_store
+from qsopt.physics import collectives
+from qsopt.physics.collectives import Group, Links
+from qsopt.physics.roofline import roofline
+from qsopt.spec.efficiency import LinkEfficiency, OperatorEfficiency
 
 SUM = form(launch=1e-5, bandwidth=0.9, compute=0.9)
 
@@ -22,7 +23,7 @@ SUM = form(launch=1e-5, bandwidth=0.9, compute=0.9)
 def test_prediction_is_the_roofline_that_evaluates(tmp_path):
     points = gemm_points(tmp_path)
     spent = jax.vmap(
-        lambda cost, peak, speed: costs.roofline(cost, peak, speed, OperatorEfficiency(6e-6, 0.7, 0.6, 1.0, 0.0, 0.0, 0.0))
+        lambda cost, peak, speed: roofline(cost, peak, speed, OperatorEfficiency(6e-6, 0.7, 0.6, 1.0, 0.0, 0.0, 0.0))
     )(points.cost, points.peak, points.bandwidth)
     np.testing.assert_allclose(points.seconds, spent.seconds, rtol=1e-12)
 
@@ -30,8 +31,8 @@ def test_prediction_is_the_roofline_that_evaluates(tmp_path):
 def test_collective_form_without_ramp_is_the_collective_that_evaluates(tmp_path):
     from test_readers import write
 
-    from qsopt.calibrate import links
-    from qsopt.calibrate.tables import Skipped
+    from qsopt.calibration.tables import links
+    from qsopt.calibration.tables.columns import Skipped
 
     text = "gpu,op,impl,dtype,num_gpus,num_nodes,message_bytes,latency_ms\nh100_sxm,all_reduce,nccl_2,half,8,1,1000000,1\n"
     points = links.collective(write(tmp_path, "c.csv", text), Skipped())

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from qsopt.calibrate.errors import Errors
-from qsopt.calibrate.published import FULL, STATIC, read_published
-from qsopt.calibrate.serving import Host, read_runs, throughput, tpot
-from qsopt.calibrate.store import Group, Store
-from qsopt.calibrate.tables import Skipped, Table, read_table
+from qsopt.calibration.serving.published import FULL, STATIC, read_published
+from qsopt.calibration.serving.runs import Host, read_runs, throughput, tpot
+from qsopt.calibration.tables.columns import Skipped, Table, read_table
+from qsopt.fitted.errors import Errors
+from qsopt.fitted.groups import Group, Store
 
 HEADER = "source,model,gpu,precision,tp,pp,ep,attention_dp,n_gpus,isl,osl,batch,metric,value,note\n"
 ROWS = [

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qsopt.calibrate import compute, links
-from qsopt.calibrate.folder import read_folder
-from qsopt.calibrate.tables import Skipped, read_table
+from qsopt.calibration.tables import links, operators
+from qsopt.calibration.tables.columns import Skipped, read_table
+from qsopt.calibration.tables.folder import read_folder
 from qsopt.errors import InputError
 
 MOE = (
@@ -22,7 +22,7 @@ def write(path: Path, name: str, text: str):
 
 def test_moe_row_by_hand(tmp_path):
     table = write(tmp_path, "a.csv", MOE + "h200_sxm,trtllm,1,x,fp8,M,4096,2048,2,8,2,1,balanced,4,0.5,6.5,8,2\n")
-    points = compute.moe(table, Skipped())
+    points = operators.moe(table, Skipped())
     weights = 3 * 4096 * 1024
     assert points.cost.flops[0] == 2 * weights * 8
     assert points.cost.bytes[0] == 6.5 * weights * 1 + 8 * 2 * (4096 + 2 * 1024 + 1024 + 4096)
@@ -34,7 +34,7 @@ def test_moe_row_by_hand(tmp_path):
 
 def test_gemm_row_by_hand(tmp_path):
     table = write(tmp_path, "a.csv", GEMM + "h100_sxm,vllm,1,bfloat16,16,512,2048,0.01\n")
-    points = compute.gemm(table, Skipped())
+    points = operators.gemm(table, Skipped())
     assert points.cost.flops[0] == 2 * 16 * 512 * 2048
     assert points.cost.bytes[0] == 2 * (512 * 2048 + 16 * (512 + 2048))
     assert points.labels.family[0] == "gemm/vllm/bf16"
@@ -42,12 +42,12 @@ def test_gemm_row_by_hand(tmp_path):
 
 def test_attention_rows_by_hand(tmp_path):
     header = "gpu,backend,version,heads,kv_heads,head_dim,kv_dtype,batch,seq,latency_ms\n"
-    points = compute.attention(write(tmp_path, "a.csv", header + "h100_sxm,vllm,1,32,8,128,fp8,4,1000,0.02\n"), Skipped())
+    points = operators.attention(write(tmp_path, "a.csv", header + "h100_sxm,vllm,1,32,8,128,fp8,4,1000,0.02\n"), Skipped())
     assert points.cost.flops[0] == 4 * 4 * 1000 * 32 * 128
     assert points.cost.bytes[0] == 4 * 1001 * 2 * 8 * 128
     assert points.peak[0] == pytest.approx(989e12)
     header = "gpu,backend,version,heads,kv_dtype,batch,seq,latency_ms\n"
-    points = compute.mla(write(tmp_path, "b.csv", header + "h100_sxm,trtllm,1,16,bfloat16,2,500,0.02\n"), Skipped())
+    points = operators.mla(write(tmp_path, "b.csv", header + "h100_sxm,trtllm,1,16,bfloat16,2,500,0.02\n"), Skipped())
     assert points.cost.flops[0] == 2 * 2 * 500 * 16 * (2 * 512 + 64)
     assert points.cost.bytes[0] == 2 * 501 * 576 * 2
 
@@ -116,8 +116,8 @@ def test_missing_folder(tmp_path):
 
 
 def test_mixed_format_computes_in_its_own_arithmetic(tmp_path):
-    points = compute.gemm(write(tmp_path, "a.csv", GEMM + "b200_sxm,a,1,w4a8_mxfp4_mxfp8,1,64,64,0.1\n"), Skipped())
-    plain = compute.gemm(write(tmp_path, "b.csv", GEMM + "b200_sxm,a,1,w4a16_mxfp4,1,64,64,0.1\n"), Skipped())
+    points = operators.gemm(write(tmp_path, "a.csv", GEMM + "b200_sxm,a,1,w4a8_mxfp4_mxfp8,1,64,64,0.1\n"), Skipped())
+    plain = operators.gemm(write(tmp_path, "b.csv", GEMM + "b200_sxm,a,1,w4a16_mxfp4,1,64,64,0.1\n"), Skipped())
     assert points.cost.bytes[0] == plain.cost.bytes[0]
     assert points.peak[0] > plain.peak[0]
     assert np.all(points.labels.dtype == "w4a8_mxfp4_mxfp8")

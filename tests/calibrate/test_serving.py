@@ -4,15 +4,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qsopt.calibrate import sets
-from qsopt.calibrate.errors import Errors
-from qsopt.calibrate.folder import read_folder
-from qsopt.calibrate.host import check_host, load_host, ordering, save_host
-from qsopt.calibrate.serving import Host, Runs, model_name, precise, tpot
-from qsopt.calibrate.store import load_store, shipped
-from qsopt.calibrate.validation import predicted, rows
-from qsopt.efficiencies import efficiency_set, load_efficiency
-from qsopt.formats import FORMATS, format_name
+from qsopt.calibration.serving.host import check_host, load_host, ordering, save_host
+from qsopt.calibration.serving.runs import Host, Runs, model_name, precise, tpot
+from qsopt.calibration.tables.folder import read_folder
+from qsopt.calibration.validation import predicted, rows
+from qsopt.catalog.efficiencies import efficiency_set, load_efficiency
+from qsopt.fitted import sets
+from qsopt.fitted.errors import Errors
+from qsopt.fitted.groups import load_store, shipped
+from qsopt.spec.formats import FORMATS, format_name
 
 DATA = Path(os.environ.get("QSOPT_MEASURED", Path(__file__).parents[2].parent / "shared" / "measured"))
 

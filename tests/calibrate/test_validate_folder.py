@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from qsopt.calibrate.store import load_store, shipped
 from qsopt.cli.validate import Validate
+from qsopt.fitted.groups import load_store, shipped
 
 GEMM = "gpu,backend,version,dtype,m,n,k,latency_ms\nh100_sxm,trtllm,1,bfloat16,16,4096,4096,0.02\n"
 

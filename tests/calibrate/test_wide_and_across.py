@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qsopt.calibrate import links
-from qsopt.calibrate.folder import read_folder
-from qsopt.calibrate.tables import Skipped, read_table
+from qsopt.calibration.tables import links
+from qsopt.calibration.tables.columns import Skipped, read_table
+from qsopt.calibration.tables.folder import read_folder
 
 WIDE = (
     "gpu,backend,version,table,kernel,dtype,model,hidden,inter,topk,num_experts,num_slots,moe_tp,moe_ep,distribution,"

@@ -12,27 +12,15 @@ import numpy as np
 import pytest
 
 import qsopt
-from experiments import (
-    advice,
-    claims,
-    context_claim,
-    criterion,
-    deepseek_claim,
-    evidence,
-    findings,
-    findings_claims,
-    qs_predictor,
-    real_stacks,
-    reuse,
-    study,
-    switch_claim,
-)
+from experiments.framework import study
+from experiments.pages import advice, evidence, findings, findings_claims
+from experiments.paper import claims, context_claim, criterion, deepseek_claim, qs_predictor, real_stacks, reuse, switch_claim
 from qsopt.cli.options import Case as Command
+from qsopt.comparison.twin import aligned, dense_twin
+from qsopt.deployments.capped import NO_CAP, Case
+from qsopt.deployments.optimum import Problem
 from qsopt.errors import InputError
-from qsopt.model import moe_layers
-from qsopt.optimum import Problem
-from qsopt.search.cases import NO_CAP, Case
-from qsopt.twin import aligned, dense_twin
+from qsopt.spec.model import moe_layers
 
 CONTEXT = 4096.0
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qsopt.data import configs
+from qsopt.catalog.folder import configs
 
 Run = Callable[..., Any]
 

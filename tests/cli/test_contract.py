@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from qsopt.catalog import model_names
-from qsopt.clusters import accelerator_names
-from qsopt.data import configs
+from qsopt.catalog.accelerators import accelerator_names
+from qsopt.catalog.folder import configs
+from qsopt.catalog.models import model_names
 
 Answer = Callable[..., Any]
 

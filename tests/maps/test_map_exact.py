@@ -11,19 +11,19 @@ import pytest
 
 import qsopt
 from qsopt.cli.map import Map
-from qsopt.compare import compare
+from qsopt.comparison.compare import compare
+from qsopt.comparison.twin import dense_twin, geometric_q, qs_numbers
+from qsopt.deployments.capped import Case, best_throughputs
+from qsopt.deployments.layouts import legal_layouts
+from qsopt.deployments.optimum import Problem
 from qsopt.errors import InputError
-from qsopt.laws import belief, given
-from qsopt.layouts import legal_layouts
 from qsopt.maps import bounds
 from qsopt.maps.axes import KINDS, Axis, axis
 from qsopt.maps.condition import Sparsity, condition_of, with_chosen
 from qsopt.maps.phase_map import PhaseMap, phase_map
-from qsopt.optimum import Problem
-from qsopt.search.cases import Case, best_throughputs
-from qsopt.twin import dense_twin, geometric_q, qs_numbers
+from qsopt.quality.belief import belief, given
+from qsopt.spec.workload import Workload
 from qsopt.units import GB
-from qsopt.workload import Workload
 
 MODEL = "mixtral-8x7b"
 

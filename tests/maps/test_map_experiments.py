@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import qsopt
-from experiments import hardware_for_moe, phase_maps, sparsity_gradients
+from experiments.regimes import hardware_for_moe, phase_maps, sparsity_gradients
 from qsopt.quality import law
 
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsopt import Cluster, Deployment, Model, Workload, load_cluster, load_efficiency, load_model, number_format
-from qsopt.efficiency import Efficiency
-from qsopt.formats import Format
-from qsopt.layouts import legal_layouts
-from qsopt.model import DenseFfn, Gqa, Layers, LinearAttention, Mla, MoeFfn, Precision, Stack
+from qsopt.deployments.layouts import legal_layouts
+from qsopt.spec.efficiency import Efficiency
+from qsopt.spec.formats import Format
+from qsopt.spec.model import DenseFfn, Gqa, Layers, LinearAttention, Mla, MoeFfn, Precision, Stack
 
 BF16 = number_format("bf16")
 

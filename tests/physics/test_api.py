@@ -11,16 +11,16 @@ from qsopt import (
     Deployment,
     InputError,
     Workload,
-    compare,
     dense_twin,
-    evaluate,
     geometric_q,
     kv_bytes_per_token,
     load_cluster,
     load_model,
     parameter_count,
 )
-from qsopt.model import Layers
+from qsopt.comparison import compare
+from qsopt.physics import evaluate
+from qsopt.spec.model import Layers
 
 MODEL = load_model("mixtral-8x7b")
 SMALL = build((Layers(12, GQA),), (Layers(12, MOE),))

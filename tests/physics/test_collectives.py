@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from qsopt import collectives
-from qsopt.collectives import Group, Links
-from qsopt.efficiency import LinkEfficiency
+from qsopt.physics import collectives
+from qsopt.physics.collectives import Group, Links
+from qsopt.spec.efficiency import LinkEfficiency
 
 UP, OUT, DOMAIN = 400e9, 50e9, 8.0
 WIRES = Links(LinkEfficiency(1.0, 3e-6, 0.5e-6), LinkEfficiency(1.0, 20e-6, 6e-6), UP, OUT)

@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from physics_designs import EFFICIENCIES, STRUCTURES, efficiency, h100, resized, structure
 
 from qsopt import Deployment, Workload, dense_twin
-from qsopt.evaluate import metrics
+from qsopt.physics.evaluate import metrics
 
 STEP = 1e-5
 OUTPUTS = ("throughput", "tpot", "memory", "largest batch")

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from physics_designs import DENSE, GQA, MLA, MOE, build, efficiency, h100, layouts, precision, resized, silent
 
-from qsopt import Deployment, Workload, evaluate, ideal, load_model
-from qsopt.evaluate import metrics
-from qsopt.model import DenseFfn, Layers, Mla, MoeFfn
+from qsopt import Deployment, Workload, ideal, load_model
+from qsopt.physics import evaluate
+from qsopt.physics.evaluate import metrics
+from qsopt.spec.model import DenseFfn, Layers, Mla, MoeFfn
 
 EMPTY = Workload(0.0)
 ENDLESS = 1e40

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from physics_designs import STRUCTURES, efficiency, h100, resized, structure
 
 from qsopt import Deployment, Workload, dense_twin
-from qsopt.evaluate import metrics
+from qsopt.physics.evaluate import metrics
 
 BATCH = 48
 """Designs that one example of hypothesis draws, evaluated together."""

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from physics_designs import GQA, MOE, build, efficiency, h100, resized
 
-from qsopt import Deployment, Workload, compare, dense_twin, legal_layouts, load_cluster, load_model
-from qsopt.compare import Comparison, verdict
-from qsopt.counterfactual import Counterfactual
-from qsopt.deploy import best_batch
-from qsopt.evaluate import metrics
-from qsopt.model import Layers
-from qsopt.optimum import Problem
-from qsopt.penalties import DENSE_WORLDS, WORLDS, shapley
-from qsopt.twin import aligned
+from qsopt import Deployment, Workload, dense_twin, legal_layouts, load_cluster, load_model
+from qsopt.comparison import compare
+from qsopt.comparison.compare import Comparison, verdict
+from qsopt.comparison.penalties import DENSE_WORLDS, WORLDS, shapley
+from qsopt.comparison.twin import aligned
+from qsopt.deployments.optimum import Problem
+from qsopt.deployments.request import best_batch
+from qsopt.physics.evaluate import metrics
+from qsopt.spec.counterfactual import Counterfactual
+from qsopt.spec.model import Layers
 
 MODEL = build((Layers(12, GQA),), (Layers(12, MOE),))
 CLUSTER = resized(h100(6), memory_bytes=1.0e9, scale_up_devices=4.0, scale_out_bandwidth=2e9)

@@ -4,10 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qsopt.accounting import Gemm, matrix
-from qsopt.costs import Cost, roofline
-from qsopt.efficiency import OperatorEfficiency
-from qsopt.operators import products
+from qsopt.physics.accounting import Gemm, matrix
+from qsopt.physics.operators import products
+from qsopt.physics.roofline import Cost, roofline
+from qsopt.spec.efficiency import OperatorEfficiency
 
 PEAK, BANDWIDTH = 1e15, 4e12
 

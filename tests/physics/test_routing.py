@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qsopt.routing import busiest_hits, expected_maximum, experts_hit, straggler
+from qsopt.physics.routing import busiest_hits, expected_maximum, experts_hit, straggler
 
 DRAWS = 400
 hit = jax.jit(experts_hit)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from physics_designs import efficiency, h100, layouts, workload
 
-from qsopt import Deployment, load_model, smooth
-from qsopt.evaluate import metrics
+from qsopt import Deployment, load_model
+from qsopt.physics import smooth
+from qsopt.physics.evaluate import metrics
 
 SOFT = (1e-3, 0.02, 0.1, 0.3, 1.0)
 PAIRS = [(1.0, 2.0), (2.0, 1.0), (1.0, 1.0), (0.0, 3.0), (3.0, 0.0), (0.0, 0.0), (1e-30, 1e-30), (1e20, 1e-20), (5e-4, 4.9e-4)]

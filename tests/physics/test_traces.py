@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from physics_designs import structure
 
-from qsopt import Deployment, Workload, compare, dense_twin, evaluate, load_cluster, load_efficiency, load_model, number_format
-from qsopt.compare import duel
-from qsopt.evaluate import compiled_metrics, metrics
-from qsopt.optimum import Problem
-from qsopt.twin import aligned
+from qsopt import Deployment, Workload, dense_twin, load_cluster, load_efficiency, load_model, number_format
+from qsopt.comparison import compare
+from qsopt.comparison.compare import duel
+from qsopt.comparison.twin import aligned
+from qsopt.deployments.optimum import Problem
+from qsopt.physics import evaluate
+from qsopt.physics.evaluate import compiled_metrics, metrics
 
 MIXTRAL = "mixtral-8x7b"
 

@@ -1,7 +1,7 @@
 """A small problem that these tests share."""
 
 from qsopt import Workload, load_cluster, load_efficiency, load_model
-from qsopt.optimum import Problem
+from qsopt.deployments.optimum import Problem
 from qsopt.search.problem import DesignProblem, design_problem
 from qsopt.search.variables import Variable
 

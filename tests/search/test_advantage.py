@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from search_problems import problem
 
-from qsopt import compare
-from qsopt.search.cases import BATCH
+from qsopt.comparison import compare
+from qsopt.deployments.capped import BATCH
 from qsopt.search.dense import POINTS, DenseSide
 from qsopt.search.judge import Judge
 from qsopt.search.optimize import Solution, optimize

@@ -9,13 +9,14 @@ import jax
 import numpy as np
 import pytest
 
-from qsopt import InputError, Workload, compare, ideal, load_cluster, load_efficiency, load_model
-from qsopt.compare import verdict
-from qsopt.evaluate import evaluate
-from qsopt.layouts import legal_layouts
-from qsopt.optimum import Problem
-from qsopt.search.cases import Case, within_cap
-from qsopt.search.crossover import Crossovers, Duellists, _grid, _measure, crossovers
+from qsopt import InputError, Workload, ideal, load_cluster, load_efficiency, load_model
+from qsopt.comparison import compare
+from qsopt.comparison.compare import verdict
+from qsopt.deployments.capped import Case, within_cap
+from qsopt.deployments.layouts import legal_layouts
+from qsopt.deployments.optimum import Problem
+from qsopt.maps.crossover import Crossovers, Duellists, _grid, _measure, crossovers
+from qsopt.physics.evaluate import evaluate
 
 MODEL = "mixtral-8x7b"
 

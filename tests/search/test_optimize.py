@@ -15,12 +15,12 @@ from search_problems import MODEL, problem
 
 import qsopt
 from qsopt import Cluster, InputError, ideal, load_cluster, load_model
-from qsopt.accounting import compiled_parameter_count
-from qsopt.deploy import best_batch
-from qsopt.layouts import legal_layouts
-from qsopt.matching import architecture
-from qsopt.optimum import Problem
+from qsopt.deployments.layouts import legal_layouts
+from qsopt.deployments.optimum import Problem
+from qsopt.deployments.request import best_batch
+from qsopt.physics.accounting import compiled_parameter_count
 from qsopt.quality import law
+from qsopt.quality.of_model import architecture
 from qsopt.search import gradient
 from qsopt.search.architecture import reference_value, with_architecture
 from qsopt.search.judge import Judge

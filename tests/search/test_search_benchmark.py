@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from search_problems import problem
 
-from experiments import search_report
-from experiments.search_rivals import METHODS, BlackBox, raced
-from experiments.search_tasks import CLUSTERS, MODELS, WIDE_VARY, narrow_tasks, wide_tasks
-from qsopt.evaluate import compiled_metrics
+from experiments.search import search_report
+from experiments.search.search_rivals import METHODS, BlackBox, raced
+from experiments.search.search_tasks import CLUSTERS, MODELS, WIDE_VARY, narrow_tasks, wide_tasks
+from qsopt.physics.evaluate import compiled_metrics
 from qsopt.search.architecture import with_architecture
 from qsopt.search.judge import Judge
 from qsopt.search.variables import ARCHITECTURE
@@ -52,7 +52,7 @@ def test_rivals_see_the_exact_model(judge):
 
 
 def _values(box: BlackBox, points: np.ndarray) -> dict[str, np.ndarray]:
-    from experiments.search_rivals import _nearest
+    from experiments.search.search_rivals import _nearest
 
     columns = points[:, : len(box.architecture)].T
     return {each.name: _nearest(each, x) for each, x in zip(box.architecture, columns, strict=True)}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from qsopt import Deployment, Workload, load_cluster, load_efficiency, load_model
-from qsopt.accounting import compiled_parameter_count
-from qsopt.evaluate import compiled_metrics
-from qsopt.search.inputs import Design, inputs_of
-from qsopt.search.sensitivity import MEMORY, TPOT, Sensitivity, relaxed_throughput, sensitivity
+from qsopt.physics.accounting import compiled_parameter_count
+from qsopt.physics.evaluate import compiled_metrics
+from qsopt.sensitivity.inputs import Design, inputs_of
+from qsopt.sensitivity.slopes import MEMORY, TPOT, Sensitivity, relaxed_throughput, sensitivity
 
 STEP = 1e-5
 
@@ -110,7 +110,7 @@ def test_weights_that_do_not_fit_leave_no_largest_batch():
 
 
 def test_one_compilation_for_designs_of_one_structure():
-    from qsopt.search import sensitivity as module
+    from qsopt.sensitivity import slopes as module
 
     found("memory binds")
     before = module._outputs_and_slopes._cache_size()

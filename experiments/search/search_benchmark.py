@@ -1,0 +1,169 @@
+"""Does gradient search find the true optimum, and does it get there sooner than black-box search?
+
+Narrow problems are solved by the gradient search and by enumeration of their whole grid, and every method is timed until it is
+within 1 % of the optimum, on the same exact model, in the same run. On wide problems, with twelve free variables and more,
+nothing can be enumerated: there every method has the same seconds. Methods run when what they need is compiled.
+"""
+
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from experiments.framework import study
+from experiments.framework.pieces import Row, write_whole
+from experiments.search import search_report, search_rivals, search_tasks
+from experiments.search.search_rivals import METHODS, raced
+from experiments.search.search_tasks import Task, narrow_tasks, wide_tasks
+from qsopt.search.admission import Admission
+from qsopt.search.exact import Scorer
+from qsopt.search.judge import Judge, Verdicts
+from qsopt.search.legal import legal
+from qsopt.search.optimize import STARTS, Solution, optimize, search_relaxed
+
+CLOSE = 0.01
+"""Distance from the optimum that counts as there: of logs, for an advantage itself."""
+
+GRADIENT = "gradient"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(study.Settings):
+    """Which problems, and how long."""
+
+    narrow: tuple[int, ...] = (0, 40)
+    """Narrow problems from the first number to before the second."""
+    wide: tuple[int, ...] = (0, 6)
+    """Wide ones."""
+    narrow_seconds: float
+    """Budget of a black-box method on a narrow problem."""
+    wide_seconds: float
+    """Budget of every method on a wide problem."""
+    certify: float
+    """Designs that may be enumerated."""
+    page: str = ""
+    """Where the tables are written; nowhere if left out."""
+
+
+def narrow_rows(task: Row, seconds: float, certify: float, seed: int) -> list[Row]:
+    """One narrow problem by all methods."""
+    asked = Task(**task)
+    problem = asked.problem()
+    solution = optimize(problem, seed, certify=certify)
+    about = {"problem": asked.name, **task, "load": os.getloadavg()[0]}
+    if solution.best is None or solution.certificate is None:
+        return [{**about, "feasible": False, "conflicts": ", ".join(each.constraint for each in solution.conflicts)}]
+    merit, held = _log(asked, solution.certificate.exact_optimum), solution.certificate
+    hits, whole = _gradient(asked, seed, merit - CLOSE)
+    row = {
+        **about,
+        "feasible": True,
+        "optimum": held.exact_optimum,
+        "gap": held.gap,
+        "relaxed": _log(asked, solution.relaxed_value) - merit,
+        "all_real": _log(asked, solution.all_real_value) - merit,
+        "grid": held.enumerated,
+        "complete": held.complete,
+        "certify_s": solution.seconds["certify"],
+        "search_s": whole,
+        f"{GRADIENT}_s": hits[0],
+        f"{GRADIENT}_evaluations": hits[1],
+    }
+    judge = Judge.of(problem)
+    if asked.objective == "advantage":  # the dense side is known to the black boxes before they start
+        judge.dense.of_exact(judge.admission.sizes(judge.admission.candidates([x.legal() for x in problem.architecture]))[:, 4])
+    for name in METHODS:
+        box = raced(name, judge, seconds, seed)
+        spent, count = box.reached(merit - CLOSE) or (None, None)
+        row |= {f"{name}_s": spent, f"{name}_evaluations": count, f"{name}_gap": merit - box.best}
+    return [row]
+
+
+@dataclass
+class _Watched(Judge):
+    """A judge that notes when a design came close to the optimum."""
+
+    target: float = np.inf
+    began: float = 0.0
+    hit: tuple[float, int] | None = None
+
+    def judge(self, rows, layouts=None) -> Verdicts:
+        """As always; a rough judgment, with the dense side from its curve, does not count."""
+        found = super().judge(rows, layouts)
+        exact = layouts is None or self.problem.objective != "advantage"
+        if self.hit is None and exact and len(found.merits) and found.merits.max() >= self.target:
+            self.hit = (time.perf_counter() - self.began, self.evaluations)
+        return found
+
+
+def _gradient(task: Task, seed: int, target: float) -> tuple[tuple[float | None, int | None], float]:
+    """Seconds and exact evaluations until the gradient search came close, and seconds of the whole of it, both warm."""
+    problem = task.problem()
+    judge = _Watched(problem, Admission(problem), Scorer.of(problem), target=target, began=time.perf_counter())
+    found, relaxed = search_relaxed(judge, seed, STARTS)
+    legal(judge, relaxed, found)
+    hit = (None, None) if judge.hit is None else judge.hit
+    return hit, time.perf_counter() - judge.began
+
+
+def wide_rows(task: Row, seconds: float, seed: int) -> list[Row]:
+    """One wide problem by all methods, all with the same seconds."""
+    asked = Task(**task)
+    problem = asked.problem()
+    first = optimize(problem, seed, certify=0)
+    began, tries = time.perf_counter(), []
+    while time.perf_counter() - began < seconds and (not tries or tries[-1].best is not None):
+        tries.append(optimize(problem, seed + len(tries), certify=0))
+    reached = max(_log(asked, each.value) for each in tries)
+    row = {
+        "problem": asked.name,
+        **task,
+        "load": os.getloadavg()[0],
+        "free": sum(each.free for each in problem.variables) + 1,
+        "designs": _designs(first, Judge.of(problem)),
+        "seconds": seconds,
+        "search_s": tries[0].seconds["search"],
+        "searches": len(tries),
+        "gradient_first": _log(asked, tries[0].value),
+        "gradient": reached,
+        "value": max(each.value for each in tries),
+        "relaxed": max(_log(asked, each.relaxed_value) for each in tries) - reached,
+    }
+    judge = Judge.of(problem)
+    for name in METHODS:
+        box = raced(name, judge, seconds, seed)
+        row |= {name: box.best if np.isfinite(box.best) else None, f"{name}_evaluations": box.count}
+    return [row]
+
+
+def _designs(solution: Solution, judge: Judge) -> float:
+    """Architectures times layouts of the grid, batches not counted."""
+    assert solution.best is not None
+    sizes = [float(each.legal().size) for each in judge.problem.architecture]
+    return float(np.prod(sizes)) * judge.scorer.layouts.tensor.shape[0]
+
+
+def _log(task: Task, value: float) -> float:
+    return value if task.objective == "advantage" else float(np.log(value))
+
+
+def main(settings: Settings) -> None:
+    """Both kinds of problem, their tables and the figure."""
+    with study.Study("search_benchmark", settings) as run:
+        helpers = (search_rivals, search_tasks)
+        budget = {"seconds": settings.narrow_seconds, "certify": settings.certify, "seed": settings.seed}
+        narrow = [{"task": asdict(task), **budget} for task in narrow_tasks()[slice(*settings.narrow)]]
+        budget = {"seconds": settings.wide_seconds, "seed": settings.seed}
+        wide = [{"task": asdict(task), **budget} for task in wide_tasks()[slice(*settings.wide)]]
+        rows = [row for piece in run.pieces(narrow, narrow_rows, helpers) for row in piece]
+        wider = [row for piece in run.pieces(wide, wide_rows, helpers) for row in piece]
+        summary = search_report.summary(rows, wider, CLOSE, settings.narrow_seconds)
+        run.write([*rows, *wider], lambda _: search_report.draw(rows, settings.narrow_seconds), summary=summary)
+        if settings.page:
+            write_whole(Path(settings.page), search_report.page(rows, wider, summary, asdict(settings)))
+
+
+if __name__ == "__main__":
+    study.start(main, Settings, "search_benchmark")

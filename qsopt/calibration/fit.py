@@ -1,0 +1,134 @@
+"""The fit: pooled values for each family (kind, backend, format) and deviations of its accelerators, all by one descent.
+
+    loss = sum over rows of w huber(log predicted - log measured)/RELATED + sum (deviation/SPREAD)^2/2 + weak prior on the pool
+
+Positive parameters move in log space and shares in logit space, where they stay below 1. A row counts 1/RELATED, as rows of
+one series are no independent witnesses. An accelerator without rows keeps the pool: its deviations stay at 0, which is what is
+predicted for accelerators that nobody measured. Splits and bootstrap draws are weights of rows, one descent each.
+"""
+
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from qsopt.arrays import Scalar
+from qsopt.calibration.descent import descended
+from qsopt.calibration.form import Form, seconds
+from qsopt.calibration.points import Points
+
+KNEE = 0.15
+"""Log error beyond which the loss grows linearly: about the noise between repeats of one measurement."""
+
+RELATED = 30.0
+"""Rows that count as one independent witness."""
+
+SHARES = ("bandwidth", "compute", "softness")
+"""Parameters between 0 and 1: no kernel is faster than its device, even where a table says so."""
+
+SPREAD = {"launch": 0.4, "bandwidth": 0.8, "compute": 0.8, "softness": 1.0, "step": 0.7}
+"""Prior standard deviation of an accelerator's deviation from the pool, in log, or in logit for `SHARES`."""
+
+_OTHER_SPREAD = 0.6
+_POOL_SPREAD = 6.0
+"""The pool's prior about its start is that many times wider."""
+
+STEPS, RATE = 300, 0.08
+
+
+class Groups(eqx.Module):
+    """Which family and which accelerator each row belongs to."""
+
+    families: tuple[str, ...] = eqx.field(static=True)
+    accelerators: tuple[str, ...] = eqx.field(static=True)
+    family: np.ndarray
+    accelerator: np.ndarray
+
+
+def groups(points: Points) -> Groups:
+    """The groups that the rows form."""
+    families, family = np.unique(points.labels.family, return_inverse=True)
+    gpus, gpu = np.unique(points.labels.gpu, return_inverse=True)
+    return Groups(tuple(map(str, families)), tuple(map(str, gpus)), family, gpu)
+
+
+class Theta(eqx.Module):
+    """Unconstrained parameters."""
+
+    pool: Float[Array, "families parameters"]
+    own: Float[Array, "families accelerators parameters"]
+
+    def rows(self, groups: Groups) -> Float[Array, "rows parameters"]:
+        """The parameters of each row."""
+        return self.pool[groups.family] + self.own[groups.family, groups.accelerator]
+
+
+class Fit(eqx.Module):
+    """Parameters after the descent, and the predicted log times, for each set of weights."""
+
+    form: Form = eqx.field(static=True)
+    groups: Groups
+    theta: Theta
+    log_seconds: Float[np.ndarray, "sets rows"]
+
+    def values(self, family: int, accelerator: int | None = None, chosen: int = 0) -> dict[str, float]:
+        """Parameters of a family: the pool's, or an accelerator's own."""
+        free = self.theta.pool[chosen, family]
+        free = free if accelerator is None else free + self.theta.own[chosen, family, accelerator]
+        return {name: float(value) for name, value in constrained(self.form, free).items()}
+
+
+def constrained(form: Form, free: Float[Array, "*rows parameters"]) -> dict[str, Scalar]:
+    """Physical parameters from unconstrained ones."""
+    return {
+        name: jax.nn.sigmoid(free[..., place]) if name in SHARES else jnp.exp(free[..., place])
+        for place, name in enumerate(form.names)
+    }
+
+
+def fit(points: Points, form: Form, weights: Float[np.ndarray, "sets rows"] | None = None) -> Fit:
+    """Fit a form to points of one kind.
+
+    Args:
+        points: of one kind; families share nothing but the form.
+        form: which parameters are fitted.
+        weights: of the rows, one descent for each set; all ones if left out.
+    """
+    which = groups(points)
+    sets = np.ones((1, len(points))) if weights is None else weights
+    theta, log_seconds = _descend(points.unlabelled, which, form, jnp.asarray(sets, dtype=float))
+    return Fit(form, which, theta, np.asarray(log_seconds))
+
+
+@partial(jax.jit, static_argnums=2)
+def _descend(
+    points: Points, which: Groups, form: Form, weights: Float[Array, "sets rows"]
+) -> tuple[Theta, Float[Array, "sets rows"]]:
+    measured = jnp.log(points.seconds)
+    start = jnp.array([_free(name, value) for name, value in zip(form.names, form.start, strict=True)])
+    spread = jnp.array([SPREAD.get(name, _OTHER_SPREAD) for name in form.names])
+    families, gpus = len(which.families), len(which.accelerators)
+    first = Theta(jnp.tile(start, (families, 1)), jnp.zeros((families, gpus, len(start))))
+
+    def predicted(theta: Theta) -> Float[Array, " rows"]:
+        return jnp.log(seconds(points, constrained(form, theta.rows(which))))
+
+    def loss(theta: Theta, weight: Float[Array, " rows"]) -> Scalar:
+        misfit = jnp.sum(weight * optax.losses.huber_loss(predicted(theta), measured, delta=KNEE)) / KNEE**2 / RELATED
+        own = theta.own / jnp.broadcast_to(spread, theta.own.shape)
+        pool = (theta.pool - first.pool) / jnp.broadcast_to(spread, theta.pool.shape) / _POOL_SPREAD
+        return misfit + 0.5 * (jnp.sum(own**2) + jnp.sum(pool**2))
+
+    def descend(weight: Float[Array, " rows"]) -> tuple[Theta, Float[Array, " rows"]]:
+        theta = descended(lambda theta: loss(theta, weight), first, RATE, STEPS)
+        return theta, predicted(theta)
+
+    return jax.lax.map(descend, weights)
+
+
+def _free(name: str, value: float) -> float:
+    return float(np.log(value / (1.0 - value)) if name in SHARES else np.log(value))

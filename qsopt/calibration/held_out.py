@@ -1,0 +1,63 @@
+"""What a fit is checked on: whole models or shapes left out, whole accelerators left out, and bootstrap draws of shapes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from qsopt.calibration.fit import Fit, fit
+from qsopt.calibration.form import Form
+from qsopt.calibration.points import Column, Points
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Predictions of every row: by a fit that saw it, and by fits that did not."""
+
+    fit: Fit
+    """The fit to all rows, then one for each bootstrap draw."""
+    fitted: Column
+    """By the fit to all rows [s]."""
+    other_shapes: Column
+    """By the fit without the row's model or shape [s]."""
+    other_accelerators: Column
+    """By the fit without the row's accelerator, from the pool alone [s]."""
+
+
+def checked(points: Points, form: Form, draws: int = 0, seed: int = 0) -> Checked:
+    """Fit to all rows, to all but one fifth of the shapes, to all but one accelerator, and to bootstrap draws of shapes."""
+    shapes = _folds(points.labels.shape, seed)
+    gpus = [points.labels.gpu == gpu for gpu in np.unique(points.labels.gpu)]
+    left_out = [*shapes, *gpus]
+    sets = [np.ones(len(points)), *(~rows * 1.0 for rows in left_out)]
+    found = fit(points, form, np.stack([*sets, *_draws(points.labels.shape, draws, seed)]))
+    predicted = np.exp(found.log_seconds)
+    return Checked(
+        found,
+        predicted[0],
+        _gathered(predicted[1:], shapes),
+        _gathered(predicted[1 + len(shapes) :], gpus),
+    )
+
+
+def _folds(shapes: np.ndarray, seed: int) -> list[Bool[np.ndarray, " rows"]]:
+    """Rows of each fold: every shape stands in one."""
+    names, places = np.unique(shapes, return_inverse=True)
+    fold = np.random.default_rng(seed).permutation(len(names)) % FOLDS
+    return [fold[places] == number for number in range(min(FOLDS, len(names)))]
+
+
+def _draws(shapes: np.ndarray, draws: int, seed: int) -> list[Float[np.ndarray, " rows"]]:
+    names, places = np.unique(shapes, return_inverse=True)
+    chance = np.full(len(names), 1.0 / len(names))
+    return [np.random.default_rng([seed, draw]).multinomial(len(names), chance)[places] * 1.0 for draw in range(draws)]
+
+
+def _gathered(predicted: Float[np.ndarray, "sets rows"], left_out: list[Bool[np.ndarray, " rows"]]) -> Column:
+    """Each row from the fit that did not see it."""
+    result = np.empty(predicted.shape[1])
+    for times, rows in zip(predicted, left_out, strict=False):
+        result[rows] = times[rows]
+    return result

@@ -1,0 +1,156 @@
+"""Tables of computing operators as points: what a row costs is counted by the package's own oracles.
+
+Shapes in the tables are those of one rank where they say so (attention), and whole ones with the shards beside them for MoE
+layers. MoE rows take the experts hit and the token rows of the measured rank from the table, not from a formula.
+"""
+
+import jax
+import numpy as np
+
+from qsopt.arrays import scalar
+from qsopt.calibration.points import Column, Labels, Points
+from qsopt.calibration.tables import names
+from qsopt.calibration.tables.columns import Skipped, Table, known, per_name, timed
+from qsopt.physics import accounting, operators
+from qsopt.physics.accounting import Gemm
+from qsopt.physics.operators import Load
+from qsopt.physics.roofline import Cost
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.formats import number_format
+from qsopt.spec.hardware import Accelerator
+from qsopt.spec.model import Attention, DenseFfn, Gqa, Layers, Mla, Model, Precision, Stack
+from qsopt.units import MILLISECOND
+
+_ACTIVATION_BYTES = 2.0
+"""Activations between operators are bf16 [byte]."""
+
+_UNGATED = (
+    "Nemotron-3-Nano-30B",
+    "Nemotron-3-Super-120B",
+    "Nemotron-3-Ultra-550B",
+    "Nemotron-3-Ultra-550B, full width",
+)
+"""Models of the tables whose experts have two matrices, not three."""
+
+
+def moe(table: Table, skipped: Skipped) -> Points:
+    """One MoE layer on one rank: `uniq_local` experts are read and `rows_local` token rows computed."""
+    table = timed(known(table, skipped), "latency_ms", skipped)
+    hidden, width = table.number("hidden"), table.number("inter") / table.number("moe_tp")
+    matrices = np.where(np.isin(table.text("model"), _UNGATED), 2.0, 3.0)
+    hit, rows = table.number("uniq_local"), table.number("rows_local")
+    cost = jax.vmap(moe_cost)(hidden, width, matrices, hit, rows, _weight_bytes(table, "dtype"))
+    return _points(table, "experts", "dtype", table.text("model"), cost, rows / hit, table.number("num_tokens"))
+
+
+def moe_cost(hidden, width, matrices, hit, rows, weight_bytes, activation_bytes=_ACTIVATION_BYTES) -> Cost:
+    """One MoE layer on one rank: `hit` experts of this width read, `rows` token rows computed, as one launch."""
+    gemms = accounting.ffn_gemms(hidden, width, matrices)
+    work = operators.products(gemms, rows, 0.0 * weight_bytes, activation_bytes)
+    moved = work.bytes + hit * accounting.weights(gemms) * weight_bytes
+    return Cost(work.flops, moved, 1.0 + 0.0 * rows, moved / width)
+
+
+def gemm(table: Table, skipped: Skipped) -> Points:
+    """Dense products of m tokens with a k x n weight."""
+    table = timed(known(table, skipped), "latency_ms", skipped)
+    m, n, k = (table.number(name) for name in "mnk")
+    cost = jax.vmap(_gemm_cost)(m, n, k, _weight_bytes(table, "dtype"))
+    shape = np.char.add(np.char.add(table.text("n"), "x"), table.text("k"))
+    return _points(table, "gemm", "dtype", shape, cost, m, m)
+
+
+def _gemm_cost(m, n, k, weight_bytes) -> Cost:
+    cost = operators.products((Gemm(n * k, k, n),), m, weight_bytes, _ACTIVATION_BYTES)
+    return Cost(cost.flops, cost.bytes, 1.0 + 0.0 * m, cost.narrow)
+
+
+def attention(table: Table, skipped: Skipped) -> Points:
+    """One layer of decode attention over grouped KV heads; heads are those of the rank."""
+    table = timed(known(table, skipped, form="kv_dtype"), "latency_ms", skipped)
+    heads, kv_heads, size = (table.number(name) for name in ("heads", "kv_heads", "head_dim"))
+
+    costs = jax.vmap(gqa_cost)(heads, kv_heads, size, *_load(table))
+    shape = np.char.add(np.char.add(table.text("heads"), "/"), np.char.add(table.text("kv_heads"), "x"))
+    return _attention_points(table, "attention", np.char.add(shape, table.text("head_dim")), costs, heads / kv_heads)
+
+
+def gqa_cost(heads, kv_heads, head_dim, batch, context, kv_bytes) -> Cost:
+    """One step of decode attention of `batch` sequences over `context` cached tokens each."""
+    return _core_cost(Gqa(heads, kv_heads, head_dim), batch, context, kv_bytes)
+
+
+def mla(table: Table, skipped: Skipped) -> Points:
+    """One layer of absorbed latent attention: 512 latent and 64 rotary values a token."""
+    table = timed(known(table, skipped, form="kv_dtype"), "latency_ms", skipped)
+
+    def cost(heads, *load):
+        return _core_cost(Mla(heads, 1536.0, 512.0, 128.0, 64.0, 128.0), *load)
+
+    heads = table.number("heads")
+    return _attention_points(table, "mla", table.text("heads"), jax.vmap(cost)(heads, *_load(table)), heads)
+
+
+def _load(table: Table) -> tuple[Column, Column, Column]:
+    return table.number("batch"), table.number("seq"), _weight_bytes(table, "kv_dtype")
+
+
+def _core_cost(kind: Attention, batch, context, kv_bytes) -> Cost:
+    """The package's oracle wants a model: only its cache format counts here."""
+    bf16 = number_format("bf16")
+    cache = type(bf16)(kv_bytes, bf16.arithmetic, bf16.index)
+    stack = Stack((Layers(1.0, kind),), (Layers(1.0, DenseFfn(1.0)),))
+    model = Model(stack, Precision(bf16, bf16, bf16, bf16, cache), hidden=1.0, vocabulary=1.0, layers=1.0)
+    one = scalar(1.0)
+    return operators.attention_core(kind, model, Load(batch, one, context, context, one), Deployment(batch=batch), 0.0)
+
+
+def _attention_points(table: Table, kind: str, shape: np.ndarray, cost: Cost, together: Column) -> Points:
+    """Scores and sums run in bf16 whatever the cache is stored in; `together` query heads read the same cache."""
+    return _points(table, kind, "kv_dtype", shape, cost, together, table.number("batch"), "bf16")
+
+
+def _weight_bytes(table: Table, column: str) -> Column:
+    return per_name(table.text(column), lambda name: _dtype(name).weight_bytes)
+
+
+def _dtype(name: str) -> names.Dtype:
+    form = names.dtype(name)
+    assert form is not None, name
+    return form
+
+
+def _accelerator(name: str) -> Accelerator:
+    return names.accelerator(names.accelerator_name(name) or name)
+
+
+def _points(
+    table: Table,
+    kind: str,
+    form: str,
+    shape: np.ndarray,
+    cost: Cost,
+    tokens: Column,
+    batch: Column,
+    arithmetic: str = "",
+) -> Points:
+    gpus, forms = table.text("gpu"), table.text(form)
+    computed = np.full(len(table), arithmetic) if arithmetic else forms
+    pairs = np.char.add(np.char.add(gpus, " "), computed)
+    labels = Labels(
+        file=np.full(len(table), table.file),
+        kind=np.full(len(table), kind),
+        gpu=per_name(gpus, lambda name: names.accelerator_name(name) or ""),
+        backend=table.text("backend"),
+        dtype=per_name(forms, lambda name: _dtype(name).name),
+        shape=shape,
+    )
+    return Points(
+        labels=labels,
+        cost=jax.tree.map(np.asarray, cost),
+        peak=per_name(pairs, lambda pair: float(names.peak(_accelerator(pair.split()[0]), _dtype(pair.split()[1])))),
+        bandwidth=per_name(gpus, lambda name: float(_accelerator(name).bandwidth)),
+        tokens=tokens,
+        batch=batch,
+        seconds=table.number("latency_ms") * MILLISECOND,
+    )

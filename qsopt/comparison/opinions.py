@@ -1,0 +1,91 @@
+"""What the quality laws say about one MoE: q with its uncertainty, and all laws side by side."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from qsopt.comparison.compare import CASES, verdict
+from qsopt.comparison.twin import aligned, dense_twin
+from qsopt.deployments.optimum import Problem, best_of_each
+from qsopt.errors import InputError
+from qsopt.quality import BAND, MoeArchitecture, QualityLaw, laws
+from qsopt.quality.of_model import architecture, checked_q, law_warnings
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.model import Model
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """One law's answer; q, ratio and verdict are None where it has none that means anything."""
+
+    law: str
+    q: float | None
+    qs: float | None
+    ratio: float | None
+    verdict: str | None
+    in_range: bool
+    """Whether the model lies inside what the law was fitted on; False for a rule that was never fitted."""
+    in_band: bool
+    """Whether the law belongs to the band."""
+    warnings: tuple[str, ...]
+
+
+def opinions(
+    model: Model, tokens: float | None, problem: Problem | None = None, layouts: Deployment | None = None, moe: float = 0.0
+) -> list[Opinion]:
+    """Every law's answer about a model.
+
+    Args:
+        model: the MoE.
+        tokens: training tokens, None if unknown.
+        problem: what both sides are deployed for; without it there are no ratios.
+        layouts: legal layouts of the twin.
+        moe: throughput of the MoE in its best deployment, 0 if infeasible [tokens/s].
+    """
+    seen, known = architecture(model, tokens), laws()
+    qs: dict[str, float | InputError] = {name: _attempt(each, seen, tokens) for name, each in known.items()}
+    valid = {name: q for name, q in qs.items() if isinstance(q, float)}
+    dense = {} if problem is None or layouts is None else _throughputs(model, valid, problem, layouts)
+    return [_opinion(each, qs[name], seen, tokens is not None, dense.get(name), moe) for name, each in known.items()]
+
+
+def _attempt(each: QualityLaw, seen: MoeArchitecture, tokens: float | None) -> float | InputError:
+    try:
+        return checked_q(each, seen, tokens is not None)
+    except InputError as error:
+        return error
+
+
+def _throughputs(model: Model, qs: Mapping[str, float], problem: Problem, layouts: Deployment) -> dict[str, float]:
+    """Throughput of the exact twin of each q, in batches of `CASES`."""
+    names, reached = list(qs), {}
+    for start in range(0, len(names), CASES):
+        part = names[start : start + CASES]
+        twins = [aligned(dense_twin(model, qs[name]), model) for name in part]
+        twins += [twins[-1]] * (CASES - len(part))
+        batch = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *twins)
+        best = best_of_each(batch, problem, layouts)
+        reached.update(zip(part, map(float, best.throughput), strict=False))
+    return reached
+
+
+def _opinion(
+    each: QualityLaw, q: float | InputError, seen: MoeArchitecture, tokens_known: bool, dense: float | None, moe: float
+) -> Opinion:
+    warnings = law_warnings(each, seen, tokens_known)
+    if isinstance(q, InputError):
+        warnings = warnings if any(text.startswith("unphysical") for text in warnings) else [*warnings, str(q)]
+    warnings = warnings if each.range else [*warnings, "never fitted: a rule of thumb"]
+    number = None if isinstance(q, InputError) else q
+    return Opinion(
+        law=each.name,
+        q=number,
+        qs=None if number is None else number * float(seen.active_fraction),
+        ratio=dense / moe if dense and moe else None,
+        verdict=None if dense is None else verdict(moe, dense),
+        in_range=bool(each.range) and not any(text.startswith("extrapolates") for text in warnings),
+        in_band=each.name in BAND,
+        warnings=tuple(warnings),
+    )

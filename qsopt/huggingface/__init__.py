@@ -1,4 +1,0 @@
-"""The importer of Hugging Face `config.json` files: no network, and no field that is silently passed over."""
-
-from qsopt.huggingface.importer import FAMILIES as FAMILIES
-from qsopt.huggingface.importer import read_config as read_config

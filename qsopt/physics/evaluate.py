@@ -1,0 +1,219 @@
+"""The waist of qsopt: one design in, its metrics out. Everything above sees only this.
+
+A pure function of traced numbers: it works inside `jax.jit`, `jax.grad` and `jax.vmap`, and designs of one structure (the
+same kinds of layers) share one compilation.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from qsopt.arrays import Scalar, number, scalar
+from qsopt.catalog.efficiencies import efficiency_set
+from qsopt.physics import smooth
+from qsopt.physics.memory import Memory, memory
+from qsopt.physics.operators import Load
+from qsopt.physics.roofline import Spent
+from qsopt.physics.routing import experts_hit
+from qsopt.physics.step import Stage, microbatch
+from qsopt.spec.counterfactual import ACTUAL, Counterfactual
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.efficiency import Efficiency
+from qsopt.spec.hardware import Cluster
+from qsopt.spec.model import Model, moe_group
+from qsopt.spec.workload import Workload
+
+TOLERANCE = 1e-9
+"""Relative excess over a limit that counts as rounding."""
+
+
+class Metrics(eqx.Module):
+    """What a design reaches, all as traced numbers."""
+
+    memory: Memory
+    """Memory of the fullest device."""
+    breakdown: Spent
+    """Time of one decode step: every field has one entry for each of `step.OPERATORS`; the seconds add up to `step`."""
+    fits_memory: Bool[Array, ""]
+    """Whether the fullest device holds what it must."""
+    meets_tpot: Bool[Array, ""]
+    """Whether the time per output token is within the workload's limit."""
+    fits_devices: Bool[Array, ""]
+    """Whether the cluster holds at least one replica."""
+    throughput: Scalar = number()
+    """Output tokens of the whole cluster [tokens/s]."""
+    per_device: Scalar = number()
+    """Output tokens per device, idle devices counted [tokens/s]."""
+    per_user: Scalar = number()
+    """Output tokens of one sequence [tokens/s]."""
+    tpot: Scalar = number()
+    """Time per output token [s]."""
+    step: Scalar = number()
+    """Time of one decode step of a sequence through all stages [s]."""
+    replicas: Scalar = number()
+    """Replicas in the cluster."""
+    largest_batch: Scalar = number()
+    """Largest batch of a replica that fits the memory, a multiple of pipeline * data [sequences]."""
+    reuse: Scalar = number()
+    """Tokens that share one read of a feed-forward weight: T k/E over all routed experts, T for a dense model."""
+    experts_hit: Scalar = number()
+    """Experts of a routed layer hit by one microbatch; 0 for a dense model."""
+
+    @property
+    def feasible(self) -> Bool[Array, ""]:
+        """Whether every limit is kept."""
+        return self.fits_memory & self.meets_tpot & self.fits_devices
+
+
+class Timing(eqx.Module):
+    """What the time of a step makes of a deployment, memory aside."""
+
+    spent: Spent
+    """Time of one decode step by operator."""
+    tpot: Scalar = number()
+    """Time per output token [s]."""
+    replicas: Scalar = number()
+    """Replicas in the cluster."""
+    throughput: Scalar = number()
+    """Output tokens of the whole cluster [tokens/s]."""
+
+
+def timing(
+    model: Model,
+    cluster: Cluster,
+    workload: Workload,
+    deployment: Deployment,
+    efficiency: Efficiency,
+    world: Counterfactual = ACTUAL,
+    softness: Scalar | float = 0.0,
+) -> Timing:
+    """Time of a decode step and the throughput that follows, without looking at memory."""
+    load = _decode_load(workload, deployment)
+    stage = Stage(model, cluster.accelerator, load, deployment, efficiency, world, softness)
+    spent = microbatch(stage).times(deployment.pipeline)
+    tpot = jnp.sum(spent.seconds) / workload.tokens_per_step
+    replicas = smooth.floor(cluster.devices / deployment.replica_devices * (1.0 + TOLERANCE), softness)
+    return Timing(spent, tpot, replicas, replicas * deployment.batch / tpot)
+
+
+def meets(tpot: Scalar, workload: Workload) -> Bool[Array, ""]:
+    """Whether a time per output token is within the limit."""
+    return tpot <= workload.tpot_limit * (1.0 + TOLERANCE)
+
+
+def metrics(
+    model: Model,
+    cluster: Cluster,
+    workload: Workload,
+    deployment: Deployment,
+    efficiency: Efficiency,
+    world: Counterfactual = ACTUAL,
+    softness: Scalar | float = 0.0,
+) -> Metrics:
+    """`evaluate` without its compilation, for use inside larger compiled functions."""
+    time = timing(model, cluster, workload, deployment, efficiency, world, softness)
+    held = memory(model, cluster.accelerator.memory_bytes, workload, deployment, efficiency, world, softness)
+    unit = deployment.pipeline * deployment.data
+    return Metrics(
+        memory=held,
+        breakdown=time.spent,
+        fits_memory=held.total <= held.capacity * (1.0 + TOLERANCE),
+        meets_tpot=meets(time.tpot, workload),
+        fits_devices=deployment.replica_devices <= cluster.devices * (1.0 + TOLERANCE),
+        throughput=time.throughput,
+        per_device=time.throughput / cluster.devices,
+        per_user=1.0 / time.tpot,
+        tpot=time.tpot,
+        step=time.tpot * workload.tokens_per_step,
+        replicas=time.replicas,
+        largest_batch=whole_units(held, deployment.batch / unit, softness) * unit,
+        **_reuse(model, _decode_load(workload, deployment).tokens, efficiency),
+    )
+
+
+compiled_metrics = jax.jit(metrics)
+
+
+def evaluate(
+    model: Model,
+    cluster: Cluster,
+    workload: Workload,
+    deployment: Deployment,
+    efficiency: Efficiency | str = "fitted",
+    world: Counterfactual = ACTUAL,
+    softness: Scalar = 0.0,
+) -> Metrics:
+    """Metrics of one design: throughput, latency, memory, reuse, and the breakdown of a step.
+
+    Args:
+        model: what is served.
+        cluster: on what.
+        workload: context and limits.
+        deployment: parallel sizes, batch and way.
+        efficiency: a set, or the name of one.
+        world: counterfactual without one of the penalties; things as they are by default.
+        softness: 0 for the exact model, above 0 for the relaxed one (see `smooth`).
+
+    Returns:
+        `Metrics`. A design that breaks a limit still has numbers; `feasible` says that it does.
+
+    Raises:
+        InputError: if there is no efficiency set of that name.
+    """
+    return compiled_metrics(model, cluster, workload, deployment, efficiency_set(efficiency), world, scalar(softness))
+
+
+def whole_units(held: Memory, units: Scalar, softness: Scalar | float = 0.0) -> Scalar:
+    """Largest whole number of batch units (pipeline * data sequences) that fits, from the memory of `units` of them."""
+    growing = held.kv_cache + held.activations
+    room = jnp.maximum(held.capacity * (1.0 + TOLERANCE) - held.weights - held.reserve, 0.0)
+    most = room / jnp.where(growing > 0, growing, 1.0) * units
+    return smooth.floor(jnp.where(growing > 0, jnp.minimum(most, _UNBOUNDED), _UNBOUNDED), softness)
+
+
+_UNBOUNDED = 2.0**30
+"""Batch units where no memory limits them (no cache and no workspace)."""
+
+
+def _decode_load(workload: Workload, deployment: Deployment) -> Load:
+    sequences = deployment.batch / deployment.pipeline
+    new = workload.tokens_per_step
+    return Load(sequences, new, workload.context, workload.encoder_tokens, logits=new)
+
+
+def _reuse(model: Model, tokens: Scalar, efficiency: Efficiency) -> dict[str, Scalar]:
+    group = moe_group(model)
+    if group is None:
+        return {"reuse": tokens, "experts_hit": 0.0 * tokens}
+    routed, moe = group.count > 0.0, group.kind
+    hit = experts_hit(tokens, moe.experts, moe.top_k, efficiency.popularity_cv2)
+    reuse = jnp.where(routed, tokens * moe.top_k / moe.experts, tokens)
+    return {"reuse": reuse, "experts_hit": jnp.where(routed, hit, 0.0)}
+
+
+def prefill(
+    model: Model,
+    cluster: Cluster,
+    workload: Workload,
+    deployment: Deployment,
+    efficiency: Efficiency | str = "fitted",
+) -> Spent:
+    """Time to read one prompt of `workload.context` tokens on each data rank, from the same operators.
+
+    The prompts are one microbatch: every token attends to half its prompt on average, latent attention is expanded to keys and
+    values, and only the last token passes the head. Time to first token is the sum over the pipeline's stages. Ignored:
+    chunking and queueing.
+
+    Returns:
+        `Spent`: its `seconds` are the time to first token [s].
+    """
+    return _prefill(model, cluster, workload, deployment, efficiency_set(efficiency))
+
+
+@jax.jit
+def _prefill(model: Model, cluster: Cluster, workload: Workload, deployment: Deployment, efficiency: Efficiency) -> Spent:
+    prompt = workload.context
+    load = Load(deployment.data, prompt, prompt / 2.0, workload.encoder_tokens, logits=1.0, absorbed=0.0)
+    stage = Stage(model, cluster.accelerator, load, deployment, efficiency, ACTUAL, 0.0)
+    return jax.tree.map(jnp.sum, microbatch(stage)).times(deployment.pipeline)

@@ -1,0 +1,85 @@
+"""What one operator costs on one device, and the time it takes: the roofline with a soft knee.
+
+    t = launches * t0 + norm(FLOPs / (peak * eta_f) (1 + m0/m), bytes / (bandwidth * eta_b) (1 + w0/w)) (1 + b0/b)
+
+with t0, eta_f, eta_b the launch time and achieved shares of `efficiency`, m rows of a product, w its columns on the device,
+b tokens that attend at once, and m0, w0, b0 where half is reached. The norm is a p-norm between max(x, y) (perfect overlap)
+and x + y (none). Ignored: caches, and kernels smaller than these.
+"""
+
+import equinox as eqx
+
+from qsopt.arrays import Scalar, number
+from qsopt.physics import smooth
+from qsopt.spec.efficiency import OperatorEfficiency
+
+
+class Cost(eqx.Module):
+    """Work of one operator on one device. Costs add."""
+
+    flops: Scalar = number(0.0)
+    """Arithmetic [FLOP]."""
+    bytes: Scalar = number(0.0)
+    """Memory traffic [byte]."""
+    launches: Scalar = number(0.0)
+    """Kernels started."""
+    narrow: Scalar = number(0.0)
+    """Memory traffic of each product over its columns, summed [byte/column]: what narrow shards lose grows with it."""
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
+class Spent(eqx.Module):
+    """Time of one operator and what it is made of. Times of operators add; the parts of one may overlap."""
+
+    seconds: Scalar = number(0.0)
+    """Time taken [s]."""
+    compute: Scalar = number(0.0)
+    """Time if only arithmetic counted [s]."""
+    memory: Scalar = number(0.0)
+    """Time if only memory traffic counted [s]."""
+    latency: Scalar = number(0.0)
+    """Launches and message latencies [s]."""
+    link: Scalar = number(0.0)
+    """Time on the links [s]."""
+    flops: Scalar = number(0.0)
+    """Arithmetic on one device [FLOP]."""
+    bytes: Scalar = number(0.0)
+    """Memory traffic of one device, or what it sends [byte]."""
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+    def times(self, factor: Scalar | float) -> "Spent":
+        """The same work `factor` times over."""
+        return Spent(*(getattr(self, name) * factor for name in self.__dataclass_fields__))
+
+
+def roofline(
+    cost: Cost,
+    peak: Scalar,
+    bandwidth: Scalar,
+    efficiency: OperatorEfficiency,
+    softness: Scalar | float = 0.0,
+    tokens: Scalar | float = 1.0,
+    batch: Scalar | float = 1.0,
+) -> Spent:
+    """Time of `cost` on a device.
+
+    Args:
+        cost: work of the operator.
+        peak: peak of its arithmetic [FLOP/s].
+        bandwidth: memory bandwidth [byte/s].
+        efficiency: of its kind and format.
+        softness: smoothing of the relaxed model; the larger of it and the efficiency's own applies.
+        tokens: rows of each product, for tile quantisation: eta_f * m / (m + half_tokens).
+        batch: tokens that attend at once, for kernels that few leave half idle: times (1 + half_batch / batch).
+    """
+    idle = 1.0 + efficiency.half_batch / batch
+    compute = cost.flops / (peak * efficiency.compute) * (1.0 + efficiency.half_tokens / tokens) * idle
+    memory = (cost.bytes + efficiency.half_width * cost.narrow) / (bandwidth * efficiency.bandwidth) * idle
+    latency = cost.launches * efficiency.launch
+    knee = smooth.maximum(efficiency.softness, softness)
+    seconds = latency + smooth.maximum(compute, memory, knee)
+    return Spent(seconds, compute, memory, latency, 0.0 * seconds, cost.flops, cost.bytes)

@@ -1,0 +1,56 @@
+"""How a model is split over the devices, and how many sequences decode at once.
+
+A replica is `pipeline` stages of n = tensor * data devices. Attention is split over `tensor` devices, and `data` groups
+of them hold different sequences; the same n devices form `expert` groups of `expert_tensor` for the routed experts, so
+expert * expert_tensor = n. Replicas of n * pipeline devices fill the cluster.
+"""
+
+import math
+
+import equinox as eqx
+
+from qsopt.arrays import Scalar, is_concrete, number
+from qsopt.errors import InputError
+
+GATHERED, DISPATCHED = 0.0, 1.0
+"""Ways of the experts' communication: every device sees all tokens, or tokens are sent to their experts."""
+
+
+class Deployment(eqx.Module):
+    """Parallel sizes, batch, and the experts' way of communication."""
+
+    tensor: Scalar = number(1.0)
+    """Tensor parallel size of attention, t."""
+    data: Scalar = number(1.0)
+    """Attention data parallel size inside a replica, D."""
+    pipeline: Scalar = number(1.0)
+    """Pipeline stages, p."""
+    expert: Scalar = number(1.0)
+    """Expert parallel size, e."""
+    batch: Scalar = number(1.0)
+    """Sequences decoding at once in one replica, B."""
+    dispatched: Scalar = number(GATHERED)
+    """1 if tokens are dispatched to their experts, 0 if they are gathered; 0 where expert = 1."""
+
+    def __check_init__(self) -> None:
+        if not is_concrete(self):
+            return
+        for name in ("tensor", "data", "pipeline", "expert", "batch"):
+            value = float(getattr(self, name))
+            if not (value > 0 and math.isfinite(value)):
+                raise InputError(f"{name} = {value:g}: it must be a positive number")
+
+    @property
+    def stage_devices(self) -> Scalar:
+        """Devices that hold one copy of a stage's weights, n."""
+        return self.tensor * self.data
+
+    @property
+    def replica_devices(self) -> Scalar:
+        """Devices of one replica."""
+        return self.stage_devices * self.pipeline
+
+    @property
+    def expert_tensor(self) -> Scalar:
+        """Tensor parallel size of an expert, u: the devices of a stage are shared by attention and experts."""
+        return self.stage_devices / self.expert

@@ -1,0 +1,100 @@
+"""What real kernels and links reach of the datasheet. `ideal` is the bound, `fitted` comes from measurements.
+
+Peaks stand in `hardware`; here are the achieved fractions, launch times and link latencies, each a parameter that a fit
+may move. A set says what it leaves out by a number: no straggler, even popularity, no workspace, perfect overlap.
+"""
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from qsopt.arrays import Scalar, Table, entry, number
+from qsopt.spec.formats import FORMATS, Format
+
+
+class OperatorEfficiency(eqx.Module):
+    """Efficiency of one kind of operator; every field holds one value for each format in `FORMATS`, or one for all."""
+
+    launch: Table
+    """Fixed time of one launch [s]."""
+    bandwidth: Table
+    """Share of the memory bandwidth reached."""
+    compute: Table
+    """Share of the peak FLOP/s reached by large products."""
+    softness: Table
+    """1/p of the norm that joins compute and memory time: 0 overlaps perfectly, 1 adds them."""
+    half_tokens: Table
+    """Tokens at which a product's compute efficiency is half (tile quantisation); 0 if it does not fall."""
+    half_width: Table
+    """Columns of a product on one device at which bandwidth efficiency is half; 0 if it does not fall."""
+    half_batch: Table
+    """Tokens that attend at once at which a kernel leaves half of the device idle; 0 if none does."""
+
+    def of(self, form: Format) -> "OperatorEfficiency":
+        """The values for one format."""
+        return jax.tree.map(lambda values: entry(values, form.index), self)
+
+
+class LinkEfficiency(eqx.Module):
+    """Efficiency of one tier of links."""
+
+    bandwidth: Scalar = number(1.0)
+    """Share of the link speed reached."""
+    collective: Scalar = number(0.0)
+    """Fixed time of one collective [s]."""
+    step: Scalar = number(0.0)
+    """Time of one step of a ring, or of one message [s]."""
+    ramp: Scalar = number(0.0)
+    """How slowly protocols for small messages give way to those for large ones: added in units of the geometric mean of
+    latency and time on the link."""
+
+
+class Efficiency(eqx.Module):
+    """A whole set."""
+
+    gemm: OperatorEfficiency
+    """Projections, dense feed-forward layers, router and head."""
+    experts: OperatorEfficiency
+    """The routed experts of one layer as one grouped product."""
+    attention: OperatorEfficiency
+    """Decode attention over grouped KV heads."""
+    mla: OperatorEfficiency
+    """Decode attention over latents."""
+    linear: OperatorEfficiency
+    """Update of a linear-attention state."""
+    scale_up: LinkEfficiency
+    """Collectives over the links inside a domain."""
+    scale_out: LinkEfficiency
+    """Collectives and messages between domains."""
+    dispatch_up: LinkEfficiency
+    """Tokens on their way to experts and back, inside a domain."""
+    dispatch_out: LinkEfficiency
+    """The same between domains."""
+    straggler: Scalar = number(0.0)
+    """1 if a routed layer waits for its most loaded rank, 0 if loads are taken as equal."""
+    popularity_cv2: Scalar = number(0.0)
+    """Squared coefficient of variation of the experts' popularity, for the experts hit."""
+    imbalance_cv2: Scalar = number(0.0)
+    """What is left of it between ranks after balancing, for the straggler."""
+    attention_overlap: Scalar = number(0.0)
+    """Share of attention's communication hidden behind compute."""
+    ffn_overlap: Scalar = number(0.0)
+    """Share of the feed-forward layers' communication hidden behind compute."""
+    workspace: Scalar = number(0.0)
+    """Largest activation buffers held at once, in units of the largest activation."""
+    reserve_bytes: Scalar = number(0.0)
+    """Context, communication buffers and runtime on each device [byte]."""
+
+
+OPERATORS = ("gemm", "experts", "attention", "mla", "linear")
+"""Fields of an `Efficiency` that are kinds of operators."""
+
+TIERS = ("scale_up", "scale_out", "dispatch_up", "dispatch_out")
+"""Fields that are tiers of links."""
+
+
+def ideal() -> Efficiency:
+    """The bound that the qs inequality argues with: full peaks, perfect overlap, no latency, balanced uniform routing."""
+    one, none = np.ones(len(FORMATS)), np.zeros(len(FORMATS))
+    operator, link = OperatorEfficiency(none, one, one, none, none, none, none), LinkEfficiency()
+    return Efficiency(operator, operator, operator, operator, operator, link, link, link, link)
