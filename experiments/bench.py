@@ -1,4 +1,6 @@
-"""How fast qsopt is on this machine: designs evaluated a second, and time to a first answer. Writes docs/speed.md."""
+"""How fast qsopt is on this machine: designs evaluated a second, and time to a first answer. Writes
+docs/speed.md.
+"""
 
 import os
 import platform
@@ -19,15 +21,21 @@ import tyro
 import qsopt
 from qsopt.catalog.models import model_facts
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Problem
 from qsopt.maps.axes import Axis, axis
 from qsopt.maps.phase_map import phase_map
 from qsopt.physics.evaluate import metrics
 from qsopt.quality.belief import belief
 from qsopt.spec.deployment import Deployment
+from qsopt.spec.service import Service
 
-COMPARE = "compare --model deepseek-v3 --cluster 8xmi300x --context 131072 --efficiency ideal --weight-dtype bf16"
-EVALUATE = "evaluate --model deepseek-v3 --cluster 8xh200 --context 4096 --batch 128 --tp 1 --dp 8 --ep 8 --pp 1"
+COMPARE = (
+    "compare --model deepseek-v3 --cluster 8xmi300x --context 131072 --efficiency ideal "
+    "--weight-dtype bf16"
+)
+EVALUATE = (
+    "evaluate --model deepseek-v3 --cluster 8xh200 --context 4096 --batch 128 --tp 1 --dp "
+    "8 --ep 8 --pp 1"
+)
 
 
 MAPS = (("context", "devices"), ("batch", "context"), ("bandwidth", "capacity"), ("sparsity", "q"))
@@ -48,9 +56,21 @@ class Settings:
 def main(settings: Settings) -> None:
     jax.config.update("jax_enable_x64", True)
     rows = [
-        ("exact evaluations of DeepSeek-V3 (latent attention, MoE), vmap", rate("deepseek-v3", settings), "designs/s"),
-        ("exact evaluations of Mixtral-8x7B (grouped attention, MoE), vmap", rate("mixtral-8x7b", settings), "designs/s"),
-        ("a comparison (best of both sides, penalties, break-even q), warm, inside one process", warm(settings), "s"),
+        (
+            "exact evaluations of DeepSeek-V3 (latent attention, MoE), vmap",
+            rate("deepseek-v3", settings),
+            "designs/s",
+        ),
+        (
+            "exact evaluations of Mixtral-8x7B (grouped attention, MoE), vmap",
+            rate("mixtral-8x7b", settings),
+            "designs/s",
+        ),
+        (
+            "a comparison (best of both sides, penalties, break-even q), warm, inside one process",
+            warm(settings),
+            "s",
+        ),
         *map_rows(settings),
         ("`qsopt evaluate`, new process, empty cache", fresh(EVALUATE, settings, keep=False), "s"),
         ("`qsopt evaluate`, new process, filled cache", fresh(EVALUATE, settings, keep=True), "s"),
@@ -62,7 +82,10 @@ def main(settings: Settings) -> None:
         for name, value, unit in rows
     ]
     machine = f"{os.cpu_count()} cores ({platform.machine()}), jax {jax.__version__}"
-    head = f"# Speed\n\nMeasured by `make bench` on {machine}: medians of {settings.repeats}.\n\n| what | median |\n|---|---|\n"
+    head = (
+        f"# Speed\n\nMeasured by `make bench` on {machine}: medians of "
+        f"{settings.repeats}.\n\n| what | median |\n|---|---|\n"
+    )
     page = head + "\n".join(lines) + "\n"
     settings.output.write_text(page)
     print(page)
@@ -78,21 +101,28 @@ def median_seconds(repeats: int, action: Callable[[], object]) -> float:
 
 
 def rate(name: str, settings: Settings) -> float:
-    """Designs a second in one compiled and mapped call: throughput, TPOT, memory and feasibility of each."""
+    """Designs a second in one compiled and mapped call: throughput, TPOT, memory and feasibility of
+    each.
+    """
     model, cluster = qsopt.load_model(name), qsopt.load_cluster("64xh100")
-    efficiency, workload = qsopt.load_efficiency("fitted"), qsopt.Workload(8192)
-    layouts = jax.tree.map(lambda leaf: jnp.resize(jnp.asarray(leaf), (settings.designs,)), legal_layouts(model, cluster))
+    service = Service(cluster, qsopt.Workload(8192), qsopt.load_efficiency("fitted"))
+    layouts = jax.tree.map(
+        lambda leaf: jnp.resize(jnp.asarray(leaf), (settings.designs,)),
+        legal_layouts(model, cluster),
+    )
 
     @jax.jit
     def scores(designs: Deployment) -> tuple[jax.Array, ...]:
         def one(design: Deployment) -> tuple[jax.Array, ...]:
-            reached = metrics(model, cluster, workload, design, efficiency)
+            reached = metrics(model, service, design)
             return reached.throughput, reached.tpot, reached.memory.total, reached.feasible
 
         return jax.vmap(one)(designs)
 
     jax.block_until_ready(scores(layouts))
-    return settings.designs / median_seconds(settings.repeats, lambda: jax.block_until_ready(scores(layouts)))
+    return settings.designs / median_seconds(
+        settings.repeats, lambda: jax.block_until_ready(scores(layouts))
+    )
 
 
 def warm(settings: Settings) -> float:
@@ -107,9 +137,13 @@ def warm(settings: Settings) -> float:
 
 
 def map_rows(settings: Settings) -> Iterator[tuple[str, float, str]]:
-    """Seconds of maps in a process that has made one before: both sides, and both ends of the interval of q, at every point."""
+    """Seconds of maps in a process that has made one before: both sides, and both ends of the
+    interval of q, at every point.
+    """
     model = qsopt.load_model("deepseek-v3")
-    problem = Problem(qsopt.load_cluster("16xh200"), qsopt.Workload(8192), qsopt.load_efficiency("fitted"))
+    service = Service(
+        qsopt.load_cluster("16xh200"), qsopt.Workload(8192), qsopt.load_efficiency("fitted")
+    )
     tokens = model_facts("deepseek-v3").training_tokens
     given = {
         "devices": Axis("devices", np.arange(1.0, 101.0)),
@@ -117,21 +151,26 @@ def map_rows(settings: Settings) -> Iterator[tuple[str, float, str]]:
     }
 
     def along(name: str) -> Axis:
-        return given.get(name) or axis(name, model, problem, points=100)
+        return given.get(name) or axis(name, model, service, points=100)
 
     for names in MAPS:
         x, y = map(along, names)
 
         def action(x: Axis = x, y: Axis = y) -> object:
-            return phase_map(model, problem, x, y, lambda side: belief(side, "geometric", tokens))
+            return phase_map(model, service, x, y, lambda side: belief(side, "geometric", tokens))
 
         action()
-        what = f"map of {names[0]} and {names[1]}, {len(x.values)} x {len(y.values)} points, DeepSeek-V3 on 16 H200, warm"
+        what = (
+            f"map of {names[0]} and {names[1]}, {len(x.values)} x {len(y.values)} points, "
+            f"DeepSeek-V3 on 16 H200, warm"
+        )
         yield what, median_seconds(settings.repeats, action), "s"
 
 
 def fresh(arguments: str, settings: Settings, keep: bool) -> float:
-    """Seconds of one command line in a new process; `keep` lets it find what an earlier one compiled."""
+    """Seconds of one command line in a new process; `keep` lets it find what an earlier one
+    compiled.
+    """
 
     def run(cache: str) -> None:
         command = [
@@ -141,7 +180,9 @@ def fresh(arguments: str, settings: Settings, keep: bool) -> float:
             *arguments.split(),
             "--json",
         ]
-        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "XDG_CACHE_HOME": cache})
+        subprocess.run(
+            command, check=True, capture_output=True, env={**os.environ, "XDG_CACHE_HOME": cache}
+        )
 
     if not keep:
 

@@ -1,4 +1,6 @@
-"""qsopt: where a Mixture-of-Experts model beats or loses to a dense model of the same quality at inference, and why."""
+"""qsopt: where a Mixture-of-Experts model beats or loses to a dense model of the same quality at
+inference, and why.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -34,8 +36,15 @@ if TYPE_CHECKING:
     from qsopt.search.problem import design_problem as design_problem
     from qsopt.search.solution import Solution as Solution
 
-_SEARCH = {"optimize": "optimize", "Solution": "solution", "DesignProblem": "problem", "design_problem": "problem"}
-"""Names of the search and their modules, loaded when first asked for: its optimisers take longer to import than all else."""
+_SEARCH = {
+    "optimize": "optimize",
+    "Solution": "solution",
+    "DesignProblem": "problem",
+    "design_problem": "problem",
+}
+"""Names of the search and their modules, loaded when first asked for: its optimisers take longer to
+import than all else.
+"""
 
 
 def __getattr__(name: str) -> object:

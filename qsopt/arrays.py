@@ -1,4 +1,6 @@
-"""Numbers that trace: every numeric field of a design is a strongly typed 0-d float, so two designs share one compilation."""
+"""Numbers that trace: every numeric field of a design is a strongly typed 0-d float, so two designs
+share one compilation.
+"""
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,7 +25,8 @@ else:
 def scalar(value: object) -> Scalar:
     """Convert a number to a strongly typed 0-d float; traced and batched values pass through.
 
-    A Python float is weakly typed under `jax.jit` and would compile again beside a strongly typed one.
+    A Python float is weakly typed under `jax.jit` and would compile again beside a strongly typed
+    one.
     """
     if isinstance(value, jax.Array):
         return value if np.issubdtype(value.dtype, np.floating) else value.astype(float)

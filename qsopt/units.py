@@ -1,4 +1,5 @@
-"""SI units. Everything inside qsopt is in bytes, FLOP, seconds, byte/s and FLOP/s; these constants are for writing.
+"""SI units. Everything inside qsopt is in bytes, FLOP, seconds, byte/s and FLOP/s; these constants
+are for writing.
 
 A multiply-add counts 2 FLOP. GB is 1e9 bytes and GiB is 2**30 bytes; the two are never mixed.
 """

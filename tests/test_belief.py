@@ -1,4 +1,6 @@
-"""Quality laws asked about catalog models: published tables, beliefs, all laws side by side, and the draws."""
+"""Quality laws asked about catalog models: published tables, beliefs, all laws side by side, and
+the draws.
+"""
 
 import equinox as eqx
 import numpy as np
@@ -10,11 +12,11 @@ from qsopt.comparison import compare
 from qsopt.comparison.compare import duel
 from qsopt.comparison.odds import OPERATOR_SPREAD, odds
 from qsopt.comparison.opinions import opinions
-from qsopt.deployments.optimum import Problem
 from qsopt.errors import InputError
 from qsopt.quality import QDistribution, law
 from qsopt.quality.belief import belief, given
 from qsopt.quality.of_model import architecture, checked_q
+from qsopt.spec.service import Service
 
 # q by geometric mean, Tian and Ludziejewski, computed elsewhere from the makers' rounded counts.
 TABLE = {
@@ -28,13 +30,23 @@ TABLE = {
     "kimi-k2": (5.65, 14.56, 2.56),
     "dbrx": (1.91, 2.36, 1.43),
 }
-# Where catalog counts differ from the rounded ones by more than 1 % in q, and why. All tables count as active here.
+# Where catalog counts differ from the rounded ones by more than 1 % in q, and why. All tables count
+# as active here.
 DIFFERENT = {
     ("switch-c", "geometric"): "1.80e9 active with all tables and both stacks; the table has 1.6e9",
-    ("gpt-oss-120b", "geometric"): "5.71e9 active; the table has the card's 5.1e9, without the input table",
-    ("gpt-oss-120b", "tian"): "compute over 4.55e9 active parameters without tables; the table has 5.1e9",
+    (
+        "gpt-oss-120b",
+        "geometric",
+    ): "5.71e9 active; the table has the card's 5.1e9, without the input table",
+    (
+        "gpt-oss-120b",
+        "tian",
+    ): "compute over 4.55e9 active parameters without tables; the table has 5.1e9",
     ("kimi-k2", "geometric"): "1.026e12 total from the config; the table has 1.04e12",
-    ("qwen3-30b-a3b", "tian"): "compute over 2.73e9 active parameters without tables; the table has 3.3e9",
+    (
+        "qwen3-30b-a3b",
+        "tian",
+    ): "compute over 2.73e9 active parameters without tables; the table has 3.3e9",
 }
 TOKENS = {"kimi-k2": 15.5e12, "dbrx": 12e12}
 
@@ -57,7 +69,9 @@ def test_active_convention_explains_the_differences() -> None:
     oss = eqx.tree_at(lambda a: (a.total, a.active), oss, (np.asarray(116.83e9), np.asarray(5.1e9)))
     assert checked_q(law("geometric"), oss, True) == pytest.approx(4.79, rel=0.002)
     switch = architecture(load_model("switch-c"), 0.576e12)
-    switch = eqx.tree_at(lambda a: (a.total, a.active), switch, (np.asarray(1571e9), np.asarray(1.6e9)))
+    switch = eqx.tree_at(
+        lambda a: (a.total, a.active), switch, (np.asarray(1571e9), np.asarray(1.6e9))
+    )
     assert checked_q(law("geometric"), switch, True) == pytest.approx(31.33, rel=0.002)
 
 
@@ -87,7 +101,9 @@ def test_belief_holds_its_law() -> None:
     assert held.interval is not None and held.distribution is not None
     low, high = held.interval
     assert low < float(held.distribution.median) < high
-    assert held.below_one == pytest.approx(float(held.distribution.probability_below(17.869)), rel=1e-3)
+    assert held.below_one == pytest.approx(
+        float(held.distribution.probability_below(17.869)), rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("q", [0.0, -1.0, float("nan"), float("inf")])
@@ -99,50 +115,63 @@ def test_a_given_q_is_positive(q: float) -> None:
 @pytest.fixture(scope="module")
 def case() -> tuple:
     model, cluster = load_model("mixtral-8x7b"), load_cluster("4xh100")
-    problem = Problem(cluster, Workload(8192), load_efficiency("fitted"))
-    result = compare(model, cluster, problem.workload, problem.efficiency)
-    return model, problem, result, duel(model, result.dense.model, problem)
+    service = Service(cluster, Workload(8192), load_efficiency("fitted"))
+    result = compare(model, cluster, service.workload, service.efficiency)
+    return model, service, result, duel(model, result.dense.model, service)
 
 
 def test_opinions_agree_with_compare(case: tuple) -> None:
-    model, problem, result, found = case
+    model, service, result, found = case
     moe = float(found.throughputs[0])
-    rows = {each.law: each for each in opinions(model, 2e12, problem, found.layouts[1], moe)}
+    rows = {each.law: each for each in opinions(model, 2e12, service, found.layouts[1], moe)}
     assert rows["geometric"].ratio == pytest.approx(float(result.ratio), rel=1e-12)
     assert rows["geometric"].verdict == result.verdict
     assert rows["geometric"].warnings == ("never fitted: a rule of thumb",)
-    tian = compare(model, problem.cluster, problem.workload, problem.efficiency, q=rows["tian"].q)
+    tian = compare(model, service.cluster, service.workload, service.efficiency, q=rows["tian"].q)
     assert rows["tian"].ratio == pytest.approx(float(tian.ratio), rel=1e-12)
-    assert any(text.startswith("extrapolates: total parameters 46.7e9, fitted up to 28e9") for text in rows["tian"].warnings)
+    assert any(
+        text.startswith("extrapolates: total parameters 46.7e9, fitted up to 28e9")
+        for text in rows["tian"].warnings
+    )
     assert rows["abnar"].q is None and rows["abnar"].verdict is None
     assert any(text.startswith("unphysical") for text in rows["abnar"].warnings)
-    assert {each.law for each in rows.values() if each.in_band} == {"ludziejewski", "geometric", "tian"}
+    assert {each.law for each in rows.values() if each.in_band} == {
+        "ludziejewski",
+        "geometric",
+        "tian",
+    }
 
 
 def test_odds_are_certain_without_spread(case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     """With next to no spread, q alone decides, on either side of the break-even."""
-    model, problem, result, found = case
+    model, service, result, found = case
     monkeypatch.setattr("qsopt.comparison.odds.OPERATOR_SPREAD", 1e-9)
     flip = float(result.break_even_q)
     for factor, expected in ((0.98, 1.0), (1.02, 0.0)):
         certain = QDistribution(np.log(flip * factor), 1e-9, 6.0)
-        assert float(odds(model, problem, found, certain, draws=16).dense_wins) == expected
+        assert float(odds(model, service, found, certain, draws=16).dense_wins) == expected
 
 
 def test_odds_follow_the_distribution_of_q(case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without operator error the probability that dense wins is that of a q below the break-even."""
-    model, problem, result, found = case
+    """Without operator error the probability that dense wins is that of a q below the
+    break-even.
+    """
+    model, service, result, found = case
     monkeypatch.setattr("qsopt.comparison.odds.OPERATOR_SPREAD", 1e-9)
     centred = QDistribution(np.log(float(result.break_even_q)) - 0.1, 0.3, 6.0)
-    won = float(odds(model, problem, found, centred, draws=512).dense_wins)
-    assert won == pytest.approx(float(centred.probability_below(float(result.break_even_q))), abs=0.06)
+    won = float(odds(model, service, found, centred, draws=512).dense_wins)
+    assert won == pytest.approx(
+        float(centred.probability_below(float(result.break_even_q))), abs=0.06
+    )
 
 
 def test_odds_are_seeded_and_spread(case: tuple) -> None:
-    model, problem, _, found = case
+    model, service, _, found = case
     held = belief(model, "geometric", None)
     assert held.distribution is not None
-    first, again, other = (odds(model, problem, found, held.distribution, seed, draws=64) for seed in (1, 1, 2))
+    first, again, other = (
+        odds(model, service, found, held.distribution, seed, draws=64) for seed in (1, 1, 2)
+    )
     np.testing.assert_array_equal(first.ratio, again.ratio)
     assert not np.array_equal(first.ratio, other.ratio)
     assert 0.5 * OPERATOR_SPREAD < float(np.std(np.log(first.ratio))) < 1.0

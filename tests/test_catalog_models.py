@@ -1,8 +1,10 @@
-"""The catalog of models against what their makers published, and exact counts of the models that experiments rest on.
+"""The catalog of models against what their makers published, and exact counts of the models that
+experiments rest on.
 
-`TOTALS` follows from the configs by the counting formula (tables + attention + feed-forward + norms); for all but MiniMax-M1,
-Grok-1, Arctic and GPT-3 the sums were also obtained from transformers' own model classes built without weights (5.23;
-Switch-C to 0.009 %, since that class holds a table twice).
+`TOTALS` follows from the configs by the counting formula (tables + attention + feed-forward +
+norms); for all but MiniMax-M1, Grok-1, Arctic and GPT-3 the sums were also obtained from
+transformers' own model classes built without weights (5.23; Switch-C to 0.009 %, since that class
+holds a table twice).
 """
 
 import pytest
@@ -79,7 +81,7 @@ ACTIVE_OUTLIERS = {
     "deepseek-v3.2": -0.0121,  # the published figure is V3's, without the indexer
     "ernie-4.5-21b-a3b": 0.0291,  # "A3B" is the name
     "glm-4.5-air": 0.0152,  # published as 12B
-    "grok-1": 0.0567,  # "25 % of the weights" is rounded: 2 of 8 experts and all of the rest are 26.5 %
+    "grok-1": 0.0567,  # "25 % of the weights": 2 of 8 experts and all of the rest are 26.5 %
     "minimax-m2": -0.0199,  # published as 10B
     "olmoe-1b-7b": -0.0138,  # published as 1.3B
     "qwen3-30b-a3b": 0.0161,  # published as 3.3B
@@ -88,7 +90,9 @@ ACTIVE_OUTLIERS = {
     "qwen3.5-35b-a3b": -0.0179,  # "A3B" is the name
     "qwen3.5-397b-a17b": 0.0205,  # "A17B" is the name
 }
-"""Error against the published active count, in the convention that comes closest, where it exceeds 1.3 %."""
+"""Error against the published active count, in the convention that comes closest, where it exceeds
+1.3 %.
+"""
 
 
 def count(name: str) -> Parameters:
@@ -116,7 +120,9 @@ def test_total_against_published(name: str) -> None:
         assert abs(error) < 0.01
 
 
-@pytest.mark.parametrize("name", [name for name in model_names() if model_facts(name).published_active])
+@pytest.mark.parametrize(
+    "name", [name for name in model_names() if model_facts(name).published_active]
+)
 def test_active_against_published(name: str) -> None:
     facts, counted = model_facts(name), count(name)
     ways = {
@@ -124,7 +130,9 @@ def test_active_against_published(name: str) -> None:
         "without input table": counted.active_without_input_table,
         "without both tables": counted.active_without_tables,
     }
-    errors = {way: float(value) / (facts.published_active or 0.0) - 1 for way, value in ways.items()}
+    errors = {
+        way: float(value) / (facts.published_active or 0.0) - 1 for way, value in ways.items()
+    }
     error = errors[facts.active_convention]
     assert abs(error) == min(abs(other) for other in errors.values())
     if name in ACTIVE_OUTLIERS:
@@ -154,7 +162,11 @@ def test_cache_bytes_per_token(name: str, expected: int) -> None:
 )
 def test_state_bytes_per_sequence(name: str, expected: int) -> None:
     layers = load_model(name).decoder.attention
-    state = [float(each.count * each.kind.state_bytes) for each in layers if isinstance(each.kind, LinearAttention)]
+    state = [
+        float(each.count * each.kind.state_bytes)
+        for each in layers
+        if isinstance(each.kind, LinearAttention)
+    ]
     assert sum(state) == expected
 
 
@@ -169,7 +181,10 @@ def test_state_bytes_per_sequence(name: str, expected: int) -> None:
 )
 def test_formats(name: str, attention: str, experts: str, tables: str) -> None:
     chosen = load_model(name).precision
-    assert [format_name(form) for form in (chosen.attention, chosen.experts, chosen.tables, chosen.kv_cache)] == [
+    assert [
+        format_name(form)
+        for form in (chosen.attention, chosen.experts, chosen.tables, chosen.kv_cache)
+    ] == [
         attention,
         experts,
         tables,
@@ -184,11 +199,18 @@ def test_names_are_matched_in_any_case() -> None:
 
 def test_path_works_in_place_of_a_name() -> None:
     path = configs() / "models" / "grok-1.json"
-    assert int(count(str(path)).total) == int(parameter_count(load_model(path)).total) == TOTALS["grok-1"]
+    assert (
+        int(count(str(path)).total)
+        == int(parameter_count(load_model(path)).total)
+        == TOTALS["grok-1"]
+    )
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(InputError, match=r"unknown model 'deepsek-v3': did you mean deepseek-v3 .* path .* works too"):
+    with pytest.raises(
+        InputError,
+        match=r"unknown model 'deepsek-v3': did you mean deepseek-v3 .* path .* works too",
+    ):
         load_model("deepsek-v3")
     with pytest.raises(InputError, match="unknown model 'groq-1': did you mean grok-1"):
         model_facts("groq-1")

@@ -1,8 +1,10 @@
-"""Catalog of accelerators, cluster phrases and users' files: key figures, stand-ins for missing peaks, and every refusal.
+"""Catalog of accelerators, cluster phrases and users' files: key figures, stand-ins for missing
+peaks, and every refusal.
 
-Provenance of `KEY`: memory of NVIDIA as `nvidia-smi` shows it (MiB), of AMD and Google as their tables list it (GiB); dense
-peaks and one-way links as in aiconfigurator-core 0.12.0, the ml-engineering guides (2026-08-22), InferenceX-app's registry
-(2026-08-15) and docs.cloud.google.com/tpu; prices are that registry's 3-year rentals.
+Provenance of `KEY`: memory of NVIDIA as `nvidia-smi` shows it (MiB), of AMD and Google as their
+tables list it (GiB); dense peaks and one-way links as in aiconfigurator-core 0.12.0, the
+ml-engineering guides (2026-08-22), InferenceX-app's registry (2026-08-15) and
+docs.cloud.google.com/tpu; prices are that registry's 3-year rentals.
 """
 
 import csv
@@ -16,7 +18,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qsopt.catalog.accelerators import HardwareFacts, accelerator_names, hardware_facts, load_accelerator, load_cluster
+from qsopt.catalog.accelerators import (
+    HardwareFacts,
+    accelerator_names,
+    hardware_facts,
+    load_accelerator,
+    load_cluster,
+)
 from qsopt.catalog.folder import configs
 from qsopt.errors import InputError
 from qsopt.spec.formats import ARITHMETICS, number_format
@@ -59,7 +67,8 @@ NAMES = (
     "m3-ultra",
 )
 
-# name: memory [byte], bandwidth [GB/s], bf16, fp8, fp4 [TFLOP/s], domain, scale-up, scale-out [GB/s], price [$/h]
+# name: memory [byte], bandwidth [GB/s], bf16, fp8, fp4 [TFLOP/s], domain, scale-up, scale-out
+# [GB/s], price [$/h]
 KEY = {
     "h100": (81559 * MiB, 3350, 989, 1979, 1979, 8, 450, 50, 1.78),
     "h200": (143771 * MiB, 4800, 989, 1979, 1979, 8, 450, 50, 2.05),
@@ -109,7 +118,10 @@ def refusal(which: object) -> str:
 def test_key_figures(name: str) -> None:
     chip = load_accelerator(name)
     peaks = [float(chip.peak(number_format(form))) / TFLOPS for form in ("bf16", "fp8", "nvfp4")]
-    links = [float(speed) / GB for speed in (chip.bandwidth, chip.scale_up_bandwidth, chip.scale_out_bandwidth)]
+    links = [
+        float(speed) / GB
+        for speed in (chip.bandwidth, chip.scale_up_bandwidth, chip.scale_out_bandwidth)
+    ]
     memory, bandwidth, bf16, fp8, fp4, domain, inside, between, price = KEY[name]
     assert float(chip.memory_bytes) == memory
     assert float(chip.scale_up_devices) == domain
@@ -131,13 +143,21 @@ def test_every_file_loads_with_its_source(name: str) -> None:
     assert facts.memory_kind
     assert facts.grade in ("A", "B", "C")
     assert facts.grade == "A" or facts.doubt
-    assert (facts.price_per_hour is None) == (facts.price_note is None) == (facts.price_date is None)
+    assert (
+        (facts.price_per_hour is None) == (facts.price_note is None) == (facts.price_date is None)
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_accelerator_is_finite_and_ordered(name: str) -> None:
     chip = load_accelerator(name)
-    numbers = [chip.memory_bytes, chip.bandwidth, chip.scale_up_devices, chip.scale_up_bandwidth, chip.scale_out_bandwidth]
+    numbers = [
+        chip.memory_bytes,
+        chip.bandwidth,
+        chip.scale_up_devices,
+        chip.scale_up_bandwidth,
+        chip.scale_out_bandwidth,
+    ]
     assert all(0 < float(number) < math.inf for number in numbers)
     bf16, _, fp8, fp4 = (float(peak) for peak in chip.peak_flops)
     assert 0 < bf16 <= fp8 <= fp4
@@ -149,7 +169,9 @@ def test_files_hold_no_zero_and_no_unknown_peak(name: str) -> None:
         table = tomllib.load(file)
     assert all(value > 0 for value in table["peak_TFLOPS"].values())
     facts = hardware_facts(name)
-    known = {key for key in ("bf16", "fp8", "int8", "fp4", "fp16", "tf32", "fp32") if getattr(facts, key)}
+    known = {
+        key for key in ("bf16", "fp8", "int8", "fp4", "fp16", "tf32", "fp32") if getattr(facts, key)
+    }
     assert known == set(table["peak_TFLOPS"])
 
 
@@ -164,7 +186,9 @@ def test_files_hold_no_zero_and_no_unknown_peak(name: str) -> None:
         ("bf16 = 100\nfp4 = 400", (100, 100, 100, 400)),
     ],
 )
-def test_missing_peak_is_the_next_wider(tmp_path: Path, stated: str, expected: tuple[float, ...]) -> None:
+def test_missing_peak_is_the_next_wider(
+    tmp_path: Path, stated: str, expected: tuple[float, ...]
+) -> None:
     chip = load_accelerator(chip_file(tmp_path, CHIP.replace("bf16 = 100", stated)))
     assert ARITHMETICS == ("bf16", "int8", "fp8", "fp4")
     np.testing.assert_allclose(np.asarray(chip.peak_flops) / TFLOPS, expected, rtol=1e-6)
@@ -189,7 +213,9 @@ def test_phrases(phrase: str, devices: int, name: str) -> None:
     assert float(cluster.accelerator.memory_bytes) == hardware_facts(name).memory_bytes
 
 
-@pytest.mark.parametrize("accelerator", ['accelerator = "H100"', 'accelerator = "h100.toml"', "table"])
+@pytest.mark.parametrize(
+    "accelerator", ['accelerator = "H100"', 'accelerator = "h100.toml"', "table"]
+)
 def test_cluster_file_equals_catalog(tmp_path: Path, accelerator: str) -> None:
     catalog = configs() / "hardware" / "h100.toml"
     shutil.copy(catalog, tmp_path)
@@ -200,7 +226,9 @@ def test_cluster_file_equals_catalog(tmp_path: Path, accelerator: str) -> None:
     ours, theirs = load_cluster(path), load_cluster("16xh100")
     assert float(ours.devices) == 16
     for field in vars(theirs.accelerator):
-        np.testing.assert_array_equal(getattr(ours.accelerator, field), getattr(theirs.accelerator, field))
+        np.testing.assert_array_equal(
+            getattr(ours.accelerator, field), getattr(theirs.accelerator, field)
+        )
 
 
 def test_own_accelerator_in_si_units(tmp_path: Path) -> None:
@@ -221,14 +249,18 @@ def test_unknown_link_is_refused_only_where_used(tmp_path: Path) -> None:
     path = chip_file(tmp_path, CHIP.replace("[scale_out]\nGBps = 12.5\n", ""))
     chip = load_accelerator(path, devices=4)
     assert 0 < float(chip.scale_out_bandwidth) < math.inf
-    with pytest.raises(InputError, match=r"My chip: .* domain of 4, and 5 devices .* scale_out\.GBps"):
+    with pytest.raises(
+        InputError, match=r"My chip: .* domain of 4, and 5 devices .* scale_out\.GBps"
+    ):
         load_accelerator(path, devices=5)
     for phrase in ("2xrtx-4090", "2xrtx-5090", "9217xtpu-v7x"):
         assert "scale_out.GBps" in refusal(phrase)
 
 
 def test_single_device_needs_no_links(tmp_path: Path) -> None:
-    alone = CHIP.replace("devices = 4\nGBps = 50\n", "devices = 1\n").replace("[scale_out]\nGBps = 12.5\n", "")
+    alone = CHIP.replace("devices = 4\nGBps = 50\n", "devices = 1\n").replace(
+        "[scale_out]\nGBps = 12.5\n", ""
+    )
     chip = load_accelerator(chip_file(tmp_path, alone))
     assert 0 < float(chip.scale_up_bandwidth) < math.inf
 
@@ -261,10 +293,18 @@ def test_wrong_phrases(phrase: str, says: str) -> None:
     ("old", "new", "says"),
     [
         ("bytes = 64_000_000_000", "", "missing field memory.bytes; write a positive whole number"),
-        ("bytes = 64_000_000_000", "bytes = 64e9", "memory.bytes = 64000000000.0; write a positive whole number"),
+        (
+            "bytes = 64_000_000_000",
+            "bytes = 64e9",
+            "memory.bytes = 64000000000.0; write a positive whole number",
+        ),
         ("bytes =", "byte =", "unknown field 'memory.byte': did you mean memory.bytes"),
         ("bandwidth_GBps = 1000", "", "missing field memory.bandwidth_GBps"),
-        ("bandwidth_GBps = 1000", 'bandwidth_GBps = "1000"', "memory.bandwidth_GBps = '1000'; write a positive finite number"),
+        (
+            "bandwidth_GBps = 1000",
+            'bandwidth_GBps = "1000"',
+            "memory.bandwidth_GBps = '1000'; write a positive finite number",
+        ),
         ("bandwidth_GBps = 1000", "bandwidth_GBps = 0", "memory.bandwidth_GBps = 0"),
         ("bandwidth_GBps = 1000", "bandwidth_GBps = -1", "memory.bandwidth_GBps = -1"),
         ("bandwidth_GBps = 1000", "bandwidth_GBps = nan", "memory.bandwidth_GBps = nan"),
@@ -274,10 +314,18 @@ def test_wrong_phrases(phrase: str, says: str) -> None:
         ("bf16 = 100", "fp8 = 200", "missing field peak_TFLOPS.bf16"),
         ("bf16 = 100", "bf16 = 100\nfp6 = 300", "unknown field 'peak_TFLOPS.fp6'"),
         ("bf16 = 100", "bf16 = [100]", "peak_TFLOPS.bf16 = [100]"),
-        ("[peak_TFLOPS]", "[peak_TFLOP]", "unknown field 'peak_TFLOP.bf16': did you mean peak_TFLOPS.bf16"),
+        (
+            "[peak_TFLOPS]",
+            "[peak_TFLOP]",
+            "unknown field 'peak_TFLOP.bf16': did you mean peak_TFLOPS.bf16",
+        ),
         ("[scale_out]", "[price]\n[scale_out]", "unknown field 'price': did you mean price"),
         ("[scale_out]", "[[scale_out]]", "unknown field 'scale_out': did you mean scale_out."),
-        ("[scale_out]", "[scale_out]\nGbps = 100", "unknown field 'scale_out.Gbps': did you mean scale_out.GBps"),
+        (
+            "[scale_out]",
+            "[scale_out]\nGbps = 100",
+            "unknown field 'scale_out.Gbps': did you mean scale_out.GBps",
+        ),
         ("devices = 4", "", "missing field scale_up.devices"),
         ("devices = 4", "devices = 4.0", "scale_up.devices = 4.0; write a positive whole number"),
         ("GBps = 50", "", "missing field scale_up.GBps"),
@@ -285,8 +333,16 @@ def test_wrong_phrases(phrase: str, says: str) -> None:
         ('name = "My chip"', 'name = ""', "name = ''; write a text in quotes"),
         ('name = "My chip"', "name = 3", "name = 3; write a text in quotes"),
         ('"My chip"', '"My chip"\n"a\\nb" = 1', "unknown field 'a b'"),
-        ("[scale_out]", '[provenance]\ndate = "2026"\n[scale_out]', "provenance.date = '2026'; write a date without quotes"),
-        ("[scale_out]", "[provenance]\ndate = 2026-01-01T00:00:00\n[scale_out]", "write a date without quotes"),
+        (
+            "[scale_out]",
+            '[provenance]\ndate = "2026"\n[scale_out]',
+            "provenance.date = '2026'; write a date without quotes",
+        ),
+        (
+            "[scale_out]",
+            "[provenance]\ndate = 2026-01-01T00:00:00\n[scale_out]",
+            "write a date without quotes",
+        ),
         ("bf16 = 100", "bf16 = ", "not valid TOML"),
         ("bf16 = 100", "bf16 = 100\nbf16 = 200", "not valid TOML"),
     ],
@@ -313,7 +369,10 @@ def test_wrong_accelerator_files(tmp_path: Path, old: str, new: str, says: str) 
         ('devices = "8"\naccelerator = "h100"', "devices = '8'"),
         ('device = 8\naccelerator = "h100"', "unknown field 'device': did you mean devices"),
         ("devices = 8\naccelerator = 100", "accelerator = 100; write a catalog name"),
-        ('devices = 8\naccelerator = "h101"', "accelerator: unknown accelerator 'h101': did you mean h100"),
+        (
+            'devices = 8\naccelerator = "h101"',
+            "accelerator: unknown accelerator 'h101': did you mean h100",
+        ),
         ('devices = 8\naccelerator = "gone.toml"', "gone.toml: cannot be read"),
         ("devices = 8\n[accelerator]\n", "[accelerator]: missing field name"),
         ('devices = 2\naccelerator = "rtx-4090"', "state scale_out.GBps"),
@@ -341,7 +400,10 @@ def test_folder_is_refused(tmp_path: Path) -> None:
     assert "folder.toml: cannot be read" in refusal(folder)
 
 
-REFERENCE = Path(os.environ.get("QSOPT_REFERENCE", Path(__file__).parents[2] / "shared" / "reference")) / "hardware.csv"
+REFERENCE = (
+    Path(os.environ.get("QSOPT_REFERENCE", Path(__file__).parents[2] / "shared" / "reference"))
+    / "hardware.csv"
+)
 
 COLUMNS = {
     "mem_bytes": ("memory_bytes", 1),
@@ -356,7 +418,9 @@ COLUMNS = {
 
 
 def row_name(label: str) -> str:
-    """`A100-80GB SXM` is a100-80gb, `GB200 NVL72 (per GPU)` is gb200, `TPU7x Ironwood` is tpu-v7x."""
+    """`A100-80GB SXM` is a100-80gb, `GB200 NVL72 (per GPU)` is gb200, `TPU7x Ironwood` is
+    tpu-v7x.
+    """
     words = label.lower().split(" (")[0].replace("tpu7x", "tpu v7x").replace("apple ", "")
     two = words.startswith(("rtx", "tpu", "m2", "m3", "h100 pcie"))
     return "-".join(words.split()[: 2 if two else 1])

@@ -1,7 +1,8 @@
 """All experiments one after the other, and their figures into the docs. `make figures` runs it.
 
-Each experiment runs in a process of its own: a failure stops one of them, and memory goes back. Compiled functions come from
-the cache that they share. Finished pieces are loaded, so an interrupted run goes on where it stopped.
+Each experiment runs in a process of its own: a failure stops one of them, and memory goes back.
+Compiled functions come from the cache that they share. Finished pieces are loaded, so an
+interrupted run goes on where it stopped.
 """
 
 import re
@@ -29,7 +30,9 @@ EXPERIMENTS = (
 """In the order in which they run: the page comes last, as it reads what the others wrote."""
 
 MEASURED = "real_stacks"
-"""Rests on measured tables, which do not ship: what it found is kept beside the page, for those who do not have them."""
+"""Rests on measured tables, which do not ship: what it found is kept beside the page, for those who
+do not have them.
+"""
 
 SHOWN = re.compile(r"images/findings/([\w.-]+\.png)")
 
@@ -51,7 +54,9 @@ def main(settings: Settings) -> int:
     failed = []
     for name in settings.only:
         began = time.perf_counter()
-        if not (_kept(settings) if name == MEASURED and settings.data is None else _ran(name, settings)):
+        if not (
+            _kept(settings) if name == MEASURED and settings.data is None else _ran(name, settings)
+        ):
             failed.append(name)
         print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
     copied = copy_figures(settings.page, settings.results)
@@ -73,7 +78,10 @@ def _ran(name: str, settings: Settings) -> bool:
 
 def _kept(settings: Settings) -> bool:
     """Put what is kept of the measured results where the page looks for it."""
-    folder, figure = settings.results / MEASURED, settings.page.parent / "images" / "findings" / f"{MEASURED}.png"
+    folder, figure = (
+        settings.results / MEASURED,
+        settings.page.parent / "images" / "findings" / f"{MEASURED}.png",
+    )
     folder.mkdir(parents=True, exist_ok=True)
     if not (_record(settings).is_file() and figure.is_file()):
         return False
@@ -97,7 +105,10 @@ def copy_figures(page: Path, results: Path) -> list[Path]:
     made = {figure.name: figure for figure in sorted(results.glob("*/*.png"))}
     for name in dict.fromkeys(SHOWN.findall(page.read_text()) if page.exists() else []):
         if name not in made:
-            raise FileNotFoundError(f"{page} shows {name}, and nothing under {results} is called that: run its experiment")
+            raise FileNotFoundError(
+                f"{page} shows {name}, and nothing under {results} is called that: run its "
+                f"experiment"
+            )
         copied.append(Path(shutil.copy(made[name], folder / name)))
     return copied
 

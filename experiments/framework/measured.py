@@ -16,4 +16,7 @@ def measured_rows(folder: Path, name: str) -> list[dict[str, str]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the folder that holds {name} with --data")
     columns = read_table(path).columns
-    return [dict(zip(columns, map(str, row), strict=True)) for row in zip(*columns.values(), strict=True)]
+    return [
+        dict(zip(columns, map(str, row), strict=True))
+        for row in zip(*columns.values(), strict=True)
+    ]

@@ -1,7 +1,9 @@
-"""Finished pieces of an experiment as small files, so that an interrupted run goes on where it stopped.
+"""Finished pieces of an experiment as small files, so that an interrupted run goes on where it
+stopped.
 
-A piece is known by what decides its rows: the inputs that name it, the source of the function that computes it, and the
-sources and shipped data of qsopt. A change of any of them makes a new piece; the old file is never read again.
+A piece is known by what decides its rows: the inputs that name it, the source of the function that
+computes it, and the sources and shipped data of qsopt. A change of any of them makes a new piece;
+the old file is never read again.
 """
 
 import hashlib
@@ -34,10 +36,14 @@ class Store:
     """Digest of everything but the inputs."""
 
     @classmethod
-    def of(cls, folder: Path, compute: Callable[..., Any], helpers: tuple[ModuleType, ...]) -> "Store":
+    def of(
+        cls, folder: Path, compute: Callable[..., Any], helpers: tuple[ModuleType, ...]
+    ) -> "Store":
         """The store of a function; `helpers` are modules outside qsopt that it relies on."""
         used = [compute, *helpers]
-        own = _digest(Path(file) for part in used if (file := inspect.getsourcefile(part)) is not None)
+        own = _digest(
+            Path(file) for part in used if (file := inspect.getsourcefile(part)) is not None
+        )
         return cls(folder, f"{own}-{sources()}")
 
     def path(self, key: Row) -> Path:
@@ -51,7 +57,9 @@ class Store:
         return json.loads(path.read_text())["rows"] if path.exists() else None
 
     def save(self, key: Row, rows: list[Row]) -> list[Row]:
-        """Keep the rows of a piece, whole or not at all, and give them as a later run will load them."""
+        """Keep the rows of a piece, whole or not at all, and give them as a later run will load
+        them.
+        """
         text = to_json({"key": key, "rows": rows})
         write_whole(self.path(key), text)
         return json.loads(text)["rows"]

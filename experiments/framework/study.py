@@ -1,7 +1,9 @@
-"""What every experiment shares: settings from a file and the command line, resumable pieces, and one set of results.
+"""What every experiment shares: settings from a file and the command line, resumable pieces, and
+one set of results.
 
-An experiment is one file with one question and one figure or table. Its defaults stand in `configs/experiments/<name>.toml`,
-and it writes `<name>.csv`, `<name>.json` (rows, inputs, seed, versions) and `<name>.png` into `results/<name>/`.
+An experiment is one file with one question and one figure or table. Its defaults stand in
+`configs/experiments/<name>.toml`, and it writes `<name>.csv`, `<name>.json` (rows, inputs, seed,
+versions) and `<name>.png` into `results/<name>/`.
 """
 
 import csv
@@ -71,17 +73,26 @@ class Study:
         plt.close("all")
 
     def pieces(
-        self, keys: Iterable[Row], compute: Callable[..., list[Row]], helpers: tuple[ModuleType, ...] = ()
+        self,
+        keys: Iterable[Row],
+        compute: Callable[..., list[Row]],
+        helpers: tuple[ModuleType, ...] = (),
     ) -> list[list[Row]]:
         """Rows of every piece, loaded where an earlier run finished it.
 
         Args:
             keys: inputs of each piece, JSON-able; `compute` gets them as keywords.
             compute: makes the rows of a piece.
-            helpers: modules of experiments that `compute` relies on; a change in them makes pieces anew.
+            helpers: modules of experiments that `compute` relies on; a change in them makes pieces
+                anew.
         """
         keys, store = list(keys), Store.of(self.folder / "pieces", compute, helpers)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         with Progress(*columns, console=Console(stderr=True)) as bar:
             task = bar.add_task(self.name, total=len(keys))
             found = []
@@ -91,13 +102,24 @@ class Study:
                 bar.advance(task)
         return found
 
-    def write(self, rows: list[Row], draw: Callable[[list[Row]], Figures] | None = None, **more: Any) -> None:
-        """Write the rows as CSV and JSON, and what `draw` makes of them as PNG; `more` goes into the JSON."""
+    def write(
+        self, rows: list[Row], draw: Callable[[list[Row]], Figures] | None = None, **more: Any
+    ) -> None:
+        """Write the rows as CSV and JSON, and what `draw` makes of them as PNG; `more` goes into
+        the JSON.
+        """
         record = {
             "experiment": self.name,
-            "inputs": {key: _plain(value) for key, value in asdict(self.settings).items() if key not in ("output", "fresh")},
+            "inputs": {
+                key: _plain(value)
+                for key, value in asdict(self.settings).items()
+                if key not in ("output", "fresh")
+            },
             "seed": self.settings.seed,
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in ("qsopt", "jax", "numpy")}},
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("qsopt", "jax", "numpy")},
+            },
             "sources": sources(),
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - self.began, 1),
@@ -110,20 +132,29 @@ class Study:
         named = {self.name: figures} if isinstance(figures, Figure) else figures or {}
         for name, figure in named.items():
             save(figure, self.folder / f"{name}.png")
-        print(f"{self.name}: {len(rows)} rows in {self.folder} ({record['seconds']} s)", file=sys.stderr)
+        print(
+            f"{self.name}: {len(rows)} rows in {self.folder} ({record['seconds']} s)",
+            file=sys.stderr,
+        )
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as a PNG of few colours, which is a third of the size."""
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=DPI)
-    Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(
+        path, optimize=True
+    )
 
 
 def table(rows: list[Row]) -> str:
     """Rows as CSV, with a column for every key that any of them has."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer = csv.DictWriter(
+        text,
+        fieldnames=list(dict.fromkeys(key for row in rows for key in row)),
+        lineterminator="\n",
+    )
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
@@ -137,9 +168,13 @@ def defaults(kind: type[SettingsType], name: str) -> SettingsType:
     """
     path = configs() / "experiments" / f"{name}.toml"
     try:
-        return kind(**{key: _frozen(value) for key, value in tomllib.loads(path.read_text()).items()})
+        return kind(
+            **{key: _frozen(value) for key, value in tomllib.loads(path.read_text()).items()}
+        )
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: {error}; compare it with the settings in experiments/{name}.py") from error
+        raise InputError(
+            f"{path}: {error}; compare it with the settings in experiments/{name}.py"
+        ) from error
 
 
 def start(main: Callable[[SettingsType], None], kind: type[SettingsType], name: str) -> None:

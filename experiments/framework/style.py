@@ -1,4 +1,6 @@
-"""The look of the findings' figures: readable log axes, direct labels, colours that colour-blind readers tell apart."""
+"""The look of the findings' figures: readable log axes, direct labels, colours that colour-blind
+readers tell apart.
+"""
 
 from collections.abc import Sequence
 
@@ -51,7 +53,9 @@ def name_of(key: str) -> str:
     return NAMES.get(key, key)
 
 
-def subplots(rows: int = 1, columns: int = 1, width: float = 8.0, height: float = 4.5, **options) -> tuple:
+def subplots(
+    rows: int = 1, columns: int = 1, width: float = 8.0, height: float = 4.5, **options
+) -> tuple:
     """Figure and axes in the common layout."""
     return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
 
@@ -89,7 +93,9 @@ def log_axis(axis: Axis, ticks: Sequence[float], text=None) -> None:
     axis.set_major_formatter(FuncFormatter(text or (lambda value, _: f"{value:g}")))
 
 
-def label_ends(axes: Axes, labels: Sequence[tuple[str, float, float, str]], gap: float = 0.05) -> None:
+def label_ends(
+    axes: Axes, labels: Sequence[tuple[str, float, float, str]], gap: float = 0.05
+) -> None:
     """Write labels beside the right ends of lines, moved apart where they would overlap.
 
     Args:
@@ -102,7 +108,16 @@ def label_ends(axes: Axes, labels: Sequence[tuple[str, float, float, str]], gap:
     height = -np.inf
     for x, y, text, colour in sorted(ends, key=lambda end: end[1]):
         height = max(y, height + gap)
-        axes.text(x + 0.01, height, text, color=colour, va="center", fontsize=8, transform=axes.transAxes, clip_on=False)
+        axes.text(
+            x + 0.01,
+            height,
+            text,
+            color=colour,
+            va="center",
+            fontsize=8,
+            transform=axes.transAxes,
+            clip_on=False,
+        )
 
 
 def plain(axes: Axes) -> None:

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Pages of docs/ that are made from results."""

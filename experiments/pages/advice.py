@@ -1,11 +1,24 @@
-"""When to serve the MoE, when to distil to dense, and how sure that is: read from the scenarios of the predictor."""
+"""When to serve the MoE, when to distil to dense, and how sure that is: read from the scenarios of
+the predictor.
+"""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from experiments.framework.pieces import Row
-from experiments.pages.evidence import Book, advice, dense_wins, made_by, paragraph, section, share, table, times, tokens
+from experiments.pages.evidence import (
+    Book,
+    advice,
+    dense_wins,
+    made_by,
+    paragraph,
+    section,
+    share,
+    table,
+    times,
+    tokens,
+)
 
 TIGHT = 0.5
 """Share of the usable memory of the whole cluster above which the MoE's weights count as tight."""
@@ -19,7 +32,9 @@ CASES: dict[str, Callable[[Row], bool]] = {
     "as many sequences as fit, context 8k to 32k": lambda row: row["context"] <= 32768,
     "as many sequences as fit, context 64k and more": lambda row: True,
 }
-"""Situations; a scenario belongs to the first that it meets. Limits above 64 sequences count as none."""
+"""Situations; a scenario belongs to the first that it meets. Limits above 64 sequences count as
+none.
+"""
 
 MARGIN = 1.15
 """Ratios this close to 1 count as undecided: the allowance of `uncertainty.OPERATOR_SPREAD`."""
@@ -45,31 +60,46 @@ def advice_section(book: Book) -> str:
     lines = []
     for name, kept in situations(rows).items():
         by_law = {law: [row for row in kept if row["law"] == law] for law in LAWS}
-        won = {law: float(np.mean([dense_wins(row) for row in part])) if part else None for law, part in by_law.items()}
+        won = {
+            law: float(np.mean([dense_wins(row) for row in part])) if part else None
+            for law, part in by_law.items()
+        }
         ratios = [row["ratio"] for row in by_law["geometric"] if row["ratio"] is not None]
         cells = ("-" if value is None else share(value) for value in won.values())
         middle = times(float(np.median(ratios))) if ratios else "-"
         lines.append((name, str(len(by_law["geometric"])), *cells, middle, word(won)))
-    head = ("situation", "scenarios", *(f"dense wins, q by {law}" for law in LAWS), "median ratio, geometric", "what to serve")
+    head = (
+        "situation",
+        "scenarios",
+        *(f"dense wins, q by {law}" for law in LAWS),
+        "median ratio, geometric",
+        "what to serve",
+    )
     inputs = found.record["inputs"]
     drawn = paragraph(
-        f"Random scenarios by situation: catalog models and variations of them, {len(inputs['accelerators'])} accelerators,",
-        f"{min(inputs['devices'])} to {max(inputs['devices'])} devices, {tokens(inputs['contexts'][0])} to",
+        f"Random scenarios by situation: catalog models and variations of them, "
+        f"{len(inputs['accelerators'])} accelerators,",
+        f"{min(inputs['devices'])} to {max(inputs['devices'])} devices, "
+        f"{tokens(inputs['contexts'][0])} to",
         f"{tokens(inputs['contexts'][1])} tokens.",
         "No situation knows more of a case than its line says.",
     )
     words = paragraph(
-        "**dense** stands where dense wins at least 80 % of the scenarios with the geometric q, **MoE** where it",
+        "**dense** stands where dense wins at least 80 % of the scenarios with the geometric q, "
+        "**MoE** where it",
         "wins at most 20 %;",
-        '"if q is right" where the laws do not agree on the same word. Distilling to dense pays in the first kind',
+        '"if q is right" where the laws do not agree on the same word. Distilling to dense pays '
+        "in the first kind",
         "only, and only if",
         "the ratio exceeds the errors below. For a decision compare your own case:",
         "`qsopt compare --model ... --cluster ... --context ... --law all`.",
     )
     missing = paragraph(
-        "**What is not in these numbers.** Quality beyond pre-training loss; the cost of training or distilling the",
+        "**What is not in these numbers.** Quality beyond pre-training loss; the cost of training "
+        "or distilling the",
         "dense model, and",
-        "whether it reaches the law's match; prefill beside decode, queueing and prefix caches; a limit on latency;",
+        "whether it reaches the law's match; prefill beside decode, queueing and prefix caches; a "
+        "limit on latency;",
         "expert placement",
         "that follows real routing.",
     )
@@ -94,7 +124,9 @@ def word(won: dict[str, float | None]) -> str:
 
 def sure(rows: list[Row], book: Book) -> str:
     """What limits the confidence, each with its number."""
-    margins = [abs(np.log(row["ratio"])) for row in rows if row["law"] == "geometric" and row["ratio"]]
+    margins = [
+        abs(np.log(row["ratio"])) for row in rows if row["law"] == "geometric" and row["ratio"]
+    ]
     winners: dict[tuple[object, ...], list[bool]] = {}
     for row in rows:
         winners.setdefault(tuple(row[name] for name in SCENARIO), []).append(dense_wins(row))
@@ -104,17 +136,20 @@ def sure(rows: list[Row], book: Book) -> str:
     free = book.of("qs_predictor").record["scores"]["fitted"]["free q"]["criteria"]
     points = [
         paragraph(
-            f"* **q.** In {share(split)} of the {len(several)} scenarios that several of the laws {', '.join(LAWS)}",
+            f"* **q.** In {share(split)} of the {len(several)} scenarios that several of the laws "
+            f"{', '.join(LAWS)}",
             "answer, they name",
             "different winners.",
         ),
         paragraph(
-            f"* **The margin.** In {share(close)} of the scenarios in which both sides fit the ratio is within",
+            f"* **The margin.** In {share(close)} of the scenarios in which both sides fit the "
+            f"ratio is within",
             f"{MARGIN - 1.0:.0%} of 1",
             "(geometric law): there the winner is not certain even at that q.",
         ),
         paragraph(
-            f"* **Rules of thumb.** q s < 1 alone names the winner in {share(free['q s < 1']['accuracy'])} of the",
+            f"* **Rules of thumb.** q s < 1 alone names the winner in "
+            f"{share(free['q s < 1']['accuracy'])} of the",
             "scenarios with q drawn",
             f"freely, the merged roofline in {share(free['merged roofline']['accuracy'])}.",
         ),
@@ -123,8 +158,10 @@ def sure(rows: list[Row], book: Book) -> str:
     if measured.there:
         good = measured.record["agreement"]
         text = paragraph(
-            "* **The model.** On measured pairs of MoE and dense models the predicted ratio is off by a factor of",
-            f"{good['median_factor']:.2f} in the median ({good['p90_factor']:.2f} at the 90th percentile), and the",
+            "* **The model.** On measured pairs of MoE and dense models the predicted ratio is "
+            "off by a factor of",
+            f"{good['median_factor']:.2f} in the median ({good['p90_factor']:.2f} at the 90th "
+            f"percentile), and the",
             "winner is right in",
             f"{share(good['same_winner'])}; these pairs are far from equal.",
         )

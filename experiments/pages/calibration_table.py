@@ -1,7 +1,9 @@
-"""The errors of fitted efficiencies against their targets: `python -m experiments.pages.calibration_table [DATA]`.
+"""The errors of fitted efficiencies against their targets: `python -m
+experiments.pages.calibration_table [DATA]`.
 
-Fits everything in the folder (that of QSOPT_MEASURED if left out), writes the shipped TOML files in configs/efficiency, and
-docs/calibration.md with its plots. With --device it also runs the kernels of this machine.
+Fits everything in the folder (that of QSOPT_MEASURED if left out), writes the shipped TOML files in
+configs/efficiency, and docs/calibration.md with its plots. With --device it also runs the kernels
+of this machine.
 """
 
 import json
@@ -31,7 +33,8 @@ from qsopt.fitted.groups import shipped  # noqa: E402
 
 DOCS = Path(__file__).parents[2] / "docs"
 SOURCE = (
-    "kernel tables published with the Python package aiconfigurator-core 0.12.0, on A100, H100, H200, B200, B300 and GB200 "
+    "kernel tables published with the Python package aiconfigurator-core 0.12.0, on A100, H100, "
+    "H200, B200, B300 and GB200 "
     "with TensorRT-LLM, vLLM, SGLang and NCCL; end-to-end results of its silicon_sample table"
 )
 
@@ -48,7 +51,9 @@ TRIED = {
     "MoE layer, all": {
         "sum": form(**_ROUTED),
         "sum, width of a shard": FORMS["experts"],
-        "overlap p, width, tokens of an expert": form(**_ROUTED, half_width=50.0, half_tokens=2.0, softness=0.9),
+        "overlap p, width, tokens of an expert": form(
+            **_ROUTED, half_width=50.0, half_tokens=2.0, softness=0.9
+        ),
     },
     "GEMM with n*k >= 8e6": {
         "sum": form(**{**_SUM, "launch": 4e-6}),
@@ -65,7 +70,9 @@ TRIED = {
         "sum, sequences that fill the device": form(**_LATENT),
         "sum, sequences, tile of query heads": form(**_LATENT, half_tokens=16.0),
         "overlap p, sequences": FORMS["mla"],
-        "overlap p, sequences, tile of query heads": form(**_LATENT, half_tokens=16.0, softness=0.5),
+        "overlap p, sequences, tile of query heads": form(
+            **_LATENT, half_tokens=16.0, softness=0.5
+        ),
     },
     "collectives on one scale-up domain": {
         "fixed time, ring steps, bytes": form(launch=5e-6, step=0.3e-6, bandwidth=0.75),
@@ -87,7 +94,9 @@ def tried(points: Points) -> str:
         here = dict(quantities(rows))[quantity]
         for name, one in forms.items():
             found = checked(rows, one)
-            cells = [cell(errors(getattr(found, column)[here], rows.seconds[here])) for column in COLUMNS]
+            cells = [
+                cell(errors(getattr(found, column)[here], rows.seconds[here])) for column in COLUMNS
+            ]
             used = "used" if FORMS[kind] == one else ""
             lines.append(f"| {quantity} | {name} | {' | '.join(cells)} | {used} |")
     return "\n".join(lines)
@@ -98,7 +107,10 @@ def cell(found: Errors) -> str:
 
 
 def table(outcome: Outcome) -> str:
-    lines = ["| quantity | rows | fitted data | other shapes and models | other accelerators |", "|---|---|---|---|---|"]
+    lines = [
+        "| quantity | rows | fitted data | other shapes and models | other accelerators |",
+        "|---|---|---|---|---|",
+    ]
     for row in outcome.rows():
         cells = text_row(row)
         lines.append("| " + " | ".join(cells[name] for name in ("quantity", "n", *COLUMNS)) + " |")
@@ -107,16 +119,23 @@ def table(outcome: Outcome) -> str:
 
 def impossible(points: Points) -> str:
     """Rows of computing operators faster than the datasheet allows."""
-    fast = (points.cost.launches > 0) & ~np.isin(points.labels.kind, LINKS) & (points.seconds < points.ideal)
+    fast = (
+        (points.cost.launches > 0)
+        & ~np.isin(points.labels.kind, LINKS)
+        & (points.seconds < points.ideal)
+    )
     names, counts = np.unique(points.labels.file[fast], return_counts=True)
     told = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
     return (
-        f"{fast.sum():,} rows are faster than the datasheet of their accelerator allows ({told}) and are counted as they are."
+        f"{fast.sum():,} rows are faster than the datasheet of their accelerator allows "
+        f"({told}) and are counted as they are."
     )
 
 
 def slow(outcome: Outcome) -> str:
-    """How many rows behind the missed percentile are far slower than predicted, and where they stand."""
+    """How many rows behind the missed percentile are far slower than predicted, and where they
+    stand.
+    """
     points = outcome.points
     rows = dict(quantities(points)).get("MoE layer, B <= 256, TensorRT-LLM bf16/fp8")
     if rows is None:
@@ -165,11 +184,14 @@ def serving_text(folder: Folder, outcome: Outcome) -> str:
         for place, name in enumerate(runs.backends)
     )
     return (
-        "TPOT = scale step(B, isl + osl/2) + host + interference B prefill(isl)/osl. Fitted constants, two for each backend "
+        "TPOT = scale step(B, isl + osl/2) + host + interference B prefill(isl)/osl. Fitted "
+        "constants, two for each backend "
         f"and one for all: {constants}; interference {float(host.interference):.2f}.\n\n"
         f"{_SERVING_CAVEAT}\n\n{published(folder, outcome)}\n\n"
-        f"**Ordering.** Of {pairs:,} pairs of configurations of one model and accelerator whose measured TPOT differs by more "
-        f"than 2 %, {100 * right / pairs:.1f} % are ranked right by constants that did not see the model.\n"
+        f"**Ordering.** Of {pairs:,} pairs of configurations of one model and accelerator whose "
+        f"measured TPOT differs by more "
+        f"than 2 %, {100 * right / pairs:.1f} % are ranked right by constants that did not see "
+        f"the model.\n"
     )
 
 

@@ -1,4 +1,6 @@
-"""The results that the findings page stands on: read, selected, and written as tables and words that follow the numbers."""
+"""The results that the findings page stands on: read, selected, and written as tables and words
+that follow the numbers.
+"""
 
 import json
 import textwrap
@@ -49,7 +51,11 @@ class Evidence:
 
     def rows(self, **wanted: Any) -> list[Row]:
         """The rows that have these values."""
-        return [row for row in self.record["rows"] if all(row.get(key) == value for key, value in wanted.items())]
+        return [
+            row
+            for row in self.record["rows"]
+            if all(row.get(key) == value for key, value in wanted.items())
+        ]
 
 
 @dataclass(frozen=True)
@@ -139,4 +145,10 @@ def advice(won: float) -> str:
         return "**dense**"
     if won <= 0.2:
         return "**MoE**"
-    return "leans dense, compare" if won >= 0.6 else "leans MoE, compare" if won <= 0.4 else "open, compare"
+    return (
+        "leans dense, compare"
+        if won >= 0.6
+        else "leans MoE, compare"
+        if won <= 0.4
+        else "open, compare"
+    )

@@ -28,7 +28,7 @@ def claims(book: Book) -> list[Claim]:
     return [headline(book), over_context(book), switch(book), reuse(book), predictor(book)]
 
 
-# ---- DeepSeek-V3 at 128k ---------------------------------------------------------------------------------------------
+# ---- DeepSeek-V3 at 128k -------------------------------------------------------------------------
 
 
 def headline(book: Book) -> Claim:
@@ -44,16 +44,22 @@ def headline(book: Book) -> Claim:
     median = times(float(np.median([row["ratio"] for row in fitted])))
     most = max(fitted, key=lambda row: row["ratio"])
     text = paragraph(
-        f"The paper's cluster, precision and q are not public. Of {len(both)} combinations of accelerator, devices,",
+        f"The paper's cluster, precision and q are not public. Of {len(both)} combinations of "
+        f"accelerator, devices,",
         "formats and",
-        f"efficiency set on which both sides fit, {len(hits)} come within 10 % of {claimed:g}x at the {law} q.",
-        f"A q of 1 or more gives exactly {claimed:g}x on {len(reachable)} of them, and on {edges} of these the",
+        f"efficiency set on which both sides fit, {len(hits)} come within 10 % of {claimed:g}x at "
+        f"the {law} q.",
+        f"A q of 1 or more gives exactly {claimed:g}x on {len(reachable)} of them, and on {edges} "
+        f"of these the",
         "cluster is the smallest",
-        f"tested on which the MoE fits at all. With fitted efficiencies the median advantage is {median} and the largest",
-        f"{times(most['ratio'])} ({most['devices']} {style.name_of(most['accelerator'])}, {TITLES[most['precision']]}).",
+        f"tested on which the MoE fits at all. With fitted efficiencies the median advantage is "
+        f"{median} and the largest",
+        f"{times(most['ratio'])} ({most['devices']} {style.name_of(most['accelerator'])}, "
+        f"{TITLES[most['precision']]}).",
     )
     reason = paragraph(
-        "What decides is memory, not the criterion: q s is the same on every cluster. On the MoE's smallest cluster",
+        "What decides is memory, not the criterion: q s is the same on every cluster. On the "
+        "MoE's smallest cluster",
         "its weights leave",
         "room for a few sequences only; on a larger one most of the advantage is gone.",
     )
@@ -63,7 +69,9 @@ def headline(book: Book) -> Claim:
         f"{len(hits)} of {len(both)} clusters within 10 %; median {median} (fitted)",
         section(
             f"### DeepSeek-V3 at 128k: {claimed:g} times?",
-            book.picture("deepseek_claim", "Ratio of throughputs for DeepSeek-V3 at 128k on all clusters"),
+            book.picture(
+                "deepseek_claim", "Ratio of throughputs for DeepSeek-V3 at 128k on all clusters"
+            ),
             text,
             _reachable(reachable, claimed) if reachable else "",
             reason,
@@ -90,7 +98,14 @@ def _smallest(rows: list[Row], like: Row) -> int:
 def _reachable(rows: list[Row], claimed: float) -> str:
     """Where some q gives the claimed ratio."""
     return table(
-        ("accelerator", "devices", "formats", "efficiencies", f"q that gives {claimed:g}x", "ratio at the law's q"),
+        (
+            "accelerator",
+            "devices",
+            "formats",
+            "efficiencies",
+            f"q that gives {claimed:g}x",
+            "ratio at the law's q",
+        ),
         [
             (
                 style.name_of(row["accelerator"]),
@@ -100,7 +115,9 @@ def _reachable(rows: list[Row], claimed: float) -> str:
                 f"{row['q_of_claim']:.2f}",
                 times(row["ratio"]),
             )
-            for row in sorted(rows, key=lambda row: (row["efficiency"], row["precision"], row["accelerator"]))
+            for row in sorted(
+                rows, key=lambda row: (row["efficiency"], row["precision"], row["accelerator"])
+            )
         ],
     )
 
@@ -110,14 +127,18 @@ def _spread(rows: list[Row], inputs: Row) -> str:
     lines = []
     for efficiency in inputs["efficiencies"]:
         for precision in inputs["precisions"]:
-            kept = [row["ratio"] for row in rows if (row["precision"], row["efficiency"]) == (precision, efficiency)]
+            kept = [
+                row["ratio"]
+                for row in rows
+                if (row["precision"], row["efficiency"]) == (precision, efficiency)
+            ]
             if kept:
                 numbers = times(min(kept)), times(float(np.median(kept))), times(max(kept))
                 lines.append((TITLES[precision], efficiency, str(len(kept)), *numbers))
     return table(("formats", "efficiencies", "clusters", "least", "median", "most"), lines)
 
 
-# ---- over context ----------------------------------------------------------------------------------------------------
+# ---- over context --------------------------------------------------------------------------------
 
 
 def over_context(book: Book) -> Claim:
@@ -130,23 +151,38 @@ def over_context(book: Book) -> Claim:
             count, name = cluster.split("x", 1)
             cells = []
             for efficiency in ("fitted", "ideal"):
-                rows = found.rows(model=model, cluster=cluster, efficiency=efficiency, law=inputs["law"])
+                rows = found.rows(
+                    model=model, cluster=cluster, efficiency=efficiency, law=inputs["law"]
+                )
                 peak = max((row for row in rows if row["ratio"]), key=lambda row: row["ratio"])
                 start = next((row["context"] for row in rows if dense_wins(row)), None)
-                cells += ["never" if start is None else tokens(start), f"{times(peak['ratio'])} at {tokens(peak['context'])}"]
+                cells += [
+                    "never" if start is None else tokens(start),
+                    f"{times(peak['ratio'])} at {tokens(peak['context'])}",
+                ]
                 if efficiency == "fitted":
                     starts += [] if start is None else [start]
                     peaks.append(peak["ratio"])
             lines.append((style.name_of(model), f"{count} {style.name_of(name)}", *cells))
     first, last = tokens(min(starts)), tokens(max(starts))
     text = paragraph(
-        "The MoE wins short contexts and the dense twin long ones: with fitted efficiencies the twin begins to win between",
-        f"{first} and {last} tokens. Its advantage peaks between {times(min(peaks))} and {times(max(peaks))} and",
+        "The MoE wins short contexts and the dense twin long ones: with fitted efficiencies the "
+        "twin begins to win between",
+        f"{first} and {last} tokens. Its advantage peaks between {times(min(peaks))} and "
+        f"{times(max(peaks))} and",
         "falls again, as both",
-        "sides then spend their time on a cache that is the same. The winner is the same at both ends of q's 80 % interval in",
+        "sides then spend their time on a cache that is the same. The winner is the same at both "
+        "ends of q's 80 % interval in",
         f"{share(_same_verdict(found))} of the points.",
     )
-    head = ("model", "cluster", "dense wins from (fitted)", "most (fitted)", "dense wins from (ideal)", "most (ideal)")
+    head = (
+        "model",
+        "cluster",
+        "dense wins from (fitted)",
+        "most (fitted)",
+        "dense wins from (ideal)",
+        "most (ideal)",
+    )
     return Claim(
         "at long context dense wins: Qwen3-235B, Grok-1, DeepSeek-V3",
         "holds in direction; small" if max(peaks) < 2.0 else "holds",
@@ -168,7 +204,7 @@ def _same_verdict(found: Evidence) -> float:
     return float(np.mean([low["verdict"] == high["verdict"] for low, high in pairs]))
 
 
-# ---- Switch-C --------------------------------------------------------------------------------------------------------
+# ---- Switch-C ------------------------------------------------------------------------------------
 
 
 def switch(book: Book) -> Claim:
@@ -176,8 +212,13 @@ def switch(book: Book) -> Claim:
     found = book.of("switch_claim")
     inputs = found.record["inputs"]
     chosen = {"precision": "bf16", "efficiency": "fitted"}
-    gaps = [row for row in found.rows(**chosen, multiple=1) if row["moe_devices"] > row["dense_devices"]]
-    at = {each: [row["ratio"] for row in found.rows(**chosen, multiple=each) if row["ratio"]] for each in inputs["multiples"]}
+    gaps = [
+        row for row in found.rows(**chosen, multiple=1) if row["moe_devices"] > row["dense_devices"]
+    ]
+    at = {
+        each: [row["ratio"] for row in found.rows(**chosen, multiple=each) if row["ratio"]]
+        for each in inputs["multiples"]
+    }
     just, more = inputs["multiples"][:2]
     flips = sum(ratio < 1.0 for ratio in at[more])
     dense, moe = ([row[f"{side}_devices"] for row in gaps] for side in ("dense", "moe"))
@@ -186,17 +227,26 @@ def switch(book: Book) -> Claim:
     for accelerator in inputs["accelerators"]:
         rows = {row["multiple"]: row for row in found.rows(**chosen, accelerator=accelerator)}
         one = next(iter(rows.values()))
-        ends = (str(one[f"{side}_devices"] or f"over {inputs['most_devices']}") for side in ("dense", "moe"))
+        ends = (
+            str(one[f"{side}_devices"] or f"over {inputs['most_devices']}")
+            for side in ("dense", "moe")
+        )
         lines.append(
-            (style.name_of(accelerator), *ends, *(times(rows[each]["ratio"] if each in rows else None) for each in at))
+            (
+                style.name_of(accelerator),
+                *ends,
+                *(times(rows[each]["ratio"] if each in rows else None) for each in at),
+            )
         )
     text = paragraph(
         "On all clusters between the two ends of a bar the dense match runs and Switch-C does not",
         f"({inputs['context']:g} tokens; the table is for bf16, fitted): on {len(gaps)} of",
         f"{len(inputs['accelerators'])} accelerators.",
-        f"Where Switch-C just fits, the dense match is {times(min(at[just]))} to {times(max(at[just]))} as fast; on",
+        f"Where Switch-C just fits, the dense match is {times(min(at[just]))} to "
+        f"{times(max(at[just]))} as fast; on",
         f"{more} times as many",
-        f"devices Switch-C is the faster one on {flips} of {len(at[more])}, at a q s of {gaps[0]['qs']:.3f}.",
+        f"devices Switch-C is the faster one on {flips} of {len(at[more])}, at a q s of "
+        f"{gaps[0]['qs']:.3f}.",
     )
     head = (
         "accelerator",
@@ -218,7 +268,7 @@ def switch(book: Book) -> Claim:
     )
 
 
-# ---- reuse -----------------------------------------------------------------------------------------------------------
+# ---- reuse ---------------------------------------------------------------------------------------
 
 
 def reuse(book: Book) -> Claim:
@@ -226,7 +276,11 @@ def reuse(book: Book) -> Claim:
     found = book.of("reuse")
     most = max(row["limit"] for row in found.rows())
     rows = [row for row in found.rows(limit=most) if row["ratio"] is not None]
-    bound = Counter((side, row[f"{side}_compute_over_memory"] > 1.0) for row in rows for side in ("moe", "dense"))
+    bound = Counter(
+        (side, row[f"{side}_compute_over_memory"] > 1.0)
+        for row in rows
+        for side in ("moe", "dense")
+    )
     lines = [
         (
             style.name_of(row["model"]),
@@ -239,17 +293,29 @@ def reuse(book: Book) -> Claim:
     ]
     wins = [row for row in rows if not dense_wins(row)]
     text = paragraph(
-        "At the largest batch that memory allows, the MoE's feed-forward layers are bound by memory at",
-        f"{bound['moe', False]} of {len(rows)} points and those of its dense twin at {bound['dense', False]}. That",
+        "At the largest batch that memory allows, the MoE's feed-forward layers are bound by "
+        "memory at",
+        f"{bound['moe', False]} of {len(rows)} points and those of its dense twin at "
+        f"{bound['dense', False]}. That",
         "is fragmentation; it does",
-        "not settle who wins, as a dense layer that is bound by arithmetic works q times more for each token: the MoE wins",
+        "not settle who wins, as a dense layer that is bound by arithmetic works q times more for "
+        "each token: the MoE wins",
         f"{len(wins)} of these points.",
     )
-    head = ("model", "context", "tokens per read, MoE", "dense", "compute over memory, MoE", "dense", "dense over MoE")
+    head = (
+        "model",
+        "context",
+        "tokens per read, MoE",
+        "dense",
+        "compute over memory, MoE",
+        "dense",
+        "dense over MoE",
+    )
     return Claim(
         "experts fragment the reuse of weights",
         "holds" if bound["moe", False] > bound["dense", False] else "does not hold",
-        f"bound by memory: MoE {bound['moe', False]}, dense {bound['dense', False]} of {len(rows)} points",
+        f"bound by memory: MoE {bound['moe', False]}, dense {bound['dense', False]} of "
+        f"{len(rows)} points",
         section(
             "### Reuse fragmentation",
             book.picture("reuse", "Tokens that share one read of a weight"),
@@ -260,7 +326,7 @@ def reuse(book: Book) -> Claim:
     )
 
 
-# ---- q s < 1 ---------------------------------------------------------------------------------------------------------
+# ---- q s < 1 -------------------------------------------------------------------------------------
 
 
 def predictor(book: Book) -> Claim:
@@ -272,10 +338,13 @@ def predictor(book: Book) -> Claim:
     one_sided = simple["says_dense_wrongly"] > 3.0 * simple["says_moe_wrongly"]
     below = ", ".join(f"{share(value)} by {name}" for name, value in scores["qs_below_one"].items())
     rates = paragraph(
-        f"By the laws q s is almost always below 1 ({below}): by the geometric law always, as q s is then the square",
+        f"By the laws q s is almost always below 1 ({below}): by the geometric law always, as q s "
+        f"is then the square",
         "root of s.",
-        f"So it cannot tell cases apart; dense wins {share(law['dense_wins'])} of the points with the geometric q.",
-        f"With q drawn freely, on both sides of 1, it calls {share(simple['accuracy'])} of {free['points']:,} points",
+        f"So it cannot tell cases apart; dense wins {share(law['dense_wins'])} of the points with "
+        f"the geometric q.",
+        f"With q drawn freely, on both sides of 1, it calls {share(simple['accuracy'])} of "
+        f"{free['points']:,} points",
         "right (always naming the",
         f"more frequent winner: {share(base)}). It says dense where the MoE wins in",
         f"{share(simple['says_dense_wrongly'])} of all points, and MoE",
@@ -284,20 +353,26 @@ def predictor(book: Book) -> Claim:
     )
     best, drawn = scores["best_qs"], book.of("qs_predictor").record["inputs"]["qs"]
     level = paragraph(
-        f"As an order of cases q s is better than its threshold: with q s drawn between {drawn[0]:g} and",
+        f"As an order of cases q s is better than its threshold: with q s drawn between "
+        f"{drawn[0]:g} and",
         f"{drawn[1]:g} (evenly in log),",
-        f"q s < {best['level']:.2g} would have called {share(best['accuracy'])} right, but that level is chosen on",
+        f"q s < {best['level']:.2g} would have called {share(best['accuracy'])} right, but that "
+        f"level is chosen on",
         "the same points.",
     )
     better = paragraph(
-        "Closer without a search: merge the cluster into one device of its whole memory, bandwidth and arithmetic, without",
-        "communication, let each side hold as many sequences as fit, and compare the time of all operators (`merged",
+        "Closer without a search: merge the cluster into one device of its whole memory, "
+        "bandwidth and arithmetic, without",
+        "communication, let each side hold as many sequences as fit, and compare the time of all "
+        "operators (`merged",
         "roofline`):",
-        f"{share(merged['accuracy'])} right, AUC {merged['area']:.2f}; q s < 1 has {share(simple['accuracy'])} and",
+        f"{share(merged['accuracy'])} right, AUC {merged['area']:.2f}; q s < 1 has "
+        f"{share(simple['accuracy'])} and",
         f"{simple['area']:.2f}.",
         "A logistic fit on that, q s, bytes per token and five shares gets",
         f"{share(free['criteria']['fitted, unseen models']['accuracy'])} on models and",
-        f"{share(free['criteria']['fitted, unseen accelerators']['accuracy'])} on accelerators that it has not seen.",
+        f"{share(free['criteria']['fitted, unseen accelerators']['accuracy'])} on accelerators "
+        f"that it has not seen.",
     )
     criteria = [
         (
@@ -314,19 +389,41 @@ def predictor(book: Book) -> Claim:
         part = scores["regimes"][name]
         if part["points"]:
             rate = part["criteria"]["q s < 1"]
-            cells = (share(rate[key]) for key in ("accuracy", "says_dense_wrongly", "says_moe_wrongly"))
-            regimes.append((name, str(part["points"]), *cells, share(part["criteria"]["merged roofline"]["accuracy"])))
+            cells = (
+                share(rate[key]) for key in ("accuracy", "says_dense_wrongly", "says_moe_wrongly")
+            )
+            regimes.append(
+                (
+                    name,
+                    str(part["points"]),
+                    *cells,
+                    share(part["criteria"]["merged roofline"]["accuracy"]),
+                )
+            )
     return Claim(
         "q s < 1 tells who wins",
         "one-sided: only q s > 1 tells" if one_sided else "a rough guide",
-        f"{share(simple['accuracy'])} right; a merged roofline {share(merged['accuracy'])} (q drawn freely)",
+        f"{share(simple['accuracy'])} right; a merged roofline {share(merged['accuracy'])} (q "
+        f"drawn freely)",
         section(
             "### q s < 1 as a predictor",
-            book.picture("qs_predictor", "How often q s < 1 calls the winner, by regime, and which criterion does better"),
+            book.picture(
+                "qs_predictor",
+                "How often q s < 1 calls the winner, by regime, and which criterion does better",
+            ),
             rates,
             level,
             better,
-            table(("criterion", "right, free q", "AUC, free q", "right, geometric q", "balanced, geometric q"), criteria),
+            table(
+                (
+                    "criterion",
+                    "right, free q",
+                    "AUC, free q",
+                    "right, geometric q",
+                    "balanced, geometric q",
+                ),
+                criteria,
+            ),
             "Where it fails (free q):",
             table(
                 (

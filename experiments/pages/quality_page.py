@@ -1,4 +1,6 @@
-"""What q is for every MoE of the catalog under every law, and how sure that is: writes docs/quality.md and its plot."""
+"""What q is for every MoE of the catalog under every law, and how sure that is: writes
+docs/quality.md and its plot.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +88,12 @@ class Settings:
 
 def main(settings: Settings) -> None:
     jax.config.update("jax_enable_x64", True)
-    moes = {name: model for name in model_names() if moe_layers(model := load_model(name)) is not None}
-    found = {name: opinions(model, model_facts(name).training_tokens) for name, model in moes.items()}
+    moes = {
+        name: model for name in model_names() if moe_layers(model := load_model(name)) is not None
+    }
+    found = {
+        name: opinions(model, model_facts(name).training_tokens) for name, model in moes.items()
+    }
     page = TEXT.format(
         command=COMMAND,
         matches=len(FITTED),
@@ -146,16 +152,34 @@ def draw(moes: dict[str, Model], found: dict[str, list[Opinion]], path: Path) ->
         low, middle, high = middle_of(name, moes[name])
         band = [each.qs for each in found[name] if each.law in BAND and each.qs is not None]
         axes.plot([min(band), max(band)], [row, row], color=GREY, linewidth=1)
-        axes.plot([low, high], [row, row], color=BLUE, linewidth=4, alpha=0.5, solid_capstyle="butt")
+        axes.plot(
+            [low, high], [row, row], color=BLUE, linewidth=4, alpha=0.5, solid_capstyle="butt"
+        )
         axes.plot(middle, row, "o", color=BLUE, markersize=4)
-        axes.annotate(f"s = {s:.3f}", (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=7, color=GREY)
+        axes.annotate(
+            f"s = {s:.3f}",
+            (1.02, row),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=7,
+            color=GREY,
+        )
     axes.set_yticks(range(len(order)), order, fontsize=8)
     axes.set_ylim(-0.7, len(order) - 0.3)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("q s = parameters of the dense match over parameters of the MoE")
-    axes.annotate(" dense larger", (1.0, 1.0), xycoords=("data", "axes fraction"), color=ORANGE, fontsize=8, va="bottom")
-    axes.set_title("Almost every released MoE is larger than its dense match", loc="left", fontsize=11)
+    axes.annotate(
+        " dense larger",
+        (1.0, 1.0),
+        xycoords=("data", "axes fraction"),
+        color=ORANGE,
+        fontsize=8,
+        va="bottom",
+    )
+    axes.set_title(
+        "Almost every released MoE is larger than its dense match", loc="left", fontsize=11
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -1,4 +1,6 @@
-"""How far each quality law is from the observed matches when it must predict them unseen: writes docs/quality-loo.md."""
+"""How far each quality law is from the observed matches when it must predict them unseen: writes
+docs/quality-loo.md.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,34 +58,48 @@ def main(settings: Settings) -> None:
 def section(title: str, matches: Sequence[Match]) -> str:
     rows = "\n".join(line(row) for row in leave_one_out(laws().values(), matches))
     names = ", ".join(match.moe for match in matches)
-    return f"## {title}\n\n{len(matches)} matches: {names}.\n\n{HEADER}\n{rows}\n\n{price(matches)}\n"
+    return (
+        f"## {title}\n\n{len(matches)} matches: {names}.\n\n{HEADER}\n{rows}\n\n{price(matches)}\n"
+    )
 
 
 def line(row: LooRow) -> str:
     factors = " | ".join(f"{x:.2f}" for x in (row.bias, row.rms_raw, row.rms, row.rms_laboratory))
-    return f"| {row.law} | {factors} | {row.coverage80:.0%} | {row.coverage90:.0%} | {row.unphysical} of {row.n} |"
+    return (
+        f"| {row.law} | {factors} | {row.coverage80:.0%} | {row.coverage90:.0%} | "
+        f"{row.unphysical} of {row.n} |"
+    )
 
 
 def price(matches: Sequence[Match]) -> str:
     low, mid, high = law("ludziejewski"), law("geometric"), law("tian")
-    pairs = (blend("low + mid", low, mid), blend("low + high", low, high), blend("all three", low, mid, high))
+    pairs = (
+        blend("low + mid", low, mid),
+        blend("low + high", low, high),
+        blend("all three", low, mid, high),
+    )
     rms, names = chosen_inside((low, mid, high, COMBINED, *pairs), matches)
     return (
-        "`combined` was chosen after these matches had been seen. Choosing anew among the three laws of the band and "
-        f"their blends for each held-out match costs an rms of {rms:.2f} (chosen: {', '.join(names)})."
+        "`combined` was chosen after these matches had been seen. Choosing anew among the three "
+        "laws of the band and "
+        f"their blends for each held-out match costs an rms of {rms:.2f} (chosen: "
+        f"{', '.join(names)})."
     )
 
 
 def lower_bound() -> str:
     switch = next(match for match in MATCHES if match.moe == "Switch-C")
     cells = ", ".join(
-        f"{name} {float(1 - predict(law(name), switch.architecture).probability_below(switch.q)):.0%}"
+        f"{name} "
+        f"{float(1 - predict(law(name), switch.architecture).probability_below(switch.q)):.0%}"
         for name in ("ludziejewski", "geometric", "tian", "combined")
     )
     return (
         "## Switch-C, a lower bound\n\nSwitch-C is at least as good as T5-XXL, so q is "
-        f"at least {switch.q:.1f}; it is not among the matches above. Probability that each law gives this: {cells}. "
-        "It lies far outside the fits (2048 experts, top-1, coarse): an interval covers matches like those above, and "
+        f"at least {switch.q:.1f}; it is not among the matches above. Probability that each law "
+        f"gives this: {cells}. "
+        "It lies far outside the fits (2048 experts, top-1, coarse): an interval covers matches "
+        "like those above, and "
         "only the blend widens where its laws part.\n"
     )
 

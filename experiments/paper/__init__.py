@@ -1,1 +1,1 @@
-"""TODO"""
+"""The claims of the paper, one experiment each."""

@@ -1,4 +1,6 @@
-"""Both sides at their exact optimum at many points of one model at once: what the experiments on the paper's claims share."""
+"""Both sides at their exact optimum at many points of one model at once: what the experiments on
+the paper's claims share.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,15 +17,13 @@ from qsopt.arrays import scalar
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.opinions import opinions
 from qsopt.comparison.twin import aligned, bracket, dense_twin, qs_numbers, relaxed_twins
-from qsopt.deployments.capped import NO_CAP, Case, within_cap
+from qsopt.deployments.capped import NO_CAP, ServedModel, within_cap
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Best, Problem, pick, same_length
+from qsopt.deployments.optimum import Best, pick, same_length
 from qsopt.physics.evaluate import Metrics, metrics
 from qsopt.spec.deployment import Deployment
-from qsopt.spec.efficiency import Efficiency
-from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
-from qsopt.spec.workload import Workload
+from qsopt.spec.service import Service
 
 CHUNK = 512
 """Layouts evaluated at once: one compilation for clusters of all sizes."""
@@ -44,16 +44,16 @@ Tree = TypeVar("Tree")
 class Point:
     """Where both sides are compared."""
 
-    cluster: Cluster
-    workload: Workload
-    efficiency: Efficiency
+    service: Service
     q: float
     cap: float = NO_CAP
     """Sequences that may decode at once in the whole cluster."""
 
 
 class Optimum(eqx.Module):
-    """A side in its best deployment, with the metrics of it (of the first one at its smallest batch where none is feasible)."""
+    """A side in its best deployment, with the metrics of it (of the first one at its smallest batch
+    where none is feasible).
+    """
 
     best: Best
     metrics: Metrics
@@ -90,17 +90,31 @@ def outcomes(model: Model, points: Sequence[Point]) -> list[Outcome]:
     places: dict[tuple[object, ...], int] = {}
     for place, point in enumerate(points):  # the MoE is the same for every q
         places.setdefault(_without_q(point), place)
-    moe = dict(zip(places, optima(model, [(whole, points[place]) for place in places.values()]), strict=True))
+    moe = dict(
+        zip(
+            places,
+            optima(model, [(whole, points[place]) for place in places.values()]),
+            strict=True,
+        )
+    )
     dense = optima(dense_twin(model, points[0].q), [(twins[point.q], point) for point in points])
-    return [Outcome(moe[_without_q(point)], side) for point, side in zip(points, dense, strict=True)]
+    return [
+        Outcome(moe[_without_q(point)], side) for point, side in zip(points, dense, strict=True)
+    ]
 
 
 def exact_twins(model: Model, qs: Sequence[float]) -> dict[float, Model]:
     """The twin of whole width for each q, in the structure of the MoE."""
     known = sorted(set(qs))
     filled = np.array(known + known[-1:] * (-len(known) % TWINS))
-    parts = [jax.tree.map(np.asarray, _twins(model, filled[at : at + TWINS])) for at in range(0, len(filled), TWINS)]
-    return {q: jax.tree.map(itemgetter(place % TWINS), parts[place // TWINS]) for place, q in enumerate(known)}
+    parts = [
+        jax.tree.map(np.asarray, _twins(model, filled[at : at + TWINS]))
+        for at in range(0, len(filled), TWINS)
+    ]
+    return {
+        q: jax.tree.map(itemgetter(place % TWINS), parts[place // TWINS])
+        for place, q in enumerate(known)
+    }
 
 
 @jax.jit
@@ -109,53 +123,65 @@ def _twins(model: Model, qs: Float[Array, " qs"]) -> Model:
 
 
 def _without_q(point: Point) -> tuple[object, ...]:
-    return id(point.cluster), id(point.workload), id(point.efficiency), point.cap
+    return id(point.service), point.cap
 
 
 def optima(like: Model, sides: Sequence[tuple[Model, Point]]) -> list[Optimum]:
-    """The best legal deployment of each of several models of one structure that split as `like` does."""
+    """The best legal deployment of each of several models of one structure that split as `like`
+    does.
+    """
     found: dict[int, Optimum] = {}
     of_size: dict[float, list[int]] = defaultdict(list)
     for place, (_, point) in enumerate(sides):
-        of_size[float(point.cluster.devices)].append(place)
+        of_size[float(point.service.cluster.devices)].append(place)
     for members in of_size.values():
-        chunks = _chunks(legal_layouts(like, sides[members[0]][1].cluster))
+        chunks = _chunks(legal_layouts(like, sides[members[0]][1].service.cluster))
         for start in range(0, len(members), BATCH):
             part = members[start : start + BATCH]
-            cases = stacked([_case(*sides[place]) for place in (*part, *part[-1:] * (BATCH - len(part)))])
+            cases = stacked(
+                [_case(*sides[place]) for place in (*part, *part[-1:] * (BATCH - len(part)))]
+            )
             solved = _solved(cases, chunks)
-            found |= {place: jax.tree.map(itemgetter(row), solved) for row, place in enumerate(part)}
+            found |= {
+                place: jax.tree.map(itemgetter(row), solved) for row, place in enumerate(part)
+            }
     return [found[place] for place in range(len(sides))]
 
 
-def _case(model: Model, point: Point) -> Case:
-    return Case(model, Problem(point.cluster, point.workload, point.efficiency), point.cap)
+def _case(model: Model, point: Point) -> ServedModel:
+    return ServedModel(model, point.service, point.cap)
 
 
 def _chunks(layouts: Deployment) -> list[Deployment]:
     """The layouts in parts of one length, the last one filled up with its first."""
-    parts = [jax.tree.map(itemgetter(slice(at, at + CHUNK)), layouts) for at in range(0, len(layouts.tensor), CHUNK)]
+    parts = [
+        jax.tree.map(itemgetter(slice(at, at + CHUNK)), layouts)
+        for at in range(0, len(layouts.tensor), CHUNK)
+    ]
     return [*parts[:-1], *same_length(parts[-1], at_least=CHUNK)]
 
 
-def _solved(cases: Case, chunks: Sequence[Deployment]) -> Optimum:
+def _solved(cases: ServedModel, chunks: Sequence[Deployment]) -> Optimum:
     """The best of all layouts for a batch of cases."""
-    parts = jax.tree.map(lambda *leaves: np.stack(leaves), *[_best(cases, chunk) for chunk in chunks])
+    parts = jax.tree.map(
+        lambda *leaves: np.stack(leaves), *[_best(cases, chunk) for chunk in chunks]
+    )
     winner = np.argmax(parts.throughput, axis=0)
     best = jax.tree.map(lambda leaf: leaf[winner, np.arange(len(winner))], parts)
     return jax.tree.map(np.asarray, Optimum(best, _measured(cases, best.deployment)))
 
 
 @jax.jit
-def _best(cases: Case, layouts: Deployment) -> Best:
-    return jax.lax.map(lambda case: pick(jax.vmap(lambda layout: within_cap(case, layout))(layouts)), cases)
+def _best(cases: ServedModel, layouts: Deployment) -> Best:
+    return jax.lax.map(
+        lambda case: pick(jax.vmap(lambda layout: within_cap(case, layout))(layouts)), cases
+    )
 
 
 @jax.jit
 @jax.vmap
-def _measured(case: Case, deployment: Deployment) -> Metrics:
-    problem = case.problem
-    return metrics(case.model, problem.cluster, problem.workload, deployment, problem.efficiency)
+def _measured(case: ServedModel, deployment: Deployment) -> Metrics:
+    return metrics(case.model, case.service, deployment)
 
 
 def stacked(records: Sequence[Tree]) -> Tree:
@@ -178,7 +204,11 @@ def summary(outcome: Outcome) -> dict[str, Any]:
 
 def sequences(side: Optimum) -> float:
     """Sequences that decode at once in the whole cluster, 0 where infeasible."""
-    return float(side.best.deployment.batch * side.metrics.replicas) if bool(side.best.feasible) else 0.0
+    return (
+        float(side.best.deployment.batch * side.metrics.replicas)
+        if bool(side.best.feasible)
+        else 0.0
+    )
 
 
 def law_values(model: Model, tokens: float | None) -> dict[str, float]:
@@ -186,23 +216,34 @@ def law_values(model: Model, tokens: float | None) -> dict[str, float]:
     return {opinion.law: opinion.q for opinion in opinions(model, tokens) if opinion.q is not None}
 
 
-def q_reaching(model: Model, points: Sequence[Point], target: Sequence[float]) -> list[float | None]:
-    """The q at which the twin's throughput falls to a target at each point, to 1e-4, for a twin of real width.
+def q_reaching(
+    model: Model, points: Sequence[Point], target: Sequence[float]
+) -> list[float | None]:
+    """The q at which the twin's throughput falls to a target at each point, to 1e-4, for a twin of
+    real width.
 
-    Throughput falls with q, but in steps where whole batches change: then it is the q of the step. None where even the
-    smallest twin is slower, or the target is 0.
+    Throughput falls with q, but in steps where whole batches change: then it is the q of the step.
+    None where even the smallest twin is slower, or the target is 0.
 
     Args:
         model: the MoE.
         points: clusters, workloads and efficiencies; their q is not used.
         target: throughput of the dense side [tokens/s].
     """
-    ends = np.array([[float(end) for end in bracket(model, point.cluster, point.workload)] for point in points])
+    ends = np.array(
+        [
+            [float(end) for end in bracket(model, point.service.cluster, point.service.workload)]
+            for point in points
+        ]
+    )
     like, wanted = dense_twin(model, 1.01 * ends[0, 0]), np.asarray(target)
 
     def reached(qs: np.ndarray) -> np.ndarray:
         twins = relaxed_twins(model, qs)
-        each = [jax.tree.map(itemgetter(place), jax.tree.map(np.asarray, twins)) for place in range(len(points))]
+        each = [
+            jax.tree.map(itemgetter(place), jax.tree.map(np.asarray, twins))
+            for place in range(len(points))
+        ]
         found = optima(like, list(zip(each, points, strict=True)))
         return np.array([float(side.best.throughput) for side in found])
 
@@ -212,7 +253,9 @@ def q_reaching(model: Model, points: Sequence[Point], target: Sequence[float]) -
         middle = (low + high) / 2.0
         enough = reached(np.exp(middle)) >= wanted
         low, high = np.where(enough, middle, low), np.where(enough, high, middle)
-    return [float(np.exp(value)) if fine else None for value, fine in zip(low, possible, strict=True)]
+    return [
+        float(np.exp(value)) if fine else None for value, fine in zip(low, possible, strict=True)
+    ]
 
 
 def active_share(model: Model) -> float:

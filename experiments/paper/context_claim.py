@@ -1,12 +1,15 @@
-"""How does the dense match's advantage over DeepSeek-V3, Qwen3-235B-A22B and Grok-1 move with the context length?
+"""How does the dense match's advantage over DeepSeek-V3, Qwen3-235B-A22B and Grok-1 move with the
+context length?
 
-Both sides stand at their exact optimum at every context, in the formats of the published weights with a cache in bf16.
+Both sides stand at their exact optimum at every context, in the formats of the published weights
+with a cache in bf16.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import equinox as eqx
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,11 +18,10 @@ from experiments.framework import study, style
 from experiments.framework.pieces import Row
 from experiments.paper import claims
 from qsopt.catalog.folder import configs
-from qsopt.cli.options import Case
+from qsopt.cli.options import Question
 from qsopt.quality import BAND
 from qsopt.quality.belief import belief
 from qsopt.report.plot import tokens_text
-from qsopt.spec.workload import Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,35 +39,48 @@ class Settings(study.Settings):
     """The law of the figure."""
 
 
-def rows_of(model: str, cluster: str, efficiency: str, contexts: Sequence[float], law: str) -> list[Row]:
-    """One model on one cluster over context, with q by the law of the figure, the band's laws, and the ends of its interval."""
-    case = Case(model, cluster, contexts[0], efficiency=efficiency)
-    moe, devices, _, kernels = case.load()
+def rows_of(
+    model: str, cluster: str, efficiency: str, contexts: Sequence[float], law: str
+) -> list[Row]:
+    """One model on one cluster over context, with q by the law of the figure, the band's laws, and
+    the ends of its interval.
+    """
+    case = Question(model, cluster, contexts[0], efficiency=efficiency)
+    moe, service = case.load()
     believed = belief(moe, law, case.training_tokens)
     low, high = believed.interval or (believed.q, believed.q)
     values = claims.law_values(moe, case.training_tokens)
-    qs = {law: believed.q, "low": low, "high": high} | {name: values[name] for name in BAND if name in values}
-    workloads = [Workload(context=context) for context in contexts]
-    points = [claims.Point(devices, workload, kernels, q) for workload in workloads for q in qs.values()]
+    qs = {law: believed.q, "low": low, "high": high} | {
+        name: values[name] for name in BAND if name in values
+    }
+    services = [
+        eqx.tree_at(lambda s: s.workload.context, service, np.asarray(context))
+        for context in contexts
+    ]
+    points = [claims.Point(there, q) for there in services for q in qs.values()]
     share = claims.active_share(moe)
     return [
         {
             "model": model,
             "cluster": cluster,
             "efficiency": efficiency,
-            "context": float(point.workload.context),
+            "context": float(point.service.workload.context),
             "law": list(qs)[place % len(qs)],
             "q": point.q,
             "qs": point.q * share,
             **claims.summary(outcome),
         }
-        for place, (point, outcome) in enumerate(zip(points, claims.outcomes(moe, points), strict=True))
+        for place, (point, outcome) in enumerate(
+            zip(points, claims.outcomes(moe, points), strict=True)
+        )
     ]
 
 
 def trained_context(model: str) -> float:
     """The longest context that the model's config states [tokens]."""
-    return float(json.loads((configs() / "models" / f"{model}.json").read_text())["max_position_embeddings"])
+    return float(
+        json.loads((configs() / "models" / f"{model}.json").read_text())["max_position_embeddings"]
+    )
 
 
 def draw(rows: list[Row], settings: Settings) -> Figure:
@@ -82,8 +97,10 @@ def draw(rows: list[Row], settings: Settings) -> Figure:
     for axes in grid[-1]:
         axes.set_xlabel("context length [tokens]")
     figure.suptitle(
-        f"Throughput of the dense twin (q: {settings.law} law) over the MoE along context, both at their exact optimum\n"
-        "Lines begin and end where a side stops to fit. Bands: q within its 80% interval. Grey: beyond the model's own context",
+        f"Throughput of the dense twin (q: {settings.law} law) over the MoE along context, both "
+        f"at their exact optimum\n"
+        "Lines begin and end where a side stops to fit. Bands: q within its 80% interval. Grey: "
+        "beyond the model's own context",
         fontsize=11,
         x=0.01,
         ha="left",
@@ -101,12 +118,20 @@ def _panel(axes: Axes, rows: list[Row], settings: Settings, model: str) -> None:
     own = trained_context(model)
     if own < high:
         axes.axvspan(own, high, color=style.GREY, alpha=0.12, linewidth=0)
-        axes.text(own * 0.95, 0.22, f"own context {tokens_text(own)}", fontsize=7, ha="right", color=style.GREY)
+        axes.text(
+            own * 0.95,
+            0.22,
+            f"own context {tokens_text(own)}",
+            fontsize=7,
+            ha="right",
+            color=style.GREY,
+        )
     labels = []
     for cluster, colour in zip(settings.clusters, style.CYCLE, strict=False):
         kept = [row for row in rows if row["cluster"] == cluster]
         line, least, most = (
-            [row["ratio"] or np.nan for row in kept if row["law"] == law] for law in (settings.law, "low", "high")
+            [row["ratio"] or np.nan for row in kept if row["law"] == law]
+            for law in (settings.law, "low", "high")
         )
         contexts = np.array([row["context"] for row in kept if row["law"] == settings.law])
         axes.fill_between(contexts, most, least, color=colour, alpha=0.12, linewidth=0)
@@ -114,7 +139,9 @@ def _panel(axes: Axes, rows: list[Row], settings: Settings, model: str) -> None:
         fine = np.flatnonzero(np.isfinite(line))
         if len(fine):
             count, name = cluster.split("x", 1)
-            labels.append((f"{count} {style.name_of(name)}", contexts[fine[-1]], line[fine[-1]], colour))
+            labels.append(
+                (f"{count} {style.name_of(name)}", contexts[fine[-1]], line[fine[-1]], colour)
+            )
     style.label_ends(axes, labels, gap=0.07)
     style.plain(axes)
 
@@ -122,7 +149,13 @@ def _panel(axes: Axes, rows: list[Row], settings: Settings, model: str) -> None:
 def main(settings: Settings) -> None:
     contexts = [float(value) for value in np.geomspace(*settings.contexts, settings.points)]
     keys = [
-        {"model": model, "cluster": cluster, "efficiency": efficiency, "contexts": contexts, "law": settings.law}
+        {
+            "model": model,
+            "cluster": cluster,
+            "efficiency": efficiency,
+            "contexts": contexts,
+            "law": settings.law,
+        }
         for model in settings.models
         for cluster in settings.clusters
         for efficiency in settings.efficiencies

@@ -1,7 +1,9 @@
-"""Which clusters, precisions and q give the paper's 4.5 times for DeepSeek-V3 at 128k, and what is the ratio elsewhere?
+"""Which clusters, precisions and q give the paper's 4.5 times for DeepSeek-V3 at 128k, and what is
+the ratio elsewhere?
 
-The paper (arXiv 2603.08960) does not publish its cluster, precision and q. Here both sides stand at their exact optimum on
-every cluster, with q by the laws and over a range, and the q that would give the claimed ratio is found for each.
+The paper (arXiv 2603.08960) does not publish its cluster, precision and q. Here both sides stand at
+their exact optimum on every cluster, with q by the laws and over a range, and the q that would give
+the claimed ratio is found for each.
 """
 
 from collections.abc import Sequence
@@ -16,7 +18,7 @@ from matplotlib.patches import Rectangle
 from experiments.framework import study, style
 from experiments.framework.pieces import Row
 from experiments.paper import claims
-from qsopt.cli.options import Case
+from qsopt.cli.options import Question
 from qsopt.quality import BAND
 
 FORMATS: dict[str, tuple[str | None, str | None]] = {
@@ -26,7 +28,11 @@ FORMATS: dict[str, tuple[str | None, str | None]] = {
 }
 """Weights and KV cache; None for the checkpoint's own weights, and for a cache in bf16."""
 
-TITLES = {"bf16": "all in bf16", "published": "as published (fp8 weights, bf16 cache)", "fp8": "weights and cache in fp8"}
+TITLES = {
+    "bf16": "all in bf16",
+    "published": "as published (fp8 weights, bf16 cache)",
+    "fp8": "weights and cache in fp8",
+}
 
 LAWS = (*BAND, "combined")
 
@@ -62,17 +68,26 @@ def rows_of(
     efficiency: str,
     other_q: Sequence[float],
 ) -> list[Row]:
-    """Clusters of one size in one precision: every accelerator and every q, and the q that gives the claimed ratio."""
+    """Clusters of one size in one precision: every accelerator and every q, and the q that gives
+    the claimed ratio.
+    """
     weights, cache = FORMATS[precision]
     cases = [
-        Case(model, f"{devices}x{name}", context, weight_dtype=weights, kv_dtype=cache, efficiency=efficiency)
+        Question(
+            model,
+            f"{devices}x{name}",
+            context,
+            weight_dtype=weights,
+            kv_dtype=cache,
+            efficiency=efficiency,
+        )
         for name in accelerators
     ]
-    moe, _, workload, kernels = cases[0].load()
-    clusters = [case.load()[1] for case in cases]
+    moe = cases[0].load()[0]
+    services = [case.load()[1] for case in cases]
     values = claims.law_values(moe, cases[0].training_tokens)
     qs = [(law, values[law]) for law in LAWS if law in values] + [("", q) for q in other_q]
-    points = [claims.Point(cluster, workload, kernels, q) for cluster in clusters for _, q in qs]
+    points = [claims.Point(service, q) for service in services for _, q in qs]
     found = claims.outcomes(moe, points)
     once = slice(0, None, len(qs))
     wanted = [claimed * outcome.throughputs[0] for outcome in found[once]]
@@ -100,14 +115,20 @@ def near(ratio: float | None, claimed: float) -> bool:
 
 
 def draw(rows: list[Row], settings: Settings) -> Figure:
-    """The ratio in every cluster, one panel for each precision and efficiency, the claimed ratio framed."""
+    """The ratio in every cluster, one panel for each precision and efficiency, the claimed ratio
+    framed.
+    """
     size = len(settings.efficiencies), len(settings.precisions)
     shared = {"squeeze": False, "sharex": True, "sharey": True}
     figure, grid = style.subplots(*size, width=4.2 * size[1], height=3.1 * size[0] + 0.7, **shared)
     image = None
     for line, efficiency in zip(grid, settings.efficiencies, strict=True):
         for axes, precision in zip(line, settings.precisions, strict=True):
-            kept = [row for row in rows if (row["efficiency"], row["precision"]) == (efficiency, precision)]
+            kept = [
+                row
+                for row in rows
+                if (row["efficiency"], row["precision"]) == (efficiency, precision)
+            ]
             image = _panel(axes, [row for row in kept if row["law"] == settings.law], settings)
             axes.set_title(f"{TITLES[precision]}; {efficiency}", fontsize=10, loc="left")
     for axes in grid[-1]:
@@ -116,9 +137,11 @@ def draw(rows: list[Row], settings: Settings) -> Figure:
     style.ratio_axis(bar.ax.yaxis, 0.125, 8.0)
     bar.set_label("throughput, dense twin over MoE")
     figure.suptitle(
-        f"{style.name_of(settings.model)} at {settings.context / 1024:g}k: throughput of its dense twin (q: {settings.law} "
+        f"{style.name_of(settings.model)} at {settings.context / 1024:g}k: throughput of its "
+        f"dense twin (q: {settings.law} "
         f"law) over its own.\nFramed: within {WITHIN:.0%} of the claimed {settings.claimed:g}x.  "
-        f"q: what would give {settings.claimed:g}x, where a q of 1 or more would.  Hatched: the MoE does not fit",
+        f"q: what would give {settings.claimed:g}x, where a q of 1 or more would.  Hatched: the "
+        f"MoE does not fit",
         fontsize=11,
         x=0.01,
         ha="left",
@@ -143,14 +166,49 @@ def _panel(axes: Axes, rows: list[Row], settings: Settings):
 def _cell(axes: Axes, place: tuple[int, ...], row: Row, claimed: float) -> None:
     down, right = place
     if row["ratio"] is None:
-        axes.add_patch(Rectangle((right - 0.5, down - 0.5), 1, 1, fill=False, hatch="////", linewidth=0, edgecolor=style.GREY))
+        axes.add_patch(
+            Rectangle(
+                (right - 0.5, down - 0.5),
+                1,
+                1,
+                fill=False,
+                hatch="////",
+                linewidth=0,
+                edgecolor=style.GREY,
+            )
+        )
         return
     shade = "white" if row["ratio"] > 3.5 else "black"
-    axes.text(right, down - 0.1, f"{row['ratio']:.2f}", ha="center", va="center", fontsize=8.5, color=shade)
+    axes.text(
+        right,
+        down - 0.1,
+        f"{row['ratio']:.2f}",
+        ha="center",
+        va="center",
+        fontsize=8.5,
+        color=shade,
+    )
     if (row["q_of_claim"] or 0.0) >= 1.0:
-        axes.text(right, down + 0.27, f"q {row['q_of_claim']:.2g}", ha="center", va="center", fontsize=7, color=shade)
+        axes.text(
+            right,
+            down + 0.27,
+            f"q {row['q_of_claim']:.2g}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color=shade,
+        )
     if near(row["ratio"], claimed):
-        axes.add_patch(Rectangle((right - 0.48, down - 0.48), 0.96, 0.96, fill=False, linewidth=2, edgecolor=style.BLACK))
+        axes.add_patch(
+            Rectangle(
+                (right - 0.48, down - 0.48),
+                0.96,
+                0.96,
+                fill=False,
+                linewidth=2,
+                edgecolor=style.BLACK,
+            )
+        )
 
 
 def main(settings: Settings) -> None:

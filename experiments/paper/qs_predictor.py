@@ -1,9 +1,11 @@
-"""How often does q s < 1 call the winner right, where does it fail, and which criterion predicts better?
+"""How often does q s < 1 call the winner right, where does it fail, and which criterion predicts
+better?
 
-Scenarios are drawn at random: a model of the catalog or a variation of one (experts, top-k, width), an accelerator, a number of
-devices, a context, and no limit or some limit on the sequences that decode at once. In each the twin is compared for the q of
-every law of the band and for values drawn freely, so that q s lies on both sides of 1. Truth is the exact optimum of both
-sides. The fitted criterion is judged on models and on accelerators that it has not seen.
+Scenarios are drawn at random: a model of the catalog or a variation of one (experts, top-k, width),
+an accelerator, a number of devices, a context, and no limit or some limit on the sequences that
+decode at once. In each the twin is compared for the q of every law of the band and for values drawn
+freely, so that q s lies on both sides of 1. Truth is the exact optimum of both sides. The fitted
+criterion is judged on models and on accelerators that it has not seen.
 """
 
 import zlib
@@ -23,11 +25,11 @@ from qsopt.catalog.accelerators import load_cluster
 from qsopt.catalog.efficiencies import efficiency_set
 from qsopt.catalog.models import load_model, model_facts, model_names
 from qsopt.comparison.twin import aligned, smallest_q
-from qsopt.deployments.capped import NO_CAP, Case
-from qsopt.deployments.optimum import Problem
+from qsopt.deployments.capped import NO_CAP, ServedModel
 from qsopt.physics.step import OPERATORS
 from qsopt.quality import BAND
 from qsopt.spec.model import Layers, Model, MoeFfn, map_ffn, moe_layers
+from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
 FOLDS = 5
@@ -74,7 +76,7 @@ class Settings(study.Settings):
     efficiencies: tuple[str, ...]
 
 
-# ---- points ----------------------------------------------------------------------------------------------------------
+# ---- points --------------------------------------------------------------------------------------
 
 
 def rows_of(
@@ -100,21 +102,36 @@ def rows_of(
     for _ in range(scenarios):
         count, name = int(random.choice(devices)), str(random.choice(accelerators))
         cluster = load_cluster(f"{count}x{name}")
-        workload = Workload(context=2.0 ** random.integers(*np.log2(contexts).astype(int), endpoint=True))
-        cap = NO_CAP if random.random() < 0.5 else 2.0 ** random.integers(0, int(np.log2(most_sequences)), endpoint=True)
+        workload = Workload(
+            context=2.0 ** random.integers(*np.log2(contexts).astype(int), endpoint=True)
+        )
+        service = Service(cluster, workload, kernels)
+        cap = (
+            NO_CAP
+            if random.random() < 0.5
+            else 2.0 ** random.integers(0, int(np.log2(most_sequences)), endpoint=True)
+        )
         free = np.exp(random.uniform(np.log(qs[0]), np.log(qs[1]), FREE)) / share
-        chosen = [(law, laws[law]) for law in BAND if law in laws] + [("free", float(q)) for q in free]
+        chosen = [(law, laws[law]) for law in BAND if law in laws] + [
+            ("free", float(q)) for q in free
+        ]
         for law, q in chosen:
             if q > least:
-                points.append(claims.Point(cluster, workload, kernels, q, cap))
+                points.append(claims.Point(service, q, cap))
                 about.append(
-                    {"model": model, "variation": variation, "efficiency": efficiency, "accelerator": name, "law": law}
+                    {
+                        "model": model,
+                        "variation": variation,
+                        "efficiency": efficiency,
+                        "accelerator": name,
+                        "law": law,
+                    }
                 )
     return [
         {
             **start,
-            "devices": int(point.cluster.devices),
-            "context": float(point.workload.context),
+            "devices": int(point.service.cluster.devices),
+            "context": float(point.service.workload.context),
             "cap": None if point.cap == NO_CAP else point.cap,
             "q": point.q,
             "qs": point.q * share,
@@ -122,14 +139,20 @@ def rows_of(
             "regime": regime(outcome, experts),
             **terms(point, *sides),
         }
-        for start, point, outcome, sides in zip(about, points, claims.outcomes(moe, points), _merged(moe, points), strict=True)
+        for start, point, outcome, sides in zip(
+            about, points, claims.outcomes(moe, points), _merged(moe, points), strict=True
+        )
         if outcome.verdict not in ("both infeasible", "tie")
     ]
 
 
 def varied(model: Model, random: np.random.Generator) -> Model:
     """The model with its experts, top-k and expert width changed by powers of two."""
-    experts, top_k, width = 2.0 ** random.integers(-2, 3), 2.0 ** random.integers(-1, 2), 2.0 ** random.integers(-1, 2)
+    experts, top_k, width = (
+        2.0 ** random.integers(-2, 3),
+        2.0 ** random.integers(-1, 2),
+        2.0 ** random.integers(-1, 2),
+    )
 
     def changed(group: Layers[Any]) -> Layers[Any]:
         kind = group.kind
@@ -138,7 +161,9 @@ def varied(model: Model, random: np.random.Generator) -> Model:
         count = max(2.0, float(kind.experts) * experts)
         active = float(np.clip(round(float(kind.top_k) * top_k), 1.0, count / 2.0))
         sizes = tuple(np.float64(value) for value in (count, active, float(kind.width) * width))
-        return Layers(group.count, eqx.tree_at(lambda k: (k.experts, k.top_k, k.width), kind, sizes))
+        return Layers(
+            group.count, eqx.tree_at(lambda k: (k.experts, k.top_k, k.width), kind, sizes)
+        )
 
     return map_ffn(model, changed)
 
@@ -164,12 +189,14 @@ def regime(outcome: claims.Outcome, experts: float) -> str:
     return REGIMES[applies.index(True)]
 
 
-def _merged(moe: Model, points: Sequence[claims.Point]) -> list[tuple[criterion.Merged, criterion.Merged]]:
+def _merged(
+    moe: Model, points: Sequence[claims.Point]
+) -> list[tuple[criterion.Merged, criterion.Merged]]:
     """Both sides of each point on the merged device."""
     whole = aligned(moe, moe)
 
-    def case(model: Model, point: claims.Point) -> Case:
-        return Case(model, Problem(point.cluster, point.workload, point.efficiency), point.cap)
+    def case(model: Model, point: claims.Point) -> ServedModel:
+        return ServedModel(model, point.service, point.cap)
 
     twins = claims.exact_twins(moe, [point.q for point in points])
     moes = criterion.merged_sides([case(whole, point) for point in points])
@@ -179,7 +206,7 @@ def _merged(moe: Model, points: Sequence[claims.Point]) -> list[tuple[criterion.
 
 def terms(point: claims.Point, moe: criterion.Merged, dense: criterion.Merged) -> dict[str, float]:
     """What the criteria see of a point; a ratio above 1 speaks for dense."""
-    accelerator = point.cluster.accelerator
+    cluster = point.service.cluster
     return {
         "bytes": _ratio(float(moe.bytes_per_token), float(dense.bytes_per_token)),
         "roofline": _ratio(float(dense.throughput), float(moe.throughput)),
@@ -187,7 +214,7 @@ def terms(point: claims.Point, moe: criterion.Merged, dense: criterion.Merged) -
         "cache": float(moe.cache),
         "held": float(moe.held),
         "compute": float(moe.compute),
-        "domains": max(1.0, float(point.cluster.devices / accelerator.scale_up_devices)),
+        "domains": max(1.0, float(cluster.devices / cluster.accelerator.scale_up_devices)),
     }
 
 
@@ -198,7 +225,7 @@ def _ratio(above: float, below: float) -> float:
     return float(np.clip(above / max(below, 1e-300), criterion.FLOOR, 1.0 / criterion.FLOOR))
 
 
-# ---- criteria --------------------------------------------------------------------------------------------------------
+# ---- criteria ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -219,7 +246,9 @@ class Points:
     @property
     def terms(self) -> np.ndarray:
         """Logarithms of the fitted criterion's terms."""
-        return np.log(np.maximum(np.stack([self.column(name) for name in TERMS], axis=1), criterion.FLOOR))
+        return np.log(
+            np.maximum(np.stack([self.column(name) for name in TERMS], axis=1), criterion.FLOOR)
+        )
 
 
 def held_out(points: Points, group: np.ndarray) -> np.ndarray:
@@ -232,7 +261,9 @@ def held_out(points: Points, group: np.ndarray) -> np.ndarray:
 
 
 def predictions(points: Points) -> dict[str, np.ndarray]:
-    """Score of each criterion at each point: the logarithm of odds for dense, so that it says dense above 0."""
+    """Score of each criterion at each point: the logarithm of odds for dense, so that it says dense
+    above 0.
+    """
     models = points.column("model")
     names = np.unique(models)
     fold = np.random.default_rng(0).permutation(len(names)) % FOLDS
@@ -268,7 +299,9 @@ def scores(points: Points, found: dict[str, np.ndarray], keep: np.ndarray) -> di
 
 
 def judged(rows: list[Row], efficiency: str) -> dict[str, Any]:
-    """All scores for one efficiency set: overall, where both sides fit, by regime and by where q comes from."""
+    """All scores for one efficiency set: overall, where both sides fit, by regime and by where q
+    comes from.
+    """
     points = Points([row for row in rows if row["efficiency"] == efficiency])
     found = predictions(points)
     regimes, laws = points.column("regime"), points.column("law")
@@ -283,24 +316,31 @@ def judged(rows: list[Row], efficiency: str) -> dict[str, Any]:
         "both fit, free q": scores(points, found, (regimes != REGIMES[0]) & free),
         "regimes": {name: scores(points, found, (regimes == name) & free) for name in REGIMES},
         "laws": {name: scores(points, found, laws == name) for name in BAND},
-        "qs_below_one": {name: float(np.mean(points.column("qs")[laws == name] < 1)) for name in BAND},
+        "qs_below_one": {
+            name: float(np.mean(points.column("qs")[laws == name] < 1)) for name in BAND
+        },
         "reliability": criterion.reliability(probability, points.dense_wins),
         "weights": dict(zip((*TERMS, "constant"), whole.weights.tolist(), strict=True)),
         "scales": dict(zip(TERMS, whole.scale.tolist(), strict=True)),
     }
 
 
-# ---- figure ----------------------------------------------------------------------------------------------------------
+# ---- figure --------------------------------------------------------------------------------------
 
 
 def draw(rows: list[Row], found: dict[str, Any]) -> Figure:
-    """By regime how often q s < 1 errs and which way; accuracy of all criteria; reliability of the fitted probability."""
-    figure, (left, middle, right) = style.subplots(1, 3, width=14.5, height=4.6, width_ratios=(1.25, 1.0, 0.8))
+    """By regime how often q s < 1 errs and which way; accuracy of all criteria; reliability of the
+    fitted probability.
+    """
+    figure, (left, middle, right) = style.subplots(
+        1, 3, width=14.5, height=4.6, width_ratios=(1.25, 1.0, 0.8)
+    )
     _errors(left, found)
     _accuracies(middle, found)
     _reliability(right, found)
     figure.suptitle(
-        f"Does q s < 1 tell who wins? {found['all']['points']:,} points, both sides at their optimum ({rows[0]['efficiency']})",
+        f"Does q s < 1 tell who wins? {found['all']['points']:,} points, both sides at their "
+        f"optimum ({rows[0]['efficiency']})",
         fontsize=11,
         x=0.01,
         ha="left",
@@ -318,15 +358,28 @@ def _errors(axes: Axes, found: dict[str, Any]) -> None:
             (rates["says_dense_wrongly"], style.ORANGE, "says dense, MoE wins"),
             (rates["says_moe_wrongly"], style.PURPLE, "says MoE, dense wins"),
         ):
-            axes.barh(place, share, left=left, color=colour, height=0.7, label=text if place == 0 else None)
+            axes.barh(
+                place,
+                share,
+                left=left,
+                color=colour,
+                height=0.7,
+                label=text if place == 0 else None,
+            )
             if share > 0.06:
-                axes.text(left + share / 2, place, f"{share:.0%}", ha="center", va="center", fontsize=8)
+                axes.text(
+                    left + share / 2, place, f"{share:.0%}", ha="center", va="center", fontsize=8
+                )
             left += share
-    axes.set_yticks(range(len(kept)), [f"{name}\n({part['points']} points)" for name, part in kept], fontsize=8)
+    axes.set_yticks(
+        range(len(kept)), [f"{name}\n({part['points']} points)" for name, part in kept], fontsize=8
+    )
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.5, 1], ["0%", "50%", "100%"])
     axes.invert_yaxis()
-    axes.set_title("q s < 1 by what decides the MoE's step (q drawn freely)", loc="left", fontsize=9)
+    axes.set_title(
+        "q s < 1 by what decides the MoE's step (q drawn freely)", loc="left", fontsize=9
+    )
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.08), ncols=3, fontsize=8, frameon=False)
     style.plain(axes)
 
@@ -334,7 +387,10 @@ def _errors(axes: Axes, found: dict[str, Any]) -> None:
 def _accuracies(axes: Axes, found: dict[str, Any]) -> None:
     """Every criterion where q is drawn freely, and where it is that of the geometric law."""
     names = list(found["free q"]["criteria"])
-    parts = (("q drawn freely", found["free q"], style.BLUE), ("q by the geometric law", found["laws"]["geometric"], style.SKY))
+    parts = (
+        ("q drawn freely", found["free q"], style.BLUE),
+        ("q by the geometric law", found["laws"]["geometric"], style.SKY),
+    )
     for shift, (text, part, colour) in zip((-0.2, 0.2), parts, strict=True):
         rates = [part["criteria"][name]["accuracy"] for name in names]
         axes.barh(np.arange(len(names)) + shift, rates, color=colour, height=0.38, label=text)
@@ -342,7 +398,13 @@ def _accuracies(axes: Axes, found: dict[str, Any]) -> None:
             area = part["criteria"][name]["area"]
             note = f"{rates[place]:.0%}, AUC {area:.2f}"
             axes.text(
-                0.41, place + shift, note, ha="left", va="center", fontsize=8, color=style.BLACK if shift > 0 else "white"
+                0.41,
+                place + shift,
+                note,
+                ha="left",
+                va="center",
+                fontsize=8,
+                color=style.BLACK if shift > 0 else "white",
             )
         base = max(part["dense_wins"], 1.0 - part["dense_wins"])
         axes.axvline(base, color=colour, linewidth=1.5, linestyle=":")
@@ -350,7 +412,9 @@ def _accuracies(axes: Axes, found: dict[str, Any]) -> None:
     axes.set_xlim(0.4, 1.0)
     axes.set_xticks([0.4, 0.6, 0.8, 1.0], ["40%", "60%", "80%", "100%"])
     axes.invert_yaxis()
-    axes.set_title("points called right; dotted: always the more frequent winner", loc="left", fontsize=9)
+    axes.set_title(
+        "points called right; dotted: always the more frequent winner", loc="left", fontsize=9
+    )
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.08), ncols=2, fontsize=8, frameon=False)
     style.plain(axes)
 
@@ -389,7 +453,11 @@ def main(settings: Settings) -> None:
         rows = [row for piece in run.pieces(keys, rows_of, (claims, criterion)) for row in piece]
         found = {efficiency: judged(rows, efficiency) for efficiency in settings.efficiencies}
         first = settings.efficiencies[0]
-        run.write(rows, lambda kept: draw([row for row in kept if row["efficiency"] == first], found[first]), scores=found)
+        run.write(
+            rows,
+            lambda kept: draw([row for row in kept if row["efficiency"] == first], found[first]),
+            scores=found,
+        )
 
 
 if __name__ == "__main__":

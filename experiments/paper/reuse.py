@@ -1,14 +1,17 @@
-"""How many tokens share one read of a feed-forward weight, and is the layer bound by memory or by arithmetic?
+"""How many tokens share one read of a feed-forward weight, and is the layer bound by memory or by
+arithmetic?
 
-A dense layer reads every weight once for all T tokens of a microbatch. Of E experts a batch hits E (1 - (1 - k/E)^T), so each
-weight that is read serves T k / hit tokens. Both sides stand at their exact optimum for every limit on the sequences of the
-cluster and every context. With measured kernels at hand (`--data`) their achieved shares are drawn over the model's.
+A dense layer reads every weight once for all T tokens of a microbatch. Of E experts a batch hits E
+(1 - (1 - k/E)^T), so each weight that is read serves T k / hit tokens. Both sides stand at their
+exact optimum for every limit on the sequences of the cluster and every context. With measured
+kernels at hand (`--data`) their achieved shares are drawn over the model's.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import equinox as eqx
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,13 +20,12 @@ from experiments.framework import study, style
 from experiments.framework.measured import measured_rows
 from experiments.framework.pieces import Row
 from experiments.paper import claims
-from qsopt.cli.options import Case
+from qsopt.cli.options import Question
 from qsopt.physics.routing import experts_hit
 from qsopt.physics.step import OPERATORS
 from qsopt.quality.belief import belief
 from qsopt.report.plot import tokens_text
 from qsopt.spec.model import Model, moe_layers
-from qsopt.spec.workload import Workload
 
 FEED_FORWARD = [OPERATORS.index(name) for name in ("dense ffn", "routed experts", "shared experts")]
 
@@ -49,19 +51,29 @@ class Settings(study.Settings):
     measured_gpu: str
 
 
-def rows_of(model: str, cluster: str, contexts: Sequence[float], most_sequences: int, efficiency: str, law: str) -> list[Row]:
+def rows_of(
+    model: str,
+    cluster: str,
+    contexts: Sequence[float],
+    most_sequences: int,
+    efficiency: str,
+    law: str,
+) -> list[Row]:
     """One model: both sides over context and sequences."""
-    case = Case(model, cluster, contexts[0], efficiency=efficiency)
-    moe, devices, _, kernels = case.load()
+    case = Question(model, cluster, contexts[0], efficiency=efficiency)
+    moe, service = case.load()
     q = belief(moe, law, case.training_tokens).q
     caps = 2.0 ** np.arange(int(np.log2(most_sequences)) + 1)
-    workloads = [Workload(context=context) for context in contexts]
-    points = [claims.Point(devices, workload, kernels, q, float(cap)) for workload in workloads for cap in caps]
+    services = [
+        eqx.tree_at(lambda s: s.workload.context, service, np.asarray(context))
+        for context in contexts
+    ]
+    points = [claims.Point(there, q, float(cap)) for there in services for cap in caps]
     return [
         {
             "model": model,
             "cluster": cluster,
-            "context": float(point.workload.context),
+            "context": float(point.service.workload.context),
             "limit": point.cap,
             "q": q,
             **claims.summary(outcome),
@@ -80,7 +92,9 @@ def _feed_forward(side: str, moe: Model, found: claims.Optimum) -> Row:
     spent, layout = found.metrics.breakdown, found.best.deployment
     tokens, hit = float(layout.batch / layout.pipeline), float(found.metrics.experts_hit)
     routed = moe_layers(moe)
-    per_read = tokens * float(routed.top_k) / hit if routed is not None and side == "moe" else tokens
+    per_read = (
+        tokens * float(routed.top_k) / hit if routed is not None and side == "moe" else tokens
+    )
     values = (
         tokens,
         per_read,
@@ -92,17 +106,21 @@ def _feed_forward(side: str, moe: Model, found: claims.Optimum) -> Row:
 
 
 def ridge(model: str, cluster: str) -> float:
-    """Tokens per read at which a product's arithmetic takes as long as reading its weights, by the datasheet."""
-    moe, devices, _, _ = Case(model, cluster, 1024.0).load()
+    """Tokens per read at which a product's arithmetic takes as long as reading its weights, by the
+    datasheet.
+    """
+    moe, service = Question(model, cluster, 1024.0).load()
+    chip = service.cluster.accelerator
     form = moe.precision.experts
-    return float(devices.accelerator.peak(form) * form.bytes / (2.0 * devices.accelerator.bandwidth))
+    return float(chip.peak(form) * form.bytes / (2.0 * chip.bandwidth))
 
 
-# ---- measured kernels ------------------------------------------------------------------------------------------------
+# ---- measured kernels ----------------------------------------------------------------------------
 
 
 def measured(settings: Settings) -> list[Row]:
-    """Measured MoE layers: tokens per expert hit and the shares of bandwidth and arithmetic that they reach.
+    """Measured MoE layers: tokens per expert hit and the shares of bandwidth and arithmetic that
+    they reach.
 
     Raises:
         InputError: if the folder has no such file.
@@ -110,16 +128,29 @@ def measured(settings: Settings) -> list[Row]:
     if settings.data is None:
         return []
     wanted = settings.measured_model, settings.measured_gpu
-    rows = [row for row in measured_rows(settings.data, MEASURED) if (row["model"], row["gpu"]) == wanted]
-    names = {"tok_per_hit_expert": "tokens_per_read", "bw_frac": "bandwidth", "flop_frac": "arithmetic"}
-    return [{"dtype": row["dtype"]} | {new: float(row[old]) for old, new in names.items()} for row in rows]
+    rows = [
+        row
+        for row in measured_rows(settings.data, MEASURED)
+        if (row["model"], row["gpu"]) == wanted
+    ]
+    names = {
+        "tok_per_hit_expert": "tokens_per_read",
+        "bw_frac": "bandwidth",
+        "flop_frac": "arithmetic",
+    }
+    return [
+        {"dtype": row["dtype"]} | {new: float(row[old]) for old, new in names.items()}
+        for row in rows
+    ]
 
 
-# ---- figure ----------------------------------------------------------------------------------------------------------
+# ---- figure --------------------------------------------------------------------------------------
 
 
 def draw(rows: list[Row], settings: Settings, kernels: list[Row]) -> Figure:
-    """Tokens per weight read against the tokens of a microbatch; a panel for each model, and one of measured kernels."""
+    """Tokens per weight read against the tokens of a microbatch; a panel for each model, and one of
+    measured kernels.
+    """
     panels = len(settings.models) + (1 if kernels else 0)
     figure, line = style.subplots(1, panels, width=3.7 * panels, height=4.4, squeeze=False)
     for axes, model, cluster in zip(line[0], settings.models, settings.clusters, strict=False):
@@ -128,8 +159,10 @@ def draw(rows: list[Row], settings: Settings, kernels: list[Row]) -> Figure:
     if kernels:
         _kernels(line[0][-1], kernels, settings)
     figure.suptitle(
-        "Reuse of feed-forward weights: dense serves every token with each read, the MoE only those of one expert.\n"
-        "Marks: the largest batch that memory allows at each context, both sides at their exact optimum",
+        "Reuse of feed-forward weights: dense serves every token with each read, the MoE only "
+        "those of one expert.\n"
+        "Marks: the largest batch that memory allows at each context, both sides at their exact "
+        "optimum",
         fontsize=11,
         x=0.01,
         ha="left",
@@ -138,20 +171,32 @@ def draw(rows: list[Row], settings: Settings, kernels: list[Row]) -> Figure:
 
 
 def _panel(axes: Axes, rows: list[Row], model: str, cluster: str) -> None:
-    routed = moe_layers(Case(model, cluster, 1024.0).load()[0])
+    routed = moe_layers(Question(model, cluster, 1024.0).load()[0])
     most = 65536.0
     tokens = np.geomspace(1.0, most, 200)
     if routed is not None:
         hit = np.asarray(experts_hit(tokens, np.float64(routed.experts), np.float64(routed.top_k)))
         axes.plot(tokens, tokens * float(routed.top_k) / hit, color=style.ORANGE, linewidth=1.5)
         axes.text(
-            most * 0.8, float(tokens[-1] * routed.top_k / hit[-1]) * 0.18, "MoE", color=style.ORANGE, ha="right", fontsize=9
+            most * 0.8,
+            float(tokens[-1] * routed.top_k / hit[-1]) * 0.18,
+            "MoE",
+            color=style.ORANGE,
+            ha="right",
+            fontsize=9,
         )
     axes.plot(tokens, tokens, color=style.BLUE, linewidth=1.5)
     axes.text(300, 700, "dense", color=style.BLUE, ha="right", fontsize=9)
     level = ridge(model, cluster)
     axes.axhline(level, color=style.GREY, linewidth=1, linestyle="--")
-    axes.text(1.1, level * 1.1, f"compute-bound above {level:.0f}", color=style.GREY, fontsize=7.5, va="bottom")
+    axes.text(
+        1.1,
+        level * 1.1,
+        f"compute-bound above {level:.0f}",
+        color=style.GREY,
+        fontsize=7.5,
+        va="bottom",
+    )
     for mark, context in zip(style.MARKS, sorted({row["context"] for row in rows}), strict=False):
         last = max((row for row in rows if row["context"] == context), key=lambda row: row["limit"])
         for side, colour in (("moe", style.ORANGE), ("dense", style.BLUE)):
@@ -166,7 +211,9 @@ def _panel(axes: Axes, rows: list[Row], model: str, cluster: str) -> None:
     style.log_axis(axes.yaxis, ticks, lambda value, _=None: f"{value:,.0f}")
     axes.set_xlabel("tokens in a microbatch")
     count, name = cluster.split("x", 1)
-    axes.set_title(f"{style.name_of(model)}, {count} {style.name_of(name)}", loc="left", fontsize=9.5)
+    axes.set_title(
+        f"{style.name_of(model)}, {count} {style.name_of(name)}", loc="left", fontsize=9.5
+    )
     axes.legend(title="context", fontsize=7, title_fontsize=7, frameon=False, loc="upper left")
     style.plain(axes)
 
@@ -174,7 +221,15 @@ def _panel(axes: Axes, rows: list[Row], model: str, cluster: str) -> None:
 def _kernels(axes: Axes, kernels: list[Row], settings: Settings) -> None:
     tokens = np.array([row["tokens_per_read"] for row in kernels])
     for name, colour in (("bandwidth", style.GREEN), ("arithmetic", style.PURPLE)):
-        axes.scatter(tokens, [row[name] for row in kernels], s=16, color=colour, alpha=0.6, linewidths=0, label=name)
+        axes.scatter(
+            tokens,
+            [row[name] for row in kernels],
+            s=16,
+            color=colour,
+            alpha=0.6,
+            linewidths=0,
+            label=name,
+        )
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5, 1], ["0%", "50%", "100%"])
     axes.set_xlim(0.8, tokens.max() * 1.2)
@@ -182,7 +237,10 @@ def _kernels(axes: Axes, kernels: list[Row], settings: Settings) -> None:
     axes.set_xlabel("tokens per read of an expert's weight")
     axes.set_ylabel("share of the datasheet reached")
     axes.set_title(
-        f"measured layers of {settings.measured_model}, {settings.measured_gpu.split('_')[0].upper()}", loc="left", fontsize=9.5
+        f"measured layers of {settings.measured_model}, "
+        f"{settings.measured_gpu.split('_')[0].upper()}",
+        loc="left",
+        fontsize=9.5,
     )
     axes.legend(fontsize=8, frameon=False)
     style.plain(axes)
@@ -202,7 +260,10 @@ def main(settings: Settings) -> None:
     ]
     with study.Study("reuse", settings) as run:
         rows = [row for piece in run.pieces(keys, rows_of, (claims,)) for row in piece]
-        ridges = {model: ridge(model, cluster) for model, cluster in zip(settings.models, settings.clusters, strict=True)}
+        ridges = {
+            model: ridge(model, cluster)
+            for model, cluster in zip(settings.models, settings.clusters, strict=True)
+        }
         run.write(rows, lambda found: draw(found, settings, kernels), ridges=ridges)
 
 

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Where an MoE wins: maps, gradients of sparsity, hardware."""

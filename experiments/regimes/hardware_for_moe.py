@@ -1,8 +1,10 @@
-"""What hardware would make the MoE win: more memory, faster memory, faster links, or larger domains?
+"""What hardware would make the MoE win: more memory, faster memory, faster links, or larger
+domains?
 
-One input of a cluster moves at a time, both sides at their exact optimum. Told are the ratio along the input, the values at
-which the winner changes (between two points of the walk, in log), and the elasticity of the ratio at the hardware as built:
-that of the dense twin's throughput less that of the MoE's, each with the batch that fills its memory.
+One input of a cluster moves at a time, both sides at their exact optimum. Told are the ratio along
+the input, the values at which the winner changes (between two points of the walk, in log), and the
+elasticity of the ratio at the hardware as built: that of the dense twin's throughput less that of
+the MoE's, each with the batch that fills its memory.
 """
 
 import itertools
@@ -23,7 +25,6 @@ from qsopt.catalog.models import load_model, model_facts
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.twin import dense_twin
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Problem
 from qsopt.deployments.request import best_batch
 from qsopt.maps.axes import Axis, axis
 from qsopt.maps.condition import condition_of
@@ -34,6 +35,7 @@ from qsopt.report.plot import tokens_text
 from qsopt.sensitivity.inputs import Design
 from qsopt.sensitivity.slopes import sensitivity
 from qsopt.spec.model import Model
+from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
 SLOPES = {
@@ -70,16 +72,27 @@ class Settings(study.Settings):
 
 def main(settings: Settings) -> None:
     with study.Study("hardware_for_moe", settings) as run:
-        fixed = {name: getattr(settings, name) for name in ("law", "efficiency", "factor", "points")}
+        fixed = {
+            name: getattr(settings, name) for name in ("law", "efficiency", "factor", "points")
+        }
         keys = [
-            {"model": model, "cluster": cluster, "contexts": list(settings.contexts), "inputs": list(settings.inputs), **fixed}
+            {
+                "model": model,
+                "cluster": cluster,
+                "contexts": list(settings.contexts),
+                "inputs": list(settings.inputs),
+                **fixed,
+            }
             for model in settings.models
             for cluster in settings.clusters
         ]
         rows = [row for piece in run.pieces(keys, walks) for row in piece]
         points = [row for row in rows if row["kind"] == "point"]
         write_whole(run.folder / "points.csv", study.table(points))
-        run.write([row for row in rows if row["kind"] == "walk"], lambda found: figure(settings, found, points))
+        run.write(
+            [row for row in rows if row["kind"] == "walk"],
+            lambda found: figure(settings, found, points),
+        )
 
 
 def walks(
@@ -95,42 +108,55 @@ def walks(
     """For each input and context a row about the walk, and one for each of its points."""
     moe = load_model(model)
     held = belief(moe, law, model_facts(model).training_tokens)
-    problem = Problem(load_cluster(cluster), Workload(contexts[0]), load_efficiency(efficiency))
+    service = Service(load_cluster(cluster), Workload(contexts[0]), load_efficiency(efficiency))
     rows = []
-    slopes = {context: _elasticities(moe, held.q, problem, context) for context in contexts}
+    slopes = {context: _elasticities(moe, held.q, service, context) for context in contexts}
     for name in inputs:
-        own = float(getattr(condition_of(problem), name))
-        along = axis(name, moe, problem, own / factor, own * factor, points)
+        own = float(getattr(condition_of(service), name))
+        along = axis(name, moe, service, own / factor, own * factor, points)
         if name == "domain":
             along = Axis("domain", np.array(sorted({*DOMAINS, own})))
         across = Axis("context", np.array(contexts))
-        found = phase_map(moe, problem, along, across, lambda _: held, interval=False)
+        found = phase_map(moe, service, along, across, lambda _: held, interval=False)
         for place, context in enumerate(contexts):
             sides = found.moe.throughput[:, place], found.dense.throughput[:, place]
             where = {"model": model, "cluster": cluster, "input": name, "context": context}
             walk = _walk(along.values, *sides, own, along.kind.whole)
-            rows.append({"kind": "walk", **where, "own": own, **walk, "elasticity_of_ratio": slopes[context].get(name)})
+            rows.append(
+                {
+                    "kind": "walk",
+                    **where,
+                    "own": own,
+                    **walk,
+                    "elasticity_of_ratio": slopes[context].get(name),
+                }
+            )
             columns = zip(along.values.tolist(), *(side.tolist() for side in sides), strict=True)
-            rows += [{"kind": "point", **where, "value": value, "moe": a, "dense": b} for value, a, b in columns]
+            rows += [
+                {"kind": "point", **where, "value": value, "moe": a, "dense": b}
+                for value, a, b in columns
+            ]
     return rows
 
 
-def _elasticities(moe: Model, q: float, problem: Problem, context: float) -> dict[str, float]:
+def _elasticities(moe: Model, q: float, service: Service, context: float) -> dict[str, float]:
     """d log ratio / d log input at the best deployments; empty where a side does not fit."""
-    there = Problem(problem.cluster, Workload(context), problem.efficiency)
+    there = Service(service.cluster, Workload(context), service.efficiency)
     found = []
     for side in (moe, dense_twin(moe, q)):
         best = best_batch(side, there, legal_layouts(side, there.cluster))
         if not bool(best.feasible):
             return {}
-        design = Design(side, there.cluster, there.workload, best.deployment, there.efficiency)
+        design = Design(side, there, best.deployment)
         slopes = sensitivity(jax.tree.map(np.asarray, design))
         found.append((slopes.relaxed or slopes.fixed).elasticity)
     return {name: found[1][known] - found[0][known] for name, known in SLOPES.items()}
 
 
 def _walk(values: NDArray, moe: NDArray, dense: NDArray, own: float, whole: bool) -> Row:
-    """Ratio at the ends and at the hardware as built, and every value at which the winner changes."""
+    """Ratio at the ends and at the hardware as built, and every value at which the winner
+    changes.
+    """
     nearest = int(np.argmin(np.abs(np.log(values / own))))
     crossings = list(_crossings(values, moe, dense, whole))
     to_moe = [value for value, winner in crossings if winner == "moe wins"]
@@ -138,10 +164,15 @@ def _walk(values: NDArray, moe: NDArray, dense: NDArray, own: float, whole: bool
         "verdict_least": verdict(float(moe[0]), float(dense[0])),
         "verdict_own": verdict(float(moe[nearest]), float(dense[nearest])),
         "verdict_most": verdict(float(moe[-1]), float(dense[-1])),
-        **{f"ratio_{name}": _ratio(moe[at], dense[at]) for name, at in (("least", 0), ("own", nearest), ("most", -1))},
+        **{
+            f"ratio_{name}": _ratio(moe[at], dense[at])
+            for name, at in (("least", 0), ("own", nearest), ("most", -1))
+        },
         "crossings": [value for value, _ in crossings],
         "moe_wins_above": to_moe[-1] if to_moe and crossings[-1][1] == "moe wins" else None,
-        "moe_wins_above_own_times": to_moe[-1] / own if to_moe and crossings[-1][1] == "moe wins" else None,
+        "moe_wins_above_own_times": to_moe[-1] / own
+        if to_moe and crossings[-1][1] == "moe wins"
+        else None,
         "least": float(values[0]),
         "most": float(values[-1]),
     }
@@ -151,8 +182,12 @@ def _ratio(moe: float, dense: float) -> float | None:
     return float(dense / moe) if moe and dense else None
 
 
-def _crossings(values: NDArray, moe: NDArray, dense: NDArray, whole: bool) -> Iterator[tuple[float, str]]:
-    """Values and new winners, between points where both sides fit: interpolated in log, or the first of whole values."""
+def _crossings(
+    values: NDArray, moe: NDArray, dense: NDArray, whole: bool
+) -> Iterator[tuple[float, str]]:
+    """Values and new winners, between points where both sides fit: interpolated in log, or the
+    first of whole values.
+    """
     outcomes = [verdict(float(a), float(b)) for a, b in zip(moe, dense, strict=True)]
     for low, high in itertools.pairwise(range(len(values))):
         if {outcomes[low], outcomes[high]} == {"dense wins", "moe wins"}:
@@ -165,33 +200,78 @@ def _crossings(values: NDArray, moe: NDArray, dense: NDArray, whole: bool) -> It
 def figure(settings: Settings, walked: list[Row], points: list[Row]) -> Figure:
     """The ratio over every input on the first cluster, a line a context."""
     columns, rows = len(settings.inputs), len(settings.models)
-    drawn, grid = style.subplots(rows, columns, 2.5 * columns + 0.8, 2.0 * rows + 1.0, sharey=True, sharex="col", squeeze=False)
-    for (row, model), (column, name) in itertools.product(enumerate(settings.models), enumerate(settings.inputs)):
+    drawn, grid = style.subplots(
+        rows,
+        columns,
+        2.5 * columns + 0.8,
+        2.0 * rows + 1.0,
+        sharey=True,
+        sharex="col",
+        squeeze=False,
+    )
+    for (row, model), (column, name) in itertools.product(
+        enumerate(settings.models), enumerate(settings.inputs)
+    ):
         axes, unit = grid[row][column], axis_unit(name)
         here = [
-            each for each in points if (each["model"], each["cluster"], each["input"]) == (model, settings.clusters[0], name)
+            each
+            for each in points
+            if (each["model"], each["cluster"], each["input"])
+            == (model, settings.clusters[0], name)
         ]
-        own = next(each["own"] for each in walked if each["input"] == name and each["cluster"] == settings.clusters[0])
+        own = next(
+            each["own"]
+            for each in walked
+            if each["input"] == name and each["cluster"] == settings.clusters[0]
+        )
         axes.axhline(1.0, color=style.GREY, linewidth=1)
         axes.axvline(own / unit, color=style.GREY, linewidth=1, linestyle=":")
         for context, colour, mark in zip(settings.contexts, style.CYCLE, style.MARKS, strict=False):
-            line = sorted((each for each in here if each["context"] == context), key=itemgetter("value"))
-            ratios = [np.nan if not (each["moe"] and each["dense"]) else each["dense"] / each["moe"] for each in line]
+            line = sorted(
+                (each for each in here if each["context"] == context), key=itemgetter("value")
+            )
+            ratios = [
+                np.nan if not (each["moe"] and each["dense"]) else each["dense"] / each["moe"]
+                for each in line
+            ]
             values = [each["value"] / unit for each in line]
-            axes.plot(values, ratios, color=colour, marker=mark, markersize=2.5, linewidth=1.2, label=tokens_text(context))
+            axes.plot(
+                values,
+                ratios,
+                color=colour,
+                marker=mark,
+                markersize=2.5,
+                linewidth=1.2,
+                label=tokens_text(context),
+            )
         _finish_axes(axes, name, unit, [each["value"] for each in here])
         if row == 0:
             axes.annotate(
-                " as built", (own / unit, 0.97), xycoords=("data", "axes fraction"), fontsize=7, color=style.GREY, va="top"
+                " as built",
+                (own / unit, 0.97),
+                xycoords=("data", "axes fraction"),
+                fontsize=7,
+                color=style.GREY,
+                va="top",
             )
         if row == rows - 1:
             axes.set_xlabel(axis_label(name), fontsize=8.5)
         if column == 0:
             axes.set_ylabel(f"{style.name_of(model)}\ndense over MoE", fontsize=8.5)
     handles = grid[0][0].get_legend_handles_labels()
-    drawn.legend(*handles, title="context [tokens]", loc="outside lower center", ncols=len(settings.contexts), frameon=False)
-    text = f"Throughput of the dense twin over the MoE on {settings.clusters[0]}; below 1 the MoE wins"
-    drawn.suptitle(f"{text} ({settings.law} law, {settings.efficiency})", x=0.01, ha="left", fontsize=11)
+    drawn.legend(
+        *handles,
+        title="context [tokens]",
+        loc="outside lower center",
+        ncols=len(settings.contexts),
+        frameon=False,
+    )
+    text = (
+        f"Throughput of the dense twin over the MoE on {settings.clusters[0]}; below 1 the MoE wins"
+    )
+    drawn.suptitle(
+        f"{text} ({settings.law} law, {settings.efficiency})", x=0.01, ha="left", fontsize=11
+    )
     return drawn
 
 

@@ -1,7 +1,9 @@
-"""Where does the MoE win and where its dense twin, over context, cluster size, batch, memory, sparsity and quality?
+"""Where does the MoE win and where its dense twin, over context, cluster size, batch, memory,
+sparsity and quality?
 
-One map for each model, accelerator and pair of axes, both sides at their exact optimum at every point; one figure for each
-model and pair. The same maps under ideal efficiencies tell where the bound would conclude otherwise.
+One map for each model, accelerator and pair of axes, both sides at their exact optimum at every
+point; one figure for each model and pair. The same maps under ideal efficiencies tell where the
+bound would conclude otherwise.
 """
 
 import tomllib
@@ -18,16 +20,23 @@ from qsopt.catalog.accelerators import load_cluster
 from qsopt.catalog.efficiencies import load_efficiency
 from qsopt.catalog.folder import configs
 from qsopt.catalog.models import load_model, model_facts
-from qsopt.deployments.optimum import Problem
 from qsopt.maps.axes import axis
 from qsopt.maps.condition import Sparsity
 from qsopt.maps.phase_map import phase_map
 from qsopt.quality.belief import belief
 from qsopt.report.map_plot import Mark, Picture, axis_label, draw_map, finish
+from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
-RANGES = {"bandwidth": (0.8e12, 16e12), "capacity": (24e9, 512e9), "context": (2.0**10, 2.0**20), "batch": (1.0, 2.0**14)}
-"""The same on all accelerators, so that panels can be compared; axes that are not here take the model's own range."""
+RANGES = {
+    "bandwidth": (0.8e12, 16e12),
+    "capacity": (24e9, 512e9),
+    "context": (2.0**10, 2.0**20),
+    "batch": (1.0, 2.0**14),
+}
+"""The same on all accelerators, so that panels can be compared; axes that are not here take the
+model's own range.
+"""
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,9 @@ class Settings(study.Settings):
     efficiency: str
     """Set of the maps that are drawn."""
     bound_pairs: tuple[tuple[str, str], ...]
-    """Pairs that are mapped under ideal efficiencies too, to tell where the bound would conclude otherwise."""
+    """Pairs that are mapped under ideal efficiencies too, to tell where the bound would conclude
+    otherwise.
+    """
     points: int
     """Along each axis."""
     context: float
@@ -56,18 +67,38 @@ class Settings(study.Settings):
 
 def main(settings: Settings) -> None:
     with study.Study("phase_maps", settings) as run:
-        fixed = {name: getattr(settings, name) for name in ("law", "points", "context", "devices", "most_devices")}
-        wanted = [(settings.efficiency, pair) for pair in settings.pairs] + [("ideal", pair) for pair in settings.bound_pairs]
+        fixed = {
+            name: getattr(settings, name)
+            for name in ("law", "points", "context", "devices", "most_devices")
+        }
+        wanted = [(settings.efficiency, pair) for pair in settings.pairs] + [
+            ("ideal", pair) for pair in settings.bound_pairs
+        ]
         keys = [
-            {"model": model, "x": x, "y": y, "accelerator": accelerator, "efficiency": efficiency, **fixed}
+            {
+                "model": model,
+                "x": x,
+                "y": y,
+                "accelerator": accelerator,
+                "efficiency": efficiency,
+                **fixed,
+            }
             for model in settings.models
             for efficiency, (x, y) in wanted
             for accelerator in settings.accelerators
         ]
         found = run.pieces(keys, one_map)
-        maps = [({name: key[name] for name in (*PLACE, "efficiency")}, rows) for key, rows in zip(keys, found, strict=True)]
-        write_whole(run.folder / "points.csv", study.table([{**key, **row} for key, rows in maps for row in rows]))
-        drawn = {_place(key): rows for key, rows in maps if key["efficiency"] == settings.efficiency}
+        maps = [
+            ({name: key[name] for name in (*PLACE, "efficiency")}, rows)
+            for key, rows in zip(keys, found, strict=True)
+        ]
+        write_whole(
+            run.folder / "points.csv",
+            study.table([{**key, **row} for key, rows in maps for row in rows]),
+        )
+        drawn = {
+            _place(key): rows for key, rows in maps if key["efficiency"] == settings.efficiency
+        }
         shares = [{**key, **summary(rows, drawn[_place(key)])} for key, rows in maps]
         run.write(shares, lambda _: figures(settings, drawn), operating_points=operating_points())
 
@@ -95,11 +126,15 @@ def one_map(
     """Rows of one map, a row a point."""
     moe, tokens = load_model(model), model_facts(model).training_tokens
     cluster = load_cluster(f"{devices}x{accelerator}")
-    problem = Problem(cluster, Workload(context=context), load_efficiency(efficiency))
+    service = Service(cluster, Workload(context=context), load_efficiency(efficiency))
     ranges = RANGES | {"devices": (1.0, float(more["most_devices"]))}
-    axes = [axis(name, moe, problem, *ranges.get(name, (None, None)), points=points) for name in (x, y)]
+    axes = [
+        axis(name, moe, service, *ranges.get(name, (None, None)), points=points) for name in (x, y)
+    ]
     interval = efficiency != "ideal"
-    found = phase_map(moe, problem, axes[0], axes[1], lambda side: belief(side, law, tokens), interval=interval)
+    found = phase_map(
+        moe, service, axes[0], axes[1], lambda side: belief(side, law, tokens), interval=interval
+    )
     columns = {
         "x_value": np.broadcast_to(axes[0].values[:, None], found.q.shape),
         "y_value": np.broadcast_to(axes[1].values, found.q.shape),
@@ -121,13 +156,17 @@ def _flags(flags: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def summary(rows: list[Row], drawn: list[Row]) -> Row:
-    """Shares of a map's points, extremes of the ratio, and how often the qs criterion and the map that is drawn agree."""
+    """Shares of a map's points, extremes of the ratio, and how often the qs criterion and the map
+    that is drawn agree.
+    """
     counts = Counter(row["verdict"] for row in rows)
     decided = [row for row in rows if row["verdict"] in ("dense wins", "moe wins")]
     ratios = [row["ratio"] for row in decided] or [np.nan]
     foretold = [(row["q"] * row["s"] < 1.0) == (row["verdict"] == "dense wins") for row in decided]
     outcomes = ("dense wins", "moe wins", "moe infeasible", "dense infeasible", "both infeasible")
-    shares = {f"share_{outcome.replace(' ', '_')}": counts[outcome] / len(rows) for outcome in outcomes}
+    shares = {
+        f"share_{outcome.replace(' ', '_')}": counts[outcome] / len(rows) for outcome in outcomes
+    }
     pairs = zip(rows, drawn, strict=True)
     unsure = [row["unsure"] for row in decided if row["unsure"] is not None]
     return {
@@ -140,22 +179,28 @@ def summary(rows: list[Row], drawn: list[Row]) -> Row:
         "qs_least": min(row["q"] * row["s"] for row in rows),
         "qs_most": max(row["q"] * row["s"] for row in rows),
         "qs_calls_it_right": float(np.mean(foretold)) if foretold else None,
-        "share_verdict_differs_from_drawn": float(np.mean([one["verdict"] != other["verdict"] for one, other in pairs])),
+        "share_verdict_differs_from_drawn": float(
+            np.mean([one["verdict"] != other["verdict"] for one, other in pairs])
+        ),
     }
 
 
 def operating_points() -> list[Row]:
     """Real deployments with their sources."""
-    return tomllib.loads((configs() / "experiments" / "operating_points.toml").read_text())["points"]
+    return tomllib.loads((configs() / "experiments" / "operating_points.toml").read_text())[
+        "points"
+    ]
 
 
-# ---- figures ---------------------------------------------------------------------------------------------------------
+# ---- figures -------------------------------------------------------------------------------------
 
 
 def figures(settings: Settings, maps: dict[tuple[str, ...], list[Row]]) -> dict[str, Figure]:
     """One figure for each model and pair of axes, with a panel for each accelerator."""
     return {
-        f"{x}_{y}_{model}": _figure(settings, model, x, y, [maps[model, x, y, each] for each in settings.accelerators])
+        f"{x}_{y}_{model}": _figure(
+            settings, model, x, y, [maps[model, x, y, each] for each in settings.accelerators]
+        )
         for model in settings.models
         for x, y in settings.pairs
     }
@@ -164,7 +209,9 @@ def figures(settings: Settings, maps: dict[tuple[str, ...], list[Row]]) -> dict[
 def _figure(settings: Settings, model: str, x: str, y: str, panels: list[list[Row]]) -> Figure:
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
-    figure, grid = style.subplots(rows, columns, 2.9 * columns + 1.2, 2.6 * rows + 0.9, squeeze=False, sharex=x in RANGES)
+    figure, grid = style.subplots(
+        rows, columns, 2.9 * columns + 1.2, 2.6 * rows + 0.9, squeeze=False, sharex=x in RANGES
+    )
     pictures = [_picture(x, y, panel) for panel in panels]
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
@@ -186,7 +233,10 @@ def _title(settings: Settings, model: str, x: str, y: str) -> str:
     fixed = [] if "devices" in (x, y) else [f"{settings.devices} devices"]
     fixed += [] if "context" in (x, y) else [f"{settings.context / 1024:g}k tokens of context"]
     law = "" if "q" in (x, y) else f", q by the {settings.law} law"
-    return ", ".join([f"{style.name_of(model)} against its dense twin", *fixed]) + f"{law}; {settings.efficiency} efficiencies"
+    return (
+        ", ".join([f"{style.name_of(model)} against its dense twin", *fixed])
+        + f"{law}; {settings.efficiency} efficiencies"
+    )
 
 
 def _picture(x: str, y: str, rows: list[Row]) -> Picture:
@@ -196,8 +246,20 @@ def _picture(x: str, y: str, rows: list[Row]) -> Picture:
     def column(name: str) -> np.ndarray:
         return np.array([row[name] for row in rows]).reshape(shape)
 
-    flags = {name: None if rows[0][name] is None else column(name).astype(bool) for name in ("unsure", "believed")}
-    return Picture(x, y, values[0], values[1], column("moe"), column("dense"), column("q") * column("s"), **flags)
+    flags = {
+        name: None if rows[0][name] is None else column(name).astype(bool)
+        for name in ("unsure", "believed")
+    }
+    return Picture(
+        x,
+        y,
+        values[0],
+        values[1],
+        column("moe"),
+        column("dense"),
+        column("q") * column("s"),
+        **flags,
+    )
 
 
 def _marks(settings: Settings, model: str, accelerator: str, x: str, y: str) -> list[Mark]:
@@ -210,7 +272,11 @@ def _marks(settings: Settings, model: str, accelerator: str, x: str, y: str) -> 
         held = belief(load_model(model), settings.law, model_facts(model).training_tokens)
         own = {"sparsity": _share(model), "q": held.q}
         return [Mark(own[x], own[y], "as trained")]
-    here = [each for each in operating_points() if (each["model"], each["accelerator"]) == (model, accelerator)]
+    here = [
+        each
+        for each in operating_points()
+        if (each["model"], each["accelerator"]) == (model, accelerator)
+    ]
     return [Mark(each[x], each[y], each["text"]) for each in here if x in each and y in each]
 
 

@@ -1,1 +1,1 @@
-"""TODO"""
+"""The search measured against enumeration and other optimisers."""

@@ -1,8 +1,9 @@
 """Does gradient search find the true optimum, and does it get there sooner than black-box search?
 
-Narrow problems are solved by the gradient search and by enumeration of their whole grid, and every method is timed until it is
-within 1 % of the optimum, on the same exact model, in the same run. On wide problems, with twelve free variables and more,
-nothing can be enumerated: there every method has the same seconds. Methods run when what they need is compiled.
+Narrow problems are solved by the gradient search and by enumeration of their whole grid, and every
+method is timed until it is within 1 % of the optimum, on the same exact model, in the same run. On
+wide problems, with twelve free variables and more, nothing can be enumerated: there every method
+has the same seconds. Methods run when what they need is compiled.
 """
 
 import os
@@ -54,7 +55,13 @@ def narrow_rows(task: Row, seconds: float, certify: float, seed: int) -> list[Ro
     solution = optimize(problem, seed, certify=certify)
     about = {"problem": asked.name, **task, "load": os.getloadavg()[0]}
     if solution.best is None or solution.certificate is None:
-        return [{**about, "feasible": False, "conflicts": ", ".join(each.constraint for each in solution.conflicts)}]
+        return [
+            {
+                **about,
+                "feasible": False,
+                "conflicts": ", ".join(each.constraint for each in solution.conflicts),
+            }
+        ]
     merit, held = _log(asked, solution.certificate.exact_optimum), solution.certificate
     hits, whole = _gradient(asked, seed, merit - CLOSE)
     row = {
@@ -72,8 +79,14 @@ def narrow_rows(task: Row, seconds: float, certify: float, seed: int) -> list[Ro
         f"{GRADIENT}_evaluations": hits[1],
     }
     judge = Judge.of(problem)
-    if asked.objective == "advantage":  # the dense side is known to the black boxes before they start
-        judge.dense.of_exact(judge.admission.sizes(judge.admission.candidates([x.legal() for x in problem.architecture]))[:, 4])
+    if (
+        asked.objective == "advantage"
+    ):  # the dense side is known to the black boxes before they start
+        judge.dense.of_exact(
+            judge.admission.sizes(
+                judge.admission.candidates([x.legal() for x in problem.architecture])
+            )[:, 4]
+        )
     for name in METHODS:
         box = raced(name, judge, seconds, seed)
         spent, count = box.reached(merit - CLOSE) or (None, None)
@@ -98,10 +111,16 @@ class _Watched(Judge):
         return found
 
 
-def _gradient(task: Task, seed: int, target: float) -> tuple[tuple[float | None, int | None], float]:
-    """Seconds and exact evaluations until the gradient search came close, and seconds of the whole of it, both warm."""
+def _gradient(
+    task: Task, seed: int, target: float
+) -> tuple[tuple[float | None, int | None], float]:
+    """Seconds and exact evaluations until the gradient search came close, and seconds of the whole
+    of it, both warm.
+    """
     problem = task.problem()
-    judge = _Watched(problem, Admission(problem), Scorer.of(problem), target=target, began=time.perf_counter())
+    judge = _Watched(
+        problem, Admission(problem), Scorer.of(problem), target=target, began=time.perf_counter()
+    )
     found, relaxed = search_relaxed(judge, seed, STARTS)
     legal(judge, relaxed, found)
     hit = (None, None) if judge.hit is None else judge.hit
@@ -153,16 +172,28 @@ def main(settings: Settings) -> None:
     """Both kinds of problem, their tables and the figure."""
     with study.Study("search_benchmark", settings) as run:
         helpers = (search_rivals, search_tasks)
-        budget = {"seconds": settings.narrow_seconds, "certify": settings.certify, "seed": settings.seed}
-        narrow = [{"task": asdict(task), **budget} for task in narrow_tasks()[slice(*settings.narrow)]]
+        budget = {
+            "seconds": settings.narrow_seconds,
+            "certify": settings.certify,
+            "seed": settings.seed,
+        }
+        narrow = [
+            {"task": asdict(task), **budget} for task in narrow_tasks()[slice(*settings.narrow)]
+        ]
         budget = {"seconds": settings.wide_seconds, "seed": settings.seed}
         wide = [{"task": asdict(task), **budget} for task in wide_tasks()[slice(*settings.wide)]]
         rows = [row for piece in run.pieces(narrow, narrow_rows, helpers) for row in piece]
         wider = [row for piece in run.pieces(wide, wide_rows, helpers) for row in piece]
         summary = search_report.summary(rows, wider, CLOSE, settings.narrow_seconds)
-        run.write([*rows, *wider], lambda _: search_report.draw(rows, settings.narrow_seconds), summary=summary)
+        run.write(
+            [*rows, *wider],
+            lambda _: search_report.draw(rows, settings.narrow_seconds),
+            summary=summary,
+        )
         if settings.page:
-            write_whole(Path(settings.page), search_report.page(rows, wider, summary, asdict(settings)))
+            write_whole(
+                Path(settings.page), search_report.page(rows, wider, summary, asdict(settings))
+            )
 
 
 if __name__ == "__main__":

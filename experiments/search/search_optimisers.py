@@ -1,8 +1,10 @@
-"""Which optimiser descends the relaxed problem best: Adam, other rules of optax, or SLSQP from each start?
+"""Which optimiser descends the relaxed problem best: Adam, other rules of optax, or SLSQP from each
+start?
 
-The rules of optax have the same starts, rounds, steps, rates and constraints (an augmented Lagrangian); line searches and
-SLSQP find the length of their steps themselves. What counts is the best relaxed value that keeps the constraints, everything
-real, over all starts; its shortfall is taken from the best that any of them found.
+The rules of optax have the same starts, rounds, steps, rates and constraints (an augmented
+Lagrangian); line searches and SLSQP find the length of their steps themselves. What counts is the
+best relaxed value that keeps the constraints, everything real, over all starts; its shortfall is
+taken from the best that any of them found.
 """
 
 import os
@@ -66,10 +68,16 @@ def rows_of(task: Row, starts: int, slsqp_starts: int, seed: int) -> list[Row]:
     relaxed = relaxed_problem(Judge.of(asked.problem()))
     points, ways = spread(starts, len(relaxed.names), seed)
     about = {"problem": asked.name, "load": os.getloadavg()[0]}
-    rows = [{**about, "optimiser": name, **_ruled(relaxed, points, ways, rule)} for name, rule in RULES.items()]
+    rows = [
+        {**about, "optimiser": name, **_ruled(relaxed, points, ways, rule)}
+        for name, rule in RULES.items()
+    ]
     rows.append({**about, "optimiser": SLSQP, **_slsqp(relaxed, points[:slsqp_starts], ways)})
     best = max(row["reached"] for row in rows if row["reached"] is not None)
-    return [{**row, "shortfall": None if row["reached"] is None else best - row["reached"]} for row in rows]
+    return [
+        {**row, "shortfall": None if row["reached"] is None else best - row["reached"]}
+        for row in rows
+    ]
 
 
 def _ruled(relaxed: Relaxed, points: np.ndarray, ways: np.ndarray, rule: Optimiser) -> Row:
@@ -89,12 +97,20 @@ def _slsqp(relaxed: Relaxed, points: np.ndarray, ways: np.ndarray) -> Row:
     for point, way in zip(points, ways, strict=False):
         known: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
 
-        def at(x: np.ndarray, way: float = way, known: dict = known) -> tuple[np.ndarray, np.ndarray]:
+        def at(
+            x: np.ndarray, way: float = way, known: dict = known
+        ) -> tuple[np.ndarray, np.ndarray]:
             if x.tobytes() not in known:
-                known[x.tobytes()] = tuple(map(np.asarray, _terms_and_slopes(relaxed, jnp.asarray(x), jnp.asarray(way))))
+                known[x.tobytes()] = tuple(
+                    map(np.asarray, _terms_and_slopes(relaxed, jnp.asarray(x), jnp.asarray(way)))
+                )
             return known[x.tobytes()]
 
-        constraint = {"type": "ineq", "fun": lambda x, at=at: -at(x)[0][1:], "jac": lambda x, at=at: -at(x)[1][1:]}
+        constraint = {
+            "type": "ineq",
+            "fun": lambda x, at=at: -at(x)[0][1:],
+            "jac": lambda x, at=at: -at(x)[1][1:],
+        }
         end = minimize(
             lambda x, at=at: -at(x)[0][0],
             point,
@@ -123,25 +139,40 @@ def _terms_and_slopes(relaxed: Relaxed, point: Array, way: Array) -> tuple[Array
 
 
 def _reached(merits: np.ndarray) -> Row:
-    """The best that keeps the constraints, and the share of starts that do and are within 1 % of it."""
+    """The best that keeps the constraints, and the share of starts that do and are within 1 % of
+    it.
+    """
     best = float(np.min(merits))
     if best >= BROKEN:
         return {"reached": None, "kept": 0.0, "close": 0.0}
-    return {"reached": -best, "kept": float(np.mean(merits < BROKEN)), "close": float(np.mean(merits < best + 0.01))}
+    return {
+        "reached": -best,
+        "kept": float(np.mean(merits < BROKEN)),
+        "close": float(np.mean(merits < best + 0.01)),
+    }
 
 
 def table(rows: list[Row]) -> str:
     """Medians over the problems, as Markdown."""
     lines = [
-        "| optimiser | median shortfall | worst | best of all within 0.1 % | starts that keep the limits | seconds | compile |",
+        "| optimiser | median shortfall | worst | best of all within 0.1 % | starts that keep the "
+        "limits | seconds | compile |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in (*RULES, SLSQP):
         mine = [row for row in rows if row["optimiser"] == name]
         short = np.array([np.inf if row["shortfall"] is None else row["shortfall"] for row in mine])
         compiled = [row["compile_s"] for row in mine if row["compile_s"] is not None]
-        cells = [name, f"{np.median(short):.2%}", f"{short.max():.2%}", f"{np.mean(short <= 1e-3):.0%}"]
-        cells += [f"{np.median([row['kept'] for row in mine]):.0%}", f"{np.median([row['seconds'] for row in mine]):.2f}"]
+        cells = [
+            name,
+            f"{np.median(short):.2%}",
+            f"{short.max():.2%}",
+            f"{np.mean(short <= 1e-3):.0%}",
+        ]
+        cells += [
+            f"{np.median([row['kept'] for row in mine]):.0%}",
+            f"{np.median([row['seconds'] for row in mine]):.2f}",
+        ]
         cells.append(f"{max(compiled):.1f}" if compiled else "-")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -151,7 +182,11 @@ def main(settings: Settings) -> None:
     """All problems by all optimisers."""
     with study.Study("search_optimisers", settings) as run:
         tasks = [narrow_tasks()[index] for index in settings.problems]
-        same = {"starts": settings.starts, "slsqp_starts": settings.slsqp_starts, "seed": settings.seed}
+        same = {
+            "starts": settings.starts,
+            "slsqp_starts": settings.slsqp_starts,
+            "seed": settings.seed,
+        }
         keys = [{"task": asdict(task), **same} for task in tasks]
         rows = [row for piece in run.pieces(keys, rows_of, (search_tasks,)) for row in piece]
         run.write(rows)

@@ -1,9 +1,10 @@
-"""Black-box search on the exact model that the gradient search is scored by, made as easy as is fair.
+"""Black-box search on the exact model that the gradient search is scored by, made as easy as is
+fair.
 
-A point of the unit cube becomes a design: every variable its nearest legal value, parallel sizes and way the nearest legal
-layout, the batch a multiple of pipeline * data. A design that breaks limits is worth less the more it breaks them. Many points
-are evaluated at once where the method has many, the dense optima that an advantage needs are known beforehand, and compiling
-is not counted.
+A point of the unit cube becomes a design: every variable its nearest legal value, parallel sizes
+and way the nearest legal layout, the batch a multiple of pipeline * data. A design that breaks
+limits is worth less the more it breaks them. Many points are evaluated at once where the method has
+many, the dense optima that an advantage needs are known beforehand, and compiling is not counted.
 """
 
 import time
@@ -41,13 +42,17 @@ class OutOfTime(Exception):
 
 
 class BlackBox:
-    """The exact objective over the unit cube, with a clock that starts when everything is compiled."""
+    """The exact objective over the unit cube, with a clock that starts when everything is
+    compiled.
+    """
 
     def __init__(self, judge: Judge, seconds: float, together: int) -> None:
         self.judge, self.seconds, self.together = judge, seconds, together
         self.relaxed = relaxed_problem(judge)
         self.architecture, self.layouts = judge.problem.architecture, judge.scorer.layouts
-        self.legal = np.log(np.stack([getattr(self.layouts, DEPLOYMENT[name]) for name in SIZES], axis=1))
+        self.legal = np.log(
+            np.stack([getattr(self.layouts, DEPLOYMENT[name]) for name in SIZES], axis=1)
+        )
         self.dimensions = len(self.architecture) + len(SIZES) + 2
         self.count, self.history = 0, []
         self._merits(np.full((1, self.dimensions), 0.5))
@@ -59,7 +64,10 @@ class BlackBox:
         Raises:
             OutOfTime: when the budget is spent.
         """
-        parts = [self._merits(points[at : at + self.together]) for at in range(0, len(points), self.together)]
+        parts = [
+            self._merits(points[at : at + self.together])
+            for at in range(0, len(points), self.together)
+        ]
         found = np.concatenate(parts)
         spent, best = time.perf_counter() - self.began, float(found.max())
         self.count += len(points)
@@ -76,17 +84,28 @@ class BlackBox:
         return best if best > WORTHLESS / 2 else -np.inf
 
     def reached(self, merit: float) -> tuple[float, int] | None:
-        """Seconds and evaluations after which the best was at least so good; None if it never was."""
+        """Seconds and evaluations after which the best was at least so good; None if it never
+        was.
+        """
         return next(((spent, count) for best, spent, count in self.history if best >= merit), None)
 
     def _merits(self, points: Points) -> Float[np.ndarray, " n"]:
-        filled = np.clip(np.concatenate([points, np.repeat(points[-1:], self.together - len(points), axis=0)]), 0.0, 1.0)
+        filled = np.clip(
+            np.concatenate([points, np.repeat(points[-1:], self.together - len(points), axis=0)]),
+            0.0,
+            1.0,
+        )
         free = len(self.architecture)
-        values = {each.name: _nearest(each, x) for each, x in zip(self.architecture, filled[:, :free].T, strict=True)}
+        values = {
+            each.name: _nearest(each, x)
+            for each, x in zip(self.architecture, filled[:, :free].T, strict=True)
+        }
         layouts = self._layouts(filled[:, free:])
         merits = np.array(_scores(self.relaxed, values, layouts))  # pyright: ignore[reportArgumentType]
         kept = merits > WORTHLESS / 2
-        if self.relaxed.curve is not None and kept.any():  # the dense side exactly, not by its curve
+        if (
+            self.relaxed.curve is not None and kept.any()
+        ):  # the dense side exactly, not by its curve
             rows = np.stack([values[each.name] for each in self.architecture], axis=1)[kept]
             widths = self.judge.admission.sizes(rows)[:, 4]
             dense = self.judge.dense.of_exact(widths)
@@ -100,10 +119,16 @@ class BlackBox:
         low, high = np.array([each.range for each in variables]).T
         logs = low + points[:, :-1] * (high - low)
         distance = np.abs(self.legal[None] - logs[:, None, :-1]).sum(axis=2)
-        distance = distance + 0.1 * np.abs(np.asarray(self.layouts.dispatched) - np.round(points[:, -1:]))
-        nearest = jax.tree.map(lambda leaf: np.asarray(leaf)[np.argmin(distance, axis=1)], self.layouts)
+        distance = distance + 0.1 * np.abs(
+            np.asarray(self.layouts.dispatched) - np.round(points[:, -1:])
+        )
+        nearest = jax.tree.map(
+            lambda leaf: np.asarray(leaf)[np.argmin(distance, axis=1)], self.layouts
+        )
         unit = nearest.pipeline * nearest.data
-        return eqx.tree_at(lambda d: d.batch, nearest, np.maximum(np.round(np.exp(logs[:, -1]) / unit), 1.0) * unit)
+        return eqx.tree_at(
+            lambda d: d.batch, nearest, np.maximum(np.round(np.exp(logs[:, -1]) / unit), 1.0) * unit
+        )
 
 
 def _nearest(variable: Variable, x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -117,14 +142,18 @@ def _nearest(variable: Variable, x: Float[np.ndarray, " n"]) -> Float[np.ndarray
 
 
 @eqx.filter_jit
-def _scores(relaxed: Relaxed, values: Mapping[str, Array], layouts: Deployment) -> Float[Array, " n"]:
+def _scores(
+    relaxed: Relaxed, values: Mapping[str, Array], layouts: Deployment
+) -> Float[Array, " n"]:
     """What is wanted of whole designs, or how much they break."""
 
     def one(row: Mapping[str, Scalar], layout: Deployment) -> Scalar:
         named = {**row, **{name: getattr(layout, field) for name, field in DEPLOYMENT.items()}}
         at = terms_of(relaxed, {**relaxed.fixed, **named}, layout.dispatched, jnp.zeros(()))
         ratios = jnp.concatenate([at.deployment, at.architecture])
-        excess = jnp.sum(jnp.maximum(ratios, 0.0)) + jnp.where(_is_legal(relaxed, named, layout), 0.0, 1.0)
+        excess = jnp.sum(jnp.maximum(ratios, 0.0)) + jnp.where(
+            _is_legal(relaxed, named, layout), 0.0, 1.0
+        )
         return jnp.where(excess <= KEPT, at.wanted, WORTHLESS - jnp.minimum(excess, 1e6))
 
     return jax.vmap(one)(values, layouts)
@@ -136,7 +165,7 @@ def _is_legal(relaxed: Relaxed, values: Mapping[str, Scalar], layout: Deployment
     return is_legal(with_architecture(relaxed.reference, sizes), layout)
 
 
-# ---- methods ---------------------------------------------------------------------------------------------------------
+# ---- methods -------------------------------------------------------------------------------------
 
 
 def _random(box: BlackBox, seed: int) -> None:
@@ -161,7 +190,12 @@ def _cma_es(box: BlackBox, seed: int) -> None:
     """CMA-ES, with the population of one call, begun again from another place when it converges."""
     draw = np.random.default_rng(seed)
     while True:
-        options = {"bounds": [0, 1], "verbose": -9, "seed": int(draw.integers(1, 2**31)), "popsize": box.together}
+        options = {
+            "bounds": [0, 1],
+            "verbose": -9,
+            "seed": int(draw.integers(1, 2**31)),
+            "popsize": box.together,
+        }
         strategy = cma.CMAEvolutionStrategy(draw.random(box.dimensions), 0.3, options)
         while not strategy.stop():
             points = strategy.ask()

@@ -1,12 +1,14 @@
-"""The problems on which searches are measured: narrow ones whose whole grid can be enumerated, and wide ones."""
+"""The problems on which searches are measured: narrow ones whose whole grid can be enumerated, and
+wide ones.
+"""
 
 from dataclasses import dataclass
 
 from qsopt import Workload, load_cluster, load_efficiency, load_model
-from qsopt.deployments.optimum import Problem
 from qsopt.search.architecture import reference_value
 from qsopt.search.problem import DEFAULT_VARY, DesignProblem, Objective, design_problem
 from qsopt.search.variables import Variable
+from qsopt.spec.service import Service
 from qsopt.spec.workload import NO_LIMIT
 
 MODELS = ("mixtral-8x7b", "qwen3-30b-a3b", "gpt-oss-120b", "qwen3-235b-a22b", "deepseek-v3")
@@ -40,17 +42,24 @@ class Task:
         reference = load_model(self.model)
         limit = NO_LIMIT if self.tpot_ms is None else self.tpot_ms / 1e3
         workload = Workload(context=self.context, tpot_limit=limit)
-        service = Problem(load_cluster(self.cluster), workload, load_efficiency("fitted"))
+        service = Service(load_cluster(self.cluster), workload, load_efficiency("fitted"))
         if self.wide:
             return design_problem(reference, service, WIDE_VARY, objective=self.objective)
         return design_problem(reference, service, bounds=self._bounds(), objective=self.objective)
 
     def _bounds(self) -> dict[str, Variable]:
-        """Fewer legal values than usual where the cluster is large, or every design needs the optimum of its twin."""
-        experts, top_k, width = (reference_value(load_model(self.model), name) for name in ("experts", "top_k", "expert_width"))
+        """Fewer legal values than usual where the cluster is large, or every design needs the
+        optimum of its twin.
+        """
+        experts, top_k, width = (
+            reference_value(load_model(self.model), name)
+            for name in ("experts", "top_k", "expert_width")
+        )
         advantage, bounds = self.objective == "advantage", {}
         if self.cluster.startswith("512") or advantage:
-            bounds["experts"] = Variable("experts", max(1.0, experts / 4), 4 * experts, "power_of_two")
+            bounds["experts"] = Variable(
+                "experts", max(1.0, experts / 4), 4 * experts, "power_of_two"
+            )
             bounds["top_k"] = Variable("top_k", 1.0, 4 * top_k, "power_of_two")
         if advantage:
             bounds["expert_width"] = Variable("expert_width", width / 4, 4 * width, step=width / 4)
@@ -58,17 +67,25 @@ class Task:
 
 
 def narrow_tasks() -> list[Task]:
-    """Five families on four kinds of cluster, each with both objectives; contexts and limits take turns."""
+    """Five families on four kinds of cluster, each with both objectives; contexts and limits take
+    turns.
+    """
     found = []
-    for index, (model, cluster) in enumerate((model, cluster) for model in MODELS for cluster in CLUSTERS):
+    for index, (model, cluster) in enumerate(
+        (model, cluster) for model in MODELS for cluster in CLUSTERS
+    ):
         for turn, objective in enumerate(("throughput", "advantage")):
             context = CONTEXTS[(index + 2 * turn + index // 4) % len(CONTEXTS)]
-            found.append(Task(model, cluster, context, LIMITS[(index + turn + index // 4) % 2], objective))
+            found.append(
+                Task(model, cluster, context, LIMITS[(index + turn + index // 4) % 2], objective)
+            )
     return found
 
 
 def wide_tasks() -> list[Task]:
-    """Twelve free variables and more: models with grouped attention and shared experts, so that everything can move."""
+    """Twelve free variables and more: models with grouped attention and shared experts, so that
+    everything can move.
+    """
     return [
         Task("ernie-4.5-21b-a3b", "8xh100", 8192.0, None, "throughput", wide=True),
         Task("glm-4.5-air", "16xh200", 8192.0, None, "throughput", wide=True),

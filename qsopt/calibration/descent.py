@@ -1,4 +1,6 @@
-"""Gradient descent with Adam and a cosine schedule, from start to end as one loop that JAX compiles."""
+"""Gradient descent with Adam and a cosine schedule, from start to end as one loop that JAX
+compiles.
+"""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

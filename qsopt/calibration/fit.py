@@ -1,10 +1,13 @@
-"""The fit: pooled values for each family (kind, backend, format) and deviations of its accelerators, all by one descent.
+"""The fit: pooled values for each family (kind, backend, format) and deviations of its
+accelerators, all by one descent.
 
-    loss = sum over rows of w huber(log predicted - log measured)/RELATED + sum (deviation/SPREAD)^2/2 + weak prior on the pool
+    loss = sum over rows of w huber(log predicted - log measured)/RELATED + sum
+    (deviation/SPREAD)^2/2 + weak prior on the pool
 
-Positive parameters move in log space and shares in logit space, where they stay below 1. A row counts 1/RELATED, as rows of
-one series are no independent witnesses. An accelerator without rows keeps the pool: its deviations stay at 0, which is what is
-predicted for accelerators that nobody measured. Splits and bootstrap draws are weights of rows, one descent each.
+Positive parameters move in log space and shares in logit space, where they stay below 1. A row
+counts 1/RELATED, as rows of one series are no independent witnesses. An accelerator without rows
+keeps the pool: its deviations stay at 0, which is what is predicted for accelerators that nobody
+measured. Splits and bootstrap draws are weights of rows, one descent each.
 """
 
 from functools import partial
@@ -22,7 +25,9 @@ from qsopt.calibration.form import Form, seconds
 from qsopt.calibration.points import Points
 
 KNEE = 0.15
-"""Log error beyond which the loss grows linearly: about the noise between repeats of one measurement."""
+"""Log error beyond which the loss grows linearly: about the noise between repeats of one
+measurement.
+"""
 
 RELATED = 30.0
 """Rows that count as one independent witness."""
@@ -31,7 +36,9 @@ SHARES = ("bandwidth", "compute", "softness")
 """Parameters between 0 and 1: no kernel is faster than its device, even where a table says so."""
 
 SPREAD = {"launch": 0.4, "bandwidth": 0.8, "compute": 0.8, "softness": 1.0, "step": 0.7}
-"""Prior standard deviation of an accelerator's deviation from the pool, in log, or in logit for `SHARES`."""
+"""Prior standard deviation of an accelerator's deviation from the pool, in log, or in logit for
+`SHARES`.
+"""
 
 _OTHER_SPREAD = 0.6
 _POOL_SPREAD = 6.0
@@ -75,7 +82,9 @@ class Fit(eqx.Module):
     theta: Theta
     log_seconds: Float[np.ndarray, "sets rows"]
 
-    def values(self, family: int, accelerator: int | None = None, chosen: int = 0) -> dict[str, float]:
+    def values(
+        self, family: int, accelerator: int | None = None, chosen: int = 0
+    ) -> dict[str, float]:
         """Parameters of a family: the pool's, or an accelerator's own."""
         free = self.theta.pool[chosen, family]
         free = free if accelerator is None else free + self.theta.own[chosen, family, accelerator]
@@ -109,7 +118,9 @@ def _descend(
     points: Points, which: Groups, form: Form, weights: Float[Array, "sets rows"]
 ) -> tuple[Theta, Float[Array, "sets rows"]]:
     measured = jnp.log(points.seconds)
-    start = jnp.array([_free(name, value) for name, value in zip(form.names, form.start, strict=True)])
+    start = jnp.array(
+        [_free(name, value) for name, value in zip(form.names, form.start, strict=True)]
+    )
     spread = jnp.array([SPREAD.get(name, _OTHER_SPREAD) for name in form.names])
     families, gpus = len(which.families), len(which.accelerators)
     first = Theta(jnp.tile(start, (families, 1)), jnp.zeros((families, gpus, len(start))))
@@ -118,7 +129,11 @@ def _descend(
         return jnp.log(seconds(points, constrained(form, theta.rows(which))))
 
     def loss(theta: Theta, weight: Float[Array, " rows"]) -> Scalar:
-        misfit = jnp.sum(weight * optax.losses.huber_loss(predicted(theta), measured, delta=KNEE)) / KNEE**2 / RELATED
+        misfit = (
+            jnp.sum(weight * optax.losses.huber_loss(predicted(theta), measured, delta=KNEE))
+            / KNEE**2
+            / RELATED
+        )
         own = theta.own / jnp.broadcast_to(spread, theta.own.shape)
         pool = (theta.pool - first.pool) / jnp.broadcast_to(spread, theta.pool.shape) / _POOL_SPREAD
         return misfit + 0.5 * (jnp.sum(own**2) + jnp.sum(pool**2))

@@ -1,11 +1,11 @@
-"""The time of a measured point as a function of few parameters: the same roofline that predicts, over rows of a table.
+"""The time of a measured point as a function of few parameters: the same roofline that predicts,
+over rows of a table.
 
 Computing operators:  `roofline.roofline`
 Collectives:          t = t0 + steps t_step + `collectives.on_link`(sent/(beta eta_b))
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import NamedTuple
 
 import jax
@@ -13,26 +13,10 @@ import jax.numpy as jnp
 
 from qsopt.arrays import Scalar
 from qsopt.calibration.points import Points
+from qsopt.fitted.parameters import DEFAULTS, OPERATOR
 from qsopt.physics import collectives
 from qsopt.physics.roofline import roofline
 from qsopt.spec.efficiency import OperatorEfficiency
-
-DEFAULTS = {
-    "launch": 0.0,
-    "bandwidth": 1.0,
-    "compute": 1.0,
-    "softness": 1.0,
-    "half_tokens": 0.0,
-    "half_width": 0.0,
-    "half_batch": 0.0,
-    "step": 0.0,
-    "ramp": 0.0,
-}
-"""Parameters and what they are where a kind does not use them: seconds, shares, 1/p, tokens, columns, sequences, 1."""
-
-
-OPERATOR = tuple(each.name for each in fields(OperatorEfficiency))
-"""Those of a computing operator, in the order of its record."""
 
 
 class Form(NamedTuple):
@@ -57,7 +41,9 @@ FORMS = {
     "collective": form(launch=5e-6, step=0.3e-6, bandwidth=0.75, ramp=0.5),
     "exchange": form(launch=15e-6, step=0.3e-6, bandwidth=0.5, ramp=0.5),
 }
-"""The form of each kind, chosen by how it carries over to shapes and accelerators left out (see the calibration page)."""
+"""The form of each kind, chosen by how it carries over to shapes and accelerators left out (see the
+calibration page).
+"""
 
 LINKS = ("collective", "exchange")
 """Kinds that run on links."""
@@ -66,7 +52,10 @@ LINKS = ("collective", "exchange")
 def complete(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """All parameters, with defaults for those that are not there."""
     like = next(iter(values.values()))
-    return {name: values[name] if name in values else jnp.full_like(like, default) for name, default in DEFAULTS.items()}
+    return {
+        name: values[name] if name in values else jnp.full_like(like, default)
+        for name, default in DEFAULTS.items()
+    }
 
 
 def seconds(points: Points, parameters: Mapping[str, Scalar]) -> Scalar:
@@ -76,6 +65,8 @@ def seconds(points: Points, parameters: Mapping[str, Scalar]) -> Scalar:
 
 def _one(row: Points, p: dict[str, Scalar]) -> Scalar:
     efficiency = OperatorEfficiency(*(p[name] for name in OPERATOR))
-    spent = roofline(row.cost, row.peak, row.bandwidth, efficiency, tokens=row.tokens, batch=row.batch)
+    spent = roofline(
+        row.cost, row.peak, row.bandwidth, efficiency, tokens=row.tokens, batch=row.batch
+    )
     fixed = spent.latency + p["step"] * row.tokens
     return fixed + collectives.on_link(spent.seconds - spent.latency, fixed, p["ramp"])

@@ -1,4 +1,6 @@
-"""What a fit is checked on: whole models or shapes left out, whole accelerators left out, and bootstrap draws of shapes."""
+"""What a fit is checked on: whole models or shapes left out, whole accelerators left out, and
+bootstrap draws of shapes.
+"""
 
 from dataclasses import dataclass
 
@@ -7,7 +9,8 @@ from jaxtyping import Bool, Float
 
 from qsopt.calibration.fit import Fit, fit
 from qsopt.calibration.form import Form
-from qsopt.calibration.points import Column, Points
+from qsopt.calibration.points import Points
+from qsopt.fitted.errors import Column
 
 FOLDS = 5
 
@@ -27,7 +30,9 @@ class Checked:
 
 
 def checked(points: Points, form: Form, draws: int = 0, seed: int = 0) -> Checked:
-    """Fit to all rows, to all but one fifth of the shapes, to all but one accelerator, and to bootstrap draws of shapes."""
+    """Fit to all rows, to all but one fifth of the shapes, to all but one accelerator, and to
+    bootstrap draws of shapes.
+    """
     shapes = _folds(points.labels.shape, seed)
     gpus = [points.labels.gpu == gpu for gpu in np.unique(points.labels.gpu)]
     left_out = [*shapes, *gpus]
@@ -52,10 +57,15 @@ def _folds(shapes: np.ndarray, seed: int) -> list[Bool[np.ndarray, " rows"]]:
 def _draws(shapes: np.ndarray, draws: int, seed: int) -> list[Float[np.ndarray, " rows"]]:
     names, places = np.unique(shapes, return_inverse=True)
     chance = np.full(len(names), 1.0 / len(names))
-    return [np.random.default_rng([seed, draw]).multinomial(len(names), chance)[places] * 1.0 for draw in range(draws)]
+    return [
+        np.random.default_rng([seed, draw]).multinomial(len(names), chance)[places] * 1.0
+        for draw in range(draws)
+    ]
 
 
-def _gathered(predicted: Float[np.ndarray, "sets rows"], left_out: list[Bool[np.ndarray, " rows"]]) -> Column:
+def _gathered(
+    predicted: Float[np.ndarray, "sets rows"], left_out: list[Bool[np.ndarray, " rows"]]
+) -> Column:
     """Each row from the fit that did not see it."""
     result = np.empty(predicted.shape[1])
     for times, rows in zip(predicted, left_out, strict=False):

@@ -1,13 +1,14 @@
-"""Measured points: the cost of an operator as the package counts it, what it ran on, and the time it took."""
+"""Measured points: the cost of an operator as the package counts it, what it ran on, and the time
+it took.
+"""
 
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
+from qsopt.fitted.errors import Column
 from qsopt.physics.roofline import Cost
-
-Column = Float[np.ndarray, " rows"]
 
 
 class Labels(eqx.Module):
@@ -29,7 +30,9 @@ class Labels(eqx.Module):
     @property
     def family(self) -> np.ndarray:
         """Kind, backend and format: what shares parameters."""
-        return np.char.add(np.char.add(np.char.add(np.char.add(self.kind, "/"), self.backend), "/"), self.dtype)
+        return np.char.add(
+            np.char.add(np.char.add(np.char.add(self.kind, "/"), self.backend), "/"), self.dtype
+        )
 
 
 class Points(eqx.Module):
@@ -37,13 +40,16 @@ class Points(eqx.Module):
 
     labels: Labels
     cost: Cost
-    """FLOPs, bytes and launches of each row; for a collective, bytes are those that a device sends."""
+    """FLOPs, bytes and launches of each row; for a collective, bytes are those that a device sends.
+    """
     peak: Column
     """Peak of the arithmetic [FLOP/s]."""
     bandwidth: Column
     """Of the memory, or of a link for collectives [byte/s]."""
     tokens: Column
-    """Rows of each product; ring steps of a collective; query heads that share a KV head or a latent."""
+    """Rows of each product; ring steps of a collective; query heads that share a KV head or a
+    latent.
+    """
     batch: Column
     """Tokens of the whole forward pass, or sequences of decode attention."""
     seconds: Column

@@ -1,4 +1,6 @@
-"""The table of errors against targets, as records, and the plot of predicted against measured times."""
+"""The table of errors against targets, as records, and the plot of predicted against measured
+times.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +18,9 @@ COLUMNS = ("fitted", "other_shapes", "other_accelerators")
 
 
 TPOT_TARGET = ((14, 42), (17, 45), None)
-"""Of the time per output token end to end; errors on other accelerators are reported without a target."""
+"""Of the time per output token end to end; errors on other accelerators are reported without a
+target.
+"""
 
 
 def error_rows(points: Points, found: Mapping[str, Checked]) -> Iterator[dict[str, Any]]:
@@ -26,7 +30,12 @@ def error_rows(points: Points, found: Mapping[str, Checked]) -> Iterator[dict[st
         known = chosen & np.isfinite(whole["fitted"])
         if known.any():
             columns = {name: errors(whole[name][known], points.seconds[known]) for name in COLUMNS}
-            yield {"quantity": quantity, "n": int(known.sum()), "target": TARGETS.get(quantity), **columns}
+            yield {
+                "quantity": quantity,
+                "n": int(known.sum()),
+                "target": TARGETS.get(quantity),
+                **columns,
+            }
 
 
 def together(points: Points, found: Mapping[str, Checked], column: str) -> np.ndarray:
@@ -42,8 +51,12 @@ def text_row(row: dict[str, Any]) -> dict[str, str]:
     cells = {"quantity": row["quantity"], "n": f"{row['n']:,}"}
     for place, name in enumerate(COLUMNS):
         found, target = row[name], row.get("target")
-        aim = f" (target {target[place][0]} / {target[place][1]})" if target and target[place] else ""
-        cells[name] = f"{100 * found.median:.1f} / {100 * found.p90:.1f}{aim}, bias {100 * found.bias:+.1f}"
+        aim = (
+            f" (target {target[place][0]} / {target[place][1]})" if target and target[place] else ""
+        )
+        cells[name] = (
+            f"{100 * found.median:.1f} / {100 * found.p90:.1f}{aim}, bias {100 * found.bias:+.1f}"
+        )
     return cells
 
 
@@ -63,7 +76,9 @@ def plot(points: Points, found: Mapping[str, Checked], path: Path) -> None:
         ends = np.array([measured.min(), measured.max()])
         axes.loglog(ends, ends, color="black", linewidth=0.8)
         told = errors(guess, measured)
-        axes.set_title(f"{kind}: median {100 * told.median:.0f} %, P90 {100 * told.p90:.0f} %", fontsize=10)
+        axes.set_title(
+            f"{kind}: median {100 * told.median:.0f} %, P90 {100 * told.p90:.0f} %", fontsize=10
+        )
         axes.set_xlabel("measured [us]")
         axes.set_ylabel("predicted [us]")
     for axes in list(grid.flat)[len(kinds) :]:

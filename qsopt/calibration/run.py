@@ -10,17 +10,18 @@ import numpy as np
 
 from qsopt.calibration.held_out import Checked
 from qsopt.calibration.kinds import calibrate
-from qsopt.calibration.points import Column, Points
+from qsopt.calibration.points import Points
 from qsopt.calibration.report import COLUMNS, TPOT_TARGET, error_rows
 from qsopt.calibration.serving.host import check_host, ordering, save_host
 from qsopt.calibration.serving.runs import Host, Runs, read_runs
 from qsopt.calibration.tables.folder import Folder
 from qsopt.catalog.efficiencies import efficiency_set
 from qsopt.fitted import sets
-from qsopt.fitted.errors import Errors, errors
+from qsopt.fitted.errors import Column, Errors, errors
 from qsopt.fitted.groups import Store, save_store
 
-_REST = """# NCCL between nodes: two-node dispatch of small messages takes 23-27 us; 5 us for a hop between racks
+_REST = """# NCCL between nodes: two-node dispatch of small messages takes 23-27 us; 5 us for a hop
+# between racks
 [scale_out]
 bandwidth = 0.75
 collective_us = 15.0
@@ -29,7 +30,8 @@ ramp = 0.0
 
 [routing]
 straggler = 1.0
-# hits 0.83-0.95 of the experts that uniform routing hits (power law of exponent 1.01, CNN/DailyMail and OpenOrca)
+# hits 0.83-0.95 of the experts that uniform routing hits (power law of exponent 1.01, CNN/DailyMail
+# and OpenOrca)
 popularity_cv2 = 0.4
 # DeepSeek-V3 with static expert balancing: max/mean 1.115 over 36 ranks (unbalanced: 2.56 over 32)
 imbalance_cv2 = 0.02
@@ -57,9 +59,23 @@ class Outcome:
         rows = list(error_rows(self.points, self.found))
         if self.serving is not None:
             found = self.serving_errors()
-            rows.append({"quantity": "end-to-end TPOT", "n": found["fitted"].n, "target": TPOT_TARGET, **found})
+            rows.append(
+                {
+                    "quantity": "end-to-end TPOT",
+                    "n": found["fitted"].n,
+                    "target": TPOT_TARGET,
+                    **found,
+                }
+            )
             rates = self.rate_errors()
-            rows.append({"quantity": "end-to-end tokens/s/device", "n": rates["fitted"].n, "target": None, **rates})
+            rows.append(
+                {
+                    "quantity": "end-to-end tokens/s/device",
+                    "n": rates["fitted"].n,
+                    "target": None,
+                    **rates,
+                }
+            )
         return rows
 
     def serving_errors(self) -> dict[str, Errors]:
@@ -75,12 +91,16 @@ class Outcome:
         return {name: errors(rate[told], runs.throughput[told]) for name, rate in rates.items()}
 
     def ranked(self) -> tuple[int, int]:
-        """Pairs of configurations of one model and accelerator ranked right, by constants that did not see the model."""
+        """Pairs of configurations of one model and accelerator ranked right, by constants that did
+        not see the model.
+        """
         runs, _, times = self.serving  # pyright: ignore[reportGeneralTypeIssues]
         return ordering(runs, times["other_shapes"])
 
 
-def run(folder: Folder, source: str, day: str, draws: int, say: Callable[[str], None] = lambda _: None) -> Outcome:
+def run(
+    folder: Folder, source: str, day: str, draws: int, say: Callable[[str], None] = lambda _: None
+) -> Outcome:
     """Fit everything that a folder holds.
 
     Args:
@@ -109,7 +129,8 @@ def _serving(folder: Folder, store: Store) -> tuple[Runs, Host, dict[str, Column
 
 
 def write(outcome: Outcome, out: Path) -> list[Path]:
-    """Write what can ship: groups, serving constants, and a set for the decode model pooled over accelerators.
+    """Write what can ship: groups, serving constants, and a set for the decode model pooled over
+    accelerators.
 
     Returns:
         The files.
@@ -127,14 +148,21 @@ def write(outcome: Outcome, out: Path) -> list[Path]:
 
 
 def write_set(store: Store, path: Path) -> None:
-    """Write the set for the decode model that is pooled over accelerators; kinds without rows are those of the shipped set."""
+    """Write the set for the decode model that is pooled over accelerators; kinds without rows are
+    those of the shipped set.
+    """
     head = [
-        "# Achieved shares of datasheet peaks, pooled over accelerators. Written by `qsopt calibrate`.",
+        "# Achieved shares of datasheet peaks, pooled over accelerators. Written by `qsopt "
+        "calibrate`.",
         'name = "fitted"',
         f'version = "{store.version}"',
         f"date = {store.date}",
         f'source = "{store.source}"',
-        f'note = "{sum(group.fitted.n for group in store.groups)} rows; of each kind and format the software whose values '
-        'carry over best to other accelerators; no AMD, TPU, Gaudi or Trainium data; errors in groups/operators.toml"',
+        f'note = "{sum(group.fitted.n for group in store.groups)} rows; of each kind and format '
+        f"the software whose values "
+        "carry over best to other accelerators; no AMD, TPU, Gaudi or Trainium data; errors in "
+        'groups/operators.toml"',
     ]
-    sets.save_set(sets.efficiency(store, None, None, efficiency_set("fitted")), "\n".join(head), _REST, path)
+    sets.save_set(
+        sets.efficiency(store, None, None, efficiency_set("fitted")), "\n".join(head), _REST, path
+    )

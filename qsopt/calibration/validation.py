@@ -1,4 +1,6 @@
-"""Errors of fitted groups on a folder of measurements, without fitting: by file, operator, accelerator, backend and format."""
+"""Errors of fitted groups on a folder of measurements, without fitting: by file, operator,
+accelerator, backend and format.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,17 +9,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from qsopt.calibration.form import DEFAULTS, seconds
+from qsopt.calibration.form import seconds
 from qsopt.calibration.kinds import quantities
-from qsopt.calibration.points import Column, Points
+from qsopt.calibration.points import Points
 from qsopt.calibration.serving.host import load_host
 from qsopt.calibration.serving.published import read_published
 from qsopt.calibration.serving.runs import Host, Runs, read_runs, throughput, tpot
 from qsopt.calibration.tables.columns import Skipped, Table
 from qsopt.calibration.tables.folder import Folder
 from qsopt.errors import InputError
-from qsopt.fitted.errors import Errors, errors
+from qsopt.fitted.errors import Column, Errors, errors
 from qsopt.fitted.groups import Store, Values
+from qsopt.fitted.parameters import DEFAULTS
 
 _seconds = jax.jit(seconds)
 
@@ -26,7 +29,8 @@ EVERY_FILE = "*"
 
 
 def predicted(points: Points, store: Store) -> Column:
-    """Time of every row: by its accelerator's own values where there are any, else by the pool of its group [s].
+    """Time of every row: by its accelerator's own values where there are any, else by the pool of
+    its group [s].
 
     A kind that the store does not have is predicted by the roofline at full peaks.
     """
@@ -34,7 +38,10 @@ def predicted(points: Points, store: Store) -> Column:
     keys = np.stack([labels.kind, labels.backend, labels.dtype, labels.gpu], axis=1)
     distinct, places = np.unique(keys, axis=0, return_inverse=True)
     table = [values_of(store, *map(str, key)) for key in distinct]
-    columns = {name: np.array([row.get(name, default) for row in table])[places] for name, default in DEFAULTS.items()}
+    columns = {
+        name: np.array([row.get(name, default) for row in table])[places]
+        for name, default in DEFAULTS.items()
+    }
     return np.asarray(_seconds(points.unlabelled, columns))
 
 
@@ -51,7 +58,11 @@ def rows(points: Points, times: Column) -> Iterator[dict[str, Any]]:
     """Errors of all rows together, then of every file by each label."""
     for name, chosen in quantities(points):
         yield record(EVERY_FILE, name, errors(times[chosen], points.seconds[chosen]))
-    labels = {"operator": points.labels.kind, "accelerator": points.labels.gpu, "backend": points.labels.backend}
+    labels = {
+        "operator": points.labels.kind,
+        "accelerator": points.labels.gpu,
+        "backend": points.labels.backend,
+    }
     labels["dtype"] = points.labels.dtype
     for file in np.unique(points.labels.file):
         here = points.labels.file == file
@@ -59,17 +70,27 @@ def rows(points: Points, times: Column) -> Iterator[dict[str, Any]]:
         for label, column in labels.items():
             for value in np.unique(column[here]):
                 chosen = here & (column == value)
-                yield record(str(file), f"{label} {value}", errors(times[chosen], points.seconds[chosen]))
+                yield record(
+                    str(file), f"{label} {value}", errors(times[chosen], points.seconds[chosen])
+                )
 
 
-def serving_rows(file: str, runs: Runs, host: Host, rate: str = "end-to-end tokens/s/device") -> Iterator[dict[str, Any]]:
-    """Errors of end-to-end results: of the time per output token, and of tokens per second and device as `rate`."""
+def serving_rows(
+    file: str, runs: Runs, host: Host, rate: str = "end-to-end tokens/s/device"
+) -> Iterator[dict[str, Any]]:
+    """Errors of end-to-end results: of the time per output token, and of tokens per second and
+    device as `rate`.
+    """
     numbers = runs.unlabelled
     compared = {
         "end-to-end TPOT": (np.asarray(tpot(numbers, host)), runs.tpot),
         rate: (np.asarray(throughput(numbers, host)), runs.throughput),
     }
-    labels = {"model": runs.model, "accelerator": runs.gpu, "backend": np.array(runs.backends)[runs.backend]}
+    labels = {
+        "model": runs.model,
+        "accelerator": runs.gpu,
+        "backend": np.array(runs.backends)[runs.backend],
+    }
     for name, (guess, truth) in compared.items():
         told = np.isfinite(truth)
         if not told.any():
@@ -82,7 +103,8 @@ def serving_rows(file: str, runs: Runs, host: Host, rate: str = "end-to-end toke
 
 
 def end_to_end_rows(folder: Folder, store: Store, constants: Path) -> Iterator[dict[str, Any]]:
-    """Errors of all end-to-end results of a folder; a table that lacks a column is counted as skipped.
+    """Errors of all end-to-end results of a folder; a table that lacks a column is counted as
+    skipped.
 
     Args:
         folder: its tables.
@@ -90,17 +112,27 @@ def end_to_end_rows(folder: Folder, store: Store, constants: Path) -> Iterator[d
         constants: file of the constants of serving.
     """
     for table in folder.serving:
-        yield from _counted(table, folder.skipped, lambda table: _served(table, store, folder.skipped, constants))
+        yield from _counted(
+            table, folder.skipped, lambda table: _served(table, store, folder.skipped, constants)
+        )
     for table in folder.published:
-        yield from _counted(table, folder.skipped, lambda table: _published(table, store, folder.skipped, constants))
+        yield from _counted(
+            table, folder.skipped, lambda table: _published(table, store, folder.skipped, constants)
+        )
 
 
 def _served(table: Table, store: Store, skipped: Skipped, constants: Path) -> list[dict[str, Any]]:
     runs = read_runs(table, store, skipped)
-    return list(serving_rows(table.file, runs, load_host(constants, runs.backends))) if len(runs.step) else []
+    return (
+        list(serving_rows(table.file, runs, load_host(constants, runs.backends)))
+        if len(runs.step)
+        else []
+    )
 
 
-def _published(table: Table, store: Store, skipped: Skipped, constants: Path) -> list[dict[str, Any]]:
+def _published(
+    table: Table, store: Store, skipped: Skipped, constants: Path
+) -> list[dict[str, Any]]:
     return [
         row
         for rate, runs in read_published(table, store, skipped).items()
@@ -108,7 +140,9 @@ def _published(table: Table, store: Store, skipped: Skipped, constants: Path) ->
     ]
 
 
-def _counted(table: Table, skipped: Skipped, read: Callable[[Table], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def _counted(
+    table: Table, skipped: Skipped, read: Callable[[Table], list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
     try:
         return read(table)
     except InputError as error:
@@ -118,4 +152,11 @@ def _counted(table: Table, skipped: Skipped, read: Callable[[Table], list[dict[s
 
 def record(file: str, group: str, found: Errors) -> dict[str, Any]:
     """One row of the report."""
-    return {"file": file, "group": group, "n": found.n, "median": found.median, "p90": found.p90, "bias": found.bias}
+    return {
+        "file": file,
+        "group": group,
+        "n": found.n,
+        "median": found.median,
+        "p90": found.p90,
+        "bias": found.bias,
+    }

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Names and files become records: models, accelerators and clusters, efficiency sets."""

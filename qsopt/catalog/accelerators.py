@@ -1,8 +1,10 @@
-"""Accelerators by name and clusters by a phrase such as `8xh100`, from TOML files that anyone can copy and edit.
+"""Accelerators by name and clusters by a phrase such as `8xh100`, from TOML files that anyone can
+copy and edit.
 
-A file holds the figures of a datasheet in its units; what nobody states is left out. A missing peak is that of the
-next wider arithmetic (fp4 -> fp8 -> bf16 -> fp16, int8 -> bf16). A missing link speed is refused where a cluster would
-use it. The figures of each file in `configs/hardware` carry their source, doubt and grade there.
+A file holds the figures of a datasheet in its units; what nobody states is left out. A missing peak
+is that of the next wider arithmetic (fp4 -> fp8 -> bf16 -> fp16, int8 -> bf16). A missing link
+speed is refused where a cluster would use it. The figures of each file in `configs/hardware` carry
+their source, doubt and grade there.
 """
 
 import re
@@ -54,7 +56,9 @@ def _optional(key: str, kind: _Kind) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class HardwareFacts:
-    """What one accelerator's file states, in SI units; None where it is silent. Each field names its key in the file."""
+    """What one accelerator's file states, in SI units; None where it is silent. Each field names
+    its key in the file.
+    """
 
     name: str = _required("name", _TEXT)
     """Product name."""
@@ -121,26 +125,32 @@ def hardware_facts(which: str | Path) -> HardwareFacts:
 
 
 def load_accelerator(which: str | Path, devices: float = 1) -> Accelerator:
-    """An accelerator of the catalog, or of a file that ends in `.toml`, for a cluster of so many devices.
+    """An accelerator of the catalog, or of a file that ends in `.toml`, for a cluster of so many
+    devices.
 
     A link speed that the file lacks and that cluster does not use is some finite number.
 
     Raises:
-        InputError: if the name is unknown, the file is wrong, or it lacks a link speed that the cluster would use.
+        InputError: if the name is unknown, the file is wrong, or it lacks a link speed that the
+            cluster would use.
     """
     return _accelerator(hardware_facts(which), devices)
 
 
 def load_cluster(which: str | Path) -> Cluster:
-    """The cluster that a phrase names (`8xmi300x`; a bare `h200` is one device), or that a `.toml` file describes.
+    """The cluster that a phrase names (`8xmi300x`; a bare `h200` is one device), or that a `.toml`
+    file describes.
 
-    A file states `devices = 16` and `accelerator = "h100"`, the name of a file beside it, or a table `[accelerator]`
-    as in `configs/hardware`.
+    A file states `devices = 16` and `accelerator = "h100"`, the name of a file beside it, or a
+    table `[accelerator]` as in `configs/hardware`.
 
     Raises:
-        InputError: if the phrase or the file is wrong, or a link speed that the cluster would use is unknown.
+        InputError: if the phrase or the file is wrong, or a link speed that the cluster would use
+            is unknown.
     """
-    devices, facts = _from_file(Path(which)) if str(which).endswith(".toml") else _from_phrase(str(which))
+    devices, facts = (
+        _from_file(Path(which)) if str(which).endswith(".toml") else _from_phrase(str(which))
+    )
     return Cluster(_accelerator(facts, devices), scalar(devices))
 
 
@@ -157,8 +167,10 @@ def _accelerator(facts: HardwareFacts, devices: float) -> Accelerator:
     inside, between = facts.scale_up_bandwidth, facts.scale_out_bandwidth
     if between is None and devices > facts.scale_up_devices:
         raise InputError(
-            f"{facts.name}: no link speed is known beyond its domain of {facts.scale_up_devices}, and {devices:g} devices"
-            f" need one; use at most {facts.scale_up_devices}, or state scale_out.GBps in a copy of its file"
+            f"{facts.name}: no link speed is known beyond its domain of {facts.scale_up_devices}, "
+            f"and {devices:g} devices"
+            f" need one; use at most {facts.scale_up_devices}, or state scale_out.GBps in a copy "
+            f"of its file"
         )
     return Accelerator(
         peak_flops=jnp.asarray([facts.peak(arithmetic) for arithmetic in ARITHMETICS], dtype=float),
@@ -183,7 +195,10 @@ def _named(phrase: str) -> tuple[int, str]:
     if text in accelerator_names() or not counted:
         return 1, text
     if not name or not re.fullmatch("0*[1-9][0-9]{0,8}", count):
-        raise InputError(f"cluster '{text[:60]}': write a positive whole number of devices and an accelerator, as in 8xh100")
+        raise InputError(
+            f"cluster '{text[:60]}': write a positive whole number of devices and an accelerator, "
+            f"as in 8xh100"
+        )
     return int(count), name
 
 
@@ -216,15 +231,22 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give an existing TOML file or a catalog name") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give an existing TOML file or a catalog "
+            f"name"
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid TOML ({error}); compare with configs/hardware/h100.toml") from error
+        raise InputError(
+            f"{path}: not valid TOML ({error}); compare with configs/hardware/h100.toml"
+        ) from error
 
 
 def _facts(table: Mapping[str, Any], where: str) -> HardwareFacts:
     given = dict(_flat(table))
     _refuse_unknown(given, [entry.metadata["key"] for entry in fields(HardwareFacts)], where)
-    facts = HardwareFacts(**{entry.name: _value(entry, given, where) for entry in fields(HardwareFacts)})
+    facts = HardwareFacts(
+        **{entry.name: _value(entry, given, where) for entry in fields(HardwareFacts)}
+    )
     if facts.bf16 is None and facts.fp16 is None:
         _checked("peak_TFLOPS.bf16", None, _NUMBER, where)
     if facts.scale_up_devices > 1:

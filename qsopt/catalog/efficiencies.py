@@ -1,4 +1,6 @@
-"""Efficiency sets by name: `ideal`, the sets in `configs/efficiency`, or a user's TOML file of the same form."""
+"""Efficiency sets by name: `ideal`, the sets in `configs/efficiency`, or a user's TOML file of the
+same form.
+"""
 
 import tomllib
 from functools import cache
@@ -9,11 +11,26 @@ import numpy as np
 
 from qsopt.catalog.folder import configs
 from qsopt.errors import InputError, unknown_name
-from qsopt.spec.efficiency import OPERATORS, TIERS, Efficiency, LinkEfficiency, OperatorEfficiency, ideal
+from qsopt.spec.efficiency import (
+    LINK_TIERS,
+    OPERATOR_KINDS,
+    Efficiency,
+    LinkEfficiency,
+    OperatorEfficiency,
+    ideal,
+)
 from qsopt.spec.formats import FORMATS
 from qsopt.units import MICROSECOND, GiB
 
-_OPERATOR_KEYS = ("launch_us", "bandwidth", "compute", "softness", "half_tokens", "half_width", "half_batch")
+_OPERATOR_KEYS = (
+    "launch_us",
+    "bandwidth",
+    "compute",
+    "softness",
+    "half_tokens",
+    "half_width",
+    "half_batch",
+)
 _LINK_KEYS = ("bandwidth", "collective_us", "step_us", "ramp")
 _ROUTING_KEYS = ("straggler", "popularity_cv2", "imbalance_cv2")
 _MEMORY_KEYS = ("workspace", "reserve_GiB")
@@ -41,10 +58,12 @@ def _shipped(name: str) -> Efficiency:
 
 
 def load_efficiency(which: str | Path) -> Efficiency:
-    """An efficiency set by name, or from a `.toml` file of the same form as those in `configs/efficiency`.
+    """An efficiency set by name, or from a `.toml` file of the same form as those in
+    `configs/efficiency`.
 
     Raises:
-        InputError: if the name is unknown, or a value of the file is missing, unknown or out of range.
+        InputError: if the name is unknown, or a value of the file is missing, unknown or out of
+            range.
     """
     if str(which) == "ideal":
         return ideal()
@@ -64,32 +83,49 @@ class _Reader:
             self.tables: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(
-                f"efficiency set {path}: cannot be read ({error.strerror}); give an existing TOML file, or ideal or fitted"
+                f"efficiency set {path}: cannot be read ({error.strerror}); give an existing TOML "
+                f"file, or ideal or fitted"
             ) from None
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}: not valid TOML ({error}); compare it with configs/efficiency/fitted.toml") from None
-        known = {*OPERATORS, *TIERS, "routing", "memory", *_ABOUT_KEYS}
+            raise InputError(
+                f"{path}: not valid TOML ({error}); compare it with configs/efficiency/fitted.toml"
+            ) from None
+        known = {*OPERATOR_KINDS, *LINK_TIERS, "routing", "memory", *_ABOUT_KEYS}
         for key in self.tables:
             if key not in known:
-                raise InputError(f"{path}: unknown entry '{key}'; known: {', '.join(sorted(known))}")
+                raise InputError(
+                    f"{path}: unknown entry '{key}'; known: {', '.join(sorted(known))}"
+                )
 
     def efficiency(self) -> Efficiency:
-        operators: dict[str, Any] = {name: self._operator(name) for name in OPERATORS}
-        tiers: dict[str, Any] = {name: self._link(name) for name in TIERS}
+        operators: dict[str, Any] = {name: self._operator(name) for name in OPERATOR_KINDS}
+        tiers: dict[str, Any] = {name: self._link(name) for name in LINK_TIERS}
         routing = self._values("routing", self.tables.get("routing"), _ROUTING_KEYS)
         memory = self._values("memory", self.tables.get("memory"), _MEMORY_KEYS)
         return Efficiency(
-            **operators, **tiers, **routing, workspace=memory["workspace"], reserve_bytes=memory["reserve_GiB"] * GiB
+            **operators,
+            **tiers,
+            **routing,
+            workspace=memory["workspace"],
+            reserve_bytes=memory["reserve_GiB"] * GiB,
         )
 
     def _operator(self, name: str) -> OperatorEfficiency:
         table = self.tables.get(name)
-        forms = {key: table[key] for key in FORMATS if key in table} if isinstance(table, dict) else {}
+        forms = (
+            {key: table[key] for key in FORMATS if key in table} if isinstance(table, dict) else {}
+        )
         for key, value in {name: table, **forms}.items():
             if not isinstance(value, dict):
-                raise InputError(f"{self.path}: [{name}]: '{key}' must be a table; compare with configs/efficiency/fitted.toml")
+                raise InputError(
+                    f"{self.path}: [{name}]: '{key}' must be a table; compare with "
+                    f"configs/efficiency/fitted.toml"
+                )
         base = {key: value for key, value in self.tables[name].items() if key not in FORMATS}
-        rows = [self._values(f"{name}.{form}", {**base, **forms.get(form, {})}, _OPERATOR_KEYS) for form in FORMATS]
+        rows = [
+            self._values(f"{name}.{form}", {**base, **forms.get(form, {})}, _OPERATOR_KEYS)
+            for form in FORMATS
+        ]
         columns = {key: np.array([row[key] for row in rows]) for key in _OPERATOR_KEYS}
         return OperatorEfficiency(columns.pop("launch_us") * MICROSECOND, **columns)
 
@@ -98,10 +134,15 @@ class _Reader:
         fixed, step = row["collective_us"] * MICROSECOND, row["step_us"] * MICROSECOND
         return LinkEfficiency(row["bandwidth"], fixed, step, row["ramp"])
 
-    def _values(self, where: str, table: dict[str, Any] | None, keys: tuple[str, ...]) -> dict[str, Any]:
+    def _values(
+        self, where: str, table: dict[str, Any] | None, keys: tuple[str, ...]
+    ) -> dict[str, Any]:
         if not isinstance(table, dict) or set(table) != set(keys):
             wrong = sorted(set(keys) ^ set(table or {}))
-            raise InputError(f"{self.path}: [{where}] needs exactly {', '.join(keys)}; missing or unknown: {', '.join(wrong)}")
+            raise InputError(
+                f"{self.path}: [{where}] needs exactly {', '.join(keys)}; missing or unknown: "
+                f"{', '.join(wrong)}"
+            )
         for key, value in table.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not (0 < value <= 1e3 if key in _SHARES else 0 <= value < 1e9):

@@ -1,4 +1,6 @@
-"""Where the catalog lies: `configs/` in a checkout, and the same folder inside an installed wheel."""
+"""Where the catalog lies: `configs/` in a checkout, and the same folder inside an installed
+wheel.
+"""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Models by name: their configs lie in `configs/models/`, and what their makers published about them in `catalog.toml`."""
+"""Models by name: their configs lie in `configs/models/`, and what their makers published about
+them in `catalog.toml`.
+"""
 
 import tomllib
 from dataclasses import dataclass
@@ -22,8 +24,9 @@ class ModelFacts:
     published_active: float | None = None
     """Parameters that one token uses [count]; None for dense models."""
     active_convention: str = "all tables"
-    """The way of counting that comes closest to `published_active`: "all tables", "without input table" or
-    "without both tables"."""
+    """The way of counting that comes closest to `published_active`: "all tables", "without input
+    table" or "without both tables".
+    """
     training_tokens: float | None = None
     """Tokens of pretraining [count]; the note says where it is an assumption."""
     source: str = ""
@@ -40,10 +43,12 @@ def model_names() -> list[str]:
 
 
 def load_model(name_or_path: str | Path) -> Model:
-    """The model of that name in the catalog, or that a `config.json`, or a folder that holds one, describes.
+    """The model of that name in the catalog, or that a `config.json`, or a folder that holds one,
+    describes.
 
     Raises:
-        InputError: if there is neither such a name nor such a path, or if the config cannot be understood.
+        InputError: if there is neither such a name nor such a path, or if the config cannot be
+            understood.
     """
     name = str(name_or_path)
     if name.lower() in model_names():
@@ -54,7 +59,9 @@ def load_model(name_or_path: str | Path) -> Model:
 
 
 def _exists(path: Path) -> bool:
-    """Whether there is such a path; a text that cannot be one, being too long for example, is none."""
+    """Whether there is such a path; a text that cannot be one, being too long for example, is
+    none.
+    """
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -75,7 +82,9 @@ def model_facts(name: str) -> ModelFacts:
 
 def _unknown(name: str) -> InputError:
     error = unknown_name("model", name, model_names())
-    return InputError(f"{error} The path of a Hugging Face config.json, or of a folder that holds one, works too")
+    return InputError(
+        f"{error} The path of a Hugging Face config.json, or of a folder that holds one, works too"
+    )
 
 
 @cache

@@ -1,6 +1,7 @@
 """The command line: `qsopt evaluate`, `compare`, `optimize`, `map` and others.
 
-Stdout holds only the answer. Bad input ends with status 2 and one line on stderr; an infeasible design is an answer.
+Stdout holds only the answer. Bad input ends with status 2 and one line on stderr; an infeasible
+design is an answer.
 """
 
 import contextlib

@@ -26,11 +26,14 @@ _HEADINGS = {
 
 @dataclass(frozen=True)
 class Calibrate:
-    """Fit efficiencies to the tables of the package aiconfigurator-core, to a folder of measured tables, or with --device to
-    kernels run here, and print the errors."""
+    """Fit efficiencies to the tables of the package aiconfigurator-core, to a folder of measured
+    tables, or with --device to kernels run here, and print the errors.
+    """
 
     data: Path | None = None
-    """Folder with CSV tables of operators; the tables of the installed package aiconfigurator-core if left out."""
+    """Folder with CSV tables of operators; the tables of the installed package aiconfigurator-core
+    if left out.
+    """
     accelerators: str = ""
     """Accelerators of the package to use, such as h100,h200; all if left out."""
     backends: str = ""
@@ -42,7 +45,9 @@ class Calibrate:
     device: bool = False
     """Run JAX kernels on whatever JAX sees, instead of reading a folder."""
     out: Path = Path("calibration")
-    """Folder for what is written: TOML files of groups, serving and a set, or with --device its JSON and plot."""
+    """Folder for what is written: TOML files of groups, serving and a set, or with --device its
+    JSON and plot.
+    """
     source: str = ""
     """Where the data come from, for the record."""
     draws: int = DRAWS
@@ -57,7 +62,10 @@ class Calibrate:
             InputError: if both --data and --device are given, or there are no tables.
         """
         if self.device and self.data is not None:
-            raise InputError("calibrate takes --data DIR (measured tables) or --device (kernels run here), not both")
+            raise InputError(
+                "calibrate takes --data DIR (measured tables) or --device (kernels run here), not "
+                "both"
+            )
         if self.device:
             from qsopt.calibration.device.measure import run_device  # noqa: PLC0415  (runs kernels)
 
@@ -67,15 +75,33 @@ class Calibrate:
             self._fit()
 
     def _fit(self) -> None:
-        choice = Choice(_names(self.accelerators), _names(self.backends), _names(self.releases), self.shapes)
+        choice = Choice(
+            _names(self.accelerators), _names(self.backends), _names(self.releases), self.shapes
+        )
         folder = read_folder(self.data, choice)
-        source = self.source or ("own measurements" if self.data else "tables of the Python package aiconfigurator-core")
-        outcome = run(folder, source, date.today().isoformat(), self.draws, say=lambda text: print(text, file=sys.stderr))
+        source = self.source or (
+            "own measurements" if self.data else "tables of the Python package aiconfigurator-core"
+        )
+        outcome = run(
+            folder,
+            source,
+            date.today().isoformat(),
+            self.draws,
+            say=lambda text: print(text, file=sys.stderr),
+        )
         written = [str(path) for path in write(outcome, self.out)]
-        rows = [{name: value for name, value in row.items() if name != "target"} for row in outcome.rows()]
+        rows = [
+            {name: value for name, value in row.items() if name != "target"}
+            for row in outcome.rows()
+        ]
         if self.json:
-            records = [{**row, **{name: row[name]._asdict() for name in list(_HEADINGS)[2:]}} for row in rows]
-            print(to_json({"rows": records, "skipped": folder.skipped.records(), "written": written}))
+            records = [
+                {**row, **{name: row[name]._asdict() for name in list(_HEADINGS)[2:]}}
+                for row in rows
+            ]
+            print(
+                to_json({"rows": records, "skipped": folder.skipped.records(), "written": written})
+            )
             return
         show_rows([text_row(row) for row in rows], _HEADINGS)
         show_rows(folder.skipped.records(), {"file": "file", "reason": "not used", "rows": "rows"})
@@ -87,9 +113,20 @@ def _show_device(record: dict[str, Any], out: Path) -> None:
         {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in row.items()}
         for row in record["fragmentation"]
     ]
-    show_rows(rows, {"kernel": "MoE kernel", "batch": "batch", "measured": "MoE/dense measured", "predicted": "predicted"})
+    show_rows(
+        rows,
+        {
+            "kernel": "MoE kernel",
+            "batch": "batch",
+            "measured": "MoE/dense measured",
+            "predicted": "predicted",
+        },
+    )
     told = record["errors"]
-    print(f"{record['device']}: {told['n']} kernels, median error {100 * told['median']:.0f} %, P90 {100 * told['p90']:.0f} %")
+    print(
+        f"{record['device']}: {told['n']} kernels, median error {100 * told['median']:.0f} %, P90 "
+        f"{100 * told['p90']:.0f} %"
+    )
     print(f"written: {out / 'device.json'}, {out / 'device.png'}")
 
 

@@ -1,4 +1,6 @@
-"""The commands by name. Only the one that a command line names is imported, so no answer waits for the others."""
+"""The commands by name. Only the one that a command line names is imported, so no answer waits for
+the others.
+"""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -30,7 +32,9 @@ def parsed(words: Sequence[str], description: str | None) -> Any:
     """
     if words and words[0] in COMMANDS:
         return tyro.cli(_load(words[0]), prog=f"qsopt {words[0]}", args=words[1:])
-    every: Any = reduce(or_, (Annotated[_load(name), tyro.conf.subcommand(name)] for name in COMMANDS))
+    every: Any = reduce(
+        or_, (Annotated[_load(name), tyro.conf.subcommand(name)] for name in COMMANDS)
+    )
     return tyro.cli(every, prog="qsopt", args=words, description=description)
 
 

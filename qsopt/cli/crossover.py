@@ -4,11 +4,11 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
+import equinox as eqx
 import tyro
 
 from qsopt.catalog.accelerators import load_cluster
-from qsopt.cli.options import Case
-from qsopt.deployments.optimum import Problem
+from qsopt.cli.options import Question
 from qsopt.errors import InputError
 from qsopt.maps.crossover import Crossovers, Duellists, Input, crossovers
 from qsopt.report.records import to_json
@@ -17,21 +17,30 @@ from qsopt.report.text import console
 Low = Annotated[float | None, tyro.conf.arg(name="from")]
 High = Annotated[float | None, tyro.conf.arg(name="to")]
 
-UNITS = {"context": "tokens", "batch": "sequences in the cluster", "devices": "devices", "q": "", "bandwidth": "byte/s"}
+UNITS = {
+    "context": "tokens",
+    "batch": "sequences in the cluster",
+    "devices": "devices",
+    "q": "",
+    "bandwidth": "byte/s",
+}
 
 
 @dataclass(frozen=True)
-class Crossover(Case):
-    """Context length, batch, cluster size, q or bandwidth at which an MoE starts to beat or lose to its dense twin.
+class Crossover(Question):
+    """Context length, batch, cluster size, q or bandwidth at which an MoE starts to beat or lose to
+    its dense twin.
 
-    Both sides are in their own best legal deployment everywhere. All flips in the range are found, and where a side stops to
-    fit.
+    Both sides are in their own best legal deployment everywhere. All flips in the range are found,
+    and where a side stops to fit.
     """
 
     context: float = 8192.0
     """Tokens in the KV cache of a sequence, unless it is what moves."""
     over: Input = "context"
-    """What moves. batch: sequences that decode at once in the whole cluster, at most; bandwidth in byte/s."""
+    """What moves. batch: sequences that decode at once in the whole cluster, at most; bandwidth in
+    byte/s.
+    """
     low: Low = None
     """Lower end of the range."""
     high: High = None
@@ -41,11 +50,13 @@ class Crossover(Case):
         """Find the flips and print."""
         if self.low is None or self.high is None:
             raise InputError(f"crossover over {self.over} needs a range: give --from and --to")
-        model, cluster, workload, efficiency = self.load()
+        model, service = self.load()
         if self.over == "devices":
-            cluster = self._largest(cluster, self.high)
+            service = eqx.tree_at(
+                lambda s: s.cluster, service, self._largest(service.cluster, self.high)
+            )
         held = self.believe(model)
-        found = crossovers(Duellists(model, Problem(cluster, workload, efficiency), held.q), self.over, self.low, self.high)
+        found = crossovers(Duellists(model, service, held.q), self.over, self.low, self.high)
         record = {
             "model": self.model,
             "cluster": self.cluster,
@@ -61,19 +72,30 @@ class Crossover(Case):
             _show(record, found)
 
     def _largest(self, cluster: Any, devices: float) -> Any:
-        """The cluster at the upper end, read anew where it has a name, so that missing links are refused."""
+        """The cluster at the upper end, read anew where it has a name, so that missing links are
+        refused.
+        """
         named = re.fullmatch(r"\d+x(.+)", self.cluster)
         return load_cluster(f"{int(devices)}x{named[1]}") if named and devices < 1e9 else cluster
 
 
 def _show(record: dict[str, Any], found: Crossovers) -> None:
     out, unit = console(), UNITS[record["over"]]
-    out.print(f"[bold]{record['model']} against its dense twin on {record['cluster']}, over {record['over']}[/bold]")
+    out.print(
+        f"[bold]{record['model']} against its dense twin on {record['cluster']}, over "
+        f"{record['over']}[/bold]"
+    )
     for end in (found.at_low, found.at_high):
-        ratio = "" if end.ratio is None else f", dense reaches {end.ratio:.3g} times the throughput of the MoE"
+        ratio = (
+            ""
+            if end.ratio is None
+            else f", dense reaches {end.ratio:.3g} times the throughput of the MoE"
+        )
         out.print(f"at {end.value:,.6g} {unit}: {end.verdict}{ratio}")
     for crossing in found.crossings:
-        out.print(f"[bold]{crossing.value:,.6g} {unit}[/bold]: the verdict flips {crossing.direction}")
+        out.print(
+            f"[bold]{crossing.value:,.6g} {unit}[/bold]: the verdict flips {crossing.direction}"
+        )
     if not found.crossings:
         out.print("the verdict never flips in between")
     for edge in found.edges:

@@ -14,7 +14,13 @@ from qsopt.report.records import to_json
 from qsopt.report.text import show_rows
 
 _COLUMNS = {
-    "models": {"name": "model", "total": "total", "active": "active", "published_total": "published", "source": "source"},
+    "models": {
+        "name": "model",
+        "total": "total",
+        "active": "active",
+        "published_total": "published",
+        "source": "source",
+    },
     "hardware": {
         "name": "accelerator",
         "memory_bytes": "memory [byte]",
@@ -25,7 +31,13 @@ _COLUMNS = {
         "scale_up_bytes_per_s": "link [byte/s]",
         "usd_per_hour": "US$/h",
     },
-    "laws": {"name": "law", "in_band": "band", "uses_tokens": "needs tokens", "fitted_on": "fitted on", "source": "source"},
+    "laws": {
+        "name": "law",
+        "in_band": "band",
+        "uses_tokens": "needs tokens",
+        "fitted_on": "fitted on",
+        "source": "source",
+    },
 }
 
 
@@ -74,7 +86,9 @@ def _hardware() -> list[dict[str, Any]]:
                 "name": name,
                 "memory_bytes": facts.memory_bytes,
                 "bandwidth_bytes_per_s": facts.bandwidth,
-                **{f"{kind}_flops": getattr(facts, kind) for kind in ("bf16", "fp8", "fp4", "int8")},
+                **{
+                    f"{kind}_flops": getattr(facts, kind) for kind in ("bf16", "fp8", "fp4", "int8")
+                },
                 "scale_up_devices": facts.scale_up_devices,
                 "scale_up_bytes_per_s": facts.scale_up_bandwidth,
                 "scale_out_bytes_per_s": facts.scale_out_bandwidth,
@@ -94,7 +108,8 @@ def _laws() -> list[dict[str, Any]]:
             "in_band": each.name in BAND,
             "uses_tokens": each.uses_tokens,
             "fitted_on": ", ".join(
-                f"{span.quantity} {short(span.low)}-{short(span.high)} {span.unit}".strip() for span in each.range
+                f"{span.quantity} {short(span.low)}-{short(span.high)} {span.unit}".strip()
+                for span in each.range
             ),
             "source": each.source,
         }

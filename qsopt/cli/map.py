@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from qsopt.catalog.accelerators import hardware_facts, load_cluster
-from qsopt.cli.options import Case
-from qsopt.deployments.optimum import Problem
+from qsopt.cli.options import Question
 from qsopt.errors import InputError
 from qsopt.maps.axes import Axis, Name, axis
 from qsopt.maps.bounds import Optima
@@ -20,21 +19,25 @@ from qsopt.report.text import console
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
+from qsopt.spec.service import Service
 
 
 @dataclass(frozen=True)
-class Map(Case):
-    """Who wins over two axes, an MoE or its dense twin, each in its own best legal deployment at every point.
+class Map(Question):
+    """Who wins over two axes, an MoE or its dense twin, each in its own best legal deployment at
+    every point.
 
-    Axes: context, batch, devices, bandwidth, capacity, scale_up, scale_out, domain, sparsity, q, tpot; in tokens, bytes,
-    byte/s and seconds.
+    Axes: context, batch, devices, bandwidth, capacity, scale_up, scale_out, domain, sparsity, q,
+    tpot; in tokens, bytes, byte/s and seconds.
     """
 
     context: float = 8192.0
     """Tokens in the KV cache of a sequence, unless it is an axis."""
     x: Name = "context"
-    """What moves to the right. batch: sequences decoding at once in the whole cluster, at most; scale_up and scale_out: links
-    inside and between domains; domain: devices of a scale-up domain; sparsity: s, by experts per token at fixed total."""
+    """What moves to the right. batch: sequences decoding at once in the whole cluster, at most;
+    scale_up and scale_out: links inside and between domains; domain: devices of a scale-up domain;
+    sparsity: s, by experts per token at fixed total.
+    """
     y: Name = "devices"
     """What moves upwards."""
     x_from: float | None = None
@@ -55,12 +58,13 @@ class Map(Case):
         if self.plot is not None and (self.plot.suffix != ".png" or self.plot.is_dir()):
             raise InputError(f"plot = {self.plot}: give a file that ends in .png")
         if self.batch is not None and (not self.batch >= 1 or "batch" in (self.x, self.y)):
-            raise InputError(f"batch = {self.batch:g}: give 1 or more sequences, and none where batch is an axis")
-        model, cluster, workload, efficiency = self.load()
-        problem = Problem(cluster, workload, efficiency)
-        axes = self._axes(model, problem)
-        self._check_links(cluster, axes)
-        found = phase_map(model, problem, *axes, self.believe, self.batch)
+            raise InputError(
+                f"batch = {self.batch:g}: give 1 or more sequences, and none where batch is an axis"
+            )
+        model, service = self.load()
+        axes = self._axes(model, service)
+        self._check_links(service.cluster, axes)
+        found = phase_map(model, service, *axes, self.believe, self.batch)
         if self.plot is not None:
             self._plot(found, self.plot)
         if self.json:
@@ -68,9 +72,9 @@ class Map(Case):
         else:
             _show(found, f"{self.model} against its dense twin on {self.cluster}")
 
-    def _axes(self, model: Model, problem: Problem) -> tuple[Axis, Axis]:
-        x = axis(self.x, model, problem, self.x_from, self.x_to, self.x_points)
-        return x, axis(self.y, model, problem, self.y_from, self.y_to, self.y_points)
+    def _axes(self, model: Model, service: Service) -> tuple[Axis, Axis]:
+        x = axis(self.x, model, service, self.x_from, self.x_to, self.x_points)
+        return x, axis(self.y, model, service, self.y_from, self.y_to, self.y_points)
 
     def _check_links(self, cluster: Cluster, axes: tuple[Axis, Axis]) -> None:
         """Refuse points that would need a link speed that nobody states.
@@ -80,13 +84,16 @@ class Map(Case):
         """
         values = {each.name: each.values for each in axes}
         devices = float(values.get("devices", np.array([float(cluster.devices)])).max())
-        domain = float(values.get("domain", np.array([float(cluster.accelerator.scale_up_devices)])).min())
+        domain = float(
+            values.get("domain", np.array([float(cluster.accelerator.scale_up_devices)])).min()
+        )
         if devices <= domain or "scale_out" in values or self.cluster.endswith(".toml"):
             return
         chip = hardware_facts(re.sub(r"^\s*\d+\s*x\s*", "", self.cluster.lower()))
         if chip.scale_out_bandwidth is None:
             raise InputError(
-                f"{chip.name}: no link speed is known between domains, and {devices:g} devices in domains of {domain:g}"
+                f"{chip.name}: no link speed is known between domains, and {devices:g} devices in "
+                f"domains of {domain:g}"
                 " need one; stay within a domain, or take scale_out as the other axis"
             )
 
@@ -94,8 +101,12 @@ class Map(Case):
         from qsopt.report.map_plot import Mark, plot_map  # noqa: PLC0415  (matplotlib is slow to import)
 
         here = {"context": self.context, "devices": float(load_cluster(self.cluster).devices)}
-        marks = [Mark(here[self.x], here[self.y], "as given")] if {self.x, self.y} == set(here) else []
-        title = f"{self.model} against its dense twin on {self.cluster}, {self.efficiency} efficiencies"
+        marks = (
+            [Mark(here[self.x], here[self.y], "as given")] if {self.x, self.y} == set(here) else []
+        )
+        title = (
+            f"{self.model} against its dense twin on {self.cluster}, {self.efficiency} efficiencies"
+        )
         plot_map(found, title, path, marks)
 
     def _record(self, found: PhaseMap) -> dict[str, Any]:
@@ -105,10 +116,15 @@ class Map(Case):
             "cluster": self.cluster,
             "efficiency": self.efficiency,
             "law": self.law_used,
-            **{name: value for name, value in fixed.items() if name.removesuffix("_ms") not in (self.x, self.y)},
+            **{
+                name: value
+                for name, value in fixed.items()
+                if name.removesuffix("_ms") not in (self.x, self.y)
+            },
             "utilization": self.utilization,
             "axes": [
-                {"name": each.name, "what": each.kind.what, "values": each.values.tolist()} for each in (found.x, found.y)
+                {"name": each.name, "what": each.kind.what, "values": each.values.tolist()}
+                for each in (found.x, found.y)
             ],
             "order": "arrays are [x][y]",
             "verdict": found.verdicts,
@@ -125,7 +141,9 @@ class Map(Case):
 
 
 def _side_record(side: Optima, layouts: Deployment) -> dict[str, Any]:
-    """Throughput, batch and layout of each point; layouts are listed once, and null where nothing fits."""
+    """Throughput, batch and layout of each point; layouts are listed once, and null where nothing
+    fits.
+    """
     used = sorted(set(side.layout.ravel().tolist()) - {-1})
     place = {index: position for position, index in enumerate(used)} | {-1: None}
     return {
@@ -138,13 +156,21 @@ def _side_record(side: Optima, layouts: Deployment) -> dict[str, Any]:
 
 def _layout_record(layouts: Deployment, index: int) -> dict[str, Any]:
     sizes = {"tp": "tensor", "dp": "data", "pp": "pipeline", "ep": "expert", "etp": "expert_tensor"}
-    numbers = {short: int(np.asarray(getattr(layouts, name))[index]) for short, name in sizes.items()}
+    numbers = {
+        short: int(np.asarray(getattr(layouts, name))[index]) for short, name in sizes.items()
+    }
     return {**numbers, "way": "dispatched" if np.asarray(layouts.dispatched)[index] else "gathered"}
 
 
 def _show(found: PhaseMap, title: str) -> None:
     """A map of letters, highest y first, with its legend and shares."""
-    letters = {"dense wins": "D", "moe wins": "m", "tie": "=", "moe infeasible": "d", "dense infeasible": "M"}
+    letters = {
+        "dense wins": "D",
+        "moe wins": "m",
+        "tie": "=",
+        "moe infeasible": "d",
+        "dense infeasible": "M",
+    }
     out, verdicts = console(), found.verdicts
     out.print(f"[bold]{title}[/bold]")
     columns = range(0, len(verdicts), -(-len(verdicts) // 60))
@@ -152,11 +178,18 @@ def _show(found: PhaseMap, title: str) -> None:
         text = "".join(letters.get(verdicts[column][row], ".") for column in columns)
         out.print(f"{found.y.values[row]:>12.4g} {text}", highlight=False)
     out.print(
-        f"x: {found.x.kind.what}, {found.x.values[0]:.4g} to {found.x.values[-1]:.4g}; y: {found.y.kind.what}", markup=False
+        f"x: {found.x.kind.what}, {found.x.values[0]:.4g} to {found.x.values[-1]:.4g}; y: "
+        f"{found.y.kind.what}",
+        markup=False,
     )
     out.print("D dense wins, m MoE wins, d only dense fits, M only MoE fits, . neither")
     counts = Counter(outcome for column in verdicts for outcome in column)
     total = sum(counts.values())
-    out.print(", ".join(f"{outcome} {count / total:.1%}" for outcome, count in counts.most_common()))
+    out.print(
+        ", ".join(f"{outcome} {count / total:.1%}" for outcome, count in counts.most_common())
+    )
     if found.sure is not None:
-        out.print(f"the winner does not depend on q within its 80% interval at {found.sure.mean():.1%} of the points")
+        out.print(
+            f"the winner does not depend on q within its 80% interval at {found.sure.mean():.1%} "
+            f"of the points"
+        )

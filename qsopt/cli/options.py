@@ -1,4 +1,6 @@
-"""What commands have in common: the flags, and how they become a model, a cluster and a workload."""
+"""What commands have in common: the flags, and how they become a model, a cluster and a
+workload.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,8 +15,8 @@ from qsopt.fitted.expected import SOFTWARE, Expectation, expectation, software_s
 from qsopt.quality.belief import DEFAULT, Belief, belief, given
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.formats import number_format
-from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
+from qsopt.spec.service import Service
 from qsopt.spec.workload import NO_LIMIT, Workload
 from qsopt.units import MILLISECOND
 
@@ -25,7 +27,7 @@ Way = Literal["gathered", "dispatched"]
 
 
 @dataclass(frozen=True)
-class Case:
+class Question:
     """A model, a cluster and a workload."""
 
     model: str
@@ -37,7 +39,9 @@ class Case:
     tpot_ms: float | None = None
     """Longest time per output token allowed [ms]."""
     weight_dtype: str | None = None
-    """Format of all weights, tables included, instead of the model's own: bf16, fp8, fp8_block, nvfp4, mxfp4, int8, int4."""
+    """Format of all weights, tables included, instead of the model's own: bf16, fp8, fp8_block,
+    nvfp4, mxfp4, int8, int4.
+    """
     kv_dtype: str | None = None
     """Format of the KV cache instead of bf16."""
     utilization: float = 0.9
@@ -45,32 +49,45 @@ class Case:
     tokens_per_step: float = 1.0
     """Tokens that a sequence contributes to a step; more than 1 with speculative decoding."""
     encoder_context: float | None = None
-    """Tokens that the encoder of an encoder-decoder model has read; as many as the context if left out."""
+    """Tokens that the encoder of an encoder-decoder model has read; as many as the context if left
+    out.
+    """
     law: str = "geometric"
-    """Quality law that gives q, the size of the dense model of the same quality over the active parameters; or all."""
+    """Quality law that gives q, the size of the dense model of the same quality over the active
+    parameters; or all.
+    """
     q: float | None = None
     """The size factor itself, instead of a law."""
     tokens: float | None = None
     """Training tokens for the laws that use them; those of the catalog if left out."""
     efficiency: str = "fitted"
-    """Efficiency set: ideal; fitted, pooled over accelerators and software; trtllm, vllm or sglang as measured on this
-    accelerator; or path of a TOML file."""
+    """Efficiency set: ideal; fitted, pooled over accelerators and software; trtllm, vllm or sglang
+    as measured on this accelerator; or path of a TOML file.
+    """
     json: bool = False
     """Print JSON and nothing else to stdout."""
 
-    def load(self) -> tuple[Model, Cluster, Workload, Efficiency]:
-        """All parts of the case.
+    def load(self) -> tuple[Model, Service]:
+        """The model, and what it is served on and for.
 
         Raises:
             InputError: naming what is wrong.
         """
-        return self._model(), load_cluster(self.cluster), self._workload(), self._efficiency()
+        return self._model(), Service(
+            load_cluster(self.cluster), self._workload(), self._efficiency()
+        )
 
     def expectation(self, model: Model) -> Expectation | None:
-        """How far from measurements the answer is expected to be; None for a bound or a user's own set."""
+        """How far from measurements the answer is expected to be; None for a bound or a user's own
+        set.
+        """
         if self.efficiency not in ("fitted", *SOFTWARE):
             return None
-        return expectation(model, accelerator_of(self.cluster), self.efficiency if self.efficiency in SOFTWARE else None)
+        return expectation(
+            model,
+            accelerator_of(self.cluster),
+            self.efficiency if self.efficiency in SOFTWARE else None,
+        )
 
     @property
     def law_used(self) -> str:
@@ -91,7 +108,11 @@ class Case:
 
     def believe(self, model: Model) -> Belief:
         """q of the model, by the law asked for or as given."""
-        return given(self.q) if self.q is not None else belief(model, self.law_used, self.training_tokens)
+        return (
+            given(self.q)
+            if self.q is not None
+            else belief(model, self.law_used, self.training_tokens)
+        )
 
     def _model(self) -> Model:
         model = load_model(self.model)

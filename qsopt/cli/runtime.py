@@ -1,7 +1,9 @@
-"""Settings of the process that must be made before JAX starts: float64, a fast compiler, and a cache of what it made.
+"""Settings of the process that must be made before JAX starts: float64, a fast compiler, and a
+cache of what it made.
 
-A command runs each compiled function a few times, so time to the first answer counts: the compiler's cheapest settings halve
-it. They are used where the process has none of its own, and only with versions of jaxlib that are known to know them.
+A command runs each compiled function a few times, so time to the first answer counts: the
+compiler's cheapest settings halve it. They are used where the process has none of its own, and only
+with versions of jaxlib that are known to know them.
 """
 
 import os

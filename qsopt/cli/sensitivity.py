@@ -4,9 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from qsopt.cli.evaluate import Evaluate
-from qsopt.deployments.optimum import Problem
 from qsopt.deployments.request import resolve
-from qsopt.physics.evaluate import evaluate
+from qsopt.physics.evaluate import compiled_metrics
 from qsopt.report.records import deployment_record, to_json
 from qsopt.report.text import console, layout_text, show_rows
 from qsopt.sensitivity.inputs import Design
@@ -15,17 +14,19 @@ from qsopt.sensitivity.slopes import Sensitivity, Slopes, sensitivity
 
 @dataclass(frozen=True)
 class SensitivityCommand(Evaluate):
-    """Gradients and elasticities of throughput in architecture, workload and hardware, and what more memory or time is worth.
+    """Gradients and elasticities of throughput in architecture, workload and hardware, and what
+    more memory or time is worth.
 
-    Sizes left out are those of `evaluate`. At the largest batch the batch follows the limit that binds.
+    Sizes left out are those of `evaluate`. At the largest batch the batch follows the limit that
+    binds.
     """
 
     def run(self) -> None:
         """Differentiate and print."""
-        model, cluster, workload, efficiency = self.load()
-        found = resolve(model, Problem(cluster, workload, efficiency), self._request())
-        reached = evaluate(model, cluster, workload, found.deployment, efficiency)
-        slopes = sensitivity(Design(model, cluster, workload, found.deployment, efficiency))
+        model, service = self.load()
+        found = resolve(model, service, self._request())
+        reached = compiled_metrics(model, service, found.deployment)
+        slopes = sensitivity(Design(model, service, found.deployment))
         record = {
             "model": self.model,
             "cluster": self.cluster,
@@ -47,7 +48,9 @@ def _record(found: Sensitivity) -> dict[str, Any]:
     relaxed = found.relaxed
     return {
         **_slopes_record(found.fixed),
-        "at_largest_batch": None if relaxed is None else {"binding": found.binding, **_slopes_record(relaxed)},
+        "at_largest_batch": None
+        if relaxed is None
+        else {"binding": found.binding, **_slopes_record(relaxed)},
         "shadow_prices": [asdict(price) for price in found.shadow_prices],
     }
 
@@ -63,12 +66,23 @@ def _slopes_record(slopes: Slopes) -> dict[str, Any]:
 
 def _show(record: dict[str, Any]) -> None:
     out = console()
-    out.print(f"[bold]{record['model']} on {record['cluster']}, {record['context']:,.0f} tokens of context[/bold]")
-    out.print(f"efficiency set: {record['efficiency']}; deployment: {layout_text(record['deployment'])} ({record['chosen']})")
+    out.print(
+        f"[bold]{record['model']} on {record['cluster']}, {record['context']:,.0f} tokens of "
+        f"context[/bold]"
+    )
+    out.print(
+        f"efficiency set: {record['efficiency']}; deployment: {layout_text(record['deployment'])} "
+        f"({record['chosen']})"
+    )
     largest = record["at_largest_batch"]
     following = {} if largest is None else largest["elasticity"]
     rows = [
-        {"input": name, "fixed": slope, "largest": following.get(name), "gradient": record["gradient"][name]}
+        {
+            "input": name,
+            "fixed": slope,
+            "largest": following.get(name),
+            "gradient": record["gradient"][name],
+        }
         for name, slope in record["elasticity"].items()
     ]
     columns = {
@@ -81,6 +95,8 @@ def _show(record: dict[str, Any]) -> None:
     if largest is None:
         out.print("no batch keeps the limits: there is no largest batch")
         return
-    out.print(f"at the largest batch, {largest['batch']:,.1f} sequences, {largest['binding']} binds:")
+    out.print(
+        f"at the largest batch, {largest['batch']:,.1f} sequences, {largest['binding']} binds:"
+    )
     for price in record["shadow_prices"]:
         out.print(f"  one more {price['unit']} is worth {price['multiplier']:,.3g} tokens/s")

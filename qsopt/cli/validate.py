@@ -9,7 +9,14 @@ from qsopt.fitted.groups import load_store, shipped
 from qsopt.report.records import to_json
 from qsopt.report.text import show_rows
 
-_COLUMNS = {"file": "file", "group": "group", "n": "n", "median": "median [%]", "p90": "P90 [%]", "bias": "bias [%]"}
+_COLUMNS = {
+    "file": "file",
+    "group": "group",
+    "n": "n",
+    "median": "median [%]",
+    "p90": "P90 [%]",
+    "bias": "bias [%]",
+}
 
 
 @dataclass(frozen=True)
@@ -17,7 +24,9 @@ class Validate:
     """Errors of the fitted efficiencies on a folder of measured tables. Nothing is fitted."""
 
     data: Path
-    """Folder with CSV tables of operators or of end-to-end results, or the data folder of aiconfigurator-core."""
+    """Folder with CSV tables of operators or of end-to-end results, or the data folder of
+    aiconfigurator-core.
+    """
     groups: Path | None = None
     """File of fitted groups, as `qsopt calibrate` writes; the shipped one if left out."""
     json: bool = False
@@ -39,6 +48,9 @@ class Validate:
         if self.json:
             print(to_json({"rows": found, "skipped": folder.skipped.records()}))
             return
-        percent = [{**row, **{name: round(100 * row[name], 1) for name in ("median", "p90", "bias")}} for row in found]
+        percent = [
+            {**row, **{name: round(100 * row[name], 1) for name in ("median", "p90", "bias")}}
+            for row in found
+        ]
         show_rows(percent, _COLUMNS)
         show_rows(folder.skipped.records(), {"file": "file", "reason": "not used", "rows": "rows"})

@@ -1,6 +1,8 @@
-"""The comparison: an MoE against its quality-matched dense twin, each in its own best legal deployment and batch.
+"""The comparison: an MoE against its quality-matched dense twin, each in its own best legal
+deployment and batch.
 
-Both sides get the same cluster, context, formats, utilization and TPOT limit. The ratio is throughput of dense over MoE.
+Both sides get the same cluster, context, formats, utilization and TPOT limit. The ratio is
+throughput of dense over MoE.
 """
 
 import equinox as eqx
@@ -13,9 +15,17 @@ from jaxtyping import Array, Bool
 from qsopt.arrays import Scalar, is_concrete, number, scalar
 from qsopt.catalog.efficiencies import efficiency_set
 from qsopt.comparison.penalties import DENSE_WORLDS, WORLDS, Penalties, shapley
-from qsopt.comparison.twin import QsNumbers, aligned, bracket, dense_twin, geometric_q, qs_numbers, relaxed_twins
+from qsopt.comparison.twin import (
+    QsNumbers,
+    aligned,
+    bracket,
+    dense_twin,
+    geometric_q,
+    qs_numbers,
+    relaxed_twins,
+)
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Best, Problem, best_of_each, repeated, same_length
+from qsopt.deployments.optimum import Best, best_of_each, repeated, same_length
 from qsopt.deployments.request import closest
 from qsopt.errors import InputError
 from qsopt.physics.evaluate import Metrics, compiled_metrics
@@ -23,6 +33,7 @@ from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model, moe_layers
+from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
 TIE = 1e-6
@@ -32,7 +43,8 @@ CASES = WORLDS.reuse.size
 """Models that one call of the compiled search takes."""
 
 ROUNDS = 9
-"""Refinements of the break-even q, each by a factor of CASES - 1: to 1e-7 of the bracket in ln q."""
+"""Refinements of the break-even q, each by a factor of CASES - 1: to 1e-7 of the bracket in ln q.
+"""
 
 
 class Side(eqx.Module):
@@ -70,7 +82,13 @@ class Comparison(eqx.Module):
 def verdict(moe: float, dense: float) -> str:
     """Who wins, by the throughput of both sides, 0 where a side is infeasible [tokens/s]."""
     if not (moe and dense):
-        return "both infeasible" if not (moe or dense) else "moe infeasible" if not moe else "dense infeasible"
+        return (
+            "both infeasible"
+            if not (moe or dense)
+            else "moe infeasible"
+            if not moe
+            else "dense infeasible"
+        )
     if abs(dense / moe - 1.0) <= TIE:
         return "tie"
     return "dense wins" if dense > moe else "moe wins"
@@ -92,15 +110,17 @@ class Duel(eqx.Module):
         return self.moe.throughput[0], self.dense.throughput[0]
 
 
-def duel(model: Model, twin: Model, problem: Problem) -> Duel:
+def duel(model: Model, twin: Model, service: Service) -> Duel:
     """The best deployments of an MoE and its twin in every world, exactly."""
-    layouts = same_length(legal_layouts(model, problem.cluster), legal_layouts(twin, problem.cluster))
+    layouts = same_length(
+        legal_layouts(model, service.cluster), legal_layouts(twin, service.cluster)
+    )
     sides = (aligned(model, model), aligned(twin, model))
     return Duel(
         sides,
         layouts,
-        best_of_each(repeated(sides[0], CASES), problem, layouts[0], WORLDS),
-        best_of_each(repeated(sides[1], CASES), problem, layouts[1], _DENSE_CASES),
+        best_of_each(repeated(sides[0], CASES), service, layouts[0], WORLDS),
+        best_of_each(repeated(sides[1], CASES), service, layouts[1], _DENSE_CASES),
     )
 
 
@@ -113,8 +133,9 @@ def compare(
 ) -> Comparison:
     """Compare an MoE with its dense twin on a cluster.
 
-    The search is exact: all legal layouts, each with its largest admissible batch. Derivatives with respect to the workload,
-    hardware and efficiencies are those of both sides at their best deployments (envelope theorem).
+    The search is exact: all legal layouts, each with its largest admissible batch. Derivatives with
+    respect to the workload, hardware and efficiencies are those of both sides at their best
+    deployments (envelope theorem).
 
     Args:
         model: the MoE.
@@ -127,13 +148,16 @@ def compare(
         InputError: if the model has no routed experts, or q leaves the twin no feed-forward layers.
     """
     if moe_layers(model) is None:
-        raise InputError("the model is dense: compare needs a Mixture-of-Experts model; use evaluate for a dense one")
-    problem = Problem(cluster, workload, efficiency_set(efficiency))
+        raise InputError(
+            "the model is dense: compare needs a Mixture-of-Experts model; use evaluate for a "
+            "dense one"
+        )
+    service = Service(cluster, workload, efficiency_set(efficiency))
     size = None if q is None else scalar(q)
-    if jax.config.read("jax_enable_x64") or not is_concrete((model, problem, size)):
-        return settle(model, problem, size)[0]
+    if jax.config.read("jax_enable_x64") or not is_concrete((model, service, size)):
+        return settle(model, service, size)[0]
     with jax.enable_x64(True):  # float32 would miscount large batches
-        result, _ = settle(model, problem, size)
+        result, _ = settle(model, service, size)
     return jax.tree.map(_of_this_process, result)
 
 
@@ -142,30 +166,40 @@ def _of_this_process(leaf: Array) -> Array:
     return jnp.asarray(np.asarray(leaf).astype(jax.dtypes.canonicalize_dtype(leaf.dtype)))
 
 
-def settle(model: Model, problem: Problem, q: Scalar | None = None) -> tuple[Comparison, Duel]:
-    """`compare` in the precision that the process works in, and the duel behind it, for those who ask on."""
-    with jax.ensure_compile_time_eval():  # so that a concrete model has a concrete twin, whose layouts can be listed
+def settle(model: Model, service: Service, q: Scalar | None = None) -> tuple[Comparison, Duel]:
+    """`compare` in the precision that the process works in, and the duel behind it, for those who
+    ask on.
+    """
+    with (
+        jax.ensure_compile_time_eval()
+    ):  # so that a concrete model has a concrete twin, whose layouts can be listed
         size = _geometric_q(model) if q is None else q
         twin = dense_twin(model, size)
-    fixed = jax.tree.map(lambda leaf: leaf if is_concrete(leaf) else lax.stop_gradient(leaf), problem)
+    fixed = jax.tree.map(
+        lambda leaf: leaf if is_concrete(leaf) else lax.stop_gradient(leaf), service
+    )
     found = duel(model, twin, fixed)
     chosen = [
         _chosen(side, fixed, layouts, best)
-        for side, layouts, best in zip(found.sides, found.layouts, (found.moe, found.dense), strict=True)
+        for side, layouts, best in zip(
+            found.sides, found.layouts, (found.moe, found.dense), strict=True
+        )
     ]
     reached = [
-        compiled_metrics(side, problem.cluster, problem.workload, best.deployment, problem.efficiency)
+        compiled_metrics(side, service, best.deployment)
         for side, best in zip(found.sides, chosen, strict=True)
     ]
     flip = _break_even(model, fixed, found.layouts[1], found.throughputs[0])
     return _comparison((model, twin), tuple(chosen), tuple(reached), found, size, flip), found
 
 
-def _chosen(side: Model, problem: Problem, layouts: Deployment, best: Best) -> Best:
-    """The best deployment of a side as things are; where none keeps the limits, the one that comes closest."""
+def _chosen(side: Model, service: Service, layouts: Deployment, best: Best) -> Best:
+    """The best deployment of a side as things are; where none keeps the limits, the one that comes
+    closest.
+    """
     first = _first(best)
     if is_concrete(first) and not bool(first.feasible):
-        return closest(side, problem, layouts)
+        return closest(side, service, layouts)
     return first
 
 
@@ -176,7 +210,9 @@ def _first(best: Best) -> Best:
 
 _geometric_q = jax.jit(geometric_q)
 
-_DENSE_CASES = jax.tree.map(lambda values: np.pad(values, (0, CASES - len(values)), mode="edge"), DENSE_WORLDS)
+_DENSE_CASES = jax.tree.map(
+    lambda values: np.pad(values, (0, CASES - len(values)), mode="edge"), DENSE_WORLDS
+)
 
 
 @jax.jit
@@ -189,7 +225,13 @@ def _comparison(
     break_even_q: Scalar,
 ) -> Comparison:
     moe, dense = (
-        Side(model, best.deployment, result, best.feasible, jnp.where(best.feasible, result.throughput, 0.0))
+        Side(
+            model,
+            best.deployment,
+            result,
+            best.feasible,
+            jnp.where(best.feasible, result.throughput, 0.0),
+        )
         for model, best, result in zip(models, chosen, reached, strict=True)
     )
     penalties = shapley(found.moe.throughput, found.dense.throughput[: DENSE_WORLDS.reuse.size])
@@ -198,13 +240,15 @@ def _comparison(
     return Comparison(moe, dense, qs_numbers(models[0], q), penalties, ratio, break_even_q)
 
 
-def _break_even(model: Model, problem: Problem, layouts: Deployment, target: Scalar) -> Scalar:
-    """The q at which the twin's throughput, which falls with q, crosses `target`; NaN if it does not."""
-    low, high = bracket(model, problem.cluster, problem.workload)
+def _break_even(model: Model, service: Service, layouts: Deployment, target: Scalar) -> Scalar:
+    """The q at which the twin's throughput, which falls with q, crosses `target`; NaN if it does
+    not.
+    """
+    low, high = bracket(model, service.cluster, service.workload)
     crossed = target > 0.0
     for _ in range(ROUNDS):
         qs = _between(low, high)
-        reached = best_of_each(relaxed_twins(model, qs), problem, layouts)
+        reached = best_of_each(relaxed_twins(model, qs), service, layouts)
         low, high, crossed = _narrowed(qs, reached, target, crossed)
     return _midpoint(low, high, crossed)
 
@@ -215,8 +259,12 @@ def _between(low: Scalar, high: Scalar) -> Array:
 
 
 @jax.jit
-def _narrowed(qs: Array, reached: Best, target: Scalar, crossed: Bool[Array, ""]) -> tuple[Scalar, Scalar, Bool[Array, ""]]:
-    """The interval in which the throughput crosses the target, and whether it has crossed so far."""
+def _narrowed(
+    qs: Array, reached: Best, target: Scalar, crossed: Bool[Array, ""]
+) -> tuple[Scalar, Scalar, Bool[Array, ""]]:
+    """The interval in which the throughput crosses the target, and whether it has crossed so
+    far.
+    """
     ahead = jnp.sum(reached.throughput > target)
     first = jnp.clip(ahead - 1, 0, CASES - 2)
     return qs[first], qs[first + 1], crossed & (ahead > 0) & (ahead < CASES)

@@ -8,12 +8,13 @@ import numpy as np
 
 from qsopt.comparison.compare import CASES, verdict
 from qsopt.comparison.twin import aligned, dense_twin
-from qsopt.deployments.optimum import Problem, best_of_each
+from qsopt.deployments.optimum import best_of_each
 from qsopt.errors import InputError
 from qsopt.quality import BAND, MoeArchitecture, QualityLaw, laws
 from qsopt.quality.of_model import architecture, checked_q, law_warnings
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
+from qsopt.spec.service import Service
 
 
 @dataclass(frozen=True)
@@ -26,29 +27,42 @@ class Opinion:
     ratio: float | None
     verdict: str | None
     in_range: bool
-    """Whether the model lies inside what the law was fitted on; False for a rule that was never fitted."""
+    """Whether the model lies inside what the law was fitted on; False for a rule that was never
+    fitted.
+    """
     in_band: bool
     """Whether the law belongs to the band."""
     warnings: tuple[str, ...]
 
 
 def opinions(
-    model: Model, tokens: float | None, problem: Problem | None = None, layouts: Deployment | None = None, moe: float = 0.0
+    model: Model,
+    tokens: float | None,
+    service: Service | None = None,
+    layouts: Deployment | None = None,
+    moe: float = 0.0,
 ) -> list[Opinion]:
     """Every law's answer about a model.
 
     Args:
         model: the MoE.
         tokens: training tokens, None if unknown.
-        problem: what both sides are deployed for; without it there are no ratios.
+        service: what both sides are deployed for; without it there are no ratios.
         layouts: legal layouts of the twin.
         moe: throughput of the MoE in its best deployment, 0 if infeasible [tokens/s].
     """
     seen, known = architecture(model, tokens), laws()
-    qs: dict[str, float | InputError] = {name: _attempt(each, seen, tokens) for name, each in known.items()}
+    qs: dict[str, float | InputError] = {
+        name: _attempt(each, seen, tokens) for name, each in known.items()
+    }
     valid = {name: q for name, q in qs.items() if isinstance(q, float)}
-    dense = {} if problem is None or layouts is None else _throughputs(model, valid, problem, layouts)
-    return [_opinion(each, qs[name], seen, tokens is not None, dense.get(name), moe) for name, each in known.items()]
+    dense = (
+        {} if service is None or layouts is None else _throughputs(model, valid, service, layouts)
+    )
+    return [
+        _opinion(each, qs[name], seen, tokens is not None, dense.get(name), moe)
+        for name, each in known.items()
+    ]
 
 
 def _attempt(each: QualityLaw, seen: MoeArchitecture, tokens: float | None) -> float | InputError:
@@ -58,25 +72,38 @@ def _attempt(each: QualityLaw, seen: MoeArchitecture, tokens: float | None) -> f
         return error
 
 
-def _throughputs(model: Model, qs: Mapping[str, float], problem: Problem, layouts: Deployment) -> dict[str, float]:
+def _throughputs(
+    model: Model, qs: Mapping[str, float], service: Service, layouts: Deployment
+) -> dict[str, float]:
     """Throughput of the exact twin of each q, in batches of `CASES`."""
     names, reached = list(qs), {}
     for start in range(0, len(names), CASES):
         part = names[start : start + CASES]
         twins = [aligned(dense_twin(model, qs[name]), model) for name in part]
         twins += [twins[-1]] * (CASES - len(part))
-        batch = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *twins)
-        best = best_of_each(batch, problem, layouts)
+        batch = jax.tree.map(
+            lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *twins
+        )
+        best = best_of_each(batch, service, layouts)
         reached.update(zip(part, map(float, best.throughput), strict=False))
     return reached
 
 
 def _opinion(
-    each: QualityLaw, q: float | InputError, seen: MoeArchitecture, tokens_known: bool, dense: float | None, moe: float
+    each: QualityLaw,
+    q: float | InputError,
+    seen: MoeArchitecture,
+    tokens_known: bool,
+    dense: float | None,
+    moe: float,
 ) -> Opinion:
     warnings = law_warnings(each, seen, tokens_known)
     if isinstance(q, InputError):
-        warnings = warnings if any(text.startswith("unphysical") for text in warnings) else [*warnings, str(q)]
+        warnings = (
+            warnings
+            if any(text.startswith("unphysical") for text in warnings)
+            else [*warnings, str(q)]
+        )
     warnings = warnings if each.range else [*warnings, "never fitted: a rule of thumb"]
     number = None if isinstance(q, InputError) else q
     return Opinion(

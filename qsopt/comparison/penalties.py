@@ -1,9 +1,10 @@
 """The double penalty separated: factors whose product is the ratio of dense over MoE throughput.
 
-Three causes can be switched off: reuse fragmentation (every token picks the same experts), residency (only k experts take
-memory) and communication (messages are free, on both sides). Each side is optimised anew in every world. A cause's factor is
-its average effect on the log ratio over all orders of switching off (its Shapley value); `other` is the ratio that is left
-when all three are off, mostly the dense model's larger share of work per token, about 1/q.
+Three causes can be switched off: reuse fragmentation (every token picks the same experts),
+residency (only k experts take memory) and communication (messages are free, on both sides). Each
+side is optimised anew in every world. A cause's factor is its average effect on the log ratio over
+all orders of switching off (its Shapley value); `other` is the ratio that is left when all three
+are off, mostly the dense model's larger share of work per token, about 1/q.
 """
 
 import itertools
@@ -29,7 +30,9 @@ DENSE_WORLDS = Counterfactual(np.ones(2), np.ones(2), np.array([1.0, 0.0]))
 
 
 class Penalties(eqx.Module):
-    """Factors of the ratio of dense over MoE throughput; above 1 the cause favours dense. NaN where a side is infeasible."""
+    """Factors of the ratio of dense over MoE throughput; above 1 the cause favours dense. NaN where
+    a side is infeasible.
+    """
 
     reuse: Scalar = number()
     """A batch hits more experts than a token uses, so each weight read serves fewer tokens."""
@@ -42,7 +45,9 @@ class Penalties(eqx.Module):
 
 
 def shapley(moe: Float[Array, " worlds"], dense: Float[Array, " dense_worlds"]) -> Penalties:
-    """Factors from the throughput of the MoE in `WORLDS` and of the dense model in `DENSE_WORLDS` [tokens/s]."""
+    """Factors from the throughput of the MoE in `WORLDS` and of the dense model in `DENSE_WORLDS`
+    [tokens/s].
+    """
     possible = (moe > 0).all() & (dense > 0).all()
     logs = {
         frozenset(cause for cause, on in zip(CAUSES, switches, strict=True) if not on): _log(
@@ -53,7 +58,9 @@ def shapley(moe: Float[Array, " worlds"], dense: Float[Array, " dense_worlds"]) 
     }
     factors = [jnp.exp(_value(logs, cause)) for cause in CAUSES]
     everything_else = jnp.exp(logs[frozenset(CAUSES)])
-    return Penalties(*(jnp.where(possible, factor, jnp.nan) for factor in (*factors, everything_else)))
+    return Penalties(
+        *(jnp.where(possible, factor, jnp.nan) for factor in (*factors, everything_else))
+    )
 
 
 def _value(logs: dict[frozenset[str], Scalar], cause: str) -> Scalar:

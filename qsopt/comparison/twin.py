@@ -1,9 +1,11 @@
-"""The dense model of the same quality: same layers, attention and vocabulary, one gated feed-forward width for all layers.
+"""The dense model of the same quality: same layers, attention and vocabulary, one gated
+feed-forward width for all layers.
 
     s = N_active / N_total,  q = N_dense / N_active,  q s = N_dense / N_total
 
-with all embedding tables counted in every N. The twin's width f solves base + L (3 h f + h) = q N_active, where base is
-everything outside the feed-forward layers and h the norm of each. The exact twin takes the nearest multiple of 128.
+with all embedding tables counted in every N. The twin's width f solves base + L (3 h f + h) = q
+N_active, where base is everything outside the feed-forward layers and h the norm of each. The exact
+twin takes the nearest multiple of 128.
 """
 
 from functools import partial
@@ -35,14 +37,17 @@ class QsNumbers(eqx.Module):
 
     @property
     def qs(self) -> Scalar:
-        """Size of the dense model in units of the MoE's total; below 1 the MoE is structurally disadvantaged."""
+        """Size of the dense model in units of the MoE's total; below 1 the MoE is structurally
+        disadvantaged.
+        """
         return self.q * self.s
 
 
 def geometric_q(model: Model) -> Scalar:
     """q = s^(-1/2): the dense model of the geometric mean of total and active parameters.
 
-    A rule of thumb without derivation (A. Jiang, Stanford CS25, "Demystifying Mixtral of Experts", 2024).
+    A rule of thumb without derivation (A. Jiang, Stanford CS25, "Demystifying Mixtral of Experts",
+    2024).
     """
     count = parameter_count(model)
     return jnp.sqrt(count.total / count.active)
@@ -55,11 +60,15 @@ def qs_numbers(model: Model, q: Scalar) -> QsNumbers:
 
 
 def twin_width(model: Model, q: Scalar) -> Scalar:
-    """Feed-forward width at which the twin has q N_active parameters, as a real number (negative where q is too small)."""
+    """Feed-forward width at which the twin has q N_active parameters, as a real number (negative
+    where q is too small).
+    """
     count = parameter_count(model)
     layers = sum(group.count for stack in stacks(model) for group in stack.ffn)
     base = count.attention + count.input_table + count.head + model.small
-    base += sum(group.count * group.kind.small for stack in stacks(model) for group in stack.attention)
+    base += sum(
+        group.count * group.kind.small for stack in stacks(model) for group in stack.attention
+    )
     per_layer = (q * count.active - base) / layers - model.hidden
     return per_layer / weights(gemms(model.hidden, scalar(1.0), scalar(3.0)))
 
@@ -70,7 +79,8 @@ def dense_twin(model: Model, q: object, *, exact: bool = True) -> Model:
     Args:
         model: the MoE.
         q: size factor.
-        exact: round the width to the nearest multiple of 128; False leaves it real, as the relaxed model wants it.
+        exact: round the width to the nearest multiple of 128; False leaves it real, as the relaxed
+            model wants it.
 
     Raises:
         InputError: if q is so small that nothing is left for the feed-forward layers.
@@ -81,7 +91,8 @@ def dense_twin(model: Model, q: object, *, exact: bool = True) -> Model:
             least = float(_smallest_q(model))
         if not float(size) >= least:
             raise InputError(
-                f"q = {float(size):g} leaves the dense twin no feed-forward layers: with its attention and embeddings it needs "
+                f"q = {float(size):g} leaves the dense twin no feed-forward layers: with its "
+                f"attention and embeddings it needs "
                 f"at least q = {least:.4g}"
             )
     return _twin(model, size, exact)
@@ -105,11 +116,17 @@ _smallest_q = jax.jit(smallest_q)
 
 
 def largest_q(model: Model, cluster: Cluster, workload: Workload) -> Scalar:
-    """A q whose twin no deployment can hold: its feed-forward layers alone outgrow the cluster's memory."""
+    """A q whose twin no deployment can hold: its feed-forward layers alone outgrow the cluster's
+    memory.
+    """
     capacity = cluster.devices * cluster.accelerator.memory_bytes * workload.utilization
     at = twin_width(model, scalar(0.0)), twin_width(model, scalar(1.0))
     layers = sum(group.count for group in model.decoder.ffn)
-    width = capacity / (layers * weights(gemms(model.hidden, scalar(1.0), scalar(3.0))) * model.precision.experts.bytes)
+    width = capacity / (
+        layers
+        * weights(gemms(model.hidden, scalar(1.0), scalar(3.0)))
+        * model.precision.experts.bytes
+    )
     return (width - at[0]) / (at[1] - at[0])
 
 
@@ -126,7 +143,9 @@ def bracket(model: Model, cluster: Cluster, workload: Workload) -> tuple[Scalar,
 
 
 def with_dense_ffn(model: Model, width: Scalar) -> Model:
-    """The model with gated dense feed-forward layers of one width, in the format that its experts had."""
+    """The model with gated dense feed-forward layers of one width, in the format that its experts
+    had.
+    """
 
     def dense(stack: Stack) -> Stack:
         count = sum(group.count for group in stack.ffn)
@@ -149,7 +168,8 @@ def with_dense_ffn(model: Model, width: Scalar) -> Model:
 
 
 def aligned(model: Model, like: Model) -> Model:
-    """The same model with layer kinds of zero count added, so that its structure is that of an MoE and its twin at once.
+    """The same model with layer kinds of zero count added, so that its structure is that of an MoE
+    and its twin at once.
 
     Two models aligned to the same MoE share one compilation.
     """
@@ -158,11 +178,17 @@ def aligned(model: Model, like: Model) -> Model:
         dense = tuple(group for group in stack.ffn if isinstance(group.kind, DenseFfn))
         routed = tuple(group for group in stack.ffn if isinstance(group.kind, MoeFfn))
         if not routed:
-            routed = tuple(Layers(0.0, group.kind) for group in pattern.ffn if isinstance(group.kind, MoeFfn))
+            routed = tuple(
+                Layers(0.0, group.kind) for group in pattern.ffn if isinstance(group.kind, MoeFfn)
+            )
         wanted = max(1, sum(isinstance(group.kind, DenseFfn) for group in pattern.ffn))
         spare = tuple(Layers(0.0, DenseFfn(WIDTH_STEP, 3.0)) for _ in range(wanted - len(dense)))
         return Stack(stack.attention, dense + spare + routed)
 
-    encoder = None if model.encoder is None or like.encoder is None else padded(model.encoder, like.encoder)
+    encoder = (
+        None
+        if model.encoder is None or like.encoder is None
+        else padded(model.encoder, like.encoder)
+    )
     changed = eqx.tree_at(lambda m: m.decoder, model, padded(model.decoder, like.decoder))
     return changed if encoder is None else eqx.tree_at(lambda m: m.encoder, changed, encoder)

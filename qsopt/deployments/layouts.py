@@ -1,8 +1,9 @@
 """Legal deployments: every way to split a model over a cluster.
 
-tensor divides the heads of every attention layer, and divides the KV heads or is a multiple of them; expert divides
-tensor * data and the experts; pipeline is at most the layers; a replica fits the cluster. Nothing else must divide: widths
-and vocabularies are padded in practice. A dense model has expert = 1. Where expert > 1 both ways of communication exist.
+tensor divides the heads of every attention layer, and divides the KV heads or is a multiple of
+them; expert divides tensor * data and the experts; pipeline is at most the layers; a replica fits
+the cluster. Nothing else must divide: widths and vocabularies are padded in practice. A dense model
+has expert = 1. Where expert > 1 both ways of communication exist.
 """
 
 import math
@@ -21,22 +22,28 @@ MOST_DEVICES = 16384
 """Clusters up to this size are enumerated."""
 
 
-def legal_layouts(model: Model, cluster: Cluster, ways: tuple[float, ...] = (GATHERED, DISPATCHED)) -> Deployment:
+def legal_layouts(
+    model: Model, cluster: Cluster, ways: tuple[float, ...] = (GATHERED, DISPATCHED)
+) -> Deployment:
     """All legal layouts as one batched `Deployment` at its smallest batch, pipeline * data.
 
-    Ordered by pipeline, tensor, data, expert and way, so that among equals the first is the simplest.
+    Ordered by pipeline, tensor, data, expert and way, so that among equals the first is the
+    simplest.
 
     Raises:
-        InputError: if a size that decides legality is being traced or is not whole, or the cluster is too large.
+        InputError: if a size that decides legality is being traced or is not whole, or the cluster
+            is too large.
     """
     if not is_concrete((model, cluster.devices)):
         raise InputError(
-            "the legal layouts depend on heads, KV heads, experts, layers and devices, which are being traced here: close over "
+            "the legal layouts depend on heads, KV heads, experts, layers and devices, which are "
+            "being traced here: close over "
             "the model and cluster, and trace only other inputs"
         )
     if int(cluster.devices) > MOST_DEVICES:
         raise InputError(
-            f"{int(cluster.devices)} devices: layouts are enumerated for at most {MOST_DEVICES}; give the parallel sizes, or "
+            f"{int(cluster.devices)} devices: layouts are enumerated for at most {MOST_DEVICES}; "
+            f"give the parallel sizes, or "
             "compare on a part of the cluster, as replicas only repeat"
         )
     rows = sorted(_rows(model, int(cluster.devices), ways), key=lambda row: (row[2], *row))
@@ -44,13 +51,24 @@ def legal_layouts(model: Model, cluster: Cluster, ways: tuple[float, ...] = (GAT
 
 
 def layout_batch(rows: Sequence[tuple[float, ...]]) -> Deployment:
-    """Rows of (tensor, data, pipeline, expert, dispatched) as one batched `Deployment` at its smallest batch."""
+    """Rows of (tensor, data, pipeline, expert, dispatched) as one batched `Deployment` at its
+    smallest batch.
+    """
     tensor, data, pipeline, expert, dispatched = np.array(rows, dtype=float).T
-    return eqx.tree_at(_fields, Deployment(), (tensor, data, pipeline, expert, pipeline * data, dispatched))
+    return eqx.tree_at(
+        _fields, Deployment(), (tensor, data, pipeline, expert, pipeline * data, dispatched)
+    )
 
 
 def _fields(layout: Deployment) -> tuple[Scalar, ...]:
-    return layout.tensor, layout.data, layout.pipeline, layout.expert, layout.batch, layout.dispatched
+    return (
+        layout.tensor,
+        layout.data,
+        layout.pipeline,
+        layout.expert,
+        layout.batch,
+        layout.dispatched,
+    )
 
 
 def _rows(model: Model, devices: int, ways: tuple[float, ...]) -> Iterator[tuple[float, ...]]:
@@ -58,7 +76,11 @@ def _rows(model: Model, devices: int, ways: tuple[float, ...]) -> Iterator[tuple
     for tensor in tensor_sizes(model, devices):
         for data in range(1, devices // tensor + 1):
             stage = tensor * data
-            splits = [(e, way) for e in expert_sizes(experts, stage) for way in (ways if e > 1 else (GATHERED,))]
+            splits = [
+                (e, way)
+                for e in expert_sizes(experts, stage)
+                for way in (ways if e > 1 else (GATHERED,))
+            ]
             for pipeline in range(1, min(devices // stage, whole(model.layers, "layers")) + 1):
                 yield from ((tensor, data, pipeline, e, way) for e, way in splits)
 
@@ -90,7 +112,11 @@ def expert_sizes(experts: list[int], stage: int) -> list[int]:
     """Legal expert parallel sizes on a stage of `stage` devices."""
     if not experts:
         return [1]
-    return [e for e in range(1, stage + 1) if stage % e == 0 and all(count % e == 0 for count in experts)]
+    return [
+        e
+        for e in range(1, stage + 1)
+        if stage % e == 0 and all(count % e == 0 for count in experts)
+    ]
 
 
 def whole(value: object, name: str) -> int:

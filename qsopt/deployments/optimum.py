@@ -1,8 +1,10 @@
-"""The best legal deployment of a model, exactly: every layout with its largest admissible batch, evaluated in one batch.
+"""The best legal deployment of a model, exactly: every layout with its largest admissible batch,
+evaluated in one batch.
 
-Throughput never falls with the batch (every operator's compute, memory and message time, divided by the batch, never
-rises, and their norm keeps that order), and memory and TPOT never fall either. So the best batch of a layout is the largest
-that keeps the limits: memory gives it in closed form, a TPOT limit by bisection on whole batches.
+Throughput never falls with the batch (every operator's compute, memory and message time, divided by
+the batch, never rises, and their norm keeps that order), and memory and TPOT never fall either. So
+the best batch of a layout is the largest that keeps the limits: memory gives it in closed form, a
+TPOT limit by bisection on whole batches.
 """
 
 from operator import itemgetter
@@ -23,6 +25,7 @@ from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
+from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
 EQUAL = 1e-9
@@ -35,19 +38,12 @@ CHUNK = 4096
 """Layouts evaluated at once, to bound memory."""
 
 
-class Problem(eqx.Module):
-    """What a model is to be deployed for."""
-
-    cluster: Cluster
-    workload: Workload
-    efficiency: Efficiency
-
-
 class Best(eqx.Module):
     """The best deployment of a model."""
 
     deployment: Deployment
-    """The layout with its batch; the first layout at its smallest batch where nothing is feasible."""
+    """The layout with its batch; the first layout at its smallest batch where nothing is feasible.
+    """
     throughput: Scalar = number()
     """What it reaches, 0 where nothing is feasible [tokens/s]."""
     feasible: Bool[Array, ""] = False  # pyright: ignore[reportAssignmentType]
@@ -56,7 +52,7 @@ class Best(eqx.Module):
 
 def best_of_each(
     models: Model,
-    problem: Problem,
+    service: Service,
     layouts: Deployment,
     worlds: Counterfactual | None = None,
     efficiencies: Efficiency | None = None,
@@ -65,42 +61,57 @@ def best_of_each(
 
     Args:
         models: a batch of models of one structure.
-        problem: what they are deployed for.
+        service: what they are deployed for.
         layouts: legal layouts as one batched `Deployment` (see `layouts`); their batch is not used.
         worlds: as many worlds as models; things as they are if left out.
-        efficiencies: as many efficiency sets as models; the problem's own if left out.
+        efficiencies: as many efficiency sets as models; the service's own if left out.
     """
-    parts = [best for best, _ in _by_chunk(models, problem, layouts, worlds, efficiencies)]
+    parts = [best for best, _ in _by_chunk(models, service, layouts, worlds, efficiencies)]
     return parts[0] if len(parts) == 1 else _best_of_parts(parts)
 
 
-def throughputs_of_each(models: Model, problem: Problem, layouts: Deployment) -> Float[Array, "models layouts"]:
-    """Throughput of each of a batch of models in every layout at its largest batch, 0 where infeasible [tokens/s]."""
-    return jnp.concatenate([reached for _, reached in _by_chunk(models, problem, layouts, None, None)], axis=1)
+def throughputs_of_each(
+    models: Model, service: Service, layouts: Deployment
+) -> Float[Array, "models layouts"]:
+    """Throughput of each of a batch of models in every layout at its largest batch, 0 where
+    infeasible [tokens/s].
+    """
+    return jnp.concatenate(
+        [reached for _, reached in _by_chunk(models, service, layouts, None, None)], axis=1
+    )
 
 
 def _by_chunk(
     models: Model,
-    problem: Problem,
+    service: Service,
     layouts: Deployment,
     worlds: Counterfactual | None,
     efficiencies: Efficiency | None,
 ) -> list[tuple[Best, Float[Array, "models chunk"]]]:
     count, length = models.hidden.shape[0], layouts.tensor.shape[0]
     worlds = repeated(ACTUAL, count) if worlds is None else worlds
-    efficiencies = repeated(problem.efficiency, count) if efficiencies is None else efficiencies
-    chunks = [jax.tree.map(itemgetter(slice(start, start + CHUNK)), layouts) for start in range(0, length, CHUNK)]
-    return [_best_of_chunk((models, worlds, efficiencies), problem.cluster, problem.workload, chunk) for chunk in chunks]
+    efficiencies = repeated(service.efficiency, count) if efficiencies is None else efficiencies
+    chunks = [
+        jax.tree.map(itemgetter(slice(start, start + CHUNK)), layouts)
+        for start in range(0, length, CHUNK)
+    ]
+    return [
+        _best_of_chunk((models, worlds, efficiencies), service.cluster, service.workload, chunk)
+        for chunk in chunks
+    ]
 
 
 @jax.jit
 def _best_of_chunk(
-    cases: tuple[Model, Counterfactual, Efficiency], cluster: Cluster, workload: Workload, layouts: Deployment
+    cases: tuple[Model, Counterfactual, Efficiency],
+    cluster: Cluster,
+    workload: Workload,
+    layouts: Deployment,
 ) -> tuple[Best, Float[Array, "models chunk"]]:
     def of(case: tuple[Model, Counterfactual, Efficiency]) -> tuple[Best, Float[Array, " chunk"]]:
         model, world, efficiency = case
-        problem = Problem(cluster, workload, efficiency)
-        designs = jax.vmap(lambda layout: at_largest_batch(model, problem, layout, world))(layouts)
+        service = Service(cluster, workload, efficiency)
+        designs = jax.vmap(lambda layout: at_largest_batch(model, service, layout, world))(layouts)
         return pick(designs), designs.throughput
 
     return lax.map(of, cases)
@@ -117,12 +128,17 @@ def repeated(tree: Tree, count: int) -> Tree:
 
 
 def same_length(*layouts: Deployment, at_least: int = 64) -> tuple[Deployment, ...]:
-    """Lists of layouts filled up with their first one to one length, so that they share a compilation.
+    """Lists of layouts filled up with their first one to one length, so that they share a
+    compilation.
 
     The length is a power of two, or a multiple of `CHUNK` beyond it.
     """
     longest = max(layout.tensor.shape[0] for layout in layouts)
-    length = -(-longest // CHUNK) * CHUNK if longest > CHUNK else max(at_least, 1 << (longest - 1).bit_length())
+    length = (
+        -(-longest // CHUNK) * CHUNK
+        if longest > CHUNK
+        else max(at_least, 1 << (longest - 1).bit_length())
+    )
 
     def filled(leaf: Array) -> Array:
         return np.concatenate([leaf, np.full(length - len(leaf), leaf[0])])  # pyright: ignore[reportReturnType]
@@ -136,27 +152,36 @@ def pick(designs: Best) -> Best:
     return jax.tree.map(lambda leaf: leaf[index], designs)
 
 
-def at_largest_batch(model: Model, problem: Problem, layout: Deployment, world: Counterfactual = ACTUAL) -> Best:
-    """A layout with the largest whole batch that memory and the TPOT limit allow, or its smallest where none is allowed."""
-    cluster, workload, efficiency = problem.cluster, problem.workload, problem.efficiency
+def at_largest_batch(
+    model: Model, service: Service, layout: Deployment, world: Counterfactual = ACTUAL
+) -> Best:
+    """A layout with the largest whole batch that memory and the TPOT limit allow, or its smallest
+    where none is allowed.
+    """
     unit = layout.pipeline * layout.data
 
     def at(units: Scalar) -> Deployment:
         return eqx.tree_at(lambda d: d.batch, layout, units * unit)
 
     def reached(units: Scalar) -> tuple[Scalar, Bool[Array, ""]]:
-        time = timing(model, cluster, workload, at(units), efficiency, world)
-        return time.throughput, meets(time.tpot, workload)
+        time = timing(model, service, at(units), world)
+        return time.throughput, meets(time.tpot, service.workload)
 
     one = jnp.ones_like(unit)
-    most = whole_units(memory(model, cluster.accelerator.memory_bytes, workload, at(one), efficiency, world), one)
+    most = whole_units(memory(model, service, at(one), world), one)
     search = _Search(most, one, one, 0.0 * one, jnp.zeros((), bool))
-    found = lax.while_loop(lambda state: state.low <= state.high, lambda state: state.narrowed(*reached(state.next)), search)
+    found = lax.while_loop(
+        lambda state: state.low <= state.high,
+        lambda state: state.narrowed(*reached(state.next)),
+        search,
+    )
     return Best(at(found.units), found.throughput, found.throughput > 0.0)
 
 
 class _Search(eqx.Module):
-    """Bisection on whole batch units for the largest that meets the limit; the largest that fits is tried first."""
+    """Bisection on whole batch units for the largest that meets the limit; the largest that fits is
+    tried first.
+    """
 
     high: Scalar
     low: Scalar

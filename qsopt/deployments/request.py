@@ -1,8 +1,8 @@
 """From what a user asks of a deployment to a legal one: some sizes given, others not.
 
-Sizes left out are 1, except the expert parallel size: the most of the stage's devices that divides the experts. With no size
-given the best legal layout is taken, and with no batch the largest that fits. Where the way of the experts' communication is
-left open, the faster one is taken.
+Sizes left out are 1, except the expert parallel size: the most of the stage's devices that divides
+the experts. With no size given the best legal layout is taken, and with no batch the largest that
+fits. Where the way of the experts' communication is left open, the faster one is taken.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qsopt.deployments.layouts import expert_counts, expert_sizes, layout_batch, legal_layouts, tensor_sizes, whole
-from qsopt.deployments.optimum import Best, Problem, best_of_each, pick, repeated, same_length
+from qsopt.deployments.layouts import (
+    expert_counts,
+    expert_sizes,
+    layout_batch,
+    legal_layouts,
+    tensor_sizes,
+    whole,
+)
+from qsopt.deployments.optimum import Best, best_of_each, pick, repeated, same_length
 from qsopt.errors import InputError
-from qsopt.physics.evaluate import evaluate, metrics
+from qsopt.physics.evaluate import compiled_metrics, metrics
 from qsopt.spec.deployment import DISPATCHED, GATHERED, Deployment
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
+from qsopt.spec.service import Service
 
 SHORT = {"tensor": "tp", "data": "dp", "pipeline": "pp", "expert": "ep", "expert_tensor": "etp"}
 """Names of the parallel sizes on the command line."""
@@ -43,7 +51,10 @@ class Request:
     @property
     def names_layout(self) -> bool:
         """Whether any parallel size is given."""
-        return any(size is not None for size in (self.tensor, self.data, self.pipeline, self.expert, self.expert_tensor))
+        return any(
+            size is not None
+            for size in (self.tensor, self.data, self.pipeline, self.expert, self.expert_tensor)
+        )
 
 
 @dataclass(frozen=True)
@@ -55,66 +66,80 @@ class Resolved:
     """`as given`, or what was chosen by qsopt."""
 
 
-def resolve(model: Model, problem: Problem, request: Request) -> Resolved:
+def resolve(model: Model, service: Service, request: Request) -> Resolved:
     """The legal deployment that a request stands for.
 
-    Where no legal layout keeps the limits, it is the one that comes closest to fitting, at its smallest batch.
+    Where no legal layout keeps the limits, it is the one that comes closest to fitting, at its
+    smallest batch.
 
     Raises:
         InputError: if a size is illegal for this model and cluster.
     """
-    layouts = _given(model, problem.cluster, request) if request.names_layout else legal_layouts(model, problem.cluster)
+    layouts = (
+        _given(model, service.cluster, request)
+        if request.names_layout
+        else legal_layouts(model, service.cluster)
+    )
     if request.dispatched is not None:
         layouts = _of_way(layouts, request.dispatched)
     opened = [] if request.names_layout else ["best legal layout"]
     if request.batch is None:
-        best = best_batch(model, problem, layouts)
+        best = best_batch(model, service, layouts)
         opened.append("largest batch that keeps the limits")
     elif request.names_layout:
-        best = _faster_way(model, problem, _at_batch(layouts, request.batch))
+        best = _faster_way(model, service, _at_batch(layouts, request.batch))
     else:
-        best = best_at(model, problem, _at_batch(layouts, request.batch))
+        best = best_at(model, service, _at_batch(layouts, request.batch))
     if not bool(best.feasible) and (request.batch is None or not request.names_layout):
-        best = closest(model, problem, layouts if request.batch is None else _at_batch(layouts, request.batch))
+        best = closest(
+            model, service, layouts if request.batch is None else _at_batch(layouts, request.batch)
+        )
         opened = ["closest to fitting: no legal layout keeps the limits"]
     return Resolved(best.deployment, ", ".join(opened) or "as given")
 
 
-def _faster_way(model: Model, problem: Problem, designs: Deployment) -> Best:
-    """The best of the few ways of one layout, by the function that evaluates single designs, which is compiled anyway."""
+def _faster_way(model: Model, service: Service, designs: Deployment) -> Best:
+    """The best of the few ways of one layout, by the function that evaluates single designs, which
+    is compiled anyway.
+    """
     found = []
     for index in range(designs.tensor.shape[0]):
         design = jax.tree.map(itemgetter(index), designs)
-        reached = evaluate(model, problem.cluster, problem.workload, design, problem.efficiency)
+        reached = compiled_metrics(model, service, design)
         found.append(Best(design, reached.throughput, reached.feasible))
     return max(found, key=lambda best: (bool(best.feasible), float(best.throughput)))
 
 
-def best_batch(model: Model, problem: Problem, layouts: Deployment) -> Best:
+def best_batch(model: Model, service: Service, layouts: Deployment) -> Best:
     """The best of several layouts, each at its largest admissible batch."""
     (filled,) = same_length(layouts)
-    best = best_of_each(repeated(model, 1), problem, filled)
+    best = best_of_each(repeated(model, 1), service, filled)
     return jax.tree.map(lambda leaf: leaf[0], best)
 
 
 @jax.jit
-def best_at(model: Model, problem: Problem, designs: Deployment) -> Best:
+def best_at(model: Model, service: Service, designs: Deployment) -> Best:
     """The best of several designs at the batch that they have."""
 
     def scored(design: Deployment) -> Best:
-        reached = metrics(model, problem.cluster, problem.workload, design, problem.efficiency)
+        reached = metrics(model, service, design)
         return Best(design, jnp.where(reached.feasible, reached.throughput, 0.0), reached.feasible)
 
     return pick(jax.vmap(scored)(designs))
 
 
 @jax.jit
-def closest(model: Model, problem: Problem, designs: Deployment) -> Best:
-    """The design whose worst excess, of memory over capacity or of TPOT over its limit, is least."""
+def closest(model: Model, service: Service, designs: Deployment) -> Best:
+    """The design whose worst excess, of memory over capacity or of TPOT over its limit, is
+    least.
+    """
 
     def excess(design: Deployment) -> Best:
-        reached = metrics(model, problem.cluster, problem.workload, design, problem.efficiency)
-        worst = jnp.maximum(reached.memory.total / reached.memory.capacity, reached.tpot / problem.workload.tpot_limit)
+        reached = metrics(model, service, design)
+        worst = jnp.maximum(
+            reached.memory.total / reached.memory.capacity,
+            reached.tpot / service.workload.tpot_limit,
+        )
         return Best(design, 1.0 / worst, reached.feasible)
 
     return pick(jax.vmap(excess)(designs))
@@ -130,7 +155,8 @@ def _at_batch(layouts: Deployment, batch: float) -> Deployment:
         unit = float(units.min())
         near = sorted({max(unit, batch // unit * unit), (batch // unit + 1) * unit})
         raise InputError(
-            f"batch = {batch:g} is no multiple of pp * dp = {unit:g}, so stages or ranks would differ; "
+            f"batch = {batch:g} is no multiple of pp * dp = {unit:g}, so stages or ranks would "
+            f"differ; "
             f"take {' or '.join(f'{value:g}' for value in near)}"
         )
     kept = jax.tree.map(lambda leaf: np.asarray(leaf)[legal], layouts)
@@ -140,7 +166,10 @@ def _at_batch(layouts: Deployment, batch: float) -> Deployment:
 def _of_way(layouts: Deployment, dispatched: float) -> Deployment:
     kept = np.asarray(layouts.dispatched) == dispatched
     if not kept.any():
-        raise InputError("way = dispatched needs an expert parallel size above 1; raise ep, or take way = gathered")
+        raise InputError(
+            "way = dispatched needs an expert parallel size above 1; raise ep, or take way = "
+            "gathered"
+        )
     return jax.tree.map(lambda leaf: np.asarray(leaf)[kept], layouts)
 
 
@@ -151,7 +180,9 @@ def _given(model: Model, cluster: Cluster, request: Request) -> Deployment:
     _check_attention(model, cluster, **sizes)
     expert = _expert_size(model, stage, request)
     ways = (GATHERED, DISPATCHED) if expert > 1 else (GATHERED,)
-    return layout_batch([(sizes["tensor"], sizes["data"], sizes["pipeline"], expert, way) for way in ways])
+    return layout_batch(
+        [(sizes["tensor"], sizes["data"], sizes["pipeline"], expert, way) for way in ways]
+    )
 
 
 def _size(name: str, value: float | None) -> int:
@@ -159,7 +190,10 @@ def _size(name: str, value: float | None) -> int:
     if value is None:
         return 1
     if not (1 <= value <= MOST and value == int(value)):
-        raise InputError(f"{name} parallel size ({SHORT[name]}) = {value:g}: give a whole number, 1 to the cluster's devices")
+        raise InputError(
+            f"{name} parallel size ({SHORT[name]}) = {value:g}: give a whole number, 1 to the "
+            f"cluster's devices"
+        )
     return int(value)
 
 
@@ -167,21 +201,28 @@ def _check_attention(model: Model, cluster: Cluster, tensor: int, data: int, pip
     devices, replica = int(cluster.devices), tensor * data * pipeline
     if replica > devices:
         raise InputError(
-            f"tp * dp * pp = {replica:.6g} devices, but the cluster has {devices}; make the sizes smaller or the cluster larger"
+            f"tp * dp * pp = {replica:.6g} devices, but the cluster has {devices}; make the sizes "
+            f"smaller or the cluster larger"
         )
     legal = tensor_sizes(model, devices)
     if tensor not in legal:
         raise InputError(
-            f"tensor parallel size tp = {tensor} does not divide the attention heads evenly (nor replicates KV heads evenly); "
+            f"tensor parallel size tp = {tensor} does not divide the attention heads evenly (nor "
+            f"replicates KV heads evenly); "
             f"legal here: {', '.join(map(str, legal))}"
         )
     layers = whole(model.layers, "layers")
     if pipeline > layers:
-        raise InputError(f"pipeline stages pp = {pipeline} exceed the {layers} layers; take at most {layers} stages")
+        raise InputError(
+            f"pipeline stages pp = {pipeline} exceed the {layers} layers; take at most {layers} "
+            f"stages"
+        )
 
 
 def _expert_size(model: Model, stage: int, request: Request) -> int:
-    """The expert parallel size asked for, or the largest legal one; expert * expert_tensor = tensor * data."""
+    """The expert parallel size asked for, or the largest legal one; expert * expert_tensor = tensor
+    * data.
+    """
     legal = expert_sizes(expert_counts(model), stage)
     if request.expert is None and request.expert_tensor is None:
         return max(legal)
@@ -189,12 +230,14 @@ def _expert_size(model: Model, stage: int, request: Request) -> int:
     wanted = _size("expert", request.expert) if request.expert is not None else stage // split
     if request.expert_tensor is not None and wanted * split != stage:
         raise InputError(
-            f"tp * dp = {stage} but ep * etp = {wanted * split} ({wanted} * {split}): attention and experts share the same "
+            f"tp * dp = {stage} but ep * etp = {wanted * split} ({wanted} * {split}): attention "
+            f"and experts share the same "
             "devices; make the products equal, or leave etp out"
         )
     if wanted not in legal:
         raise InputError(
-            f"expert parallel size ep = {wanted} must divide tp * dp = {stage} and the number of experts; "
+            f"expert parallel size ep = {wanted} must divide tp * dp = {stage} and the number of "
+            f"experts; "
             f"legal here: {', '.join(map(str, legal))}"
         )
     return wanted

@@ -1,8 +1,10 @@
-"""How far a prediction is expected to be from a measurement: from the errors that the fit left on rows it had not seen.
+"""How far a prediction is expected to be from a measurement: from the errors that the fit left on
+rows it had not seen.
 
-An accelerator with measurements of the software keeps the errors of its own fit. From values pooled over accelerators, one of
-a maker with measurements is as far off as the accelerators that were left out of the fit; for any other maker there is no
-evidence, and the worst tenth of those rows is taken for typical. Operators of one kind err together, kinds independently.
+An accelerator with measurements of the software keeps the errors of its own fit. From values pooled
+over accelerators, one of a maker with measurements is as far off as the accelerators that were left
+out of the fit; for any other maker there is no evidence, and the worst tenth of those rows is taken
+for typical. Operators of one kind err together, kinds independently.
 """
 
 from collections.abc import Mapping
@@ -22,7 +24,9 @@ from qsopt.spec.formats import format_name
 from qsopt.spec.model import Model
 
 SOFTWARE = ("trtllm", "vllm", "sglang")
-"""Software whose kernels were measured; each is the name of an efficiency set on the cluster's accelerator."""
+"""Software whose kernels were measured; each is the name of an efficiency set on the cluster's
+accelerator.
+"""
 
 NORMAL_MEDIAN = 0.6745
 """Median absolute deviation of a normal distribution over its standard deviation."""
@@ -35,7 +39,9 @@ class Expectation:
     basis: str
     """In words."""
     errors: dict[str, float]
-    """Median absolute relative error by kind of operator or tier of links, as an efficiency set calls them."""
+    """Median absolute relative error by kind of operator or tier of links, as an efficiency set
+    calls them.
+    """
     core: str
     """The kind of its attention; of several, the one that is least sure."""
 
@@ -50,11 +56,16 @@ class Expectation:
         for operator, time in zip(OPERATORS, np.asarray(spent.seconds, dtype=float), strict=True):
             kind = _kind(operator, dispatched, self.core)
             seconds[kind] = seconds.get(kind, 0.0) + float(time)
-        parts = [self.errors.get(kind, max(self.errors.values())) * time for kind, time in seconds.items()]
+        parts = [
+            self.errors.get(kind, max(self.errors.values())) * time
+            for kind, time in seconds.items()
+        ]
         return float(np.linalg.norm(parts) / sum(seconds.values()))
 
     def spreads(self) -> dict[str, float]:
-        """Standard deviation of the log of a time by kind: what the median errors are of a normal distribution."""
+        """Standard deviation of the log of a time by kind: what the median errors are of a normal
+        distribution.
+        """
         return {kind: error / NORMAL_MEDIAN for kind, error in self.errors.items()}
 
 
@@ -70,32 +81,52 @@ def shipped_store() -> Store:
     return load_store(shipped())
 
 
-def expectation(model: Model, accelerator: str | None, software: str | None = None, store: Store | None = None) -> Expectation:
+def expectation(
+    model: Model, accelerator: str | None, software: str | None = None, store: Store | None = None
+) -> Expectation:
     """What the errors of a fit say about a model on an accelerator.
 
     Args:
         model: its formats and attention tell which operators it runs.
         accelerator: name of the catalog; None for a user's own.
-        software: of `SOFTWARE`, on the accelerator's own values; None for the set pooled over accelerators.
+        software: of `SOFTWARE`, on the accelerator's own values; None for the set pooled over
+            accelerators.
         store: fitted groups; the shipped ones if left out.
     """
     store = store or shipped_store()
     choice = sets.best_pool(store) if software is None else sets.of_backend(software)
     formats = _formats(model)
-    groups = {name: sets.chosen(store, sets.KINDS[name], form, choice) for name, form in formats.items()}
-    groups |= {tier: next(iter(sets.link_groups(store, tier, software)), None) for tier in sets.TIERS}
+    groups = {
+        name: sets.chosen(store, sets.KINDS[name], form, choice) for name, form in formats.items()
+    }
+    groups |= {
+        tier: next(iter(sets.link_groups(store, tier, software)), None) for tier in sets.TIERS
+    }
     found = {name: group for name, group in groups.items() if group is not None}
     known = _maker(accelerator) in {_maker(gpu) for group in store.groups for gpu in group.own}
-    errors = {name: _error(group, accelerator if software else None, known) for name, group in found.items()}
-    core = max((core_kind(layers.kind) for layers in model.decoder.attention), key=lambda name: errors.get(name, 0.0))
-    return Expectation(_basis(accelerator, software, formats["experts"], found, known), errors, core)
+    errors = {
+        name: _error(group, accelerator if software else None, known)
+        for name, group in found.items()
+    }
+    core = max(
+        (core_kind(layers.kind) for layers in model.decoder.attention),
+        key=lambda name: errors.get(name, 0.0),
+    )
+    return Expectation(
+        _basis(accelerator, software, formats["experts"], found, known), errors, core
+    )
 
 
 def _formats(model: Model) -> dict[str, str]:
-    """The kinds of operators that a model runs, each with the format that decides its efficiency."""
+    """The kinds of operators that a model runs, each with the format that decides its
+    efficiency.
+    """
     precision = model.precision
     kinds = {"gemm": format_name(precision.ffn), "experts": format_name(precision.experts)}
-    return kinds | {core_kind(layers.kind): format_name(precision.kv_cache) for layers in model.decoder.attention}
+    return kinds | {
+        core_kind(layers.kind): format_name(precision.kv_cache)
+        for layers in model.decoder.attention
+    }
 
 
 def _maker(accelerator: str | None) -> str | None:
@@ -109,8 +140,12 @@ def _error(group: Group, own: str | None, known: bool) -> float:
 
 
 def _basis(
-    accelerator: str | None, software: str | None, experts: str, groups: Mapping[str, Group], known: bool
-) -> str:  # fmt: skip
+    accelerator: str | None,
+    software: str | None,
+    experts: str,
+    groups: Mapping[str, Group],
+    known: bool,
+) -> str:
     name = "an accelerator of your own" if accelerator is None else accelerator.upper()
     if not known:
         return f"no data for {name}: pooled over accelerators of other makers"
@@ -118,10 +153,18 @@ def _basis(
         return f"pooled over accelerators, as far off for {name} as for those left out of the fit"
     if not any(accelerator in group.own for group in groups.values()):
         return f"no data for {name}: pooled over other accelerators with {software}"
-    missing = sorted(kind for kind, group in groups.items() if accelerator not in group.own or software not in group.backend)
-    return f"fitted on {name} {software} {experts}" + (f"; pooled for {', '.join(missing)}" if missing else "")
+    missing = sorted(
+        kind
+        for kind, group in groups.items()
+        if accelerator not in group.own or software not in group.backend
+    )
+    return f"fitted on {name} {software} {experts}" + (
+        f"; pooled for {', '.join(missing)}" if missing else ""
+    )
 
 
 def software_set(software: str, accelerator: str | None) -> Efficiency:
-    """The efficiency set of a software on an accelerator: its own values where it was measured, else pooled ones."""
+    """The efficiency set of a software on an accelerator: its own values where it was measured,
+    else pooled ones.
+    """
     return sets.efficiency(shipped_store(), software, accelerator, efficiency_set("fitted"))

@@ -1,6 +1,8 @@
-"""Fitted groups as TOML: pooled values with intervals and errors, and the values of each accelerator that has data.
+"""Fitted groups as TOML: pooled values with intervals and errors, and the values of each
+accelerator that has data.
 
-The file holds no measurement. Times in it are microseconds, as in the other efficiency files; here they are SI.
+The file holds no measurement. Times in it are microseconds, as in the other efficiency files; here
+they are SI.
 """
 
 import math
@@ -9,13 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qsopt.calibration.form import DEFAULTS
 from qsopt.catalog.folder import configs
 from qsopt.errors import InputError
 from qsopt.fitted.errors import Errors
+from qsopt.fitted.parameters import DEFAULTS
 from qsopt.units import MICROSECOND
 
 Values = dict[str, float]
+
+ACROSS = "-across"
+"""What follows the name of a backend that exchanges tokens between scale-up domains."""
 
 _TIMES = ("launch", "step")
 
@@ -65,13 +70,19 @@ class Store:
     def find(self, kind: str, backend: str, dtype: str) -> Group | None:
         """The group of that name, else the nearest of the same kind.
 
-        Nearest first runs the same way (what follows the first dash of a backend), then has the same format, then most rows.
+        Nearest first runs the same way (what follows the first dash of a backend), then has the
+        same format, then most rows.
         """
         same = [group for group in self.groups if group.kind == kind]
 
         def nearness(group: Group) -> tuple[bool, bool, bool, int]:
             way = group.backend.partition("-")[2] == backend.partition("-")[2]
-            return (group.backend, group.dtype) == (backend, dtype), way, group.dtype == dtype, group.fitted.n
+            return (
+                (group.backend, group.dtype) == (backend, dtype),
+                way,
+                group.dtype == dtype,
+                group.fitted.n,
+            )
 
         return max(same, key=nearness, default=None)
 
@@ -92,29 +103,46 @@ def load_store(path: Path) -> Store:
         groups = tuple(_group(entry) for entry in table["group"])
         return Store(table["source"], table["version"], str(table["date"]), groups)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as TOML ({error}); `qsopt calibrate` writes such a file") from None
+        raise InputError(
+            f"{path}: cannot be read as TOML ({error}); `qsopt calibrate` writes such a file"
+        ) from None
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: an entry is missing or wrong: {error}; `qsopt calibrate` writes such a file") from None
+        raise InputError(
+            f"{path}: an entry is missing or wrong: {error}; `qsopt calibrate` writes such a file"
+        ) from None
 
 
 def save_store(store: Store, path: Path) -> None:
     """Write a file of groups."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [
-        "# Efficiencies of operators fitted to measured times, by kind, backend and format. Written by `qsopt calibrate`.",
+        "# Efficiencies of operators fitted to measured times, by kind, backend and format. "
+        "Written by `qsopt calibrate`.",
         "# Lists of errors are [rows, median, 90th percentile, signed median] of relative error.",
         f"source = {_text(store.source)}",
         f"version = {_text(store.version)}",
         f"date = {store.date}",
     ]
-    path.write_text("\n".join([*lines, *(line for group in store.groups for line in _lines(group))]) + "\n")
+    path.write_text(
+        "\n".join([*lines, *(line for group in store.groups for line in _lines(group))]) + "\n"
+    )
 
 
 def _lines(group: Group) -> list[str]:
-    head = ["", "[[group]]", *(f"{name} = {_text(getattr(group, name))}" for name in ("kind", "backend", "dtype"))]
+    head = [
+        "",
+        "[[group]]",
+        *(f"{name} = {_text(getattr(group, name))}" for name in ("kind", "backend", "dtype")),
+    ]
     values = [f"{name} = {_inline(getattr(group, name))}" for name in ("pool", "low", "high")]
-    errors = [f"{name} = {_list(getattr(group, name))}" for name in ("fitted", "other_shapes", "other_accelerators")]
-    own = [f"own.{gpu} = {_inline(one.values, f', errors = {_list(one.errors)}')}" for gpu, one in group.own.items()]
+    errors = [
+        f"{name} = {_list(getattr(group, name))}"
+        for name in ("fitted", "other_shapes", "other_accelerators")
+    ]
+    own = [
+        f"own.{gpu} = {_inline(one.values, f', errors = {_list(one.errors)}')}"
+        for gpu, one in group.own.items()
+    ]
     return [*head, *values, *errors, *own]
 
 
@@ -124,7 +152,8 @@ def _text(value: str) -> str:
 
 def _inline(values: Values, more: str = "") -> str:
     pairs = ", ".join(
-        f"{_key(name)} = {_number(value / (MICROSECOND if name in _TIMES else 1))}" for name, value in values.items()
+        f"{_key(name)} = {_number(value / (MICROSECOND if name in _TIMES else 1))}"
+        for name, value in values.items()
     )
     return "{ " + pairs + more + " }"
 
@@ -143,14 +172,33 @@ def _list(found: Errors) -> str:
 
 def _group(entry: dict[str, Any]) -> Group:
     own = {
-        gpu: Own(_values({name: value for name, value in one.items() if name != "errors"}), Errors(*one["errors"]))
+        gpu: Own(
+            _values({name: value for name, value in one.items() if name != "errors"}),
+            Errors(*one["errors"]),
+        )
         for gpu, one in entry.get("own", {}).items()
     }
     pool, low, high = (_values(entry[name]) for name in ("pool", "low", "high"))
-    fitted, shapes, accelerators = (Errors(*entry[name]) for name in ("fitted", "other_shapes", "other_accelerators"))
-    return Group(entry["kind"], entry["backend"], entry["dtype"], pool, low, high, fitted, shapes, accelerators, own)
+    fitted, shapes, accelerators = (
+        Errors(*entry[name]) for name in ("fitted", "other_shapes", "other_accelerators")
+    )
+    return Group(
+        entry["kind"],
+        entry["backend"],
+        entry["dtype"],
+        pool,
+        low,
+        high,
+        fitted,
+        shapes,
+        accelerators,
+        own,
+    )
 
 
 def _values(table: dict[str, float]) -> Values:
     keys = {_key(name): name for name in DEFAULTS}
-    return {keys[key]: float(value) * (MICROSECOND if keys[key] in _TIMES else 1.0) for key, value in table.items()}
+    return {
+        keys[key]: float(value) * (MICROSECOND if keys[key] in _TIMES else 1.0)
+        for key, value in table.items()
+    }

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from qsopt.comparison.twin import smallest_q
-from qsopt.deployments.optimum import Problem
 from qsopt.errors import InputError, unknown_name
 from qsopt.maps.condition import Sparsity
 from qsopt.spec.model import Model
+from qsopt.spec.service import Service
 
 Name = Literal[
     "context",
@@ -42,35 +42,37 @@ class Kind:
     """In words, with its unit."""
     trend: tuple[int | None, int | None]
     """Of the MoE's throughput and of the dense twin's; `NO_TREND` where it may do either."""
-    usual: Callable[[Model, Problem], tuple[float, float]]
+    usual: Callable[[Model, Service], tuple[float, float]]
     """Range where none is given."""
     whole: bool = False
     """Whether its values are whole numbers."""
 
 
-def _around(value: Callable[[Problem], object], factor: float) -> Callable[[Model, Problem], tuple[float, float]]:
-    def usual(_model: Model, problem: Problem) -> tuple[float, float]:
-        middle = float(value(problem))  # pyright: ignore[reportArgumentType]
+def _around(
+    value: Callable[[Service], object], factor: float
+) -> Callable[[Model, Service], tuple[float, float]]:
+    def usual(_model: Model, service: Service) -> tuple[float, float]:
+        middle = float(value(service))  # pyright: ignore[reportArgumentType]
         return middle / factor, middle * factor
 
     return usual
 
 
-def _fixed(low: float, high: float) -> Callable[[Model, Problem], tuple[float, float]]:
-    return lambda _model, _problem: (low, high)
+def _fixed(low: float, high: float) -> Callable[[Model, Service], tuple[float, float]]:
+    return lambda _model, _service: (low, high)
 
 
-def _usual_devices(_model: Model, problem: Problem) -> tuple[float, float]:
-    return 1.0, max(64.0, 4.0 * float(problem.cluster.devices))
+def _usual_devices(_model: Model, service: Service) -> tuple[float, float]:
+    return 1.0, max(64.0, 4.0 * float(service.cluster.devices))
 
 
-def _usual_sparsity(model: Model, _problem: Problem) -> tuple[float, float]:
+def _usual_sparsity(model: Model, _service: Service) -> tuple[float, float]:
     """From one expert a token, or a quarter of the model's, to eight times as many."""
     share = Sparsity.of(model)
     return share.at(max(1.0, share.top_k / 4.0)), share.at(min(share.experts, 8.0 * share.top_k))
 
 
-def _usual_q(model: Model, _problem: Problem) -> tuple[float, float]:
+def _usual_q(model: Model, _service: Service) -> tuple[float, float]:
     """From no less than a twin with feed-forward layers to the MoE's own size."""
     least, own = 1.05 * float(smallest_q(model)), 1.0 / Sparsity.of(model).own
     return max(1.0, least), max(1.2 * own, 2.0 * least)
@@ -78,17 +80,36 @@ def _usual_q(model: Model, _problem: Problem) -> tuple[float, float]:
 
 KINDS: dict[str, Kind] = {
     "context": Kind("context length [tokens]", (FALLS, FALLS), _fixed(2.0**10, 2.0**20)),
-    "batch": Kind("sequences decoding in the cluster, at most", (RISES, RISES), _fixed(1.0, 2.0**14), whole=True),
+    "batch": Kind(
+        "sequences decoding in the cluster, at most",
+        (RISES, RISES),
+        _fixed(1.0, 2.0**14),
+        whole=True,
+    ),
     "devices": Kind("devices", (RISES, RISES), _usual_devices, whole=True),
-    "bandwidth": Kind("memory bandwidth [byte/s]", (RISES, RISES), _around(lambda p: p.cluster.accelerator.bandwidth, 4.0)),
-    "capacity": Kind("memory per device [byte]", (RISES, RISES), _around(lambda p: p.cluster.accelerator.memory_bytes, 4.0)),
+    "bandwidth": Kind(
+        "memory bandwidth [byte/s]",
+        (RISES, RISES),
+        _around(lambda p: p.cluster.accelerator.bandwidth, 4.0),
+    ),
+    "capacity": Kind(
+        "memory per device [byte]",
+        (RISES, RISES),
+        _around(lambda p: p.cluster.accelerator.memory_bytes, 4.0),
+    ),
     "scale_up": Kind(
-        "links inside the domain [byte/s]", (RISES, RISES), _around(lambda p: p.cluster.accelerator.scale_up_bandwidth, 8.0)
+        "links inside the domain [byte/s]",
+        (RISES, RISES),
+        _around(lambda p: p.cluster.accelerator.scale_up_bandwidth, 8.0),
     ),
     "scale_out": Kind(
-        "links between domains [byte/s]", (RISES, RISES), _around(lambda p: p.cluster.accelerator.scale_out_bandwidth, 8.0)
+        "links between domains [byte/s]",
+        (RISES, RISES),
+        _around(lambda p: p.cluster.accelerator.scale_out_bandwidth, 8.0),
     ),
-    "domain": Kind("devices of a scale-up domain", (NO_TREND, NO_TREND), _fixed(1.0, 128.0), whole=True),
+    "domain": Kind(
+        "devices of a scale-up domain", (NO_TREND, NO_TREND), _fixed(1.0, 128.0), whole=True
+    ),
     "sparsity": Kind("s, active over total parameters", (NO_TREND, NO_TREND), _usual_sparsity),
     "q": Kind("q, dense twin over active parameters", (CONSTANT, FALLS), _usual_q),
     "tpot": Kind("longest time per token [s]", (RISES, RISES), _fixed(0.005, 0.5)),
@@ -110,14 +131,19 @@ class Axis:
 
 
 def axis(
-    name: str, model: Model, problem: Problem, low: float | None = None, high: float | None = None, points: int = 50
+    name: str,
+    model: Model,
+    service: Service,
+    low: float | None = None,
+    high: float | None = None,
+    points: int = 50,
 ) -> Axis:
     """An axis with evenly spaced values in log; whole ones are rounded, so there may be fewer.
 
     Args:
         name: one of `KINDS`.
         model: the MoE of the map.
-        problem: what the map starts from.
+        service: what the map starts from.
         low: first value; with `high`, taken from the model and the cluster if left out.
         high: last value.
         points: how many.
@@ -127,10 +153,13 @@ def axis(
     """
     if name not in get_args(Name):
         raise unknown_name("axis", name[:60], get_args(Name))
-    usual = KINDS[name].usual(model, problem)
+    usual = KINDS[name].usual(model, service)
     first, last = usual[0] if low is None else low, usual[1] if high is None else high
     if not 0 < first < last < np.inf:
-        raise InputError(f"{name} from {first:g} to {last:g}: give a range of positive numbers, the smaller first")
+        raise InputError(
+            f"{name} from {first:g} to {last:g}: give a range of positive numbers, the smaller "
+            f"first"
+        )
     if not 2 <= points <= MOST_POINTS:
         raise InputError(f"{name}: {points} points; give 2 to {MOST_POINTS}")
     values = np.geomspace(first, last, points)

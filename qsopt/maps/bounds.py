@@ -1,10 +1,11 @@
 """The exact optimum of one side at every point of a grid, by bounds.
 
-Throughput of a layout at its largest admissible batch only rises, or only falls, along most axes. So in a block of points
-its value at the corner where it is largest bounds it from above, and the value of any layout at the opposite corner bounds
-the optimum from below. A layout whose upper bound is below the lower bound of a block can win nowhere inside and is dropped
-there; the others are looked at in smaller blocks, and at last at every point. Along an axis without a trend blocks are one
-point wide.
+Throughput of a layout at its largest admissible batch only rises, or only falls, along most axes.
+So in a block of points its value at the corner where it is largest bounds it from above, and the
+value of any layout at the opposite corner bounds the optimum from below. A layout whose upper bound
+is below the lower bound of a block can win nowhere inside and is dropped there; the others are
+looked at in smaller blocks, and at last at every point. Along an axis without a trend blocks are
+one point wide.
 """
 
 import itertools
@@ -17,11 +18,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from qsopt.deployments.capped import within_cap
-from qsopt.deployments.optimum import EQUAL, Problem, at_largest_batch
+from qsopt.deployments.optimum import EQUAL, at_largest_batch
 from qsopt.maps.axes import CONSTANT, NO_TREND, RISES
 from qsopt.maps.condition import Condition, case_at
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
+from qsopt.spec.service import Service
 
 BLOCKS = (16, 8, 4, 2, 1)
 """Widths of the blocks, each a multiple of the next."""
@@ -36,7 +38,9 @@ FEW = 4
 """Layouts that are tried for a block's lower bound."""
 
 SLACK = 1e-6
-"""Relative excess of a lower over an upper bound at which a layout is dropped: above rounding and above `EQUAL`."""
+"""Relative excess of a lower over an upper bound at which a layout is dropped: above rounding and
+above `EQUAL`.
+"""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Side:
 
     model: Model
     """The MoE."""
-    problem: Problem
+    service: Service
     layouts: Deployment
     """Legal layouts of this side on the largest cluster of the map."""
     dense: bool
@@ -96,12 +100,17 @@ def optima(side: Side, conditions: Condition, trends: tuple[int | None, int | No
         _Search(side, jax.tree.map(itemgetter(slice(start, start + columns)), points), trends).run()
         for start in range(0, len(points.context), columns)
     ]
-    whole = (np.concatenate([getattr(part, name) for part in parts]) for name in ("throughput", "layout", "batch"))
+    whole = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("throughput", "layout", "batch")
+    )
     throughput, layout, batch = (np.broadcast_to(part, shape) for part in whole)
     return Optima(throughput, layout, batch, sum(part.evaluated for part in parts))
 
 
-def _columns_at_once(side: Side, shape: tuple[int, ...], trends: tuple[int | None, int | None]) -> int:
+def _columns_at_once(
+    side: Side, shape: tuple[int, ...], trends: tuple[int | None, int | None]
+) -> int:
     """Points along the first axis that one search takes, to bound memory."""
     wide_x, wide_y = (1 if trend == NO_TREND else BLOCKS[0] for trend in trends)
     blocks = MOST_PAIRS // (-(-shape[1] // wide_y) * side.layouts.tensor.shape[0])
@@ -111,7 +120,9 @@ def _columns_at_once(side: Side, shape: tuple[int, ...], trends: tuple[int | Non
 class _Search:
     """Branch and bound over a grid."""
 
-    def __init__(self, side: Side, conditions: Condition, trends: tuple[int | None, int | None]) -> None:
+    def __init__(
+        self, side: Side, conditions: Condition, trends: tuple[int | None, int | None]
+    ) -> None:
         self.side, self.trends = side, trends
         self.shape = np.shape(conditions.context)
         self.points = jax.tree.map(np.ravel, conditions)
@@ -131,11 +142,15 @@ class _Search:
 
     def _counts(self, width: int) -> tuple[int, int]:
         """Blocks along both axes."""
-        x, y = (-(-points // wide) for points, wide in zip(self.shape, self._widths(width), strict=True))
+        x, y = (
+            -(-points // wide) for points, wide in zip(self.shape, self._widths(width), strict=True)
+        )
         return x, y
 
     def _all_pairs(self, width: int) -> _Pairs:
-        x, y, layout = np.indices((*self._counts(width), self.side.layouts.tensor.shape[0])).reshape(3, -1)
+        x, y, layout = np.indices(
+            (*self._counts(width), self.side.layouts.tensor.shape[0])
+        ).reshape(3, -1)
         pairs = _Pairs(x, y, layout)
         devices = self.points.devices[self._corner(pairs, width, best=True)]
         return pairs.take(np.asarray(self.side.layouts.replica_devices)[layout] <= devices)
@@ -143,12 +158,16 @@ class _Search:
     def _corner(self, pairs: _Pairs, width: int, best: bool) -> Int[np.ndarray, " pairs"]:
         """The point of each pair's block at which throughput is largest, or smallest."""
         ends = []
-        for block, wide, points, trend in zip((pairs.x, pairs.y), self._widths(width), self.shape, self.trends, strict=True):
+        for block, wide, points, trend in zip(
+            (pairs.x, pairs.y), self._widths(width), self.shape, self.trends, strict=True
+        ):
             last = (trend == RISES) == best
             ends.append(np.minimum((block + 1) * wide, points) - 1 if last else block * wide)
         return ends[0] * self.shape[1] + ends[1]
 
-    def _values(self, pairs: _Pairs, width: int, best: bool) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    def _values(
+        self, pairs: _Pairs, width: int, best: bool
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """Throughput and batch of each pair's layout at a corner of its block."""
         points, count = self._corner(pairs, width, best), len(pairs.layout)
         self.evaluated += count
@@ -158,16 +177,20 @@ class _Search:
             where, which = (np.resize(index[part], CHUNK) for index in (points, pairs.layout))
             reached = _reached(
                 self.side.model,
-                self.side.problem,
+                self.side.service,
                 jax.tree.map(itemgetter(where), self.points),
                 jax.tree.map(lambda leaf, which=which: np.asarray(leaf)[which], self.side.layouts),
                 dense=self.side.dense,
                 capped=self.side.capped,
             )
-            throughput[part], batch[part] = (np.asarray(each)[: part.stop - start] for each in reached)
+            throughput[part], batch[part] = (
+                np.asarray(each)[: part.stop - start] for each in reached
+            )
         return throughput, batch
 
-    def _may_win(self, pairs: _Pairs, upper: Float[np.ndarray, " n"], width: int) -> Bool[np.ndarray, " n"]:
+    def _may_win(
+        self, pairs: _Pairs, upper: Float[np.ndarray, " n"], width: int
+    ) -> Bool[np.ndarray, " n"]:
         """Which pairs' upper bounds reach the lower bounds of their blocks."""
         counts = self._counts(width)
         block = pairs.x * counts[1] + pairs.y
@@ -189,9 +212,13 @@ class _Search:
         layout = np.repeat(pairs.layout, len(i))
         counts = self._counts(finer)
         order = np.lexsort((layout, y, x))
-        return _Pairs(x[order], y[order], layout[order]).take((x < counts[0])[order] & (y < counts[1])[order])
+        return _Pairs(x[order], y[order], layout[order]).take(
+            (x < counts[0])[order] & (y < counts[1])[order]
+        )
 
-    def _first_best(self, pairs: _Pairs, value: Float[np.ndarray, " n"], batch: Float[np.ndarray, " n"]) -> Optima:
+    def _first_best(
+        self, pairs: _Pairs, value: Float[np.ndarray, " n"], batch: Float[np.ndarray, " n"]
+    ) -> Optima:
         """The first layout of each point within `EQUAL` of its best, as `optimum.pick` takes it."""
         point, count = pairs.x * self.shape[1] + pairs.y, self.shape[0] * self.shape[1]
         most = np.zeros(count)
@@ -200,20 +227,36 @@ class _Search:
         first, where = np.unique(point[good], return_index=True)
         chosen = good[where]
         throughput, layout, sequences = np.zeros(count), np.full(count, -1), np.zeros(count)
-        throughput[first], layout[first], sequences[first] = value[chosen], pairs.layout[chosen], batch[chosen]
-        throughput, layout, sequences = (part.reshape(self.shape) for part in (throughput, layout, sequences))
+        throughput[first], layout[first], sequences[first] = (
+            value[chosen],
+            pairs.layout[chosen],
+            batch[chosen],
+        )
+        throughput, layout, sequences = (
+            part.reshape(self.shape) for part in (throughput, layout, sequences)
+        )
         return Optima(throughput, layout, sequences, self.evaluated)
 
 
 @partial(jax.jit, static_argnames=("dense", "capped"))
 def _reached(
-    model: Model, problem: Problem, conditions: Condition, layouts: Deployment, *, dense: bool, capped: bool
+    model: Model,
+    service: Service,
+    conditions: Condition,
+    layouts: Deployment,
+    *,
+    dense: bool,
+    capped: bool,
 ) -> tuple[Float[Array, " chunk"], Float[Array, " chunk"]]:
     """Throughput, 0 where infeasible, and batch of each layout under its conditions."""
 
     def one(condition: Condition, layout: Deployment) -> tuple[Array, Array]:
-        case = case_at(model, problem, condition, dense)
-        best = within_cap(case, layout) if capped else at_largest_batch(case.model, case.problem, layout)
+        case = case_at(model, service, condition, dense)
+        best = (
+            within_cap(case, layout)
+            if capped
+            else at_largest_batch(case.model, case.service, layout)
+        )
         return best.throughput, best.deployment.batch
 
     return jax.vmap(one)(conditions, layouts)

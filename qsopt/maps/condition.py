@@ -13,11 +13,11 @@ from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, number
 from qsopt.comparison.twin import dense_twin, with_dense_ffn
-from qsopt.deployments.capped import NO_CAP, Case
-from qsopt.deployments.optimum import Problem
+from qsopt.deployments.capped import NO_CAP, ServedModel
 from qsopt.errors import InputError
 from qsopt.physics.accounting import compiled_parameter_count
 from qsopt.spec.model import Layers, Model, MoeFfn, map_ffn, moe_layers
+from qsopt.spec.service import Service
 
 
 class Condition(eqx.Module):
@@ -47,14 +47,14 @@ class Condition(eqx.Module):
     """Feed-forward width of the dense twin."""
 
 
-def condition_of(problem: Problem, batch: float | None = None) -> Condition:
-    """The numbers of a problem as it is.
+def condition_of(service: Service, batch: float | None = None) -> Condition:
+    """The numbers of a service as it is.
 
     Args:
-        problem: cluster and workload.
+        service: cluster and workload.
         batch: sequences that may decode at once in the whole cluster; as many as fit if left out.
     """
-    cluster, workload = problem.cluster, problem.workload
+    cluster, workload = service.cluster, service.workload
     accelerator = cluster.accelerator
     return Condition(
         context=workload.context,
@@ -69,25 +69,43 @@ def condition_of(problem: Problem, batch: float | None = None) -> Condition:
     )
 
 
-def case_at(model: Model, problem: Problem, condition: Condition, dense: bool) -> Case:
+def case_at(model: Model, service: Service, condition: Condition, dense: bool) -> ServedModel:
     """The MoE, or its dense twin, and what it is deployed for at a point."""
     side = with_dense_ffn(model, condition.width) if dense else with_chosen(model, condition.chosen)
-    return Case(side, _problem_at(problem, condition), condition.batch)
+    return ServedModel(side, _service_at(service, condition), condition.batch)
 
 
-def _problem_at(problem: Problem, condition: Condition) -> Problem:
-    def leaves(p: Problem) -> tuple[Scalar, ...]:
+def _service_at(service: Service, condition: Condition) -> Service:
+    def leaves(p: Service) -> tuple[Scalar, ...]:
         chip = p.cluster.accelerator
         links = chip.scale_up_bandwidth, chip.scale_out_bandwidth, chip.scale_up_devices
-        return p.workload.context, p.workload.tpot_limit, p.cluster.devices, chip.bandwidth, chip.memory_bytes, *links
+        return (
+            p.workload.context,
+            p.workload.tpot_limit,
+            p.cluster.devices,
+            chip.bandwidth,
+            chip.memory_bytes,
+            *links,
+        )
 
     at = condition
-    numbers = at.context, at.tpot, at.devices, at.bandwidth, at.capacity, at.scale_up, at.scale_out, at.domain
-    return eqx.tree_at(leaves, problem, numbers)
+    numbers = (
+        at.context,
+        at.tpot,
+        at.devices,
+        at.bandwidth,
+        at.capacity,
+        at.scale_up,
+        at.scale_out,
+        at.domain,
+    )
+    return eqx.tree_at(leaves, service, numbers)
 
 
 def with_chosen(model: Model, factor: Scalar) -> Model:
-    """The model with so many times the experts per token in all routed layers; its total does not change."""
+    """The model with so many times the experts per token in all routed layers; its total does not
+    change.
+    """
 
     def changed(layers: Layers) -> Layers:
         if not isinstance(layers.kind, MoeFfn):
@@ -99,7 +117,9 @@ def with_chosen(model: Model, factor: Scalar) -> Model:
 
 @dataclass(frozen=True)
 class Sparsity:
-    """How s = N_active / N_total of an MoE follows the experts per token, at fixed total parameters: a straight line."""
+    """How s = N_active / N_total of an MoE follows the experts per token, at fixed total
+    parameters: a straight line.
+    """
 
     own: float
     """s of the model as it is."""
@@ -117,10 +137,17 @@ class Sparsity:
         """
         moe = moe_layers(model)
         if moe is None:
-            raise InputError("the model is dense: a map compares a Mixture-of-Experts model with its dense twin")
+            raise InputError(
+                "the model is dense: a map compares a Mixture-of-Experts model with its dense twin"
+            )
         count = compiled_parameter_count(model)
         total = float(count.total)
-        return cls(float(count.active) / total, float(count.routed_active) / total, float(moe.top_k), float(moe.experts))
+        return cls(
+            float(count.active) / total,
+            float(count.routed_active) / total,
+            float(moe.top_k),
+            float(moe.experts),
+        )
 
     def at(self, top_k: float) -> float:
         """s with so many experts per token, real."""
@@ -135,7 +162,8 @@ class Sparsity:
         low, high = self.at(1.0), self.at(self.experts)
         if shares.min() < low * (1.0 - 1e-9) or shares.max() > high * (1.0 + 1e-9):
             raise InputError(
-                f"sparsity from {shares.min():.4g} to {shares.max():.4g}: with 1 to {self.experts:g} experts per token s lies "
+                f"sparsity from {shares.min():.4g} to {shares.max():.4g}: with 1 to "
+                f"{self.experts:g} experts per token s lies "
                 f"between {low:.4g} and {high:.4g}"
             )
         factors = (shares - self.own) / self.slope + 1.0
@@ -143,8 +171,12 @@ class Sparsity:
 
 
 @jax.jit
-def twin_widths(model: Model, factors: Float[Array, " n"], qs: Float[Array, " n"]) -> Float[Array, " n"]:
-    """Feed-forward widths of the exact twins of the model with so many times the experts per token, by q."""
+def twin_widths(
+    model: Model, factors: Float[Array, " n"], qs: Float[Array, " n"]
+) -> Float[Array, " n"]:
+    """Feed-forward widths of the exact twins of the model with so many times the experts per token,
+    by q.
+    """
 
     def width(factor: Scalar, q: Scalar) -> Scalar:
         return dense_twin(with_chosen(model, factor), q).decoder.ffn[0].kind.width

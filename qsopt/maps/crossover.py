@@ -1,8 +1,10 @@
-"""Where the verdict flips: every sign change of log(dense/moe) over one input, each side in its own exact optimum.
+"""Where the verdict flips: every sign change of log(dense/moe) over one input, each side in its own
+exact optimum.
 
-A log grid is evaluated, made finer where the ratio comes near 1, and every interval whose ends differ is divided until it is
-as narrow as the input can be told: all sign changes that the grid separates are found, not only the first. Whole batches
-make the ratio jump, so a smooth crossing may come as several close together.
+A log grid is evaluated, made finer where the ratio comes near 1, and every interval whose ends
+differ is divided until it is as narrow as the input can be told: all sign changes that the grid
+separates are found, not only the first. Whole batches make the ratio jump, so a smooth crossing may
+come as several close together.
 """
 
 import itertools
@@ -19,11 +21,12 @@ from jaxtyping import Array, Float
 from qsopt.arrays import Scalar, scalar
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.twin import aligned, dense_twin
-from qsopt.deployments.capped import Case, best_throughputs
+from qsopt.deployments.capped import ServedModel, best_throughputs
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Problem, repeated, same_length
+from qsopt.deployments.optimum import repeated, same_length
 from qsopt.errors import InputError
 from qsopt.spec.model import Model, moe_layers
+from qsopt.spec.service import Service
 
 Input = Literal["context", "batch", "devices", "q", "bandwidth"]
 """What may be moved; batch is the sequences that decode at once in the whole cluster, at most."""
@@ -90,7 +93,7 @@ class Duellists:
     """An MoE and the q of its twin, and what both are deployed for."""
 
     model: Model
-    problem: Problem
+    service: Service
     q: float
 
 
@@ -98,7 +101,8 @@ def crossovers(sides: Duellists, over: Input, low: float, high: float) -> Crosso
     """All values of an input in [low, high] at which the verdict flips.
 
     Raises:
-        InputError: if the model is dense, the range is not one, or q leaves the twin no feed-forward layers.
+        InputError: if the model is dense, the range is not one, or q leaves the twin no
+            feed-forward layers.
     """
     _check(sides, over, low, high)
     whole = over in WHOLE
@@ -109,7 +113,11 @@ def crossovers(sides: Duellists, over: Input, low: float, high: float) -> Crosso
         if not new:
             break
         samples |= measure(new)
-        new = [value for value in _wanted(samples, whole, np.log(high / low) / POINTS) if value not in samples]
+        new = [
+            value
+            for value in _wanted(samples, whole, np.log(high / low) / POINTS)
+            if value not in samples
+        ]
     return _read(samples, whole)
 
 
@@ -119,44 +127,59 @@ def _check(sides: Duellists, over: Input, low: float, high: float) -> None:
     if over not in get_args(Input):
         raise InputError(f"over = {over}: take one of {', '.join(get_args(Input))}")
     if not 0 < low < high < np.inf:
-        raise InputError(f"from = {low:g}, to = {high:g}: give a range of positive numbers, the smaller first")
+        raise InputError(
+            f"from = {low:g}, to = {high:g}: give a range of positive numbers, the smaller first"
+        )
     dense_twin(sides.model, low if over == "q" else sides.q)
 
 
-# ---- both optima at many values --------------------------------------------------------------------------------------
+# ---- both optima at many values ------------------------------------------------------------------
 
 
-def _measure(sides: Duellists, over: Input, high: float) -> Callable[[list[float]], dict[float, tuple[float, float]]]:
+def _measure(
+    sides: Duellists, over: Input, high: float
+) -> Callable[[list[float]], dict[float, tuple[float, float]]]:
     """A function from values of the input to the throughputs of MoE and dense."""
-    cluster = sides.problem.cluster
-    if over == "devices":  # legal layouts of the largest cluster; smaller ones have no replica of the larger layouts
+    cluster = sides.service.cluster
+    if (
+        over == "devices"
+    ):  # legal layouts of the largest cluster; smaller ones have no replica of the larger layouts
         cluster = eqx.tree_at(lambda c: c.devices, cluster, scalar(np.floor(high)))
     twin = dense_twin(sides.model, high if over == "q" else sides.q)
     layouts = same_length(legal_layouts(sides.model, cluster), legal_layouts(twin, cluster))
 
     def measured(values: list[float]) -> dict[float, tuple[float, float]]:
         both = _cases(sides, twin, over, np.array(values))
-        reached = [best_throughputs(case, layout) for case, layout in zip(both, layouts, strict=True)]
-        return {value: (float(moe), float(dense)) for value, moe, dense in zip(values, *reached, strict=True)}
+        reached = [
+            best_throughputs(case, layout) for case, layout in zip(both, layouts, strict=True)
+        ]
+        return {
+            value: (float(moe), float(dense))
+            for value, moe, dense in zip(values, *reached, strict=True)
+        }
 
     return measured
 
 
-def _cases(sides: Duellists, twin: Model, over: Input, values: Float[np.ndarray, " n"]) -> tuple[Case, Case]:
+def _cases(
+    sides: Duellists, twin: Model, over: Input, values: Float[np.ndarray, " n"]
+) -> tuple[ServedModel, ServedModel]:
     """Batches of cases of the MoE and of its twin."""
     models = (aligned(sides.model, sides.model), aligned(twin, sides.model))
-    moe, dense = (repeated(Case(model, sides.problem), len(values)) for model in models)
+    moe, dense = (repeated(ServedModel(model, sides.service), len(values)) for model in models)
     if over == "q":
-        return moe, eqx.tree_at(lambda c: c.model, dense, jax.tree.map(np.asarray, _twins(sides.model, values)))
+        return moe, eqx.tree_at(
+            lambda c: c.model, dense, jax.tree.map(np.asarray, _twins(sides.model, values))
+        )
     leaf = _LEAF[over]
     return eqx.tree_at(leaf, moe, values), eqx.tree_at(leaf, dense, values)
 
 
-_LEAF: dict[str, Callable[[Case], Scalar]] = {
-    "context": lambda case: case.problem.workload.context,
+_LEAF: dict[str, Callable[[ServedModel], Scalar]] = {
+    "context": lambda case: case.service.workload.context,
     "batch": lambda case: case.cap,
-    "devices": lambda case: case.problem.cluster.devices,
-    "bandwidth": lambda case: case.problem.cluster.accelerator.bandwidth,
+    "devices": lambda case: case.service.cluster.devices,
+    "bandwidth": lambda case: case.service.cluster.accelerator.bandwidth,
 }
 
 
@@ -166,7 +189,7 @@ def _twins(model: Model, qs: Float[Array, " n"]) -> Model:
     return jax.vmap(lambda q: aligned(dense_twin(model, q), model))(jnp.asarray(qs))
 
 
-# ---- where to look ---------------------------------------------------------------------------------------------------
+# ---- where to look -------------------------------------------------------------------------------
 
 
 def _grid(low: float, high: float, points: int, whole: bool) -> list[float]:
@@ -192,7 +215,9 @@ def _wanted(samples: dict[float, tuple[float, float]], whole: bool, spacing: flo
 
 
 def _near(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Whether the log ratio is as close to 0 as it moves within the interval, so that it may touch it inside."""
+    """Whether the log ratio is as close to 0 as it moves within the interval, so that it may touch
+    it inside.
+    """
     if not (all(one) and all(other)):
         return False
     first, second = np.log(one[1] / one[0]), np.log(other[1] / other[0])

@@ -1,7 +1,8 @@
 """Parameters and cache bytes, each counted in exactly one place, whole or as one device's share.
 
-A layer's weights are the matrix products of one token (`Gemm`), so that what is resident, what is read and what is
-computed cannot disagree. Formulas: the architectures' papers; totals agree with published ones (see the catalog tests).
+A layer's weights are the matrix products of one token (`Gemm`), so that what is resident, what is
+read and what is computed cannot disagree. Formulas: the architectures' papers; totals agree with
+published ones (see the catalog tests).
 """
 
 from collections.abc import Iterable
@@ -12,7 +13,18 @@ import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, number
 from qsopt.physics import smooth
-from qsopt.spec.model import Attention, DenseFfn, Ffn, Gqa, LinearAttention, Mla, Model, MoeFfn, Stack, stacks
+from qsopt.spec.model import (
+    Attention,
+    DenseFfn,
+    Ffn,
+    Gqa,
+    LinearAttention,
+    Mla,
+    Model,
+    MoeFfn,
+    Stack,
+    stacks,
+)
 
 
 class Gemm(eqx.Module):
@@ -36,11 +48,15 @@ def weights(gemms: Iterable[Gemm]) -> Scalar:
     return sum(gemm.weights for gemm in gemms)  # pyright: ignore[reportReturnType]
 
 
-# ---- attention -------------------------------------------------------------------------------------------------------
+# ---- attention -----------------------------------------------------------------------------------
 
 
-def device_kv_heads(kind: Gqa, tensor: Scalar | float = 1.0, softness: Scalar | float = 0.0) -> Scalar:
-    """KV heads on one of `tensor` devices: at least one, so they are replicated where tensor > kv_heads."""
+def device_kv_heads(
+    kind: Gqa, tensor: Scalar | float = 1.0, softness: Scalar | float = 0.0
+) -> Scalar:
+    """KV heads on one of `tensor` devices: at least one, so they are replicated where tensor >
+    kv_heads.
+    """
     share = kind.kv_heads / tensor
     return smooth.maximum(share, jnp.ones_like(share), softness)
 
@@ -60,18 +76,24 @@ def attention_gemms(
     )
 
 
-def _gqa_gemms(kind: Gqa, hidden: Scalar, tensor: Scalar | float, softness: Scalar | float) -> tuple[Gemm, ...]:
+def _gqa_gemms(
+    kind: Gqa, hidden: Scalar, tensor: Scalar | float, softness: Scalar | float
+) -> tuple[Gemm, ...]:
     query = kind.heads * kind.head_dim / tensor
     keys_values = 2.0 * device_kv_heads(kind, tensor, softness) * kind.head_dim * (1.0 - kind.cross)
     return matrix(hidden, query * (1.0 + kind.output_gate) + keys_values), matrix(query, hidden)
 
 
 def _mla_gemms(kind: Mla, hidden: Scalar, tensor: Scalar | float) -> tuple[Gemm, ...]:
-    """Down-projections are replicated; the up-projections, absorbed into query and output, are split over heads."""
+    """Down-projections are replicated; the up-projections, absorbed into query and output, are
+    split over heads.
+    """
     heads = kind.heads / tensor
     query_input = jnp.where(kind.q_rank > 0, kind.q_rank, hidden)
     latent = kind.kv_rank + kind.rope_dim
-    indexer_in = query_input * kind.index_heads * kind.index_dim + hidden * (kind.index_dim + kind.index_heads)
+    indexer_in = query_input * kind.index_heads * kind.index_dim + hidden * (
+        kind.index_dim + kind.index_heads
+    )
     return (
         matrix(hidden, kind.q_rank + latent),
         matrix(query_input, heads * (kind.nope_dim + kind.rope_dim)),
@@ -82,7 +104,9 @@ def _mla_gemms(kind: Mla, hidden: Scalar, tensor: Scalar | float) -> tuple[Gemm,
     )
 
 
-def attention_weights(kind: Attention, hidden: Scalar, tensor: Scalar | float = 1.0, softness: Scalar | float = 0.0) -> Scalar:
+def attention_weights(
+    kind: Attention, hidden: Scalar, tensor: Scalar | float = 1.0, softness: Scalar | float = 0.0
+) -> Scalar:
     """Resident weights of an attention layer on one of `tensor` devices [parameters].
 
     Cross-attention keeps key and value projections that a decode step does not read.
@@ -93,15 +117,23 @@ def attention_weights(kind: Attention, hidden: Scalar, tensor: Scalar | float = 
     return weights(attention_gemms(kind, hidden, tensor, softness)) + idle
 
 
-def cached_tokens(kind: Gqa | Mla, context: Scalar, encoder_context: Scalar, softness: Scalar | float = 0.0) -> Scalar:
+def cached_tokens(
+    kind: Gqa | Mla, context: Scalar, encoder_context: Scalar, softness: Scalar | float = 0.0
+) -> Scalar:
     """Tokens whose keys and values a layer holds for one sequence [tokens]."""
     if isinstance(kind, Mla):
         return context
-    return kind.cross * encoder_context + (1.0 - kind.cross) * smooth.minimum(context, kind.window, softness)
+    return kind.cross * encoder_context + (1.0 - kind.cross) * smooth.minimum(
+        context, kind.window, softness
+    )
 
 
-def token_kv_elements(kind: Gqa | Mla, tensor: Scalar | float = 1.0, softness: Scalar | float = 0.0) -> Scalar:
-    """Cache elements of one token in one layer on one of `tensor` devices; a latent is replicated. Without indexer keys."""
+def token_kv_elements(
+    kind: Gqa | Mla, tensor: Scalar | float = 1.0, softness: Scalar | float = 0.0
+) -> Scalar:
+    """Cache elements of one token in one layer on one of `tensor` devices; a latent is replicated.
+    Without indexer keys.
+    """
     if isinstance(kind, Mla):
         return kind.kv_rank + kind.rope_dim
     return 2.0 * device_kv_heads(kind, tensor, softness) * kind.head_dim
@@ -115,7 +147,9 @@ def sequence_cache_bytes(
     tensor: Scalar | float = 1.0,
     softness: Scalar | float = 0.0,
 ) -> Scalar:
-    """What one sequence keeps in one layer on one device: keys and values, latents, indexer keys, or a state [byte]."""
+    """What one sequence keeps in one layer on one device: keys and values, latents, indexer keys,
+    or a state [byte].
+    """
     if isinstance(kind, LinearAttention):
         return kind.state_bytes / tensor
     elements = token_kv_elements(kind, tensor, softness)
@@ -125,7 +159,9 @@ def sequence_cache_bytes(
 
 
 def kv_bytes_per_token(model: Model) -> Scalar:
-    """Cache growth per decoded token over all softmax layers, windowed ones included, indexer keys not [byte/token]."""
+    """Cache growth per decoded token over all softmax layers, windowed ones included, indexer keys
+    not [byte/token].
+    """
     growing = (
         layers.count * token_kv_elements(layers.kind) * (1.0 - getattr(layers.kind, "cross", 0.0))
         for layers in model.decoder.attention
@@ -134,11 +170,13 @@ def kv_bytes_per_token(model: Model) -> Scalar:
     return sum(growing) * model.precision.kv_cache.bytes  # pyright: ignore[reportReturnType]
 
 
-# ---- feed-forward ----------------------------------------------------------------------------------------------------
+# ---- feed-forward --------------------------------------------------------------------------------
 
 
 def ffn_gemms(hidden: Scalar, width: Scalar, matrices: Scalar) -> tuple[Gemm, ...]:
-    """Gate and up as one product, and down, of a feed-forward layer that is `width` wide on this device."""
+    """Gate and up as one product, and down, of a feed-forward layer that is `width` wide on this
+    device.
+    """
     return matrix(hidden, (matrices - 1.0) * width), matrix(width, hidden)
 
 
@@ -157,7 +195,7 @@ def shared_width(kind: DenseFfn | MoeFfn) -> Scalar:
     return kind.width if isinstance(kind, DenseFfn) else kind.shared_experts * kind.shared_width
 
 
-# ---- whole models ----------------------------------------------------------------------------------------------------
+# ---- whole models --------------------------------------------------------------------------------
 
 
 class Parameters(eqx.Module):
@@ -189,7 +227,9 @@ class Parameters(eqx.Module):
 
     @property
     def active(self) -> Scalar:
-        """Parameters of one token with all tables: the convention used throughout. Encoder and decoder both count."""
+        """Parameters of one token with all tables: the convention used throughout. Encoder and
+        decoder both count.
+        """
         return self._every_token + self.routed_active + self.input_table + self.head
 
     @property
@@ -215,9 +255,21 @@ class Parameters(eqx.Module):
 def parameter_count(model: Model) -> Parameters:
     """Parameters of a model by part. Differentiable in every size."""
     parts = [_stack_parameters(stack, model.hidden) for stack in stacks(model)]
-    attention, dense, shared, routed, active, router, small = (sum(part) for part in zip(*parts, strict=True))
+    attention, dense, shared, routed, active, router, small = (
+        sum(part) for part in zip(*parts, strict=True)
+    )
     table = model.vocabulary * model.hidden
-    return Parameters(attention, dense, shared, routed, active, router, small + model.small, table * (1.0 - model.tied), table)
+    return Parameters(
+        attention,
+        dense,
+        shared,
+        routed,
+        active,
+        router,
+        small + model.small,
+        table * (1.0 - model.tied),
+        table,
+    )
 
 
 compiled_parameter_count = jax.jit(parameter_count)
@@ -230,7 +282,9 @@ def _stack_parameters(stack: Stack, hidden: Scalar) -> tuple[Scalar | float, ...
         attention += layers.count * attention_weights(layers.kind, hidden)
         small += layers.count * layers.kind.small
     for layers in stack.ffn:
-        common = layers.count * weights(ffn_gemms(hidden, shared_width(layers.kind), layers.kind.matrices))
+        common = layers.count * weights(
+            ffn_gemms(hidden, shared_width(layers.kind), layers.kind.matrices)
+        )
         small += layers.count * layers.kind.small
         if isinstance(layers.kind, MoeFfn):
             shared += common

@@ -1,9 +1,10 @@
 """Time of communication over two tiers of links: a scale-up domain, and scale-out between domains.
 
-Ranks are placed tensor first, then data, then pipeline, so a group of `size` ranks lies in M = ceil(size / domain) domains,
-s = size / M ranks in each. Collectives are hierarchical: reduce inside, exchange across, gather inside. Bandwidth terms are
-those of rings; the fixed time of a collective, the time of a ring step and the ramp between small and large messages come
-from the efficiency set. Ignored: contention between groups, topology inside a domain.
+Ranks are placed tensor first, then data, then pipeline, so a group of `size` ranks lies in M =
+ceil(size / domain) domains, s = size / M ranks in each. Collectives are hierarchical: reduce
+inside, exchange across, gather inside. Bandwidth terms are those of rings; the fixed time of a
+collective, the time of a ring step and the ramp between small and large messages come from the
+efficiency set. Ignored: contention between groups, topology inside a domain.
 """
 
 from typing import NamedTuple
@@ -40,7 +41,12 @@ class Links(eqx.Module):
 
 def links(accelerator: Accelerator, up: LinkEfficiency, out: LinkEfficiency) -> Links:
     """The links of a cluster of `accelerator`, inside a domain and between domains."""
-    return Links(up, out, accelerator.scale_up_bandwidth * up.bandwidth, accelerator.scale_out_bandwidth * out.bandwidth)
+    return Links(
+        up,
+        out,
+        accelerator.scale_up_bandwidth * up.bandwidth,
+        accelerator.scale_out_bandwidth * out.bandwidth,
+    )
 
 
 def group(size: Scalar, domain: Scalar, softness: Scalar | float = 0.0) -> Group:
@@ -49,11 +55,13 @@ def group(size: Scalar, domain: Scalar, softness: Scalar | float = 0.0) -> Group
     return Group(size / domains, domains)
 
 
-def all_reduce(ranks: Group, message: Scalar, wires: Links, collectives: Scalar | float = 1.0) -> Spent:
+def all_reduce(
+    ranks: Group, message: Scalar, wires: Links, collectives: Scalar | float = 1.0
+) -> Spent:
     """Sum of `message` bytes over the group, known to all afterwards.
 
-    Reduce-scatter followed later by all-gather moves the same bytes in the same number of steps; it is this with
-    `collectives` = 2, since both pay the fixed time.
+    Reduce-scatter followed later by all-gather moves the same bytes in the same number of steps; it
+    is this with `collectives` = 2, since both pay the fixed time.
 
     Args:
         ranks: the group.
@@ -68,19 +76,24 @@ def all_reduce(ranks: Group, message: Scalar, wires: Links, collectives: Scalar 
 
 
 def all_gather(ranks: Group, message: Scalar, wires: Links) -> Spent:
-    """Every rank gets all of a `message` that was spread over the group; a reduce-scatter is the reverse and costs the same."""
+    """Every rank gets all of a `message` that was spread over the group; a reduce-scatter is the
+    reverse and costs the same.
+    """
     inside = (ranks.inside - 1.0) / ranks.inside * message
     across = (ranks.domains - 1.0) / ranks.domains * message / ranks.inside
     up = _ring(ranks.inside, inside, 1.0, 1.0, wires.up)
     return _spent(up, _ring(ranks.domains, across, 1.0, 1.0, wires.out), wires)
 
 
-def dispatch(ranks: Group, token_bytes: Scalar, tokens: Scalar, top_k: Scalar, experts: Scalar, wires: Links) -> Spent:
-    """Tokens sent to the ranks of their experts, one way (bringing the results back costs the same).
+def dispatch(
+    ranks: Group, token_bytes: Scalar, tokens: Scalar, top_k: Scalar, experts: Scalar, wires: Links
+) -> Spent:
+    """Tokens sent to the ranks of their experts, one way (bringing the results back costs the
+    same).
 
-    Inside the domain a device sends T/n k h a (u - M/e) bytes: every one of an expert's u shards needs the token and one of
-    e u is at home. Each of its peers there takes a step. Across, a token goes once to each remote domain that it needs,
-    (M - 1)(1 - (1 - 1/min(M, e))^k) of them.
+    Inside the domain a device sends T/n k h a (u - M/e) bytes: every one of an expert's u shards
+    needs the token and one of e u is at home. Each of its peers there takes a step. Across, a token
+    goes once to each remote domain that it needs, (M - 1)(1 - (1 - 1/min(M, e))^k) of them.
     Ignored: node-limited routing, which visits fewer domains.
 
     Args:
@@ -101,9 +114,15 @@ def dispatch(ranks: Group, token_bytes: Scalar, tokens: Scalar, top_k: Scalar, e
 
 
 def send(message: Scalar, crossing: Scalar, wires: Links) -> Spent:
-    """`message` bytes from one device to the next stage's; `crossing` is 1 if that leaves the domain."""
+    """`message` bytes from one device to the next stage's; `crossing` is 1 if that leaves the
+    domain.
+    """
     stays = 1.0 - crossing
-    return _spent(_once(1.0 + stays, message * stays, wires.up), _once(1.0 + crossing, message * crossing, wires.out), wires)
+    return _spent(
+        _once(1.0 + stays, message * stays, wires.up),
+        _once(1.0 + crossing, message * crossing, wires.out),
+        wires,
+    )
 
 
 class _Tier(NamedTuple):
@@ -115,7 +134,9 @@ class _Tier(NamedTuple):
     """Fixed times and steps [s]."""
 
 
-def _ring(ranks: Scalar, sent: Scalar, passes: float, collectives: Scalar | float, link: LinkEfficiency) -> _Tier:
+def _ring(
+    ranks: Scalar, sent: Scalar, passes: float, collectives: Scalar | float, link: LinkEfficiency
+) -> _Tier:
     """Fixed times and ring steps: `passes` (ranks - 1) steps."""
     fixed = jnp.clip(ranks - 1.0, 0.0, 1.0) * link.collective * collectives
     return _Tier(sent, fixed + passes * (ranks - 1.0) * link.step)
@@ -135,6 +156,10 @@ def _spent(inside: _Tier, across: _Tier, wires: Links) -> Spent:
 
 
 def on_link(transfer: Scalar, latency: Scalar, ramp: Scalar | float) -> Scalar:
-    """Time on a link beside its latency: the transfer at full speed, and ramp sqrt(latency transfer) to get there [s]."""
+    """Time on a link beside its latency: the transfer at full speed, and ramp sqrt(latency
+    transfer) to get there [s].
+    """
     product = latency * transfer
-    return transfer + ramp * jnp.where(product > 0, jnp.sqrt(jnp.where(product > 0, product, 1.0)), 0.0)
+    return transfer + ramp * jnp.where(
+        product > 0, jnp.sqrt(jnp.where(product > 0, product, 1.0)), 0.0
+    )

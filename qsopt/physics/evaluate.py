@@ -1,7 +1,7 @@
 """The waist of qsopt: one design in, its metrics out. Everything above sees only this.
 
-A pure function of traced numbers: it works inside `jax.jit`, `jax.grad` and `jax.vmap`, and designs of one structure (the
-same kinds of layers) share one compilation.
+A pure function of traced numbers: it works inside `jax.jit`, `jax.grad` and `jax.vmap`, and designs
+of one structure (the same kinds of layers) share one compilation.
 """
 
 import equinox as eqx
@@ -22,6 +22,7 @@ from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model, moe_group
+from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
 TOLERANCE = 1e-9
@@ -34,7 +35,9 @@ class Metrics(eqx.Module):
     memory: Memory
     """Memory of the fullest device."""
     breakdown: Spent
-    """Time of one decode step: every field has one entry for each of `step.OPERATORS`; the seconds add up to `step`."""
+    """Time of one decode step: every field has one entry for each of `step.OPERATORS`; the seconds
+    add up to `step`.
+    """
     fits_memory: Bool[Array, ""]
     """Whether the fullest device holds what it must."""
     meets_tpot: Bool[Array, ""]
@@ -54,9 +57,12 @@ class Metrics(eqx.Module):
     replicas: Scalar = number()
     """Replicas in the cluster."""
     largest_batch: Scalar = number()
-    """Largest batch of a replica that fits the memory, a multiple of pipeline * data [sequences]."""
+    """Largest batch of a replica that fits the memory, a multiple of pipeline * data [sequences].
+    """
     reuse: Scalar = number()
-    """Tokens that share one read of a feed-forward weight: T k/E over all routed experts, T for a dense model."""
+    """Tokens that share one read of a feed-forward weight: T k/E over all routed experts, T for a
+    dense model.
+    """
     experts_hit: Scalar = number()
     """Experts of a routed layer hit by one microbatch; 0 for a dense model."""
 
@@ -81,19 +87,20 @@ class Timing(eqx.Module):
 
 def timing(
     model: Model,
-    cluster: Cluster,
-    workload: Workload,
+    service: Service,
     deployment: Deployment,
-    efficiency: Efficiency,
     world: Counterfactual = ACTUAL,
     softness: Scalar | float = 0.0,
 ) -> Timing:
     """Time of a decode step and the throughput that follows, without looking at memory."""
+    cluster, workload = service.cluster, service.workload
     load = _decode_load(workload, deployment)
-    stage = Stage(model, cluster.accelerator, load, deployment, efficiency, world, softness)
+    stage = Stage(model, cluster.accelerator, load, deployment, service.efficiency, world, softness)
     spent = microbatch(stage).times(deployment.pipeline)
     tpot = jnp.sum(spent.seconds) / workload.tokens_per_step
-    replicas = smooth.floor(cluster.devices / deployment.replica_devices * (1.0 + TOLERANCE), softness)
+    replicas = smooth.floor(
+        cluster.devices / deployment.replica_devices * (1.0 + TOLERANCE), softness
+    )
     return Timing(spent, tpot, replicas, replicas * deployment.batch / tpot)
 
 
@@ -104,16 +111,15 @@ def meets(tpot: Scalar, workload: Workload) -> Bool[Array, ""]:
 
 def metrics(
     model: Model,
-    cluster: Cluster,
-    workload: Workload,
+    service: Service,
     deployment: Deployment,
-    efficiency: Efficiency,
     world: Counterfactual = ACTUAL,
     softness: Scalar | float = 0.0,
 ) -> Metrics:
     """`evaluate` without its compilation, for use inside larger compiled functions."""
-    time = timing(model, cluster, workload, deployment, efficiency, world, softness)
-    held = memory(model, cluster.accelerator.memory_bytes, workload, deployment, efficiency, world, softness)
+    cluster, workload = service.cluster, service.workload
+    time = timing(model, service, deployment, world, softness)
+    held = memory(model, service, deployment, world, softness)
     unit = deployment.pipeline * deployment.data
     return Metrics(
         memory=held,
@@ -128,7 +134,7 @@ def metrics(
         step=time.tpot * workload.tokens_per_step,
         replicas=time.replicas,
         largest_batch=whole_units(held, deployment.batch / unit, softness) * unit,
-        **_reuse(model, _decode_load(workload, deployment).tokens, efficiency),
+        **_reuse(model, _decode_load(workload, deployment).tokens, service.efficiency),
     )
 
 
@@ -161,11 +167,19 @@ def evaluate(
     Raises:
         InputError: if there is no efficiency set of that name.
     """
-    return compiled_metrics(model, cluster, workload, deployment, efficiency_set(efficiency), world, scalar(softness))
+    return compiled_metrics(
+        model,
+        Service(cluster, workload, efficiency_set(efficiency)),
+        deployment,
+        world,
+        scalar(softness),
+    )
 
 
 def whole_units(held: Memory, units: Scalar, softness: Scalar | float = 0.0) -> Scalar:
-    """Largest whole number of batch units (pipeline * data sequences) that fits, from the memory of `units` of them."""
+    """Largest whole number of batch units (pipeline * data sequences) that fits, from the memory of
+    `units` of them.
+    """
     growing = held.kv_cache + held.activations
     room = jnp.maximum(held.capacity * (1.0 + TOLERANCE) - held.weights - held.reserve, 0.0)
     most = room / jnp.where(growing > 0, growing, 1.0) * units
@@ -199,21 +213,27 @@ def prefill(
     deployment: Deployment,
     efficiency: Efficiency | str = "fitted",
 ) -> Spent:
-    """Time to read one prompt of `workload.context` tokens on each data rank, from the same operators.
+    """Time to read one prompt of `workload.context` tokens on each data rank, from the same
+    operators.
 
-    The prompts are one microbatch: every token attends to half its prompt on average, latent attention is expanded to keys and
-    values, and only the last token passes the head. Time to first token is the sum over the pipeline's stages. Ignored:
-    chunking and queueing.
+    The prompts are one microbatch: every token attends to half its prompt on average, latent
+    attention is expanded to keys and values, and only the last token passes the head. Time to first
+    token is the sum over the pipeline's stages. Ignored: chunking and queueing.
 
     Returns:
         `Spent`: its `seconds` are the time to first token [s].
     """
-    return _prefill(model, cluster, workload, deployment, efficiency_set(efficiency))
+    return _prefill(model, Service(cluster, workload, efficiency_set(efficiency)), deployment)
 
 
 @jax.jit
-def _prefill(model: Model, cluster: Cluster, workload: Workload, deployment: Deployment, efficiency: Efficiency) -> Spent:
+def _prefill(model: Model, service: Service, deployment: Deployment) -> Spent:
+    workload = service.workload
     prompt = workload.context
-    load = Load(deployment.data, prompt, prompt / 2.0, workload.encoder_tokens, logits=1.0, absorbed=0.0)
-    stage = Stage(model, cluster.accelerator, load, deployment, efficiency, ACTUAL, 0.0)
+    load = Load(
+        deployment.data, prompt, prompt / 2.0, workload.encoder_tokens, logits=1.0, absorbed=0.0
+    )
+    stage = Stage(
+        model, service.cluster.accelerator, load, deployment, service.efficiency, ACTUAL, 0.0
+    )
     return jax.tree.map(jnp.sum, microbatch(stage)).times(deployment.pipeline)

@@ -1,7 +1,8 @@
-"""What one device must hold: its stage's weights, the cache of its sequences, activations and a reserve.
+"""What one device must hold: its stage's weights, the cache of its sequences, activations and a
+reserve.
 
-All experts are resident, hit or not: this is the second half of the double penalty. Stages hold ceil(L/p) average layers;
-the input table stands in the first stage and the head in the last.
+All experts are resident, hit or not: this is the second half of the double penalty. Stages hold
+ceil(L/p) average layers; the input table stands in the first stage and the head in the last.
 """
 
 import equinox as eqx
@@ -9,10 +10,11 @@ import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, number
 from qsopt.physics import accounting, smooth
-from qsopt.spec.counterfactual import Counterfactual
+from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.model import DenseFfn, Ffn, Gqa, LinearAttention, Mla, Model, stacks
+from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
 
@@ -37,7 +39,9 @@ class Memory(eqx.Module):
 
     @property
     def largest_batch(self) -> Scalar:
-        """Batch that would fill the capacity, for a record made at batch 1: cache and activations grow with the batch."""
+        """Batch that would fill the capacity, for a record made at batch 1: cache and activations
+        grow with the batch.
+        """
         return (self.capacity - self.weights - self.reserve) / (self.kv_cache + self.activations)
 
 
@@ -53,47 +57,55 @@ def ends_together(deployment: Deployment) -> Scalar:
 
 def memory(
     model: Model,
-    memory_bytes: Scalar,
-    workload: Workload,
+    service: Service,
     deployment: Deployment,
-    efficiency: Efficiency,
-    counterfactual: Counterfactual,
+    world: Counterfactual = ACTUAL,
     softness: Scalar | float = 0.0,
 ) -> Memory:
     """Memory of the fullest device under a deployment."""
+    workload, efficiency = service.workload, service.efficiency
     share = stage_share(model, deployment, softness)
-    layers = sum(_stack_weights(model, stack, deployment, counterfactual, softness) for stack in stacks(model))
+    layers = sum(
+        _stack_weights(model, stack, deployment, world, softness) for stack in stacks(model)
+    )
     return Memory(
         weights=share * layers + _table_weights(model, deployment),
         kv_cache=share * _cache(model, workload, deployment, softness),
         activations=_activations(model, workload, deployment, efficiency, softness),
         reserve=efficiency.reserve_bytes,
-        capacity=memory_bytes * workload.utilization,
+        capacity=service.cluster.accelerator.memory_bytes * workload.utilization,
     )
 
 
-def _stack_weights(model, stack, deployment, counterfactual, softness) -> Scalar:
+def _stack_weights(model, stack, deployment, world, softness) -> Scalar:
     """Bytes of all layers of a stack on one device of a one-stage replica."""
     precision, total = model.precision, 0.0
     for layers in stack.attention:
-        projections = accounting.attention_weights(layers.kind, model.hidden, deployment.tensor, softness)
-        total += layers.count * (projections * precision.attention.bytes + layers.kind.small * precision.tables.bytes)
+        projections = accounting.attention_weights(
+            layers.kind, model.hidden, deployment.tensor, softness
+        )
+        total += layers.count * (
+            projections * precision.attention.bytes + layers.kind.small * precision.tables.bytes
+        )
     for layers in stack.ffn:
-        total += layers.count * _ffn_weights(layers.kind, model, deployment, counterfactual)
+        total += layers.count * _ffn_weights(layers.kind, model, deployment, world)
     return total  # pyright: ignore[reportReturnType]
 
 
-def _ffn_weights(kind: Ffn, model: Model, deployment: Deployment, counterfactual: Counterfactual) -> Scalar:
+def _ffn_weights(kind: Ffn, model: Model, deployment: Deployment, world: Counterfactual) -> Scalar:
     precision = model.precision
-    common = accounting.weights(accounting.ffn_gemms(model.hidden, accounting.shared_width(kind), kind.matrices))
+    common = accounting.weights(
+        accounting.ffn_gemms(model.hidden, accounting.shared_width(kind), kind.matrices)
+    )
     small = kind.small * precision.tables.bytes
     if isinstance(kind, DenseFfn):
         return common * precision.ffn.bytes / deployment.stage_devices + small
     copies = deployment.stage_devices ** (1.0 - deployment.dispatched)
     expert = (
-        accounting.expert_weights(kind, model.hidden) * precision.experts.bytes + kind.expert_small * precision.tables.bytes
+        accounting.expert_weights(kind, model.hidden) * precision.experts.bytes
+        + kind.expert_small * precision.tables.bytes
     )
-    resident = counterfactual.resident_experts(kind.experts, kind.top_k) * expert / deployment.stage_devices
+    resident = world.resident_experts(kind.experts, kind.top_k) * expert / deployment.stage_devices
     return (
         common * precision.ffn.bytes / copies
         + resident
@@ -103,36 +115,57 @@ def _ffn_weights(kind: Ffn, model: Model, deployment: Deployment, counterfactual
 
 
 def _table_weights(model: Model, deployment: Deployment) -> Scalar:
-    """Input table and head of the fullest end stage: one table, or both where one stage is first and last and they differ."""
+    """Input table and head of the fullest end stage: one table, or both where one stage is first
+    and last and they differ.
+    """
     table = model.vocabulary * model.hidden / deployment.stage_devices
-    return (table * (1.0 + (1.0 - model.tied) * ends_together(deployment)) + model.small) * model.precision.tables.bytes
+    return (
+        table * (1.0 + (1.0 - model.tied) * ends_together(deployment)) + model.small
+    ) * model.precision.tables.bytes
 
 
-def _cache(model: Model, workload: Workload, deployment: Deployment, softness: Scalar | float) -> Scalar:
+def _cache(
+    model: Model, workload: Workload, deployment: Deployment, softness: Scalar | float
+) -> Scalar:
     sequences = deployment.batch / deployment.data
     element = model.precision.kv_cache.bytes
     context, encoder = workload.context, workload.encoder_tokens
     layers = (
-        layers.count * accounting.sequence_cache_bytes(layers.kind, context, encoder, element, deployment.tensor, softness)
+        layers.count
+        * accounting.sequence_cache_bytes(
+            layers.kind, context, encoder, element, deployment.tensor, softness
+        )
         for layers in model.decoder.attention
     )
     return sequences * sum(layers)
 
 
 def _activations(
-    model: Model, workload: Workload, deployment: Deployment, efficiency: Efficiency, softness: Scalar | float
+    model: Model,
+    workload: Workload,
+    deployment: Deployment,
+    efficiency: Efficiency,
+    softness: Scalar | float,
 ) -> Scalar:
-    """Workspace times the largest activation of the stage's microbatch: residual, heads, feed-forward, experts or logits."""
+    """Workspace times the largest activation of the stage's microbatch: residual, heads,
+    feed-forward, experts or logits.
+    """
     tokens = deployment.batch / deployment.pipeline * workload.tokens_per_step
     local, devices = tokens / deployment.data, deployment.stage_devices
     largest = smooth.maximum(model.hidden * local, model.vocabulary / devices * tokens, softness)
     for layers in model.decoder.attention:
-        largest = smooth.maximum(largest, _heads_width(layers.kind) / deployment.tensor * local, softness)
+        largest = smooth.maximum(
+            largest, _heads_width(layers.kind) / deployment.tensor * local, softness
+        )
     for kind in accounting.ffn_kinds(model):
-        largest = smooth.maximum(largest, kind.matrices * accounting.shared_width(kind) * tokens / devices, softness)
+        largest = smooth.maximum(
+            largest, kind.matrices * accounting.shared_width(kind) * tokens / devices, softness
+        )
         if not isinstance(kind, DenseFfn):
             rows = tokens * kind.top_k / deployment.expert
-            largest = smooth.maximum(largest, kind.matrices * kind.width / deployment.expert_tensor * rows, softness)
+            largest = smooth.maximum(
+                largest, kind.matrices * kind.width / deployment.expert_tensor * rows, softness
+            )
     return efficiency.workspace * model.precision.activation_bytes * largest
 
 

@@ -1,10 +1,12 @@
 """What one operator costs on one device, and the time it takes: the roofline with a soft knee.
 
-    t = launches * t0 + norm(FLOPs / (peak * eta_f) (1 + m0/m), bytes / (bandwidth * eta_b) (1 + w0/w)) (1 + b0/b)
+    t = launches * t0 + norm(FLOPs / (peak * eta_f) (1 + m0/m), bytes / (bandwidth * eta_b) (1 +
+    w0/w)) (1 + b0/b)
 
-with t0, eta_f, eta_b the launch time and achieved shares of `efficiency`, m rows of a product, w its columns on the device,
-b tokens that attend at once, and m0, w0, b0 where half is reached. The norm is a p-norm between max(x, y) (perfect overlap)
-and x + y (none). Ignored: caches, and kernels smaller than these.
+with t0, eta_f, eta_b the launch time and achieved shares of `efficiency`, m rows of a product, w
+its columns on the device, b tokens that attend at once, and m0, w0, b0 where half is reached. The
+norm is a p-norm between max(x, y) (perfect overlap) and x + y (none). Ignored: caches, and kernels
+smaller than these.
 """
 
 import equinox as eqx
@@ -24,14 +26,20 @@ class Cost(eqx.Module):
     launches: Scalar = number(0.0)
     """Kernels started."""
     narrow: Scalar = number(0.0)
-    """Memory traffic of each product over its columns, summed [byte/column]: what narrow shards lose grows with it."""
+    """Memory traffic of each product over its columns, summed [byte/column]: what narrow shards
+    lose grows with it.
+    """
 
     def __add__(self, other: "Cost") -> "Cost":
-        return Cost(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+        return Cost(
+            *(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__)
+        )
 
 
 class Spent(eqx.Module):
-    """Time of one operator and what it is made of. Times of operators add; the parts of one may overlap."""
+    """Time of one operator and what it is made of. Times of operators add; the parts of one may
+    overlap.
+    """
 
     seconds: Scalar = number(0.0)
     """Time taken [s]."""
@@ -49,7 +57,9 @@ class Spent(eqx.Module):
     """Memory traffic of one device, or what it sends [byte]."""
 
     def __add__(self, other: "Spent") -> "Spent":
-        return Spent(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+        return Spent(
+            *(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__)
+        )
 
     def times(self, factor: Scalar | float) -> "Spent":
         """The same work `factor` times over."""
@@ -74,11 +84,18 @@ def roofline(
         efficiency: of its kind and format.
         softness: smoothing of the relaxed model; the larger of it and the efficiency's own applies.
         tokens: rows of each product, for tile quantisation: eta_f * m / (m + half_tokens).
-        batch: tokens that attend at once, for kernels that few leave half idle: times (1 + half_batch / batch).
+        batch: tokens that attend at once, for kernels that few leave half idle: times (1 +
+            half_batch / batch).
     """
     idle = 1.0 + efficiency.half_batch / batch
-    compute = cost.flops / (peak * efficiency.compute) * (1.0 + efficiency.half_tokens / tokens) * idle
-    memory = (cost.bytes + efficiency.half_width * cost.narrow) / (bandwidth * efficiency.bandwidth) * idle
+    compute = (
+        cost.flops / (peak * efficiency.compute) * (1.0 + efficiency.half_tokens / tokens) * idle
+    )
+    memory = (
+        (cost.bytes + efficiency.half_width * cost.narrow)
+        / (bandwidth * efficiency.bandwidth)
+        * idle
+    )
     latency = cost.launches * efficiency.launch
     knee = smooth.maximum(efficiency.softness, softness)
     seconds = latency + smooth.maximum(compute, memory, knee)

@@ -1,11 +1,13 @@
 """Maximum, minimum, ceiling, floor and step, exact or smooth by one traced number.
 
 `softness` is 0 for the exact function. Above 0, the maximum is the p-norm with p = 1/softness,
-`max(a, b) <= (a**p + b**p)**(1/p) <= 2**softness * max(a, b)`, and ceilings and floors become the identity. The norm
-is scaled by its larger argument, so that it neither overflows nor depends on the unit. Arguments are non-negative.
+`max(a, b) <= (a**p + b**p)**(1/p) <= 2**softness * max(a, b)`, and ceilings and floors become the
+identity. The norm is scaled by its larger argument, so that it neither overflows nor depends on the
+unit. Arguments are non-negative.
 
-Exact ceilings and floors have zero derivative almost everywhere; here they carry the derivative of the identity, so a
-gradient taken at an exact design is that of the relaxed model beside it (a straight-through estimate).
+Exact ceilings and floors have zero derivative almost everywhere; here they carry the derivative of
+the identity, so a gradient taken at an exact design is that of the relaxed model beside it (a
+straight-through estimate).
 """
 
 import jax.numpy as jnp
@@ -47,7 +49,9 @@ def floor(x: Scalar, softness: Scalar | float = 0.0) -> Scalar:
 
 
 def step(x: Scalar, softness: Scalar | float = 0.0) -> Scalar:
-    """1 where x > 0, else 0; relaxed, the ramp of x between 0 and 1 (derivative of the ramp either way)."""
+    """1 where x > 0, else 0; relaxed, the ramp of x between 0 and 1 (derivative of the ramp either
+    way).
+    """
     ramp = jnp.clip(x, 0.0, 1.0)
     return _rounded(ramp, jnp.where(x > 0, 1.0, 0.0), softness)
 

@@ -3,8 +3,9 @@
     tau  = ceil(L/p) average layers + head and its messages in the last stage
     TPOT = p tau / n_t
 
-with p stages, each working on another of p microbatches, and n_t tokens a sequence and step. Ignored: scheduling and
-sampling on the host, and the bubble of batches that p does not divide (such batches are not legal).
+with p stages, each working on another of p microbatches, and n_t tokens a sequence and step.
+Ignored: scheduling and sampling on the host, and the bubble of batches that p does not divide (such
+batches are not legal).
 """
 
 from collections.abc import Iterator
@@ -83,20 +84,32 @@ class Work(eqx.Module):
 
 
 def microbatch(stage: Stage) -> Spent:
-    """Time of one microbatch in the slowest stage; every field of the record has one entry for each of `OPERATORS`."""
+    """Time of one microbatch in the slowest stage; every field of the record has one entry for each
+    of `OPERATORS`.
+    """
     share = stage_share(stage.model, stage.deployment, stage.softness)
     works = list(_works(stage, share))
     messages = list(_messages(stage, share))
     accelerator = stage.accelerator
 
     def timed(work: Work) -> Spent:
-        spent = roofline(work.cost, work.peak, accelerator.bandwidth, work.efficiency, stage.softness, work.tokens, work.batch)
+        spent = roofline(
+            work.cost,
+            work.peak,
+            accelerator.bandwidth,
+            work.efficiency,
+            stage.softness,
+            work.tokens,
+            work.batch,
+        )
         return spent.times(work.count)
 
     computed = jax.vmap(timed)(stacked([work for _, work in works]))
     sent = stacked([message.times(stage.world.communication) for _, message in messages])
     named = [name for name, _ in works] + [name for name, _ in messages]
-    membership = np.array([[name == operator for operator in OPERATORS] for name in named], dtype=float)
+    membership = np.array(
+        [[name == operator for operator in OPERATORS] for name in named], dtype=float
+    )
     return jax.tree.map(lambda *parts: jnp.concatenate(parts) @ membership, computed, sent)
 
 
@@ -105,7 +118,7 @@ def stacked(records: list[Record]) -> Record:
     return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *records)
 
 
-# ---- compute ---------------------------------------------------------------------------------------------------------
+# ---- compute -------------------------------------------------------------------------------------
 
 
 def _works(stage: Stage, share: Scalar) -> Iterator[tuple[str, Work]]:
@@ -125,12 +138,24 @@ def _product(stage: Stage, cost: Cost, form: Format, count: Scalar | float, rows
 
 def _projections(stage: Stage, kind: Attention, count: Scalar) -> Work:
     cost = operators.projections(kind, stage.model, stage.load, stage.deployment, stage.softness)
-    return _product(stage, cost, stage.model.precision.attention, count, stage.load.tokens / stage.deployment.data)
+    return _product(
+        stage,
+        cost,
+        stage.model.precision.attention,
+        count,
+        stage.load.tokens / stage.deployment.data,
+    )
 
 
 def core_kind(kind: Attention) -> str:
     """The field of an `Efficiency` that an attention's scores and sums run at."""
-    return "attention" if isinstance(kind, Gqa) else "linear" if isinstance(kind, LinearAttention) else "mla"
+    return (
+        "attention"
+        if isinstance(kind, Gqa)
+        else "linear"
+        if isinstance(kind, LinearAttention)
+        else "mla"
+    )
 
 
 def _core(stage: Stage, kind: Attention, count: Scalar) -> Work:
@@ -138,7 +163,13 @@ def _core(stage: Stage, kind: Attention, count: Scalar) -> Work:
     cost = operators.attention_core(kind, stage.model, stage.load, stage.deployment, stage.softness)
     family = getattr(stage.efficiency, core_kind(kind))
     attending = stage.load.tokens / stage.deployment.data
-    return Work(cost, family.of(stage.model.precision.kv_cache), stage.accelerator.peak_flops[0], count, batch=attending)
+    return Work(
+        cost,
+        family.of(stage.model.precision.kv_cache),
+        stage.accelerator.peak_flops[0],
+        count,
+        batch=attending,
+    )
 
 
 def _ffn(stage: Stage, kind: Ffn, count: Scalar) -> Iterator[tuple[str, Work]]:
@@ -151,35 +182,49 @@ def _ffn(stage: Stage, kind: Ffn, count: Scalar) -> Iterator[tuple[str, Work]]:
     yield "shared experts", _product(stage, common, precision.ffn, count, rows)
     scores = operators.router(kind, stage.model, load, deployment)
     yield "router", _product(stage, scores, precision.tables, count, load.tokens / deployment.data)
-    routed = operators.routed_experts(kind, stage.model, load, deployment, stage.efficiency, stage.world)
-    family, peak = stage.efficiency.experts.of(precision.experts), stage.accelerator.peak(precision.experts)
+    routed = operators.routed_experts(
+        kind, stage.model, load, deployment, stage.efficiency, stage.world
+    )
+    family, peak = (
+        stage.efficiency.experts.of(precision.experts),
+        stage.accelerator.peak(precision.experts),
+    )
     yield "routed experts", Work(routed.cost, family, peak, count, routed.tokens)
 
 
 def _head(stage: Stage) -> Work:
     cost = operators.head(stage.model, stage.load, stage.deployment)
-    return _product(stage, cost, stage.model.precision.tables, 1.0, stage.load.sequences * stage.load.logits)
+    return _product(
+        stage, cost, stage.model.precision.tables, 1.0, stage.load.sequences * stage.load.logits
+    )
 
 
-# ---- communication ---------------------------------------------------------------------------------------------------
+# ---- communication -------------------------------------------------------------------------------
 
 
 def _messages(stage: Stage, share: Scalar) -> Iterator[tuple[str, Spent]]:
     """Every kind of communication of the stage."""
     decoder, deployment, efficiency = stage.model.decoder, stage.deployment, stage.efficiency
     wires = collectives.links(stage.accelerator, efficiency.scale_up, efficiency.scale_out)
-    to_experts = collectives.links(stage.accelerator, efficiency.dispatch_up, efficiency.dispatch_out)
+    to_experts = collectives.links(
+        stage.accelerator, efficiency.dispatch_up, efficiency.dispatch_out
+    )
     whole = stage.group(deployment.stage_devices)
     attention = sum(layers.count for layers in decoder.attention) * share
     exposed = 1.0 - efficiency.attention_overlap
     yield "attention communication", _attention(stage, wires).times(attention * exposed)
     exposed = 1.0 - efficiency.ffn_overlap
-    gathered = sum(layers.count * (1.0 - _sent(stage, layers.kind)) for layers in decoder.ffn) * share
+    gathered = (
+        sum(layers.count * (1.0 - _sent(stage, layers.kind)) for layers in decoder.ffn) * share
+    )
     yield "ffn communication", _gathered(stage, whole, wires).times(gathered * exposed)
     for layers in decoder.ffn:
         if isinstance(layers.kind, MoeFfn):
             there_and_back = 2.0 * layers.count * share * deployment.dispatched
-            yield "ffn communication", _dispatched(stage, layers.kind, whole, to_experts).times(there_and_back * exposed)
+            yield (
+                "ffn communication",
+                _dispatched(stage, layers.kind, whole, to_experts).times(there_and_back * exposed),
+            )
     yield "head communication", _head_messages(stage, whole, wires)
     yield "pipeline communication", _next_stage(stage, wires)
 
@@ -195,14 +240,20 @@ def _several_data(stage: Stage) -> Scalar:
 
 
 def _attention(stage: Stage, wires: Links) -> Spent:
-    """Sum over the tensor ranks: an all-reduce, or a reduce-scatter and a later gather where tokens move between."""
+    """Sum over the tensor ranks: an all-reduce, or a reduce-scatter and a later gather where tokens
+    move between.
+    """
     deployment = stage.deployment
     scattered = jnp.maximum(_several_data(stage), deployment.dispatched)
-    return collectives.all_reduce(stage.group(deployment.tensor), stage.message / deployment.data, wires, 1.0 + scattered)
+    return collectives.all_reduce(
+        stage.group(deployment.tensor), stage.message / deployment.data, wires, 1.0 + scattered
+    )
 
 
 def _gathered(stage: Stage, whole: collectives.Group, wires: Links) -> Spent:
-    """Every device sees all tokens: an all-reduce over the stage, or with attention data parallelism a gather and a scatter."""
+    """Every device sees all tokens: an all-reduce over the stage, or with attention data
+    parallelism a gather and a scatter.
+    """
     return collectives.all_reduce(whole, stage.message, wires, 1.0 + _several_data(stage))
 
 
@@ -211,11 +262,15 @@ def _dispatched(stage: Stage, kind: MoeFfn, whole: collectives.Group, wires: Lin
     deployment, model, load = stage.deployment, stage.model, stage.load
     uneven = operators.unevenness(kind, load, deployment, stage.efficiency)
     token = model.hidden * model.precision.activation_bytes * uneven
-    return collectives.dispatch(whole, token, load.tokens / deployment.stage_devices, kind.top_k, deployment.expert, wires)
+    return collectives.dispatch(
+        whole, token, load.tokens / deployment.stage_devices, kind.top_k, deployment.expert, wires
+    )
 
 
 def _head_messages(stage: Stage, whole: collectives.Group, wires: Links) -> Spent:
-    """With attention data parallelism the last hidden states are gathered, and where the ends meet the embeddings too."""
+    """With attention data parallelism the last hidden states are gathered, and where the ends meet
+    the embeddings too.
+    """
     load = stage.load
     last = collectives.all_gather(whole, stage.message * load.logits / load.new_tokens, wires)
     first = collectives.all_gather(whole, stage.message, wires)
@@ -225,6 +280,8 @@ def _head_messages(stage: Stage, whole: collectives.Group, wires: Links) -> Spen
 def _next_stage(stage: Stage, wires: Links) -> Spent:
     """Activations to the next stage; the slowest boundary leaves the domain as soon as one does."""
     deployment = stage.deployment
-    crossing = smooth.step(deployment.replica_devices / stage.accelerator.scale_up_devices - 1.0, stage.softness)
+    crossing = smooth.step(
+        deployment.replica_devices / stage.accelerator.scale_up_devices - 1.0, stage.softness
+    )
     sent = collectives.send(stage.message / deployment.data, crossing, wires)
     return sent.times(jnp.clip(deployment.pipeline - 1.0, 0.0, 1.0))

@@ -1,7 +1,9 @@
-"""What the quality laws see of a model: parameter counts, the routing, the width of an expert and the training tokens.
+"""What the quality laws see of a model: parameter counts, the routing, the width of an expert and
+the training tokens.
 
-Each law counts in its own way, so both totals and non-embedding counts are kept; the definitions that laws share (how
-many experts a top-k router is worth, how fine the experts are, the training compute) stand here once.
+Each law counts in its own way, so both totals and non-embedding counts are kept; the definitions
+that laws share (how many experts a top-k router is worth, how fine the experts are, the training
+compute) stand here once.
 """
 
 import equinox as eqx
@@ -39,15 +41,32 @@ class MoeArchitecture(eqx.Module):
     def __check_init__(self) -> None:
         if not is_concrete(self):
             return
-        for name in ("total", "active", "total_nonembedding", "active_nonembedding", "hidden", "expert_width", "tokens"):
+        for name in (
+            "total",
+            "active",
+            "total_nonembedding",
+            "active_nonembedding",
+            "hidden",
+            "expert_width",
+            "tokens",
+        ):
             if not np.all(np.asarray(getattr(self, name)) > 0):
-                raise InputError(f"{name} = {getattr(self, name)}: a quality law needs a positive {name}")
-        if not np.all((np.asarray(self.top_k) > 0) & (np.asarray(self.top_k) <= np.asarray(self.experts))):
-            raise InputError(f"top_k = {self.top_k} with {self.experts} experts: set 0 < top_k <= experts")
+                raise InputError(
+                    f"{name} = {getattr(self, name)}: a quality law needs a positive {name}"
+                )
+        if not np.all(
+            (np.asarray(self.top_k) > 0) & (np.asarray(self.top_k) <= np.asarray(self.experts))
+        ):
+            raise InputError(
+                f"top_k = {self.top_k} with {self.experts} experts: set 0 < top_k <= experts"
+            )
         if not np.all(np.asarray(self.shared_experts) >= 0):
             raise InputError(f"shared_experts = {self.shared_experts}: set 0 where there are none")
         if not np.all(np.asarray(self.active) <= np.asarray(self.total)):
-            raise InputError(f"active = {self.active} of total = {self.total} parameters: active is at most total")
+            raise InputError(
+                f"active = {self.active} of total = {self.total} parameters: active is at most "
+                f"total"
+            )
 
     @property
     def active_fraction(self) -> Scalar:
@@ -71,7 +90,9 @@ class MoeArchitecture(eqx.Module):
 
     @property
     def activation_ratio(self) -> Scalar:
-        """A = (k + E_s)/(E + E_s), the share of experts that a token uses; 1 - A is the sparsity S of Abnar et al."""
+        """A = (k + E_s)/(E + E_s), the share of experts that a token uses; 1 - A is the sparsity S
+        of Abnar et al.
+        """
         return self.activated_experts / (self.experts + self.shared_experts)
 
     @property
@@ -81,10 +102,14 @@ class MoeArchitecture(eqx.Module):
 
     @property
     def compute(self) -> Scalar:
-        """C = 6 N D over active non-embedding parameters: training compute, attention scores left out [FLOP]."""
+        """C = 6 N D over active non-embedding parameters: training compute, attention scores left
+        out [FLOP].
+        """
         return 6.0 * self.active_nonembedding * self.tokens
 
 
 def stack(architectures: list[MoeArchitecture]) -> MoeArchitecture:
     """One record whose fields are arrays over the architectures, to be mapped over."""
-    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *architectures)
+    return jax.tree.map(
+        lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *architectures
+    )

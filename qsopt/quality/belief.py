@@ -1,4 +1,6 @@
-"""What is believed of the q of one MoE: a law's value, and the distribution that its error on observed matches implies."""
+"""What is believed of the q of one MoE: a law's value, and the distribution that its error on
+observed matches implies.
+"""
 
 import equinox as eqx
 import numpy as np
@@ -20,7 +22,9 @@ DEFAULT = "geometric"
 
 
 class Belief(eqx.Module):
-    """What is believed of q: the law's own value, and the distribution that its error on observed matches implies."""
+    """What is believed of q: the law's own value, and the distribution that its error on observed
+    matches implies.
+    """
 
     q: float
     distribution: QDistribution | None
@@ -35,7 +39,8 @@ def belief(model: Model, name: str, tokens: float | None) -> Belief:
     """q of an MoE by one law, and how sure it is.
 
     Raises:
-        InputError: if there is no such law, it lacks the training tokens, or it is unphysical for this model.
+        InputError: if there is no such law, it lacks the training tokens, or it is unphysical for
+            this model.
     """
     seen, chosen = architecture(model, tokens), law(name)
     q = checked_q(chosen, seen, tokens is not None)

@@ -1,4 +1,6 @@
-"""Laws combined with equal weight: the geometric mean of their q, fixed in advance, with nothing fitted."""
+"""Laws combined with equal weight: the geometric mean of their q, fixed in advance, with nothing
+fitted.
+"""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -46,5 +48,7 @@ def blend(name: str, *laws: QualityLaw) -> Blend:
 
 
 COMBINED = blend("combined", Geometric(), Tian())
-"""The geometric rule is low and Tian's law high on the observed matches, by about as much. That was seen before the
-pair was chosen, so its error on the same matches flatters it; `validation.chosen_inside` prices the choice."""
+"""The geometric rule is low and Tian's law high on the observed matches, by about as much. That was
+seen before the pair was chosen, so its error on the same matches flatters it;
+`validation.chosen_inside` prices the choice.
+"""

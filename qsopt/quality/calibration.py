@@ -2,10 +2,11 @@
 
     log q = log q_law + correction + scale * t,      t ~ Student with n - 1 degrees of freedom
 
-correction is the mean of the n residuals log q_obs - log q_law, scale = sd * sqrt(1 + 1/n) with their sample deviation:
-the exact prediction of one more normal residual, wide because n is small. It covers matches like the observed ones;
-at frontier sizes the law extrapolates and its warnings hold beside the interval. A blend knows more: where its laws
-disagree further than on any of the matches, the excess of their variance is added to scale**2.
+correction is the mean of the n residuals log q_obs - log q_law, scale = sd * sqrt(1 + 1/n) with
+their sample deviation: the exact prediction of one more normal residual, wide because n is small.
+It covers matches like the observed ones; at frontier sizes the law extrapolates and its warnings
+hold beside the interval. A blend knows more: where its laws disagree further than on any of the
+matches, the excess of their variance is added to scale**2.
 """
 
 from collections.abc import Sequence
@@ -40,7 +41,9 @@ class Calibrated(eqx.Module):
     def predict(self, architecture: MoeArchitecture) -> QDistribution:
         """Distribution of q for an architecture."""
         match = self.law.match(architecture)
-        untested = jnp.maximum(_disagreement(self.law, architecture) - self.tested_disagreement, 0.0)
+        untested = jnp.maximum(
+            _disagreement(self.law, architecture) - self.tested_disagreement, 0.0
+        )
         scale = jnp.sqrt(self.scale**2 + untested)
         return QDistribution(jnp.log(match.q) + self.correction, scale, self.dof, match.status)
 
@@ -57,7 +60,9 @@ def calibrate(law: QualityLaw, matches: Sequence[Match] = FITTED) -> Calibrated:
     return _calibrate(law, observations(matches))
 
 
-def predict(law: QualityLaw, architecture: MoeArchitecture, matches: Sequence[Match] = FITTED) -> QDistribution:
+def predict(
+    law: QualityLaw, architecture: MoeArchitecture, matches: Sequence[Match] = FITTED
+) -> QDistribution:
     """Calibrate and predict; calibrate once yourself to predict often."""
     return calibrate(law, matches).predict(architecture)
 
@@ -66,16 +71,26 @@ def predict(law: QualityLaw, architecture: MoeArchitecture, matches: Sequence[Ma
 def _calibrate(law: QualityLaw, table: Observations) -> Calibrated:
     weights = jnp.ones_like(jnp.asarray(table.q))
     correction, scale, dof = location_scale(residuals(law, table, weights), weights)
-    tested = jnp.max(jax.vmap(lambda architecture: _disagreement(law, architecture))(table.architecture))
+    tested = jnp.max(
+        jax.vmap(lambda architecture: _disagreement(law, architecture))(table.architecture)
+    )
     return Calibrated(law, correction, scale, dof, tested)
 
 
 def _disagreement(law: QualityLaw, architecture: MoeArchitecture) -> Scalar:
-    return law.disagreement(architecture) if isinstance(law, Blend) else jnp.zeros_like(jnp.asarray(architecture.active))
+    return (
+        law.disagreement(architecture)
+        if isinstance(law, Blend)
+        else jnp.zeros_like(jnp.asarray(architecture.active))
+    )
 
 
-def residuals(law: QualityLaw, table: Observations, trained: Float[Array, " n"]) -> Float[Array, " n"]:
-    """log q_obs - log q_law of each row. A law that is itself a table must not look the row up: it uses `trained` only."""
+def residuals(
+    law: QualityLaw, table: Observations, trained: Float[Array, " n"]
+) -> Float[Array, " n"]:
+    """log q_obs - log q_law of each row. A law that is itself a table must not look the row up: it
+    uses `trained` only.
+    """
 
     def one(index: Array, architecture: MoeArchitecture, q: Scalar) -> Scalar:
         fitted = law
@@ -86,8 +101,12 @@ def residuals(law: QualityLaw, table: Observations, trained: Float[Array, " n"])
     return jax.vmap(one)(jnp.arange(trained.size), table.architecture, table.q)
 
 
-def location_scale(residual: Float[Array, " n"], weight: Float[Array, " n"]) -> tuple[Scalar, Scalar, Scalar]:
-    """Mean, predictive scale and degrees of freedom of the residuals of weight 1 (others have weight 0)."""
+def location_scale(
+    residual: Float[Array, " n"], weight: Float[Array, " n"]
+) -> tuple[Scalar, Scalar, Scalar]:
+    """Mean, predictive scale and degrees of freedom of the residuals of weight 1 (others have
+    weight 0).
+    """
     n = jnp.sum(weight)
     mean = jnp.sum(weight * residual) / n
     variance = jnp.sum(weight * (residual - mean) ** 2) / (n - 1.0)

@@ -11,7 +11,8 @@ from qsopt.quality.law import QualityLaw, Status
 
 
 class Constant(QualityLaw):
-    """q = 5: Qwen3 MoE bases are said to equal dense Qwen3 bases with a fifth of the activated parameters.
+    """q = 5: Qwen3 MoE bases are said to equal dense Qwen3 bases with a fifth of the activated
+    parameters.
 
     The range is that of the two MoE models of the report; beyond it the rule claims nothing.
     """
@@ -19,7 +20,9 @@ class Constant(QualityLaw):
     value: Scalar = eqx.field(converter=scalar, default=5.0)
     """q."""
     name: str = eqx.field(static=True, default="constant")
-    source: str = eqx.field(static=True, default="Qwen3 Technical Report, arXiv 2505.09388, section on base models")
+    source: str = eqx.field(
+        static=True, default="Qwen3 Technical Report, arXiv 2505.09388, section on base models"
+    )
     range: tuple[FitRange, ...] = eqx.field(
         static=True,
         default=(

@@ -1,9 +1,11 @@
-"""What was observed for the most similar models: a smooth lookup in the table of matches, by active fraction.
+"""What was observed for the most similar models: a smooth lookup in the table of matches, by active
+fraction.
 
     log q = sum_i w_i log q_i / sum_i w_i,   w_i = exp(-((log s - log s_i) / h)**2 / 2),   h = log 2
 
-Two models that differ by a factor of two in s are one bandwidth apart; outside the table the nearest row answers, so
-that q levels off instead of being extrapolated. The bandwidth was set, not fitted.
+Two models that differ by a factor of two in s are one bandwidth apart; outside the table the
+nearest row answers, so that q levels off instead of being extrapolated. The bandwidth was set, not
+fitted.
 """
 
 from collections.abc import Sequence

@@ -11,7 +11,9 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class FitRange:
-    """The values of one quantity that the runs behind a law covered; a law leaves out what its source does not state."""
+    """The values of one quantity that the runs behind a law covered; a law leaves out what its
+    source does not state.
+    """
 
     quantity: str
     """A field or property of `MoeArchitecture`."""

@@ -1,4 +1,6 @@
-"""The geometric mean of total and active parameters: the rule of thumb of practitioners, without a derivation."""
+"""The geometric mean of total and active parameters: the rule of thumb of practitioners, without a
+derivation.
+"""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,13 +15,15 @@ from qsopt.quality.law import QualityLaw, Status
 class Geometric(QualityLaw):
     """N_dense = sqrt(N_total * N_active), so q = s**-0.5, between 1 and 1/s for every architecture.
 
-    Counts include all tables. The earliest traceable statement limits it to comparable tokens and data; no derivation
-    or validation has been published.
+    Counts include all tables. The earliest traceable statement limits it to comparable tokens and
+    data; no derivation or validation has been published.
     """
 
     name: str = eqx.field(static=True, default="geometric")
     source: str = eqx.field(
-        static=True, default="A. Jiang (Mistral AI), Stanford CS25 'Demystifying Mixtral of Experts', 2024, at 52:12; folklore"
+        static=True,
+        default="A. Jiang (Mistral AI), Stanford CS25 'Demystifying Mixtral of Experts', 2024, at "
+        "52:12; folklore",
     )
     range: tuple[FitRange, ...] = eqx.field(static=True, default=())
 

@@ -1,10 +1,11 @@
 """Krajewski et al. 2024: scaling laws for fine-grained mixtures of experts.
 
-    L(N, D, G) = c + (g/G**gamma + a)/N**alpha + b/D**beta        (dense: g = 0 and its own a, b, alpha, beta)
+    L(N, D, G) = c + (g/G**gamma + a)/N**alpha + b/D**beta        (dense: g = 0 and its own a, b,
+    alpha, beta)
 
-N are TOTAL non-embedding parameters, of which the 64-fold expansion of the fit is a part (the paper's Table 2 follows
-with the total to 0.7 %, with the active count not at all), D training tokens, G the experts that a token is routed to,
-here k + shared.
+N are TOTAL non-embedding parameters, of which the 64-fold expansion of the fit is a part (the
+paper's Table 2 follows with the total to 0.7 %, with the active count not at all), D training
+tokens, G the experts that a token is routed to, here k + shared.
 """
 
 import equinox as eqx
@@ -29,17 +30,23 @@ class ParametersAndTokens(eqx.Module):
 class Krajewski(QualityLaw):
     """N_dense = (a_d / (L_moe - c - b_d/D**beta_d))**(1/alpha_d), both counts without tables.
 
-    Usable near the fit only: the expansion is fixed at 64, and as the dense data term falls slower than the MoE's, for
-    enough tokens no dense model reaches L_moe.
+    Usable near the fit only: the expansion is fixed at 64, and as the dense data term falls slower
+    than the MoE's, for enough tokens no dense model reaches L_moe.
     """
 
-    moe: ParametersAndTokens = eqx.field(default_factory=lambda: ParametersAndTokens(18.1, 0.115, 30.8, 0.147))
-    dense: ParametersAndTokens = eqx.field(default_factory=lambda: ParametersAndTokens(16.3, 0.126, 26.7, 0.127))
+    moe: ParametersAndTokens = eqx.field(
+        default_factory=lambda: ParametersAndTokens(18.1, 0.115, 30.8, 0.147)
+    )
+    dense: ParametersAndTokens = eqx.field(
+        default_factory=lambda: ParametersAndTokens(16.3, 0.126, 26.7, 0.127)
+    )
     g: Scalar = eqx.field(converter=scalar, default=2.1)
     gamma: Scalar = eqx.field(converter=scalar, default=0.58)
     c: Scalar = eqx.field(converter=scalar, default=0.47)
     name: str = eqx.field(static=True, default="krajewski")
-    source: str = eqx.field(static=True, default="Krajewski et al. 2024, arXiv 2402.07871, Tables 1 and 2")
+    source: str = eqx.field(
+        static=True, default="Krajewski et al. 2024, arXiv 2402.07871, Tables 1 and 2"
+    )
     range: tuple[FitRange, ...] = eqx.field(
         static=True,
         default=(
@@ -52,14 +59,24 @@ class Krajewski(QualityLaw):
 
     def loss(self, parameters: Scalar, tokens: Scalar, granularity: Scalar) -> Scalar:
         """Loss of an MoE with N total parameters [nat]."""
-        return self.c + self._size_term(parameters, granularity) + self.moe.b / tokens**self.moe.beta
+        return (
+            self.c + self._size_term(parameters, granularity) + self.moe.b / tokens**self.moe.beta
+        )
 
     def dense_loss(self, parameters: Scalar, tokens: Scalar) -> Scalar:
         """Loss of a dense model [nat]."""
-        return self.c + self.dense.a / parameters**self.dense.alpha + self.dense.b / tokens**self.dense.beta
+        return (
+            self.c
+            + self.dense.a / parameters**self.dense.alpha
+            + self.dense.b / tokens**self.dense.beta
+        )
 
-    def dense_size(self, parameters: Scalar, tokens: Scalar, granularity: Scalar) -> tuple[Scalar, Int[Array, ""]]:
-        """Dense model of the loss of an MoE with N total parameters, both without tables [parameters]."""
+    def dense_size(
+        self, parameters: Scalar, tokens: Scalar, granularity: Scalar
+    ) -> tuple[Scalar, Int[Array, ""]]:
+        """Dense model of the loss of an MoE with N total parameters, both without tables
+        [parameters].
+        """
         data = self.moe.b / tokens**self.moe.beta - self.dense.b / tokens**self.dense.beta
         excess = self._size_term(parameters, granularity) + data
         least = self.dense.a / LARGEST_DENSE**self.dense.alpha
@@ -74,7 +91,9 @@ class Krajewski(QualityLaw):
     def solve(self, architecture: MoeArchitecture) -> tuple[Scalar, Int[Array, ""]]:
         """Dense size over active non-embedding parameters."""
         granularity = architecture.activated_experts
-        size, status = self.dense_size(architecture.total_nonembedding, architecture.tokens, granularity)
+        size, status = self.dense_size(
+            architecture.total_nonembedding, architecture.tokens, granularity
+        )
         return size / architecture.active_nonembedding, status
 
     def _size_term(self, parameters: Scalar, granularity: Scalar) -> Scalar:

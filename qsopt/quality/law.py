@@ -1,9 +1,11 @@
-"""A quality law: which dense model has the quality of an MoE trained on as many tokens, N_dense = q * N_active.
+"""A quality law: which dense model has the quality of an MoE trained on as many tokens, N_dense = q
+* N_active.
 
-Every law answers q, the ratio of dense to active parameters counted its own way: with tables (geometric, Ludziejewski,
-Abnar) or without (Clark, Tian, Krajewski, for which leaving them out moves q of Qwen3-30B-A3B by +2, -2 and +20 %). The
-dense size reported is q times the active parameters with all tables, as if tables were the same share of both. A ratio
-that no dense model can have stays finite, with finite derivatives, and carries a status that says so.
+Every law answers q, the ratio of dense to active parameters counted its own way: with tables
+(geometric, Ludziejewski, Abnar) or without (Clark, Tian, Krajewski, for which leaving them out
+moves q of Qwen3-30B-A3B by +2, -2 and +20 %). The dense size reported is q times the active
+parameters with all tables, as if tables were the same share of both. A ratio that no dense model
+can have stays finite, with finite derivatives, and carries a status that says so.
 """
 
 import abc
@@ -21,7 +23,9 @@ from qsopt.quality.fit_range import FitRange, short
 LARGEST_DENSE = 1e18
 """Where the search for a dense model ends: one larger still counts as none [parameters]."""
 TOLERANCE = 0.01
-"""Rounding of published coefficients that is not yet called unphysical: a dense model gives q = 0.994 under Tian."""
+"""Rounding of published coefficients that is not yet called unphysical: a dense model gives q =
+0.994 under Tian.
+"""
 
 
 class Status(enum.IntEnum):
@@ -53,7 +57,9 @@ class QualityMatch(eqx.Module):
 
 
 class QualityLaw(eqx.Module):
-    """A published rule from an architecture to its dense match, with its source and the runs behind it."""
+    """A published rule from an architecture to its dense match, with its source and the runs behind
+    it.
+    """
 
     name: eqx.AbstractVar[str]
     source: eqx.AbstractVar[str]
@@ -68,13 +74,17 @@ class QualityLaw(eqx.Module):
 
     @abc.abstractmethod
     def solve(self, architecture: MoeArchitecture) -> tuple[Scalar, Int[Array, ""]]:
-        """q in the law's own parameter count, finite always, and a `Status` as far as the law itself knows."""
+        """q in the law's own parameter count, finite always, and a `Status` as far as the law
+        itself knows.
+        """
 
     def match(self, architecture: MoeArchitecture) -> QualityMatch:
         """q, the dense size and whether they can be real."""
         q, status = self.solve(architecture)
         hurt = jnp.where(q < 1 - TOLERANCE, Status.EXPERTS_HURT, Status.PHYSICAL)
-        exceeds = jnp.where(q > (1 + TOLERANCE) * architecture.critical_q, Status.EXCEEDS_TOTAL, Status.PHYSICAL)
+        exceeds = jnp.where(
+            q > (1 + TOLERANCE) * architecture.critical_q, Status.EXCEEDS_TOTAL, Status.PHYSICAL
+        )
         worst = jnp.maximum(status, jnp.maximum(hurt, exceeds).astype(jnp.int32))
         return QualityMatch(q, q * architecture.active, worst)
 
@@ -87,13 +97,16 @@ class QualityLaw(eqx.Module):
         return self.q(architecture) * architecture.active
 
     def warnings(self, architecture: MoeArchitecture) -> list[str]:
-        """What is wrong with asking this law about this architecture: `extrapolates: ...` and `unphysical: ...`.
+        """What is wrong with asking this law about this architecture: `extrapolates: ...` and
+        `unphysical: ...`.
 
         Raises:
             InputError: if the architecture is being traced, where no value can be looked at.
         """
         if not is_concrete(architecture):
-            raise InputError("warnings need numbers: call them outside jit, or read the status of match() inside")
+            raise InputError(
+                "warnings need numbers: call them outside jit, or read the status of match() inside"
+            )
         found = [warning for span in self.range if (warning := span.warning(architecture))]
         match = self.match(architecture)
         return found + _unphysical(Status(int(match.status)), float(match.q), architecture)
@@ -107,8 +120,11 @@ def status_of(broken: Bool[Array, ""], status: Status) -> Int[Array, ""]:
 def _unphysical(status: Status, q: float, architecture: MoeArchitecture) -> list[str]:
     total, active = float(architecture.total), float(architecture.active)
     reasons = {
-        Status.EXPERTS_HURT: f"a dense model of q = {q:.3f} times the active parameters would match: the experts hurt",
-        Status.EXCEEDS_TOTAL: f"dense match of {short(q * active)} parameters exceeds the MoE's total of {short(total)}",
-        Status.UNREACHABLE: f"no dense model trained on {short(float(architecture.tokens))} tokens reaches the MoE's loss",
+        Status.EXPERTS_HURT: f"a dense model of q = {q:.3f} times the active parameters would "
+        f"match: the experts hurt",
+        Status.EXCEEDS_TOTAL: f"dense match of {short(q * active)} parameters exceeds the MoE's "
+        f"total of {short(total)}",
+        Status.UNREACHABLE: f"no dense model trained on {short(float(architecture.tokens))} "
+        f"tokens reaches the MoE's loss",
     }
     return [f"unphysical: {reasons[status]}"] if status in reasons else []

@@ -1,9 +1,11 @@
-"""Ludziejewski et al. 2025: joint scaling laws of mixtures of experts in active parameters, tokens and experts.
+"""Ludziejewski et al. 2025: joint scaling laws of mixtures of experts in active parameters, tokens
+and experts.
 
     L(N, D, E) = a Eh**delta N**(alpha + gamma ln Eh) + b Eh**omega D**(beta + zeta ln Eh) + c
 
-N are active parameters with both tables, D training tokens, Eh the saturated expert count of Clark et al. Logarithms
-are natural, alpha, beta and delta negative, omega positive: with these signs the paper's Table 4 follows to 0.3 %.
+N are active parameters with both tables, D training tokens, Eh the saturated expert count of Clark
+et al. Logarithms are natural, alpha, beta and delta negative, omega positive: with these signs the
+paper's Table 4 follows to 0.3 %.
 """
 
 import equinox as eqx
@@ -29,8 +31,9 @@ class Reduced(eqx.Module):
 class Ludziejewski(QualityLaw):
     """N_dense = ((L_moe - c - n_1 D**nu_1)/m_1)**(1/mu_1), with the coefficients of one expert.
 
-    Fitted on top-1 layers of coarse experts (SwiGLU of width 3 d); E_eff stands for E otherwise. q rises with D
-    and, at large D, falls: for an MoE like DeepSeek-V3 from 3.3 at 1e12 tokens to 2.1 at 50e12.
+    Fitted on top-1 layers of coarse experts (SwiGLU of width 3 d); E_eff stands for E otherwise. q
+    rises with D and, at large D, falls: for an MoE like DeepSeek-V3 from 3.3 at 1e12 tokens to 2.1
+    at 50e12.
     """
 
     a: Scalar = eqx.field(converter=scalar, default=35.91)
@@ -45,7 +48,9 @@ class Ludziejewski(QualityLaw):
     cap: Scalar = eqx.field(converter=scalar, default=290.4521)
     c: Scalar = eqx.field(converter=scalar, default=1.3637)
     name: str = eqx.field(static=True, default="ludziejewski")
-    source: str = eqx.field(static=True, default="Ludziejewski et al. 2025, arXiv 2502.05172, Eq. 6 and Table 3")
+    source: str = eqx.field(
+        static=True, default="Ludziejewski et al. 2025, arXiv 2502.05172, Eq. 6 and Table 3"
+    )
     range: tuple[FitRange, ...] = eqx.field(
         static=True,
         default=(
@@ -71,7 +76,9 @@ class Ludziejewski(QualityLaw):
         law = self.reduced(experts)
         return law.m * parameters**law.mu + law.n * tokens**law.nu + self.c
 
-    def dense_size(self, parameters: Scalar, tokens: Scalar, experts: Scalar) -> tuple[Scalar, Int[Array, ""]]:
+    def dense_size(
+        self, parameters: Scalar, tokens: Scalar, experts: Scalar
+    ) -> tuple[Scalar, Int[Array, ""]]:
         """Dense model of the loss of an MoE with N active parameters [parameters]."""
         moe, dense = self.reduced(experts), self.reduced(jnp.ones_like(experts))
         excess = moe.m * parameters**moe.mu + moe.n * tokens**moe.nu - dense.n * tokens**dense.nu
@@ -86,5 +93,7 @@ class Ludziejewski(QualityLaw):
 
     def solve(self, architecture: MoeArchitecture) -> tuple[Scalar, Int[Array, ""]]:
         """Dense size over active parameters, all tables included."""
-        size, status = self.dense_size(architecture.active, architecture.tokens, architecture.effective_experts)
+        size, status = self.dense_size(
+            architecture.active, architecture.tokens, architecture.effective_experts
+        )
         return size / architecture.active, status

@@ -67,7 +67,15 @@ def observations(matches: Sequence[Match]) -> Observations:
 
 
 def _moe(
-    total: float, active: float, tables: float, experts: int, top_k: int, shared: int, hidden: int, width: int, tokens: float
+    total: float,
+    active: float,
+    tables: float,
+    experts: int,
+    top_k: int,
+    shared: int,
+    hidden: int,
+    width: int,
+    tokens: float,
 ) -> MoeArchitecture:
     """An architecture from sizes in units of 1e9 parameters and 1e12 tokens; `tables` are embedding and output."""
     counts = (1e9 * total, 1e9 * active, 1e9 * (total - tables), 1e9 * (active - tables))

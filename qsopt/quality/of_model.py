@@ -28,7 +28,9 @@ def architecture(model: Model, tokens: Scalar | None = None) -> MoeArchitecture:
     """
     moe = moe_layers(model)
     if moe is None:
-        raise InputError("the model is dense: quality laws match Mixture-of-Experts models with dense ones")
+        raise InputError(
+            "the model is dense: quality laws match Mixture-of-Experts models with dense ones"
+        )
     count = compiled_parameter_count(model)
     return MoeArchitecture(
         total=count.total,
@@ -54,10 +56,13 @@ def checked_q(law: QualityLaw, seen: MoeArchitecture, tokens_known: bool) -> flo
     """The law's q as a number that means something.
 
     Raises:
-        InputError: if the law needs training tokens that are not known, or its match is unphysical here.
+        InputError: if the law needs training tokens that are not known, or its match is unphysical
+            here.
     """
     if law.uses_tokens and not tokens_known:
-        raise InputError(f"law '{law.name}' needs the training tokens of the model: give tokens, such as 14.8e12")
+        raise InputError(
+            f"law '{law.name}' needs the training tokens of the model: give tokens, such as 14.8e12"
+        )
     match = match_of(law, seen)
     if int(match.status) != Status.PHYSICAL:
         reason = next(text for text in law.warnings(seen) if text.startswith("unphysical"))
@@ -66,6 +71,8 @@ def checked_q(law: QualityLaw, seen: MoeArchitecture, tokens_known: bool) -> flo
 
 
 def law_warnings(law: QualityLaw, seen: MoeArchitecture, tokens_known: bool = True) -> list[str]:
-    """What is wrong with asking a law about an architecture; nothing of training tokens where they are unknown."""
+    """What is wrong with asking a law about an architecture; nothing of training tokens where they
+    are unknown.
+    """
     found = law.warnings(seen)
     return found if tokens_known else [text for text in found if "training" not in text]

@@ -30,7 +30,10 @@ def law(name: str) -> QualityLaw:
         InputError: if no law has the name, or it has no dense match.
     """
     if name == "zhao":
-        raise InputError("law 'zhao' has no dense limit and so no dense match: use quality.Zhao to compare MoE with MoE")
+        raise InputError(
+            "law 'zhao' has no dense limit and so no dense match: use quality.Zhao to compare MoE "
+            "with MoE"
+        )
     known = laws()
     if name not in known:
         raise unknown_name("quality law", name, known)

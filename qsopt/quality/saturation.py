@@ -1,4 +1,6 @@
-"""The saturating count of Clark et al. (arXiv 2202.01169, Eq. 4): start at `start`, grow with x, level off at `cap`."""
+"""The saturating count of Clark et al. (arXiv 2202.01169, Eq. 4): start at `start`, grow with x,
+level off at `cap`.
+"""
 
 from qsopt.arrays import Scalar
 

@@ -1,4 +1,6 @@
-"""Student's t: its distribution function, differentiable, its quantile, and a positive quantity whose log follows it."""
+"""Student's t: its distribution function, differentiable, its quantile, and a positive quantity
+whose log follows it.
+"""
 
 import equinox as eqx
 import jax
@@ -13,13 +15,17 @@ from qsopt.arrays import Scalar, scalar
 
 @jax.custom_jvp
 def cdf(x: Scalar, dof: Scalar) -> Scalar:
-    """P(T <= x) by the incomplete beta function; its derivative is the density, and that in `dof` is not taken."""
+    """P(T <= x) by the incomplete beta function; its derivative is the density, and that in `dof`
+    is not taken.
+    """
     tail = 0.5 * betainc(0.5 * dof, jnp.full_like(dof, 0.5), dof / (dof + x**2))
     return jnp.where(x < 0, tail, 1.0 - tail)
 
 
 @cdf.defjvp
-def _cdf_jvp(primals: tuple[Scalar, Scalar], tangents: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
+def _cdf_jvp(
+    primals: tuple[Scalar, Scalar], tangents: tuple[Scalar, Scalar]
+) -> tuple[Scalar, Scalar]:
     x, dof = primals
     return cdf(x, dof), student.pdf(x, dof) * tangents[0]
 
@@ -40,7 +46,8 @@ class QDistribution(eqx.Module):
     dof: Scalar = eqx.field(converter=scalar)
     """Degrees of freedom: one less than the matches it rests on."""
     status: Int[Array, ""] = eqx.field(default_factory=lambda: jnp.int32(0))
-    """The law's `Status` for this architecture: the distribution knows nothing of physical bounds."""
+    """The law's `Status` for this architecture: the distribution knows nothing of physical bounds.
+    """
 
     @property
     def median(self) -> Scalar:
@@ -56,7 +63,9 @@ class QDistribution(eqx.Module):
         return self.quantile(0.5 * (1.0 - level)), self.quantile(0.5 * (1.0 + level))
 
     def probability_below(self, threshold: Scalar | float) -> Scalar:
-        """P(q <= threshold); with threshold 1/s, the probability that the dense match is smaller than the MoE."""
+        """P(q <= threshold); with threshold 1/s, the probability that the dense match is smaller
+        than the MoE.
+        """
         return cdf((jnp.log(threshold) - self.log_mean) / self.log_scale, self.dof)
 
     def sample(self, seed: int, n: int) -> Float[np.ndarray, " n"]:

@@ -1,11 +1,14 @@
-"""Tian et al. 2025 (Ling): the efficiency leverage of an MoE, the compute of a dense model of equal loss over its own.
+"""Tian et al. 2025 (Ling): the efficiency leverage of an MoE, the compute of a dense model of equal
+loss over its own.
 
-    EL(A, G, C) = Ah**(a + d log10 C + gamma (log2 G)**2 + beta log2 G),   Ah = saturated(A; A_start, A_max)
+    EL(A, G, C) = Ah**(a + d log10 C + gamma (log2 G)**2 + beta log2 G),   Ah = saturated(A;
+    A_start, A_max)
 
-A is the activation ratio (k + E_s)/(E + E_s), G = 2 d_model/d_expert, C the training compute over non-embedding
-parameters. At equal tokens the compute ratio is the parameter ratio, q = EL, both without tables. The paper does not
-state the bases of its logarithms: 10 for C and 2 for G are inferred, as the only pair that gives its "over 7 times"
-at A = 3.1 %, G = 12, C = 1e22 and its optimum near G = 12.
+A is the activation ratio (k + E_s)/(E + E_s), G = 2 d_model/d_expert, C the training compute over
+non-embedding parameters. At equal tokens the compute ratio is the parameter ratio, q = EL, both
+without tables. The paper does not state the bases of its logarithms: 10 for C and 2 for G are
+inferred, as the only pair that gives its "over 7 times" at A = 3.1 %, G = 12, C = 1e22 and its
+optimum near G = 12.
 """
 
 import equinox as eqx
@@ -20,7 +23,9 @@ from qsopt.quality.saturation import saturated
 
 
 class Tian(QualityLaw):
-    """q = EL(A, G, C). Fitted where EL < 6; larger values were held out in the paper and are extrapolations here."""
+    """q = EL(A, G, C). Fitted where EL < 6; larger values were held out in the paper and are
+    extrapolations here.
+    """
 
     a: Scalar = eqx.field(converter=scalar, default=1.23)
     d: Scalar = eqx.field(converter=scalar, default=-7.61e-2)
@@ -29,7 +34,9 @@ class Tian(QualityLaw):
     start: Scalar = eqx.field(converter=scalar, default=1.63e-2)
     cap: Scalar = eqx.field(converter=scalar, default=5.28e16)
     name: str = eqx.field(static=True, default="tian")
-    source: str = eqx.field(static=True, default="Tian et al. 2025, arXiv 2507.17702, Eq. 10-13 and Table 2")
+    source: str = eqx.field(
+        static=True, default="Tian et al. 2025, arXiv 2507.17702, Eq. 10-13 and Table 2"
+    )
     range: tuple[FitRange, ...] = eqx.field(
         static=True,
         default=(
@@ -43,7 +50,9 @@ class Tian(QualityLaw):
     def leverage(self, activation_ratio: Scalar, granularity: Scalar, compute: Scalar) -> Scalar:
         """EL of an architecture trained with a compute [FLOP]."""
         fineness = jnp.log2(granularity)
-        exponent = self.a + self.d * jnp.log10(compute) + self.gamma * fineness**2 + self.beta * fineness
+        exponent = (
+            self.a + self.d * jnp.log10(compute) + self.gamma * fineness**2 + self.beta * fineness
+        )
         return saturated(activation_ratio, self.start, self.cap) ** exponent
 
     @property
@@ -58,14 +67,18 @@ class Tian(QualityLaw):
 
     def solve(self, architecture: MoeArchitecture) -> tuple[Scalar, Int[Array, ""]]:
         """EL at the architecture's own training compute."""
-        q = self.leverage(architecture.activation_ratio, architecture.granularity, architecture.compute)
+        q = self.leverage(
+            architecture.activation_ratio, architecture.granularity, architecture.compute
+        )
         return q, jnp.int32(Status.PHYSICAL)
 
 
 def compute_optimal_q(leverage: Scalar, compute: Scalar) -> Scalar:
-    """Dense over MoE cost per token when each takes its own best split of compute, instead of equal tokens.
+    """Dense over MoE cost per token when each takes its own best split of compute, instead of equal
+    tokens.
 
-    q = 0.0655 (EL C)**0.5422 / (0.1915 C**0.5095), in non-embedding FLOPs per token; the MoE's exponents are those of
-    A = 7.8 %, G = 2 (the paper's Table 1). Smaller than EL: the rest of the dense model's compute buys tokens.
+    q = 0.0655 (EL C)**0.5422 / (0.1915 C**0.5095), in non-embedding FLOPs per token; the MoE's
+    exponents are those of A = 7.8 %, G = 2 (the paper's Table 1). Smaller than EL: the rest of the
+    dense model's compute buys tokens.
     """
     return 0.0655 * (leverage * compute) ** 0.5422 / (0.1915 * compute**0.5095)

@@ -1,7 +1,8 @@
-"""Held-out error of the laws: each observed match predicted from the others only, by law and by laboratory.
+"""Held-out error of the laws: each observed match predicted from the others only, by law and by
+laboratory.
 
-For each held-out group the correction and spread come from the remaining rows. Leaving out a whole laboratory is the
-harder test, as its models share data, recipe and the wish to look good.
+For each held-out group the correction and spread come from the remaining rows. Leaving out a whole
+laboratory is the harder test, as its models share data, recipe and the wish to look good.
 """
 
 from collections.abc import Iterable, Sequence
@@ -72,10 +73,14 @@ def held_out(law: QualityLaw, matches: Sequence[Match], groups: Sequence[str]) -
     return _held_out(_fold_residuals(law, observations(matches), train), train)
 
 
-def chosen_inside(laws: Sequence[QualityLaw], matches: Sequence[Match] = FITTED) -> tuple[float, tuple[str, ...]]:
-    """The price of choosing: rms factor when the law is chosen anew for each held-out row, by the others' held-out error.
+def chosen_inside(
+    laws: Sequence[QualityLaw], matches: Sequence[Match] = FITTED
+) -> tuple[float, tuple[str, ...]]:
+    """The price of choosing: rms factor when the law is chosen anew for each held-out row, by the
+    others' held-out error.
 
-    Returns also the names chosen. Equal to the error of one law only if every fold would have chosen it.
+    Returns also the names chosen. Equal to the error of one law only if every fold would have
+    chosen it.
     """
     errors, names = [], []
     for i, match in enumerate(matches):
@@ -116,8 +121,12 @@ def _each(matches: Sequence[Match]) -> list[str]:
 
 
 @eqx.filter_jit
-def _fold_residuals(law: QualityLaw, table: Observations, train: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """Row i: the residuals of all matches by the law that may use only the rows of weight 1 in row i of `train`."""
+def _fold_residuals(
+    law: QualityLaw, table: Observations, train: Float[Array, "n n"]
+) -> Float[Array, "n n"]:
+    """Row i: the residuals of all matches by the law that may use only the rows of weight 1 in row
+    i of `train`.
+    """
     return jax.vmap(lambda weight: residuals(law, table, weight))(train)
 
 

@@ -3,10 +3,11 @@
     L = Q (1/N**alpha + k/N_a**alpha + h N_a/N) + a/N**alpha + b/D**beta + c/N_a**alpha + eps,
     Q = e G + f/G + m S**2 + n S
 
-N total and N_a active parameters, D tokens, G activated experts with shared ones, S the share of them that is shared.
-There is no dense limit: at N_a = N the term Q h stays, about 0.07 nat that no dense model has. So this is not a
-`QualityLaw`, and it has no dense match to ask for. Coefficients come from one secondary source; three optima that
-follow from them agree with independently published values.
+N total and N_a active parameters, D tokens, G activated experts with shared ones, S the share of
+them that is shared. There is no dense limit: at N_a = N the term Q h stays, about 0.07 nat that no
+dense model has. So this is not a `QualityLaw`, and it has no dense match to ask for. Coefficients
+come from one secondary source; three optima that follow from them agree with independently
+published values.
 """
 
 import equinox as eqx
@@ -17,7 +18,9 @@ from qsopt.quality.architecture import MoeArchitecture
 
 
 class Zhao(eqx.Module):
-    """Loss of an MoE, for differences between MoE models only. 446 runs up to 9e9 parameters and 100e9 tokens."""
+    """Loss of an MoE, for differences between MoE models only. 446 runs up to 9e9 parameters and
+    100e9 tokens.
+    """
 
     e: Scalar = eqx.field(converter=scalar, default=0.1577)
     f: Scalar = eqx.field(converter=scalar, default=7.2446)
@@ -33,8 +36,12 @@ class Zhao(eqx.Module):
     eps: Scalar = eqx.field(converter=scalar, default=1.8182)
     source: str = eqx.field(static=True, default="Zhao et al. 2025, arXiv 2509.23678")
 
-    def loss(self, total: Scalar, tokens: Scalar, active: Scalar, activated: Scalar, shared_ratio: Scalar) -> Scalar:
-        """Loss from parameter counts, tokens, activated experts and the shared share of them [nat]."""
+    def loss(
+        self, total: Scalar, tokens: Scalar, active: Scalar, activated: Scalar, shared_ratio: Scalar
+    ) -> Scalar:
+        """Loss from parameter counts, tokens, activated experts and the shared share of them
+        [nat].
+        """
         shape = self._shape(activated, shared_ratio)
         mixed = 1.0 / total**self.alpha + self.k / active**self.alpha + self.h * active / total
         size = self.a / total**self.alpha + self.c / active**self.alpha
@@ -44,7 +51,9 @@ class Zhao(eqx.Module):
         """Loss of an architecture [nat]."""
         activated = architecture.activated_experts
         shared = architecture.shared_experts / activated
-        return self.loss(architecture.total, architecture.tokens, architecture.active, activated, shared)
+        return self.loss(
+            architecture.total, architecture.tokens, architecture.active, activated, shared
+        )
 
     @property
     def best_activated(self) -> Scalar:
@@ -63,4 +72,9 @@ class Zhao(eqx.Module):
         return power ** (1.0 / (1.0 + self.alpha)) / total
 
     def _shape(self, activated: Scalar, shared_ratio: Scalar) -> Scalar:
-        return self.e * activated + self.f / activated + self.m * shared_ratio**2 + self.n * shared_ratio
+        return (
+            self.e * activated
+            + self.f / activated
+            + self.m * shared_ratio**2
+            + self.n * shared_ratio
+        )

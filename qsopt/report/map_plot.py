@@ -1,4 +1,6 @@
-"""A map of who wins over two axes: colour for the ratio, hatching where a side does not fit or the winner is unsure."""
+"""A map of who wins over two axes: colour for the ratio, hatching where a side does not fit or the
+winner is unsure.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -131,9 +133,13 @@ def draw_map(axes: Axes, picture: Picture, marks: Sequence[Mark] = ()) -> QuadMe
     form_x, form_y = _FORMS[picture.x_name], _FORMS[picture.y_name]
     x, y = picture.x / form_x.unit, picture.y / form_y.unit
     both = (picture.moe > 0.0) & (picture.dense > 0.0)
-    logs = np.where(both, np.log2(np.where(both, picture.dense, 1.0) / np.where(both, picture.moe, 1.0)), np.nan)
+    logs = np.where(
+        both, np.log2(np.where(both, picture.dense, 1.0) / np.where(both, picture.moe, 1.0)), np.nan
+    )
     edges = _edges(x), _edges(y)
-    mesh = axes.pcolormesh(*edges, np.clip(logs, -SPAN, SPAN).T, cmap=COLOURS, vmin=-SPAN, vmax=SPAN, rasterized=True)
+    mesh = axes.pcolormesh(
+        *edges, np.clip(logs, -SPAN, SPAN).T, cmap=COLOURS, vmin=-SPAN, vmax=SPAN, rasterized=True
+    )
     axes.set_xscale("log")
     axes.set_yscale("log")
     _mark_not_fit(axes, edges, picture)
@@ -143,7 +149,14 @@ def draw_map(axes: Axes, picture: Picture, marks: Sequence[Mark] = ()) -> QuadMe
     _contour(axes, x, y, logs, "-", 1.8)
     _contour(axes, x, y, np.log2(picture.qs), "--", 1.2)
     for mark in marks:
-        axes.plot(mark.x / form_x.unit, mark.y / form_y.unit, "*", color="black", markersize=11, markeredgecolor="white")
+        axes.plot(
+            mark.x / form_x.unit,
+            mark.y / form_y.unit,
+            "*",
+            color="black",
+            markersize=11,
+            markeredgecolor="white",
+        )
         right = mark.x / form_x.unit > np.sqrt(x[0] * x[-1])
         axes.annotate(
             mark.text,
@@ -152,7 +165,12 @@ def draw_map(axes: Axes, picture: Picture, marks: Sequence[Mark] = ()) -> QuadMe
             textcoords="offset points",
             ha="right" if right else "left",
             fontsize=7.5,
-            bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0},
+            bbox={
+                "boxstyle": "round,pad=0.15",
+                "facecolor": "white",
+                "alpha": 0.75,
+                "linewidth": 0,
+            },
         )
     for axis, values, form in ((axes.xaxis, x, form_x), (axes.yaxis, y, form_y)):
         axis.set_major_locator(FixedLocator(ticks(values[0], values[-1], form.base)))
@@ -164,7 +182,9 @@ def draw_map(axes: Axes, picture: Picture, marks: Sequence[Mark] = ()) -> QuadMe
     return mesh
 
 
-def finish(figure: Figure, mesh: QuadMesh, axes: Sequence[Axes], pictures: Sequence[Picture]) -> None:
+def finish(
+    figure: Figure, mesh: QuadMesh, axes: Sequence[Axes], pictures: Sequence[Picture]
+) -> None:
     """Colour bar and a legend of what the maps of a figure hold."""
     bar = figure.colorbar(mesh, ax=list(axes), shrink=0.8, aspect=30, pad=0.02)
     steps = np.arange(-SPAN, SPAN + 1)
@@ -172,18 +192,44 @@ def finish(figure: Figure, mesh: QuadMesh, axes: Sequence[Axes], pictures: Seque
     bar.set_label("which side has more throughput")
     handles: list = [Line2D([], [], color="black", linewidth=1.8, label="equal throughput")]
     if any(_crosses(np.log2(picture.qs)) for picture in pictures):
-        handles.append(Line2D([], [], color="black", linewidth=1.2, linestyle="--", label="q s = 1"))
+        handles.append(
+            Line2D([], [], color="black", linewidth=1.2, linestyle="--", label="q s = 1")
+        )
     if any(picture.unsure is not None and picture.unsure.any() for picture in pictures):
         handles.append(
-            Patch(facecolor="white", edgecolor=GREY, hatch="...", label=f"winner depends on q ({LEVEL:.0%} interval)")
+            Patch(
+                facecolor="white",
+                edgecolor=GREY,
+                hatch="...",
+                label=f"winner depends on q ({LEVEL:.0%} interval)",
+            )
         )
     if any(picture.believed is not None and picture.believed.any() for picture in pictures):
-        handles.append(Patch(facecolor="white", edgecolor=GREY, hatch="...", label=f"q by the law ({LEVEL:.0%} interval)"))
-    words = {"moe infeasible": "only dense fits", "dense infeasible": "only MoE fits", "both infeasible": "neither fits"}
+        handles.append(
+            Patch(
+                facecolor="white",
+                edgecolor=GREY,
+                hatch="...",
+                label=f"q by the law ({LEVEL:.0%} interval)",
+            )
+        )
+    words = {
+        "moe infeasible": "only dense fits",
+        "dense infeasible": "only MoE fits",
+        "both infeasible": "neither fits",
+    }
     for outcome, (colour, hatch) in NOT_FIT.items():
         if any(_is(outcome, picture).any() for picture in pictures):
-            handles.append(Patch(facecolor=colour, edgecolor="white", hatch=hatch, label=words[outcome]))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 3), fontsize=9, frameon=False)
+            handles.append(
+                Patch(facecolor=colour, edgecolor="white", hatch=hatch, label=words[outcome])
+            )
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(len(handles), 3),
+        fontsize=9,
+        frameon=False,
+    )
 
 
 def ticks(low: float, high: float, base: int) -> list[float]:
@@ -193,7 +239,12 @@ def ticks(low: float, high: float, base: int) -> list[float]:
         return [2.0**power for power in powers[:: -(-len(powers) // MOST_TICKS)]]
     tens = [10.0**power for power in range(-6, 16)]
     for leads in ((1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
-        found = [lead * ten for ten in tens for lead in leads if low * 0.999 <= lead * ten <= high * 1.001]
+        found = [
+            lead * ten
+            for ten in tens
+            for lead in leads
+            if low * 0.999 <= lead * ten <= high * 1.001
+        ]
         if len(found) <= MOST_TICKS:
             break
     return found  # pyright: ignore[reportPossiblyUnboundVariable]
@@ -215,7 +266,11 @@ def _edges(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " edges"]:
 def _is(outcome: str, picture: Picture) -> Bool[np.ndarray, "x y"]:
     """Where a map has this verdict."""
     moe, dense = picture.moe > 0.0, picture.dense > 0.0
-    return {"moe infeasible": ~moe & dense, "dense infeasible": moe & ~dense, "both infeasible": ~moe & ~dense}[outcome]
+    return {
+        "moe infeasible": ~moe & dense,
+        "dense infeasible": moe & ~dense,
+        "both infeasible": ~moe & ~dense,
+    }[outcome]
 
 
 def _mark_not_fit(axes: Axes, edges: tuple[np.ndarray, np.ndarray], picture: Picture) -> None:
@@ -226,15 +281,25 @@ def _mark_not_fit(axes: Axes, edges: tuple[np.ndarray, np.ndarray], picture: Pic
             _hatch(axes, edges, there, hatch, "white")
 
 
-def _hatch(axes: Axes, edges: tuple[np.ndarray, np.ndarray], there: Bool[np.ndarray, "x y"], hatch: str, colour: str) -> None:
-    """Hatching over some cells, and nothing else; cells beside each other are one path, as every path costs time."""
+def _hatch(
+    axes: Axes,
+    edges: tuple[np.ndarray, np.ndarray],
+    there: Bool[np.ndarray, "x y"],
+    hatch: str,
+    colour: str,
+) -> None:
+    """Hatching over some cells, and nothing else; cells beside each other are one path, as every
+    path costs time.
+    """
     across, up = edges
     paths = []
     for j, row in enumerate(there.T):
         ends = np.flatnonzero(np.diff(np.concatenate([[False], row, [False]]).astype(int)))
         for first, last in zip(across[ends[::2]], across[ends[1::2]], strict=True):
             paths.append([(first, up[j]), (last, up[j]), (last, up[j + 1]), (first, up[j + 1])])
-    axes.add_collection(PolyCollection(paths, hatch=hatch, facecolor="none", edgecolor=colour, linewidth=0.0))
+    axes.add_collection(
+        PolyCollection(paths, hatch=hatch, facecolor="none", edgecolor=colour, linewidth=0.0)
+    )
 
 
 def _only(there: Bool[np.ndarray, "x y"]) -> np.ma.MaskedArray:
@@ -246,7 +311,17 @@ def _crosses(logs: Grid) -> bool:
     return bool(np.nanmin(logs) < 0.0 < np.nanmax(logs))
 
 
-def _contour(axes: Axes, x: np.ndarray, y: np.ndarray, logs: Grid, style: str, width: float) -> None:
+def _contour(
+    axes: Axes, x: np.ndarray, y: np.ndarray, logs: Grid, style: str, width: float
+) -> None:
     """The line where a log is 0, if there is one."""
     if np.isfinite(logs).any() and _crosses(logs):
-        axes.contour(x, y, np.ma.masked_invalid(logs).T, levels=[0.0], colors="black", linestyles=style, linewidths=width)
+        axes.contour(
+            x,
+            y,
+            np.ma.masked_invalid(logs).T,
+            levels=[0.0],
+            colors="black",
+            linestyles=style,
+            linewidths=width,
+        )

@@ -1,4 +1,6 @@
-"""Plots that are read without the text: units on the axes, readable ticks on log axes, labels on the curves, safe colours."""
+"""Plots that are read without the text: units on the axes, readable ticks on log axes, labels on
+the curves, safe colours.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,9 +29,14 @@ def tokens_text(value: float, _position: object = None) -> str:
 
 
 def ratio_over_context(
-    contexts: Float[np.ndarray, " points"], throughputs: Sequence[tuple[float, float]], marked: float, title: str, path: Path
+    contexts: Float[np.ndarray, " points"],
+    throughputs: Sequence[tuple[float, float]],
+    marked: float,
+    title: str,
+    path: Path,
 ) -> None:
-    """Throughput of dense over MoE along the context length, who wins, and where a side does not fit.
+    """Throughput of dense over MoE along the context length, who wins, and where a side does not
+    fit.
 
     Args:
         contexts: tokens of context.
@@ -53,11 +60,24 @@ def ratio_over_context(
     nearest = int(np.argmin(np.abs(np.log(contexts / marked))))
     if np.isfinite(ratios[nearest]):
         text = f" {tokens_text(contexts[nearest])}: {ratios[nearest]:.1f}x"
-        axes.annotate(text, (contexts[nearest], ratios[nearest]), xytext=(4, 6), textcoords="offset points", color=BLUE)
+        axes.annotate(
+            text,
+            (contexts[nearest], ratios[nearest]),
+            xytext=(4, 6),
+            textcoords="offset points",
+            color=BLUE,
+        )
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.8), max(high, 1.5))
     _shade(axes, contexts, [verdict(*pair) for pair in throughputs])
-    axes.annotate("equal throughput", (contexts[0], 1.0), xytext=(2, 3), textcoords="offset points", color=GREY, fontsize=9)
+    axes.annotate(
+        "equal throughput",
+        (contexts[0], 1.0),
+        xytext=(2, 3),
+        textcoords="offset points",
+        color=GREY,
+        fontsize=9,
+    )
     axes.set_xlabel("context length [tokens]")
     axes.set_ylabel("throughput, dense twin over MoE")
     axes.set_title(title, loc="left", fontsize=11)
@@ -73,12 +93,18 @@ def _minor_text(value: float, _position: object) -> str:
 
 
 def _shade(axes: Axes, contexts: Float[np.ndarray, " points"], verdicts: Sequence[str]) -> None:
-    """Mark the contexts at which a side has no deployment, with a word in the middle of each stretch."""
+    """Mark the contexts at which a side has no deployment, with a word in the middle of each
+    stretch.
+    """
     step = (contexts[1] / contexts[0]) ** 0.5
     for outcome in ("moe infeasible", "dense infeasible", "both infeasible"):
-        hit = [context for context, found in zip(contexts, verdicts, strict=True) if found == outcome]
+        hit = [
+            context for context, found in zip(contexts, verdicts, strict=True) if found == outcome
+        ]
         if hit:
             axes.axvspan(hit[0] / step, hit[-1] * step, color=ORANGE, alpha=0.15, linewidth=0)
             middle = (hit[0] * hit[-1]) ** 0.5
             text = outcome.replace("moe", "MoE").replace(" ", "\n", 1)
-            axes.text(middle, 0.5, text, ha="center", color=ORANGE, transform=axes.get_xaxis_transform())
+            axes.text(
+                middle, 0.5, text, ha="center", color=ORANGE, transform=axes.get_xaxis_transform()
+            )

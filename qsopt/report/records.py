@@ -1,4 +1,6 @@
-"""Results as plain records of numbers and texts, ready for JSON: the one place that names the keys of the output."""
+"""Results as plain records of numbers and texts, ready for JSON: the one place that names the keys
+of the output.
+"""
 
 import json
 import math
@@ -20,7 +22,7 @@ from qsopt.quality.belief import LEVEL, Belief
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model, moe_layers
-from qsopt.spec.workload import Workload
+from qsopt.spec.service import Service
 from qsopt.units import SECONDS_PER_HOUR
 
 _MILLION = 1e6
@@ -40,22 +42,22 @@ def _finite(value: Any) -> Any:
 
 
 def design_record(
-    model: Model, cluster: Cluster, workload: Workload, deployment: Deployment, reached: Metrics, efficiency: str
+    model: Model, service: Service, deployment: Deployment, reached: Metrics, efficiency: str
 ) -> dict[str, Any]:
     """Everything that `evaluate` says about one design."""
     return {
         "feasible": bool(reached.feasible),
-        "violations": violations(cluster, workload, deployment, reached),
+        "violations": violations(service, deployment, reached),
         "throughput_tokens_per_s": float(reached.throughput),
         "tokens_per_s_per_device": float(reached.per_device),
         "tokens_per_s_per_user": float(reached.per_user),
         "tpot_s": float(reached.tpot),
-        "memory_bytes_per_device": memory_record(reached.memory, cluster),
+        "memory_bytes_per_device": memory_record(reached.memory, service.cluster),
         "max_batch": int(reached.largest_batch),
         "reuse_tokens_per_weight_read": float(reached.reuse),
         "experts_hit": float(reached.experts_hit) if moe_layers(model) is not None else None,
         **model_record(model),
-        "cost_usd_per_million_tokens": cost_per_million(cluster, reached),
+        "cost_usd_per_million_tokens": cost_per_million(service.cluster, reached),
         "breakdown": breakdown_records(reached.breakdown),
         "efficiency": efficiency,
         "deployment": deployment_record(deployment, reached),
@@ -76,12 +78,24 @@ def _counts(model: Model) -> tuple[Parameters, Scalar]:
     return parameter_count(model), kv_bytes_per_token(model)
 
 
-def violations(cluster: Cluster, workload: Workload, deployment: Deployment, reached: Metrics) -> list[dict[str, Any]]:
+def violations(service: Service, deployment: Deployment, reached: Metrics) -> list[dict[str, Any]]:
     """Limits that a design breaks, with its value and the limit."""
     limits = (
-        ("memory", reached.fits_memory, reached.memory.total, reached.memory.capacity, "byte per device"),
-        ("tpot", reached.meets_tpot, reached.tpot, workload.tpot_limit, "s"),
-        ("devices", reached.fits_devices, deployment.replica_devices, cluster.devices, "device"),
+        (
+            "memory",
+            reached.fits_memory,
+            reached.memory.total,
+            reached.memory.capacity,
+            "byte per device",
+        ),
+        ("tpot", reached.meets_tpot, reached.tpot, service.workload.tpot_limit, "s"),
+        (
+            "devices",
+            reached.fits_devices,
+            deployment.replica_devices,
+            service.cluster.devices,
+            "device",
+        ),
     )
     return [
         {"constraint": name, "value": float(value), "limit": float(limit), "unit": unit}
@@ -91,13 +105,26 @@ def violations(cluster: Cluster, workload: Workload, deployment: Deployment, rea
 
 
 def memory_record(held: Memory, cluster: Cluster) -> dict[str, float]:
-    """Memory of the fullest device [byte]: `capacity` is the device's, `usable` what utilization leaves of it."""
-    parts = {name: float(getattr(held, name)) for name in ("weights", "kv_cache", "activations", "reserve", "total")}
-    return {**parts, "capacity": float(cluster.accelerator.memory_bytes), "usable": float(held.capacity)}
+    """Memory of the fullest device [byte]: `capacity` is the device's, `usable` what utilization
+    leaves of it.
+    """
+    parts = {
+        name: float(getattr(held, name))
+        for name in ("weights", "kv_cache", "activations", "reserve", "total")
+    }
+    return {
+        **parts,
+        "capacity": float(cluster.accelerator.memory_bytes),
+        "usable": float(held.capacity),
+    }
 
 
-def error_record(expected: Expectation | None, reached: Metrics, deployment: Deployment) -> dict[str, Any] | None:
-    """Median relative error expected of the step time, and what it rests on; None where nothing is known."""
+def error_record(
+    expected: Expectation | None, reached: Metrics, deployment: Deployment
+) -> dict[str, Any] | None:
+    """Median relative error expected of the step time, and what it rests on; None where nothing is
+    known.
+    """
     if expected is None:
         return None
     step = expected.of_step(reached.breakdown, float(deployment.dispatched))
@@ -105,7 +132,9 @@ def error_record(expected: Expectation | None, reached: Metrics, deployment: Dep
 
 
 def cost_per_million(cluster: Cluster, reached: Metrics) -> float | None:
-    """Rental of the cluster per million output tokens, or None where no price is known [US dollar]."""
+    """Rental of the cluster per million output tokens, or None where no price is known [US
+    dollar].
+    """
     price = float(cluster.accelerator.price_per_hour)
     rate = float(reached.per_device)
     return price / SECONDS_PER_HOUR / rate * _MILLION if math.isfinite(price) and rate > 0 else None
@@ -113,9 +142,13 @@ def cost_per_million(cluster: Cluster, reached: Metrics) -> float | None:
 
 def breakdown_records(spent: Spent) -> list[dict[str, Any]]:
     """Operators of a decode step that take time, in the order in which they run."""
-    columns = {name: np.asarray(getattr(spent, name), dtype=float) for name in spent.__dataclass_fields__}
+    columns = {
+        name: np.asarray(getattr(spent, name), dtype=float) for name in spent.__dataclass_fields__
+    }
     whole = columns["seconds"].sum()
-    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    rows = [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
     return [
         {
             "operator": operator,
@@ -137,7 +170,14 @@ def bound(row: dict[str, float]) -> str:
 
 def deployment_record(deployment: Deployment, reached: Metrics) -> dict[str, Any]:
     """Parallel sizes, batch and way under the names of the command line."""
-    sizes = {"tp": "tensor", "dp": "data", "pp": "pipeline", "ep": "expert", "etp": "expert_tensor", "batch": "batch"}
+    sizes = {
+        "tp": "tensor",
+        "dp": "data",
+        "pp": "pipeline",
+        "ep": "expert",
+        "etp": "expert_tensor",
+        "batch": "batch",
+    }
     return {
         **{short: int(float(getattr(deployment, name))) for short, name in sizes.items()},
         "way": "dispatched" if float(deployment.dispatched) else "gathered",
@@ -145,19 +185,25 @@ def deployment_record(deployment: Deployment, reached: Metrics) -> dict[str, Any
     }
 
 
-def comparison_record(result: Comparison, cluster: Cluster, workload: Workload, efficiency: str) -> dict[str, Any]:
+def comparison_record(result: Comparison, service: Service, efficiency: str) -> dict[str, Any]:
     """Everything that a comparison at one q says."""
     sides = {"moe": result.moe, "dense": result.dense}
     return {
-        **{name: _side_record(side, cluster, workload, efficiency) for name, side in sides.items()},
-        "reason": "; ".join(f"{name}: {_reason(side)}" for name, side in sides.items() if not bool(side.feasible)) or None,
+        **{name: _side_record(side, service, efficiency) for name, side in sides.items()},
+        "reason": "; ".join(
+            f"{name}: {_reason(side)}" for name, side in sides.items() if not bool(side.feasible)
+        )
+        or None,
         "s": float(result.numbers.s),
         "q": float(result.numbers.q),
         "qs": float(result.numbers.qs),
         "ratio_dense_over_moe": float(result.ratio),
         "verdict": result.verdict,
         "break_even_q": float(result.break_even_q),
-        "penalties": {name: float(getattr(result.penalties, name)) for name in result.penalties.__dataclass_fields__},
+        "penalties": {
+            name: float(getattr(result.penalties, name))
+            for name in result.penalties.__dataclass_fields__
+        },
         "dense_twin": {
             "ffn_width": float(result.dense.model.decoder.ffn[0].kind.width),
             **model_record(result.dense.model),
@@ -193,10 +239,10 @@ def opinion_records(opinions: list[Opinion]) -> list[dict[str, Any]]:
     ]
 
 
-def _side_record(side: Side, cluster: Cluster, workload: Workload, efficiency: str) -> dict[str, Any] | None:
+def _side_record(side: Side, service: Service, efficiency: str) -> dict[str, Any] | None:
     if not bool(side.feasible):
         return None
-    return design_record(side.model, cluster, workload, side.deployment, side.metrics, efficiency)
+    return design_record(side.model, service, side.deployment, side.metrics, efficiency)
 
 
 def _reason(side: Side) -> str:
@@ -204,7 +250,11 @@ def _reason(side: Side) -> str:
     held = side.metrics.memory
     if not bool(side.metrics.fits_memory):
         return (
-            f"no deployment fits: the closest needs {float(held.total) / 1e9:.1f} GB of each device for one batch unit, "
+            f"no deployment fits: the closest needs {float(held.total) / 1e9:.1f} GB of each "
+            f"device for one batch unit, "
             f"and {float(held.capacity) / 1e9:.1f} GB may be used"
         )
-    return f"no deployment meets the TPOT limit: the fastest takes {float(side.metrics.tpot) * 1e3:.3g} ms"
+    return (
+        f"no deployment meets the TPOT limit: the fastest takes "
+        f"{float(side.metrics.tpot) * 1e3:.3g} ms"
+    )

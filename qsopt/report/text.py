@@ -28,7 +28,8 @@ def show_design(record: dict[str, Any], title: str) -> None:
     out = console()
     out.print(f"[bold]{escape(title)}[/bold]")
     out.print(
-        f"efficiency set: {escape(record['efficiency'])}; deployment: {layout_text(record['deployment'])} ({record['chosen']})"
+        f"efficiency set: {escape(record['efficiency'])}; deployment: "
+        f"{layout_text(record['deployment'])} ({record['chosen']})"
     )
     if record["expected_error"] is not None:
         out.print(_error_text(record["expected_error"]))
@@ -44,7 +45,10 @@ def show_design(record: dict[str, Any], title: str) -> None:
 
 
 def _error_text(expected: dict[str, Any]) -> str:
-    return f"{escape(expected['basis'])}: step time +-{expected['step_time']:.0%} (median error expected)"
+    return (
+        f"{escape(expected['basis'])}: step time +-{expected['step_time']:.0%} (median error "
+        f"expected)"
+    )
 
 
 def _facts_table(record: dict[str, Any]) -> Table:
@@ -60,9 +64,12 @@ def _facts_table(record: dict[str, Any]) -> Table:
             f"{record['reuse_tokens_per_weight_read']:,.2f}"
         ),
         "experts hit per step": "none: dense" if hit is None else f"{hit:,.1f}",
-        "parameters": f"{record['parameters']['total'] / GB:,.2f} B total, {record['parameters']['active'] / GB:,.2f} B active",
+        "parameters": f"{record['parameters']['total'] / GB:,.2f} B total, "
+        f"{record['parameters']['active'] / GB:,.2f} B active",
         "KV cache per token": f"{record['kv_bytes_per_token']:,.0f} bytes",
-        "rental per million tokens": "no price known" if price is None else f"{price:.3g} US dollars",
+        "rental per million tokens": "no price known"
+        if price is None
+        else f"{price:.3g} US dollars",
     }
     for name, value in rows.items():
         table.add_row(name, value)
@@ -79,9 +86,13 @@ def _memory_table(memory: dict[str, float]) -> Table:
 
 
 def _breakdown_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="one decode step by operator, on one device", title_justify="left", box=None)
+    table = Table(
+        title="one decode step by operator, on one device", title_justify="left", box=None
+    )
     for heading in ("operator", "ms", "share", "GFLOP", "GB", "bound by"):
-        table.add_column(heading, justify="left" if heading in ("operator", "bound by") else "right")
+        table.add_column(
+            heading, justify="left" if heading in ("operator", "bound by") else "right"
+        )
     for row in rows:
         cells = (
             f"{row['seconds'] * 1e3:.3f}",
@@ -97,14 +108,19 @@ def show_comparison(record: dict[str, Any], title: str) -> None:
     """Both sides next to each other, the verdict, and why."""
     out = console()
     out.print(f"[bold]{escape(title)}[/bold]")
-    out.print(f"efficiency set: {escape(record['efficiency'])}; each side in its own best legal deployment and batch")
+    out.print(
+        f"efficiency set: {escape(record['efficiency'])}; each side in its own best legal "
+        f"deployment and batch"
+    )
     out.print(_sides_table(record))
     if record["reason"]:
         out.print(record["reason"])
     twin = record["dense_twin"]
     out.print(
-        f"s = {record['s']:.4f}, q = {record['q']:.3f} ({record['law']}), qs = {record['qs']:.3f}; the dense twin has the same "
-        f"layers, attention and vocabulary and a gated FFN {twin['ffn_width']:,.0f} wide in every layer"
+        f"s = {record['s']:.4f}, q = {record['q']:.3f} ({record['law']}), qs = "
+        f"{record['qs']:.3f}; the dense twin has the same "
+        f"layers, attention and vocabulary and a gated FFN {twin['ffn_width']:,.0f} wide in every "
+        f"layer"
     )
     out.print(f"[bold]verdict: {record['verdict']}[/bold]{_ratio_text(record)}")
     _say_how_sure(record)
@@ -116,7 +132,8 @@ def show_comparison(record: dict[str, Any], title: str) -> None:
     for row in record["by_utilization"]:
         ratio = row["ratio_dense_over_moe"]
         out.print(
-            f"at {row['utilization']:.0%} of the memory: {row['verdict']}" + ("" if ratio is None else f", {ratio:.2f} times")
+            f"at {row['utilization']:.0%} of the memory: {row['verdict']}"
+            + ("" if ratio is None else f", {ratio:.2f} times")
         )
 
 
@@ -127,12 +144,15 @@ def _say_how_sure(record: dict[str, Any]) -> None:
         return
     low, high = record["q_interval"]
     out.print(
-        f"how sure: q lies in {low:.2f} to {high:.2f} with probability {record['q_level']:.0%} (error of the law on observed "
+        f"how sure: q lies in {low:.2f} to {high:.2f} with probability {record['q_level']:.0%} "
+        f"(error of the law on observed "
         f"matches); qs < 1 with probability {record['probability_qs_below_one']:.1%}"
     )
     if record.get("probability_dense_wins") is not None:
         won = record["probability_dense_wins"]
-        out.print(f"dense wins in {won:.1%} of draws of q and of the errors of every kind of operator")
+        out.print(
+            f"dense wins in {won:.1%} of draws of q and of the errors of every kind of operator"
+        )
 
 
 SURVIVES = 0.9
@@ -151,7 +171,10 @@ def _say_expected_errors(record: dict[str, Any]) -> None:
         word = "survives" if stands >= SURVIVES else "does not survive"
         known = record["expected_error"]["moe"] is not None
         what = "these errors" if known else "an allowance of +-15 % on every kind of operator"
-        out.print(f"the verdict {word} {what}: it stands in {stands:.1%} of draws of them at q = {record['q']:.2f}")
+        out.print(
+            f"the verdict {word} {what}: it stands in {stands:.1%} of draws of them at q = "
+            f"{record['q']:.2f}"
+        )
 
 
 def _laws_table(rows: list[dict[str, Any]]) -> Table:
@@ -159,7 +182,10 @@ def _laws_table(rows: list[dict[str, Any]]) -> Table:
     for heading in ("law", "q", "qs", "ratio", "verdict", "in range", "warnings"):
         table.add_column(heading, justify="right" if heading in ("q", "qs", "ratio") else "left")
     for row in rows:
-        numbers = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("q", "qs", "ratio_dense_over_moe"))
+        numbers = (
+            "-" if row[key] is None else f"{row[key]:.3f}"
+            for key in ("q", "qs", "ratio_dense_over_moe")
+        )
         in_range = "yes" if row["in_range"] else "no"
         name = row["law"] + (" *" if row["in_band"] else "")
         table.add_row(name, *numbers, row["verdict"] or "-", in_range, "; ".join(row["warnings"]))
@@ -182,22 +208,34 @@ def _sides_table(record: dict[str, Any]) -> Table:
     sides = [record["moe"], record["dense"]]
 
     def row(name: str, text: Any) -> None:
-        table.add_row(escape(name), *("infeasible" if side is None else text(side) for side in sides))
+        table.add_row(
+            escape(name), *("infeasible" if side is None else text(side) for side in sides)
+        )
 
     row("parameters [B]", lambda side: f"{side['parameters']['total'] / GB:,.1f}")
     row("active parameters [B]", lambda side: f"{side['parameters']['active'] / GB:,.1f}")
     row("throughput [tokens/s]", lambda side: f"{side['throughput_tokens_per_s']:,.0f}")
     row("per device [tokens/s]", lambda side: f"{side['tokens_per_s_per_device']:,.1f}")
     row("time per output token [ms]", lambda side: f"{side['tpot_s'] * 1e3:.2f}")
-    row("weights per device [GB]", lambda side: f"{side['memory_bytes_per_device']['weights'] / GB:.1f}")
-    row("KV cache per device [GB]", lambda side: f"{side['memory_bytes_per_device']['kv_cache'] / GB:.1f}")
+    row(
+        "weights per device [GB]",
+        lambda side: f"{side['memory_bytes_per_device']['weights'] / GB:.1f}",
+    )
+    row(
+        "KV cache per device [GB]",
+        lambda side: f"{side['memory_bytes_per_device']['kv_cache'] / GB:.1f}",
+    )
     row("tokens per FFN weight read", lambda side: f"{side['reuse_tokens_per_weight_read']:,.2f}")
     row("deployment", lambda side: layout_text(side["deployment"]))
     return table
 
 
 def _penalties_table(record: dict[str, Any]) -> Table:
-    table = Table(title="where the ratio comes from (factors; averaged over orders)", title_justify="left", box=None)
+    table = Table(
+        title="where the ratio comes from (factors; averaged over orders)",
+        title_justify="left",
+        box=None,
+    )
     names = ("reuse", "residency", "communication", "other")
     for name in (*names, "ratio"):
         table.add_column(name, justify="right")

@@ -1,1 +1,3 @@
-"""Search of the design space: sensitivities of a design, crossovers of a comparison, and the best design."""
+"""Search of the design space: sensitivities of a design, crossovers of a comparison, and the best
+design.
+"""

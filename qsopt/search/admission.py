@@ -1,8 +1,9 @@
 """Which architectures of the grid may be an answer, and which of them must be looked at.
 
-An architecture is a row of values of the free architecture variables. It is admissible if top_k <= experts, the law's match is
-physical, its quality is no worse than the reference's, and it stays below the ceilings. Wider experts are never faster (more
-bytes, more arithmetic, more memory), so where speed is wanted only the narrowest admissible width of each row counts.
+An architecture is a row of values of the free architecture variables. It is admissible if top_k <=
+experts, the law's match is physical, its quality is no worse than the reference's, and it stays
+below the ceilings. Wider experts are never faster (more bytes, more arithmetic, more memory), so
+where speed is wanted only the narrowest admissible width of each row counts.
 """
 
 from collections.abc import Sequence
@@ -58,14 +59,21 @@ class Admission:
             InputError: if the law has no physical match for the reference.
         """
         problem = self.problem
-        found = np.asarray(_size_of(problem.reference, problem.law, np.asarray(float(problem.tokens))))
+        found = np.asarray(
+            _size_of(problem.reference, problem.law, np.asarray(float(problem.tokens)))
+        )
         if self.problem.keep_quality and not found[1]:
-            raise InputError(f"law '{problem.law.name}' has no physical match for the reference; choose another law")
+            raise InputError(
+                f"law '{problem.law.name}' has no physical match for the reference; choose "
+                f"another law"
+            )
         return float(found[0])
 
     @property
     def least_size(self) -> float:
-        """Least size of the dense match that is good enough; tiny if quality does not matter [parameters]."""
+        """Least size of the dense match that is good enough; tiny if quality does not matter
+        [parameters].
+        """
         return self.reference_size if self.problem.keep_quality else 1.0
 
     def sizes(self, rows: Rows) -> Float[np.ndarray, "n sizes"]:
@@ -76,7 +84,9 @@ class Admission:
             part = rows[at : at + PART]
             filled = np.concatenate([part, np.repeat(part[-1:], PART - len(part), axis=0)])
             values = dict(zip(names, filled.T, strict=True)) or {"": np.zeros(len(filled))}
-            sized = _sizes(problem.reference, problem.law, np.asarray(float(problem.tokens)), values)
+            sized = _sizes(
+                problem.reference, problem.law, np.asarray(float(problem.tokens)), values
+            )
             found.append(np.asarray(sized)[: len(part)])
         return np.concatenate(found)
 
@@ -92,11 +102,15 @@ class Admission:
         """Whether top_k is at most the experts."""
         names = [each.name for each in self.variables]
         default = dict(zip(("experts", "top_k"), _routing(self.problem.reference), strict=True))
-        columns = {name: rows[:, names.index(name)] if name in names else default[name] for name in default}
+        columns = {
+            name: rows[:, names.index(name)] if name in names else default[name] for name in default
+        }
         return np.broadcast_to(columns["top_k"] <= columns["experts"], (len(rows),)).copy()
 
     def candidates(self, choices: Sequence[Float[np.ndarray, " values"]]) -> Rows:
-        """Admissible rows of a grid, one list of values for each variable; of widths only the least where that is enough."""
+        """Admissible rows of a grid, one list of values for each variable; of widths only the least
+        where that is enough.
+        """
         column = self.width_column
         if column is None:
             return self.admitted(_grid(choices))
@@ -143,5 +157,9 @@ def _size_of(model: Model, law: QualityLaw, tokens: Scalar) -> Float[Array, " si
 
 
 @eqx.filter_jit
-def _sizes(reference: Model, law: QualityLaw, tokens: Scalar, values: Values) -> Float[Array, "n sizes"]:
-    return jax.vmap(lambda row: matched(with_architecture(reference, row), law, jnp.asarray(tokens)))(values)
+def _sizes(
+    reference: Model, law: QualityLaw, tokens: Scalar, values: Values
+) -> Float[Array, "n sizes"]:
+    return jax.vmap(
+        lambda row: matched(with_architecture(reference, row), law, jnp.asarray(tokens))
+    )(values)

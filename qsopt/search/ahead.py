@@ -1,7 +1,8 @@
-"""Compiling what a search needs later while it is busy: half of the time to a first answer goes into compiling.
+"""Compiling what a search needs later while it is busy: half of the time to a first answer goes
+into compiling.
 
-Each function is called once with arguments of the right shapes. A failure here is not told: the search meets it again where it
-needs the result.
+Each function is called once with arguments of the right shapes. A failure here is not told: the
+search meets it again where it needs the result.
 """
 
 import jax
@@ -19,12 +20,14 @@ from qsopt.sensitivity.slopes import sensitivity
 def prepare_judge(judge: Judge) -> None:
     """The exact scores of architectures, and the slopes of a design."""
     problem = judge.problem
-    row = np.array([[reference_value(problem.reference, each.name) for each in problem.architecture]])
+    row = np.array(
+        [[reference_value(problem.reference, each.name) for each in problem.architecture]]
+    )
     some = jax.tree.map(lambda leaf: np.asarray(leaf)[:PART], judge.scorer.layouts)
     best = Scorer(problem, some).best(row)
     deployment = jax.tree.map(lambda leaf: np.asarray(leaf)[0], best.deployment)
     service = problem.service
-    sensitivity(Design(problem.reference, service.cluster, service.workload, deployment, service.efficiency))
+    sensitivity(Design(problem.reference, service, deployment))
 
 
 def prepare_polish(relaxed: Relaxed) -> None:

@@ -1,8 +1,10 @@
-"""How good an answer is: the exact optimum of the whole grid where it can be enumerated, else of a part around the answer.
+"""How good an answer is: the exact optimum of the whole grid where it can be enumerated, else of a
+part around the answer.
 
-The grid is every admissible architecture in every legal layout at every batch. Batches need no enumeration (the best is known
-to be the largest or the smallest), nor do widths beyond the least admissible where speed is wanted: such designs are covered
-by the one that beats them, and do not count as enumerated.
+The grid is every admissible architecture in every legal layout at every batch. Batches need no
+enumeration (the best is known to be the largest or the smallest), nor do widths beyond the least
+admissible where speed is wanted: such designs are covered by the one that beats them, and do not
+count as enumerated.
 """
 
 import sys
@@ -58,13 +60,17 @@ class Enumeration:
 
 
 def enumerate_grid(judge: Judge, answer: Verdicts | None, limit: float) -> Enumeration:
-    """The whole grid if it holds at most `limit` designs, else the largest box around the answer that does."""
+    """The whole grid if it holds at most `limit` designs, else the largest box around the answer
+    that does.
+    """
     variables, layouts = judge.problem.architecture, judge.scorer.layouts.tensor.shape[0]
     listed = float(np.prod([float(each.legal().size) for each in variables]))
     if listed <= MOST:
         rows = judge.admission.candidates([each.legal() for each in variables])
         if len(rows) * layouts <= limit:
-            return Enumeration(_best(judge, rows), len(rows) * layouts, len(rows) * layouts, complete=True)
+            return Enumeration(
+                _best(judge, rows), len(rows) * layouts, len(rows) * layouts, complete=True
+            )
         listed = float(len(rows))
     rows = _box(judge, answer, limit / layouts)
     return Enumeration(_best(judge, rows), len(rows) * layouts, listed * layouts, complete=False)
@@ -75,7 +81,9 @@ def _best(judge: Judge, rows: Rows) -> Verdicts | None:
     judge.scorer.many = len(rows) * judge.scorer.layouts.tensor.shape[0] > MANY
     starts = range(0, len(rows), PART)
     quiet = not sys.stderr.isatty()
-    for at in track(starts, "enumerating", console=Console(stderr=True), disable=quiet, transient=True):
+    for at in track(
+        starts, "enumerating", console=Console(stderr=True), disable=quiet, transient=True
+    ):
         judged = judge.judge(rows[at : at + PART])
         found = judged.one(judged.index)
         if np.isfinite(found.merits[0]) and (best is None or found.merits[0] > best.merits[0]):
@@ -90,7 +98,10 @@ def _box(judge: Judge, answer: Verdicts | None, count: float) -> Rows:
     if answer is None:
         return rows
     for reach in range(1, FURTHEST):
-        near = [around(each.legal(), value, reach) for each, value in zip(variables, answer.rows[0], strict=True)]
+        near = [
+            around(each.legal(), value, reach)
+            for each, value in zip(variables, answer.rows[0], strict=True)
+        ]
         if np.prod([float(values.size) for values in near]) > MOST / 64:
             break
         wider = judge.admission.candidates(near)

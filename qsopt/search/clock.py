@@ -1,4 +1,6 @@
-"""Time that JAX spends on tracing and compiling, so that searches can state it apart from their own."""
+"""Time that JAX spends on tracing and compiling, so that searches can state it apart from their
+own.
+"""
 
 import jax
 

@@ -1,4 +1,6 @@
-"""Why a problem has no answer: which constraints conflict, by how much, and which of them alone would have to give way."""
+"""Why a problem has no answer: which constraints conflict, by how much, and which of them alone
+would have to give way.
+"""
 
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -10,7 +12,6 @@ import numpy as np
 
 from qsopt.arrays import Scalar
 from qsopt.deployments.optimum import Best
-from qsopt.deployments.optimum import Problem as Service
 from qsopt.physics.evaluate import compiled_metrics, metrics
 from qsopt.search.admission import Admission, Rows
 from qsopt.search.architecture import with_architecture
@@ -19,6 +20,7 @@ from qsopt.search.judge import Judge
 from qsopt.search.problem import DesignProblem
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
+from qsopt.spec.service import Service
 from qsopt.spec.workload import NO_LIMIT
 
 LISTED = 20_000
@@ -56,23 +58,55 @@ def coarse(admission: Admission) -> Rows:
     picked = []
     for variable in variables:
         legal = variable.legal()
-        picked.append(legal[np.unique(np.linspace(0, legal.size - 1, min(each, legal.size)).round().astype(int))])
-    return np.stack([axis.ravel() for axis in np.meshgrid(*picked, indexing="ij")], axis=1) if picked else np.zeros((1, 0))
+        picked.append(
+            legal[
+                np.unique(np.linspace(0, legal.size - 1, min(each, legal.size)).round().astype(int))
+            ]
+        )
+    return (
+        np.stack([axis.ravel() for axis in np.meshgrid(*picked, indexing="ij")], axis=1)
+        if picked
+        else np.zeros((1, 0))
+    )
 
 
 def _of_models(problem: DesignProblem, admission: Admission, rows: Rows) -> tuple[Conflict, ...]:
-    """No model keeps quality and ceilings: the best under the ceilings, and the least sizes of those good enough."""
+    """No model keeps quality and ceilings: the best under the ceilings, and the least sizes of
+    those good enough.
+    """
     rows = rows[admission.is_routable(rows)]
     sizes = admission.sizes(rows)
     small = (sizes[:, 2] <= problem.most_total) & (sizes[:, 3] <= problem.most_active)
     good = (sizes[:, 0] >= admission.least_size) & (sizes[:, 1] > 0)
     found = [
-        Conflict("quality", _most(sizes[small, 0]), admission.least_size, "parameter of the dense match", bool(small.any())),
+        Conflict(
+            "quality",
+            _most(sizes[small, 0]),
+            admission.least_size,
+            "parameter of the dense match",
+            bool(small.any()),
+        ),
     ]
     if np.isfinite(problem.most_total):
-        found.append(Conflict("total_parameters", _least(sizes[good, 2]), problem.most_total, "parameter", bool(good.any())))
+        found.append(
+            Conflict(
+                "total_parameters",
+                _least(sizes[good, 2]),
+                problem.most_total,
+                "parameter",
+                bool(good.any()),
+            )
+        )
     if np.isfinite(problem.most_active):
-        found.append(Conflict("active_parameters", _least(sizes[good, 3]), problem.most_active, "parameter", bool(good.any())))
+        found.append(
+            Conflict(
+                "active_parameters",
+                _least(sizes[good, 3]),
+                problem.most_active,
+                "parameter",
+                bool(good.any()),
+            )
+        )
     return tuple(found)
 
 
@@ -88,10 +122,12 @@ def _of_deployments(judge: Judge, rows: Rows) -> tuple[Conflict, ...]:
     """No deployment of any model keeps memory and time: the closest of the smallest ones."""
     problem, service = judge.problem, judge.problem.service
     sizes = judge.admission.sizes(rows)
-    order = np.unique(np.concatenate([np.argsort(sizes[:, column], kind="stable")[:TRIED] for column in (2, 3)]))
+    order = np.unique(
+        np.concatenate([np.argsort(sizes[:, column], kind="stable")[:TRIED] for column in (2, 3)])
+    )
     found = [_closest_of(judge, row) for row in rows[order]]
     model, best = max(found, key=lambda pair: float(pair[1].throughput))
-    reached = compiled_metrics(model, service.cluster, service.workload, best.deployment, service.efficiency)
+    reached = compiled_metrics(model, service, best.deployment)
     held, limit = reached.memory, float(service.workload.tpot_limit)
     broken = []
     if not bool(reached.fits_memory):
@@ -107,7 +143,10 @@ def _of_deployments(judge: Judge, rows: Rows) -> tuple[Conflict, ...]:
 def _without(problem: DesignProblem, constraint: str) -> DesignProblem:
     if constraint == "quality":
         return replace(problem, keep_quality=False)
-    field = {"tpot": lambda s: s.workload.tpot_limit, "memory": lambda s: s.cluster.accelerator.memory_bytes}[constraint]
+    field = {
+        "tpot": lambda s: s.workload.tpot_limit,
+        "memory": lambda s: s.cluster.accelerator.memory_bytes,
+    }[constraint]
     return replace(problem, service=eqx.tree_at(field, problem.service, np.asarray(NO_LIMIT)))
 
 
@@ -123,20 +162,29 @@ def _free_of(problem: DesignProblem) -> bool:
 
 def _closest_of(judge: Judge, row: Rows) -> tuple[Model, Best]:
     names = [each.name for each in judge.problem.architecture]
-    model = with_architecture(judge.problem.reference, dict(zip(names, map(np.asarray, row), strict=True)))  # pyright: ignore[reportArgumentType]
+    model = with_architecture(
+        judge.problem.reference, dict(zip(names, map(np.asarray, row), strict=True))
+    )  # pyright: ignore[reportArgumentType]
     best = _closest(model, judge.problem.service, judge.scorer.rule, judge.scorer.layouts)
     return model, best
 
 
 @eqx.filter_jit
 def _closest(model: Model, service: Service, rule: Rule, layouts: Deployment) -> Best:
-    """The legal layout at its least batch whose worst excess is least; its `throughput` is one over that excess."""
+    """The legal layout at its least batch whose worst excess is least; its `throughput` is one over
+    that excess.
+    """
 
     def closeness(layout: Deployment) -> tuple[Deployment, Scalar]:
         unit = layout.pipeline * layout.data
-        deployment = eqx.tree_at(lambda d: d.batch, layout, jnp.maximum(jnp.ceil(rule.low / unit), 1.0) * unit)
-        reached = metrics(model, service.cluster, service.workload, deployment, service.efficiency)
-        worst = jnp.maximum(reached.memory.total / reached.memory.capacity, reached.tpot / service.workload.tpot_limit)
+        deployment = eqx.tree_at(
+            lambda d: d.batch, layout, jnp.maximum(jnp.ceil(rule.low / unit), 1.0) * unit
+        )
+        reached = metrics(model, service, deployment)
+        worst = jnp.maximum(
+            reached.memory.total / reached.memory.capacity,
+            reached.tpot / service.workload.tpot_limit,
+        )
         return deployment, jnp.where(is_legal(model, layout), 1.0 / worst, 0.0)
 
     deployments, close = jax.vmap(closeness)(layouts)

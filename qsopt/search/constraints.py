@@ -1,7 +1,9 @@
-"""What a design must keep, as log ratios: log(value / limit) <= 0, so that bytes and seconds are alike to an optimiser.
+"""What a design must keep, as log ratios: log(value / limit) <= 0, so that bytes and seconds are
+alike to an optimiser.
 
-Soft in the search, where an augmented Lagrangian holds them with a multiplier each, and hard in the answer. Deployment
-constraints are kept by the choice of the deployment, architecture constraints by that of the model.
+Soft in the search, where an augmented Lagrangian holds them with a multiplier each, and hard in the
+answer. Deployment constraints are kept by the choice of the deployment, architecture constraints by
+that of the model.
 """
 
 import equinox as eqx
@@ -9,13 +11,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, number
-from qsopt.deployments.optimum import Problem as Service
 from qsopt.physics.accounting import parameter_count
 from qsopt.physics.evaluate import Timing
 from qsopt.physics.memory import memory
-from qsopt.spec.counterfactual import ACTUAL
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model, MoeFfn, moe_layers
+from qsopt.spec.service import Service
 
 DEPLOYMENT_LIMITS = (
     "memory",
@@ -37,7 +38,8 @@ class Ceilings(eqx.Module):
     """Limits on the model."""
 
     quality: Scalar = number()
-    """Least size of the dense model of the same quality; tiny if it does not matter [parameters]."""
+    """Least size of the dense model of the same quality; tiny if it does not matter [parameters].
+    """
     total: Scalar = number()
     """[parameters]"""
     active: Scalar = number()
@@ -50,16 +52,12 @@ def deployment_ratios(
     model: Model, service: Service, deployment: Deployment, time: Timing, softness: Scalar | float
 ) -> Float[Array, " limits"]:
     """Log of each value over its limit."""
-    held = memory(
-        model,
-        service.cluster.accelerator.memory_bytes,
-        service.workload,
-        deployment,
-        service.efficiency,
-        ACTUAL,
-        softness,
+    held = memory(model, service, deployment, softness=softness)
+    experts = jnp.min(
+        jnp.stack(
+            [group.kind.experts for group in model.decoder.ffn if isinstance(group.kind, MoeFfn)]
+        )
     )
-    experts = jnp.min(jnp.stack([group.kind.experts for group in model.decoder.ffn if isinstance(group.kind, MoeFfn)]))
     ratios = (
         held.total / held.capacity,
         time.tpot / service.workload.tpot_limit,
@@ -73,8 +71,12 @@ def deployment_ratios(
     return jnp.log(jnp.stack(ratios))
 
 
-def architecture_ratios(model: Model, dense_size: Scalar, twin: Scalar, ceilings: Ceilings) -> Float[Array, " limits"]:
-    """Log of each value over its limit, given the size of the dense match and the width of the twin."""
+def architecture_ratios(
+    model: Model, dense_size: Scalar, twin: Scalar, ceilings: Ceilings
+) -> Float[Array, " limits"]:
+    """Log of each value over its limit, given the size of the dense match and the width of the
+    twin.
+    """
     moe, count = moe_layers(model), parameter_count(model)
     assert moe is not None
     ratios = (
@@ -88,5 +90,7 @@ def architecture_ratios(model: Model, dense_size: Scalar, twin: Scalar, ceilings
 
 
 def _heads(model: Model) -> Scalar:
-    """The most that attention can be split: the least of its heads (beyond the KV heads they are replicated)."""
+    """The most that attention can be split: the least of its heads (beyond the KV heads they are
+    replicated).
+    """
     return jnp.min(jnp.stack([jnp.asarray(group.kind.heads) for group in model.decoder.attention]))

@@ -1,7 +1,8 @@
 """The dense side's own optimum: throughput of the twin of any size in its best deployment.
 
-All architectures of a search share attention, layers and vocabulary, so their twins differ in the width of the feed-forward
-layers only: one curve. Each of its points is an exact optimum over all legal layouts; the relaxed search interpolates it.
+All architectures of a search share attention, layers and vocabulary, so their twins differ in the
+width of the feed-forward layers only: one curve. Each of its points is an exact optimum over all
+legal layouts; the relaxed search interpolates it.
 """
 
 from dataclasses import dataclass, field
@@ -14,11 +15,11 @@ from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, number
 from qsopt.comparison.twin import WIDTH_STEP, aligned, with_dense_ffn
-from qsopt.deployments.capped import BATCH, Case, best_throughputs
+from qsopt.deployments.capped import BATCH, ServedModel, best_throughputs
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Problem as Service
 from qsopt.deployments.optimum import repeated, same_length
 from qsopt.spec.model import Model
+from qsopt.spec.service import Service
 
 POINTS = 3 * BATCH
 """Of the curve, and `BATCH` more where it ends."""
@@ -54,10 +55,14 @@ class DenseSide:
             twin = with_dense_ffn(self.reference, missing[0])
             (layouts,) = same_length(legal_layouts(twin, self.service.cluster))
             cases = eqx.tree_at(
-                lambda c: c.model, repeated(Case(twin, self.service), len(missing)), _twins(self.reference, missing)
+                lambda c: c.model,
+                repeated(ServedModel(twin, self.service), len(missing)),
+                _twins(self.reference, missing),
             )
             self.evaluations += len(missing) * layouts.tensor.shape[0]
-            self.known |= dict(zip(map(float, missing), map(float, best_throughputs(cases, layouts)), strict=True))
+            self.known |= dict(
+                zip(map(float, missing), map(float, best_throughputs(cases, layouts)), strict=True)
+            )
         return np.array([self.known[float(width)] for width in widths])
 
     def of_exact(self, widths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -65,10 +70,14 @@ class DenseSide:
         return self.throughputs(WIDTH_STEP * np.maximum(np.round(widths / WIDTH_STEP), 1.0))
 
     def curve(self, low: float, high: float) -> Curve:
-        """The curve between two widths; wider twins need more memory and time, so those that fit are the narrower ones."""
+        """The curve between two widths; wider twins need more memory and time, so those that fit
+        are the narrower ones.
+        """
         widths = np.geomspace(max(low, 1.0), max(high, low * 1.01, 2.0), POINTS)
         last = min(max(int(np.sum(self.throughputs(widths) > 0)), 1), POINTS - 1)
-        widths = np.sort(np.concatenate([widths, np.geomspace(widths[last - 1], widths[last], BATCH + 2)[1:-1]]))
+        widths = np.sort(
+            np.concatenate([widths, np.geomspace(widths[last - 1], widths[last], BATCH + 2)[1:-1]])
+        )
         reached = self.throughputs(widths)
         fits = reached > 0
         if not fits.any():
@@ -80,4 +89,6 @@ class DenseSide:
 @jax.jit
 def _twins(reference: Model, widths: Float[Array, " n"]) -> Model:
     """Twins of several widths, in the structure of the MoE."""
-    return jax.vmap(lambda width: aligned(with_dense_ffn(reference, width), reference))(jnp.asarray(widths))
+    return jax.vmap(lambda width: aligned(with_dense_ffn(reference, width), reference))(
+        jnp.asarray(widths)
+    )

@@ -1,7 +1,8 @@
-"""Exact scores of architectures: each in every legal layout at its best whole batch, many in one compiled call.
+"""Exact scores of architectures: each in every legal layout at its best whole batch, many in one
+compiled call.
 
-Time per token never falls with the batch and throughput neither, so of a layout the best batch is the largest that the
-limits allow, or for tokens/s/user the smallest.
+Time per token never falls with the batch and throughput neither, so of a layout the best batch is
+the largest that the limits allow, or for tokens/s/user the smallest.
 """
 
 import os
@@ -18,12 +19,12 @@ from jaxtyping import Array, Bool, Float
 from qsopt.arrays import Scalar
 from qsopt.deployments.layouts import layout_batch, whole
 from qsopt.deployments.optimum import Best, at_largest_batch, pick, same_length
-from qsopt.deployments.optimum import Problem as Service
 from qsopt.physics.evaluate import timing
 from qsopt.search.architecture import Values, with_architecture
 from qsopt.search.problem import DesignProblem
 from qsopt.spec.deployment import DISPATCHED, GATHERED, Deployment
 from qsopt.spec.model import Gqa, Model, MoeFfn
+from qsopt.spec.service import Service
 
 ROWS, PART = 16, 256
 """Architectures and layouts of one compiled call."""
@@ -66,18 +67,27 @@ class Scorer:
         capped = per_user or not batch.free or batch.low > 1
         return Rule(np.asarray(batch.low), np.asarray(batch.high), per_user, capped)
 
-    def best(self, architectures: Float[np.ndarray, "n variables"], layouts: Deployment | None = None) -> Best:
+    def best(
+        self, architectures: Float[np.ndarray, "n variables"], layouts: Deployment | None = None
+    ) -> Best:
         """The best deployment of each architecture, given as one row of variables each."""
         (filled,) = same_length(self.layouts if layouts is None else layouts)
         count, names = len(architectures), [each.name for each in self.problem.architecture]
         rows = np.concatenate([architectures, np.repeat(architectures[-1:], -count % ROWS, axis=0)])
         self.evaluations += count * (self.layouts if layouts is None else layouts).tensor.shape[0]
-        parts = [self._rows(dict(zip(names, rows[at : at + ROWS].T, strict=True)), filled) for at in range(0, len(rows), ROWS)]
+        parts = [
+            self._rows(dict(zip(names, rows[at : at + ROWS].T, strict=True)), filled)
+            for at in range(0, len(rows), ROWS)
+        ]
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
 
     def _rows(self, values: Values, layouts: Deployment) -> Best:
         values = dict(values) or {"": np.zeros(ROWS)}
-        score = _thorough if self.many and "xla_backend_optimization_level=0" in os.environ.get("XLA_FLAGS", "") else _compiled
+        score = (
+            _thorough
+            if self.many and "xla_backend_optimization_level=0" in os.environ.get("XLA_FLAGS", "")
+            else _compiled
+        )
         parts = []
         for at in range(0, layouts.tensor.shape[0], PART):
             chunk = jax.tree.map(itemgetter(slice(at, at + PART)), layouts)
@@ -86,10 +96,14 @@ class Scorer:
         if len(parts) == 1:
             return parts[0]
         winner = np.argmax([part.throughput for part in parts], axis=0)
-        return jax.tree.map(lambda *leaves: np.stack(leaves)[winner, np.arange(len(winner))], *parts)
+        return jax.tree.map(
+            lambda *leaves: np.stack(leaves)[winner, np.arange(len(winner))], *parts
+        )
 
 
-def _best_rows(reference: Model, service: Service, rule: Rule, values: Values, layouts: Deployment) -> Best:
+def _best_rows(
+    reference: Model, service: Service, rule: Rule, values: Values, layouts: Deployment
+) -> Best:
     def of(row: Values) -> Best:
         model = with_architecture(reference, row)
         return pick(jax.vmap(lambda layout: scored(model, service, rule, layout))(layouts))
@@ -98,12 +112,19 @@ def _best_rows(reference: Model, service: Service, rule: Rule, values: Values, l
 
 
 _compiled = jax.jit(_best_rows)
-_thorough = jax.jit(_best_rows, compiler_options={"xla_backend_optimization_level": 2, "xla_cpu_use_fusion_emitters": True})
-"""The same where the process compiles in haste (see `cli.runtime`): slower to compile and faster to run."""
+_thorough = jax.jit(
+    _best_rows,
+    compiler_options={"xla_backend_optimization_level": 2, "xla_cpu_use_fusion_emitters": True},
+)
+"""The same where the process compiles in haste (see `cli.runtime`): slower to compile and faster to
+run.
+"""
 
 
 def scored(model: Model, service: Service, rule: Rule, layout: Deployment) -> Best:
-    """A layout at its best batch; its `throughput` is what counts, 0 where it is illegal or infeasible."""
+    """A layout at its best batch; its `throughput` is what counts, 0 where it is illegal or
+    infeasible.
+    """
     found = at_largest_batch(model, service, layout)
     legal = found.feasible & is_legal(model, layout)
     if not rule.capped:
@@ -113,13 +134,19 @@ def scored(model: Model, service: Service, rule: Rule, layout: Deployment) -> Be
     most = jnp.minimum(found.deployment.batch, jnp.floor(rule.high / unit) * unit)
     chosen = least if rule.per_user else most
     deployment = eqx.tree_at(lambda d: d.batch, layout, jnp.maximum(chosen, unit))
-    time = timing(model, service.cluster, service.workload, deployment, service.efficiency)
+    time = timing(model, service, deployment)
     legal = legal & (most >= least) & (time.replicas > 0)
-    return Best(deployment, jnp.where(legal, 1.0 / time.tpot if rule.per_user else time.throughput, 0.0), legal)
+    return Best(
+        deployment,
+        jnp.where(legal, 1.0 / time.tpot if rule.per_user else time.throughput, 0.0),
+        legal,
+    )
 
 
 def is_legal(model: Model, layout: Deployment) -> Bool[Array, ""]:
-    """Whether a layout divides a model's experts and KV heads, and has no more stages than layers."""
+    """Whether a layout divides a model's experts and KV heads, and has no more stages than
+    layers.
+    """
     legal = layout.pipeline <= model.layers
     for layers in model.decoder.ffn:
         if isinstance(layers.kind, MoeFfn):
@@ -127,15 +154,19 @@ def is_legal(model: Model, layout: Deployment) -> Bool[Array, ""]:
     for layers in model.decoder.attention:
         if isinstance(layers.kind, Gqa):
             kv = layers.kind.kv_heads
-            legal = legal & ((jnp.mod(kv, layout.tensor) == 0.0) | (jnp.mod(layout.tensor, kv) == 0.0))
+            legal = legal & (
+                (jnp.mod(kv, layout.tensor) == 0.0) | (jnp.mod(layout.tensor, kv) == 0.0)
+            )
     return legal
 
 
-# ---- every layout that some architecture of the problem may have -------------------------------------------------------
+# ---- every layout that some architecture of the problem may have ---------------------------------
 
 
 def all_layouts(problem: DesignProblem) -> Deployment:
-    """Layouts in the order of `layouts.legal_layouts`, for any values of the architecture variables."""
+    """Layouts in the order of `layouts.legal_layouts`, for any values of the architecture
+    variables.
+    """
     rows = sorted(_layout_rows(problem), key=lambda row: (row[2], *row))
     return layout_batch(rows)
 
@@ -147,13 +178,17 @@ def _layout_rows(problem: DesignProblem) -> Iterator[tuple[float, ...]]:
     layers = free["layers"].high if "layers" in free else float(problem.reference.layers)
     divides = [e for e in range(1, devices + 1) if np.any(experts % e == 0)]
     heads = [whole(group.kind.heads, "heads") for group in problem.reference.decoder.attention]
-    for tensor in _sizes(problem, "tp", [t for t in range(1, devices + 1) if all(count % t == 0 for count in heads)]):
+    for tensor in _sizes(
+        problem, "tp", [t for t in range(1, devices + 1) if all(count % t == 0 for count in heads)]
+    ):
         for data in _sizes(problem, "dp", range(1, devices // tensor + 1)):
             stage = tensor * data
             splits = [e for e in _sizes(problem, "ep", divides) if stage % e == 0]
             for pipeline in _sizes(problem, "pp", range(1, devices // stage + 1)):
                 if pipeline <= layers:
-                    yield from ((tensor, data, pipeline, e, way) for e in splits for way in _ways(e))
+                    yield from (
+                        (tensor, data, pipeline, e, way) for e in splits for way in _ways(e)
+                    )
 
 
 def _ways(expert: int) -> tuple[float, ...]:
@@ -167,4 +202,6 @@ def _sizes(problem: DesignProblem, name: str, sizes: "range | list[int]") -> lis
 
 
 def _expert_counts(model: Model) -> Float[np.ndarray, " kinds"]:
-    return np.array([float(group.kind.experts) for group in model.decoder.ffn if isinstance(group.kind, MoeFfn)])
+    return np.array(
+        [float(group.kind.experts) for group in model.decoder.ffn if isinstance(group.kind, MoeFfn)]
+    )

@@ -1,11 +1,13 @@
-"""The relaxed search: many starts at once, gradient steps in scaled log space under an augmented Lagrangian.
+"""The relaxed search: many starts at once, gradient steps in scaled log space under an augmented
+Lagrangian.
 
-    inner(x) = -log(wanted) + sum_i (max(0, l_i + r g_i)^2 - l_i^2) / 2r     over deployment constraints g_i <= 0
-    outer(x) = the same sum over architecture constraints
+    inner(x) = -log(wanted) + sum_i (max(0, l_i + r g_i)^2 - l_i^2) / 2r     over deployment
+    constraints g_i <= 0 outer(x) = the same sum over architecture constraints
 
-Every variable goes down on inner + outer; where the worst architecture is asked for, architecture variables go up on `inner`
-while the deployment still goes down. After each round of steps l_i <- max(0, l_i + r g_i), and the smoothing shrinks. The
-best point so far that keeps the constraints is what a start answers; one that is not a number is never it.
+Every variable goes down on inner + outer; where the worst architecture is asked for, architecture
+variables go up on `inner` while the deployment still goes down. After each round of steps l_i <-
+max(0, l_i + r g_i), and the smoothing shrinks. The best point so far that keeps the constraints is
+what a start answers; one that is not a number is never it.
 """
 
 from collections.abc import Callable
@@ -26,7 +28,9 @@ from qsopt.search.constraints import ARCHITECTURE_LIMITS, DEPLOYMENT_LIMITS
 from qsopt.search.relaxed import Relaxed, Terms, terms
 
 SOFTNESS = (0.3, 0.01)
-"""Smoothing of the first and of the last round (see `smooth`: a maximum is at most 2**softness too large)."""
+"""Smoothing of the first and of the last round (see `smooth`: a maximum is at most 2**softness too
+large).
+"""
 
 RATE = (0.05, 0.004)
 """Step of the first and of the last round, of the way between a variable's bounds."""
@@ -50,7 +54,9 @@ class Optimiser:
 
     make: Callable[[], optax.GradientTransformation]
     own_steps: bool = False
-    """Whether it finds the length of its steps itself; such a rule starts afresh when the multipliers change."""
+    """Whether it finds the length of its steps itself; such a rule starts afresh when the
+    multipliers change.
+    """
 
 
 def _adam() -> optax.GradientTransformation:
@@ -58,7 +64,9 @@ def _adam() -> optax.GradientTransformation:
 
 
 ADAM = Optimiser(_adam)
-"""Chosen by measurement (docs/search.md): of rules that take one gradient a step it comes nearest to the best optimum."""
+"""Chosen by measurement (docs/search.md): of rules that take one gradient a step it comes nearest
+to the best optimum.
+"""
 
 
 class Start(NamedTuple):
@@ -87,18 +95,25 @@ class Found(eqx.Module):
 
     points: Float[Array, "starts free"]
     merits: Float[Array, " starts"]
-    """The negative of what is wanted, or for the worst architecture itself; 1e6 and more where a constraint is broken."""
+    """The negative of what is wanted, or for the worst architecture itself; 1e6 and more where a
+    constraint is broken.
+    """
 
 
 @eqx.filter_jit
 def descend(
-    relaxed: Relaxed, points: Float[Array, "starts free"], ways: Float[Array, " starts"], optimiser: Optimiser = ADAM
+    relaxed: Relaxed,
+    points: Float[Array, "starts free"],
+    ways: Float[Array, " starts"],
+    optimiser: Optimiser = ADAM,
 ) -> Found:
     """All starts through all rounds."""
 
     def one(point: Float[Array, " free"], way: Scalar) -> Found:
         step = partial(_step, relaxed, way, optimiser)
-        end, _ = lax.scan(lambda state, knobs: (step(state, knobs), None), _fresh(optimiser, point), _schedule())
+        end, _ = lax.scan(
+            lambda state, knobs: (step(state, knobs), None), _fresh(optimiser, point), _schedule()
+        )
         return Found(end.best_point, end.best_merit)
 
     return jax.vmap(one)(points, ways)
@@ -109,7 +124,9 @@ def _schedule() -> Knobs:
     part = jnp.repeat(jnp.linspace(0.0, 1.0, ROUNDS), STEPS)
     place = jnp.arange(ROUNDS * STEPS) % STEPS
     softness, rate = (first * (last / first) ** part for first, last in (SOFTNESS, RATE))
-    return Knobs(softness, rate, jnp.where(place == STEPS - 1, 1.0, 0.0), jnp.where(place == 0, 1.0, 0.0))
+    return Knobs(
+        softness, rate, jnp.where(place == STEPS - 1, 1.0, 0.0), jnp.where(place == 0, 1.0, 0.0)
+    )
 
 
 def _fresh(optimiser: Optimiser, point: Float[Array, " free"]) -> Start:
@@ -120,7 +137,10 @@ def _fresh(optimiser: Optimiser, point: Float[Array, " free"]) -> Start:
 def _step(relaxed: Relaxed, way: Scalar, optimiser: Optimiser, state: Start, knobs: Knobs) -> Start:
     def both(point: Float[Array, " free"]) -> tuple[tuple[Scalar, Scalar], Terms]:
         at = terms(relaxed, point, way, knobs.softness)
-        held = [_penalty(multiplier, ratios) for multiplier, ratios in zip(state.multipliers, at[1:], strict=True)]
+        held = [
+            _penalty(multiplier, ratios)
+            for multiplier, ratios in zip(state.multipliers, at[1:], strict=True)
+        ]
         return (held[0] - at.wanted, held[1]), at
 
     inner, outer, at = _gradients(both, state.point)
@@ -151,14 +171,19 @@ def _moved(
             updates, memory = rule.update(gradient, memory)
             return -knobs.rate * jnp.asarray(updates), memory
         fresh = rule.init(state.point)
-        memory = jax.tree.map(lambda new, old: jnp.where(knobs.first > 0.0, new, old), fresh, memory)
+        memory = jax.tree.map(
+            lambda new, old: jnp.where(knobs.first > 0.0, new, old), fresh, memory
+        )
         told = {"value": value(state.point), "grad": gradient, "value_fn": value}
         updates, memory = rule.update(gradient, memory, state.point, **told)
     return jnp.asarray(updates), memory
 
 
-def _is_better(relaxed: Relaxed, state: Start, at: Terms, knobs: Knobs) -> tuple[Bool[Array, ""], Scalar]:
-    """Whether the point beats the best of this round, and its merit. Of the worst architecture the last point counts.
+def _is_better(
+    relaxed: Relaxed, state: Start, at: Terms, knobs: Knobs
+) -> tuple[Bool[Array, ""], Scalar]:
+    """Whether the point beats the best of this round, and its merit. Of the worst architecture the
+    last point counts.
 
     There a bad deployment of any architecture would look better than a good one of the worst.
     """
@@ -168,13 +193,16 @@ def _is_better(relaxed: Relaxed, state: Start, at: Terms, knobs: Knobs) -> tuple
     return jnp.isfinite(merit) & beaten, merit
 
 
-def _renewed(multipliers: Float[Array, " limits"], ratios: Float[Array, " limits"], last: Scalar) -> Float[Array, " limits"]:
+def _renewed(
+    multipliers: Float[Array, " limits"], ratios: Float[Array, " limits"], last: Scalar
+) -> Float[Array, " limits"]:
     pushed = jnp.maximum(0.0, multipliers + STRENGTH * ratios)
     return jnp.where((last > 0.0) & jnp.isfinite(pushed), pushed, multipliers)
 
 
 def _gradients(
-    both: Callable[[Float[Array, " free"]], tuple[tuple[Scalar, Scalar], Terms]], point: Float[Array, " free"]
+    both: Callable[[Float[Array, " free"]], tuple[tuple[Scalar, Scalar], Terms]],
+    point: Float[Array, " free"],
 ) -> tuple[Float[Array, " free"], Float[Array, " free"], Terms]:
     """Gradients of both parts, and the terms that they come from."""
     _, pull, at = jax.vjp(both, point, has_aux=True)
@@ -192,8 +220,12 @@ def _finite(values: Array, otherwise: Array) -> Array:
     return jnp.where(jnp.isfinite(values), values, otherwise)
 
 
-def spread(count: int, free: int, seed: int) -> tuple[Float[np.ndarray, "count free"], Float[np.ndarray, " count"]]:
-    """Points spread over the unit cube (Latin hypercube), and ways of communication, half of each."""
+def spread(
+    count: int, free: int, seed: int
+) -> tuple[Float[np.ndarray, "count free"], Float[np.ndarray, " count"]]:
+    """Points spread over the unit cube (Latin hypercube), and ways of communication, half of
+    each.
+    """
     draw = np.random.default_rng(seed)
     order = np.argsort(draw.random((free, count)), axis=1).T
     return (order + draw.random((count, free))) / count, (np.arange(count) % 2).astype(float)

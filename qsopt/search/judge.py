@@ -1,4 +1,6 @@
-"""What an architecture is worth, exactly: its best deployment, and for an advantage that of its dense twin."""
+"""What an architecture is worth, exactly: its best deployment, and for an advantage that of its
+dense twin.
+"""
 
 from dataclasses import dataclass, field
 
@@ -20,7 +22,9 @@ class Verdicts:
 
     rows: Rows
     merits: Float[np.ndarray, " n"]
-    """Log of what is wanted, its negative for the worst architecture: the larger, the better; -inf where infeasible."""
+    """Log of what is wanted, its negative for the worst architecture: the larger, the better; -inf
+    where infeasible.
+    """
     best: Best
     """The deployments."""
 
@@ -47,7 +51,9 @@ class Judge:
     scorer: Scorer
     dense: DenseSide = field(init=False)
     curve: Curve | None = None
-    """The dense side between its exact points, good enough to choose what is looked at in every layout."""
+    """The dense side between its exact points, good enough to choose what is looked at in every
+    layout.
+    """
 
     def __post_init__(self) -> None:
         self.dense = DenseSide(self.problem.reference, self.problem.service)
@@ -63,7 +69,9 @@ class Judge:
         return self.scorer.evaluations + self.dense.evaluations
 
     def judge(self, rows: Rows, layouts: Deployment | None = None) -> Verdicts:
-        """Admissible rows, judged in all layouts; or in some, with the dense side from the curve, to choose among them."""
+        """Admissible rows, judged in all layouts; or in some, with the dense side from the curve,
+        to choose among them.
+        """
         best = self.scorer.best(rows, layouts)
         reached = np.asarray(best.throughput)
         logs = np.where(reached > 0, np.log(np.where(reached > 0, reached, 1.0)), -np.inf)
@@ -73,10 +81,14 @@ class Judge:
         known = (reached > 0) & (dense > 0)
         advantage = logs - np.log(np.where(dense > 0, dense, 1.0))
         sense = -1.0 if self.problem.minimize else 1.0
-        return Verdicts(rows, np.where(known, sense * np.where(known, advantage, 0.0), -np.inf), best)
+        return Verdicts(
+            rows, np.where(known, sense * np.where(known, advantage, 0.0), -np.inf), best
+        )
 
     def _dense(self, widths: Float[np.ndarray, " n"], roughly: bool) -> Float[np.ndarray, " n"]:
         if not roughly or self.curve is None:
             return self.dense.of_exact(widths)
-        logs = np.interp(np.log(np.maximum(widths, 1.0)), self.curve.log_width, self.curve.log_throughput)
+        logs = np.interp(
+            np.log(np.maximum(widths, 1.0)), self.curve.log_width, self.curve.log_throughput
+        )
         return np.where(widths <= float(self.curve.widest), np.exp(logs), 0.0)

@@ -1,7 +1,9 @@
-"""From the ends of the relaxed search to legal designs, and from these to relaxed optima in legal layouts and back.
+"""From the ends of the relaxed search to legal designs, and from these to relaxed optima in legal
+layouts and back.
 
-Relaxed points are rounded to legal neighbours. In the layouts of the best of these, architecture and batch descend once more as
-real numbers, to convergence; what that finds is rounded too, and the best design so far is improved.
+Relaxed points are rounded to legal neighbours. In the layouts of the best of these, architecture
+and batch descend once more as real numbers, to convergence; what that finds is rounded too, and the
+best design so far is improved.
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +23,9 @@ TAKEN = 16
 """Relaxed points that are rounded."""
 
 APART = 0.02
-"""Distance, of the way between a variable's bounds, from which on two relaxed architectures are two."""
+"""Distance, of the way between a variable's bounds, from which on two relaxed architectures are
+two.
+"""
 
 LAYOUTS = 8
 """Legal layouts in which architecture and batch descend again."""
@@ -49,7 +53,9 @@ class Legal:
 
 def legal(judge: Judge, relaxed: Relaxed, found: Found) -> Legal:
     """The best legal design in reach of the relaxed search."""
-    near = _rounded(judge, [relaxed.named(found.points[index]) for index in _diverse(relaxed, found)])
+    near = _rounded(
+        judge, [relaxed.named(found.points[index]) for index in _diverse(relaxed, found)]
+    )
     if near is None or not np.isfinite(near.merits).any():
         near = _coarse(judge)
     if near is None:
@@ -68,12 +74,16 @@ def legal(judge: Judge, relaxed: Relaxed, found: Found) -> Legal:
 def _rounded(judge: Judge, values: list[dict[str, float]]) -> Verdicts | None:
     """Legal neighbours of relaxed designs, judged in the layouts near theirs."""
     names = [each.name for each in judge.problem.architecture]
-    points = np.array([[each[name] for name in names] for each in values]).reshape(len(values), len(names))
+    points = np.array([[each[name] for name in names] for each in values]).reshape(
+        len(values), len(names)
+    )
     return rounded(judge, points, near_layouts(judge.scorer.layouts, values)) if values else None
 
 
 def _diverse(relaxed: Relaxed, found: Found) -> list[int]:
-    """Starts to be rounded: the best first, passing over those whose architecture is that of a better one."""
+    """Starts to be rounded: the best first, passing over those whose architecture is that of a
+    better one.
+    """
     order = [int(index) for index in np.argsort(found.merits, kind="stable")]
     kept: list[int] = []
     for index in order:
@@ -94,20 +104,26 @@ def _coarse(judge: Judge) -> Verdicts | None:
     return judged if np.isfinite(judged.merits).any() else None
 
 
-# ---- relaxed again, in legal layouts -----------------------------------------------------------------------------------
+# ---- relaxed again, in legal layouts -------------------------------------------------------------
 
 
 def polished_at(judge: Judge, relaxed: Relaxed, design: Verdicts) -> Polished | None:
     """The relaxed optimum in the layout of one legal design, from that design."""
     deployment = jax.tree.map(lambda leaf: np.asarray(leaf)[0], design.best.deployment)
     names = [each.name for each in judge.problem.architecture]
-    values = dict(zip(names, map(float, design.rows[0]), strict=True)) | {"batch": float(deployment.batch)}
+    values = dict(zip(names, map(float, design.rows[0]), strict=True)) | {
+        "batch": float(deployment.batch)
+    }
     return polished(relaxed, values, deployment)
 
 
 def _polished(judge: Judge, relaxed: Relaxed, near: Verdicts) -> tuple[Polished, ...]:
     """In the layouts of the best designs."""
-    order = [int(index) for index in np.argsort(-near.merits, kind="stable") if np.isfinite(near.merits[index])]
+    order = [
+        int(index)
+        for index in np.argsort(-near.merits, kind="stable")
+        if np.isfinite(near.merits[index])
+    ]
     designs, seen = [], set()
     for design in (near.one(index) for index in order):
         layout = _layout_of(design.best.deployment)
@@ -118,12 +134,16 @@ def _polished(judge: Judge, relaxed: Relaxed, near: Verdicts) -> tuple[Polished,
 
 
 def _scored(judge: Judge, found: list[Polished | None]) -> tuple[Polished, ...]:
-    """Those that were found; for an advantage, with the dense side's own optimum instead of its curve."""
+    """Those that were found; for an advantage, with the dense side's own optimum instead of its
+    curve.
+    """
     optima = [each for each in found if each is not None]
     if judge.curve is None or not optima:
         return tuple(optima)
     names = [each.name for each in judge.problem.architecture]
-    widths = judge.admission.sizes(np.array([[each.values[name] for name in names] for each in optima]))[:, 4]
+    widths = judge.admission.sizes(
+        np.array([[each.values[name] for name in names] for each in optima])
+    )[:, 4]
     exact = judge.dense.throughputs(widths)
     return tuple(
         replace(each, wanted=each.wanted + float(judge.curve.at(width)) - float(np.log(dense)))
@@ -134,5 +154,11 @@ def _scored(judge: Judge, found: list[Polished | None]) -> tuple[Polished, ...]:
 
 def _layout_of(deployment: Deployment) -> tuple[float, ...]:
     """The sizes and the way of the first of a batch of deployments."""
-    fields = (deployment.tensor, deployment.data, deployment.pipeline, deployment.expert, deployment.dispatched)
+    fields = (
+        deployment.tensor,
+        deployment.data,
+        deployment.pipeline,
+        deployment.expert,
+        deployment.dispatched,
+    )
     return tuple(float(np.asarray(leaf)[0]) for leaf in fields)

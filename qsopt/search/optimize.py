@@ -1,4 +1,6 @@
-"""The whole search: relax, descend from many starts, round, improve exactly, and say how good the answer is."""
+"""The whole search: relax, descend from many starts, round, improve exactly, and say how good the
+answer is.
+"""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +34,9 @@ ENUMERATED = 1e7
 """Designs that a certificate enumerates unless told otherwise."""
 
 
-def optimize(problem: DesignProblem, seed: int = 0, starts: int = STARTS, certify: float = ENUMERATED) -> Solution:
+def optimize(
+    problem: DesignProblem, seed: int = 0, starts: int = STARTS, certify: float = ENUMERATED
+) -> Solution:
     """The best legal design of a problem.
 
     Args:
@@ -54,8 +58,14 @@ def optimize(problem: DesignProblem, seed: int = 0, starts: int = STARTS, certif
         if certificate.gap > 0:
             beside = None if problem.minimize else polished_at(judge, relaxed, better)
             told = _told(judge, found, replace(reached, answer=better, beside=beside))
-    seconds = {"compile": clock.seconds, "search": searched, "certify": time.perf_counter() - began - searched}
-    return Solution(**told, certificate=certificate, starts=starts, evaluations=evaluations, seconds=seconds)
+    seconds = {
+        "compile": clock.seconds,
+        "search": searched,
+        "certify": time.perf_counter() - began - searched,
+    }
+    return Solution(
+        **told, certificate=certificate, starts=starts, evaluations=evaluations, seconds=seconds
+    )
 
 
 def search_relaxed(judge: Judge, seed: int, starts: int) -> tuple[Found, Relaxed]:
@@ -73,14 +83,20 @@ def search_relaxed(judge: Judge, seed: int, starts: int) -> tuple[Found, Relaxed
 def _certified(judge: Judge, answer: Verdicts, limit: float) -> tuple[Verdicts, Certificate]:
     """The answer, or what enumeration found better, and how far the search was from it."""
     listed = enumerate_grid(judge, answer, limit)
-    optimum = listed.best if listed.best is not None and listed.best.merits[0] > answer.merits[0] else answer
+    optimum = (
+        listed.best
+        if listed.best is not None and listed.best.merits[0] > answer.merits[0]
+        else answer
+    )
     gap = float(optimum.merits[0] - answer.merits[0])
     relative = gap if judge.problem.objective == "advantage" else -np.expm1(-gap)
     value = value_of(judge.problem, float(optimum.merits[0]))
-    return optimum, Certificate(listed.enumerated, listed.grid, value, float(relative), listed.complete)
+    return optimum, Certificate(
+        listed.enumerated, listed.grid, value, float(relative), listed.complete
+    )
 
 
-# ---- what is told ----------------------------------------------------------------------------------------------------
+# ---- what is told --------------------------------------------------------------------------------
 
 
 def _told(judge: Judge, found: Found, reached: Legal) -> dict[str, Any]:
@@ -90,18 +106,28 @@ def _told(judge: Judge, found: Found, reached: Legal) -> dict[str, Any]:
     everything_real = value_of(problem, -float(found.merits[first])) if kept else float("nan")
     if reached.answer is None:
         nothing = {"best": None, "sensitivity": None, "shadow_prices": (), "multipliers": {}}
-        values = {"value": float("nan"), "relaxed_value": float("nan"), "all_real_value": everything_real}
+        values = {
+            "value": float("nan"),
+            "relaxed_value": float("nan"),
+            "all_real_value": everything_real,
+        }
         return {**nothing, **values, "conflicts": conflicts(judge)}
-    best, service, merit = _answer(problem, reached.answer), problem.service, float(reached.answer.merits[0])
+    best, service, merit = (
+        _answer(problem, reached.answer),
+        problem.service,
+        float(reached.answer.merits[0]),
+    )
     optimum = reached.beside
-    slopes = sensitivity(Design(best.model, service.cluster, service.workload, best.deployment, service.efficiency))
+    slopes = sensitivity(Design(best.model, service, best.deployment))
     prices = slopes.shadow_prices
     if optimum is not None and problem.objective != "advantage":
         prices = shadow_prices(problem, judge.admission, optimum)
     return {
         "best": best,
         "value": value_of(problem, merit),
-        "relaxed_value": everything_real if problem.minimize else value_of(problem, max(merit, reached.most)),
+        "relaxed_value": everything_real
+        if problem.minimize
+        else value_of(problem, max(merit, reached.most)),
         "all_real_value": everything_real,
         "sensitivity": slopes,
         "shadow_prices": prices,
@@ -111,9 +137,14 @@ def _told(judge: Judge, found: Found, reached: Legal) -> dict[str, Any]:
 
 
 def _answer(problem: DesignProblem, answer: Verdicts) -> Answer:
-    values = {each.name: float(value) for each, value in zip(problem.architecture, answer.rows[0], strict=True)}
-    model = with_architecture(problem.reference, {name: np.asarray(value) for name, value in values.items()})  # pyright: ignore[reportArgumentType]
+    values = {
+        each.name: float(value)
+        for each, value in zip(problem.architecture, answer.rows[0], strict=True)
+    }
+    model = with_architecture(
+        problem.reference, {name: np.asarray(value) for name, value in values.items()}
+    )  # pyright: ignore[reportArgumentType]
     deployment = jax.tree.map(lambda leaf: np.asarray(leaf)[0], answer.best.deployment)
     service = problem.service
-    reached = compiled_metrics(model, service.cluster, service.workload, deployment, service.efficiency)
+    reached = compiled_metrics(model, service, deployment)
     return Answer(model, deployment, reached, values)

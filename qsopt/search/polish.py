@@ -1,16 +1,19 @@
-"""The relaxed optimum in one legal layout, to convergence: architecture and batch real, parallel sizes whole.
+"""The relaxed optimum in one legal layout, to convergence: architecture and batch real, parallel
+sizes whole.
 
-Sequential quadratic programming (SLSQP) on the exact model: with the layout legal nothing needs smoothing. Its multipliers
-solve the conditions of Karush, Kuhn and Tucker at the end point,
+Sequential quadratic programming (SLSQP) on the exact model: with the layout legal nothing needs
+smoothing. Its multipliers solve the conditions of Karush, Kuhn and Tucker at the end point,
 
-    grad wanted = sum_i l_i grad g_i + sum_j m_j e_j,    l_i >= 0 where g_i = 0, m_j of the bounds that x_j lies on,
+    grad wanted = sum_i l_i grad g_i + sum_j m_j e_j,    l_i >= 0 where g_i = 0, m_j of the bounds
+    that x_j lies on,
 
-in the least squares that keep them from being negative. In the logs in which everything stands, l_i is
-d log wanted / d log limit_i of the re-optimised design.
+in the least squares that keep them from being negative. In the logs in which everything stands, l_i
+is d log wanted / d log limit_i of the re-optimised design.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -52,11 +55,14 @@ class Polished:
     multipliers: dict[str, float]
     """Of every constraint: d wanted / d log limit."""
     residual: float
-    """Largest part of the gradient that no multiplier explains: 0 at a smooth optimum, more at a kink."""
+    """Largest part of the gradient that no multiplier explains: 0 at a smooth optimum, more at a
+    kink.
+    """
 
 
 def polished(relaxed: Relaxed, start: Mapping[str, float], layout: Deployment) -> Polished | None:
-    """The best real architecture and batch in a layout, from a start; None where none is found that keeps the constraints.
+    """The best real architecture and batch in a layout, from a start; None where none is found that
+    keeps the constraints.
 
     Args:
         relaxed: the relaxed problem, of which the best architecture is wanted.
@@ -72,19 +78,31 @@ def polished(relaxed: Relaxed, start: Mapping[str, float], layout: Deployment) -
         local.point[local.moving],
         jac=lambda x: -local.at(x)[1][0],
         bounds=[(0.0, 1.0)] * local.moving.size,
-        constraints={"type": "ineq", "fun": lambda x: -local.held(x)[0], "jac": lambda x: -local.held(x)[1]},
+        constraints={
+            "type": "ineq",
+            "fun": lambda x: -local.held(x)[0],
+            "jac": lambda x: -local.held(x)[1],
+        },
         method="SLSQP",
         options={"maxiter": STEPS, "ftol": PRECISION},
     )
     end = local.told(local.whole(found.x))
-    return max((each for each in (as_it_is, end) if each is not None), key=lambda each: each.wanted, default=None)
+    return max(
+        (each for each in (as_it_is, end) if each is not None),
+        key=lambda each: each.wanted,
+        default=None,
+    )
 
 
 class _Local:
     """A relaxed problem in one layout: a point of the whole cube of which some coordinates move."""
 
     def __init__(self, relaxed: Relaxed, start: Mapping[str, float], layout: Deployment) -> None:
-        sizes = {name: float(getattr(layout, field)) for name, field in DEPLOYMENT.items() if name != "batch"}
+        sizes = {
+            name: float(getattr(layout, field))
+            for name, field in DEPLOYMENT.items()
+            if name != "batch"
+        }
         values = {**start, **sizes}
         low, high = np.asarray(relaxed.low), np.asarray(relaxed.high)
         logs = np.log([values[name] for name in relaxed.names])
@@ -107,7 +125,8 @@ class _Local:
         """What is wanted and all ratios, and their slopes along what moves."""
         key = x.tobytes()
         if key not in self.known:
-            values, slopes = terms_and_slopes(self.relaxed, self.whole(x), self.kept, self.dispatched)  # pyright: ignore[reportArgumentType]
+            point: Any = self.whole(x)
+            values, slopes = terms_and_slopes(self.relaxed, point, self.kept, self.dispatched)
             self.known[key] = np.asarray(values), np.asarray(slopes)[:, self.moving]
         return self.known[key]
 
@@ -121,16 +140,29 @@ class _Local:
             return None
         multipliers, residual = _multipliers(values, slopes, point[self.moving])
         held = dict(zip(LIMITS, map(float, multipliers), strict=True))
-        named = {**self.relaxed.named(point), **{name: float(value) for name, value in self.kept.items()}}
+        named = {
+            **self.relaxed.named(point),
+            **{name: float(value) for name, value in self.kept.items()},
+        }
         return Polished(named, float(self.dispatched), float(values[0]), held, residual)
 
 
 def _multipliers(
-    values: Float[np.ndarray, " all"], slopes: Float[np.ndarray, "all moving"], x: Float[np.ndarray, " moving"]
+    values: Float[np.ndarray, " all"],
+    slopes: Float[np.ndarray, "all moving"],
+    x: Float[np.ndarray, " moving"],
 ) -> tuple[Float[np.ndarray, " limits"], float]:
-    """Of every constraint, 0 where it is not active; and the largest part of the gradient that they leave over."""
-    active = np.flatnonzero((values[1:] > -KEPT) & (np.abs(slopes[1:]).max(axis=1, initial=0.0) > 0.0))
-    sides = [side * each for side, near in ((1.0, x > 1.0 - KEPT), (-1.0, x < KEPT)) for each in np.eye(x.size)[near]]
+    """Of every constraint, 0 where it is not active; and the largest part of the gradient that they
+    leave over.
+    """
+    active = np.flatnonzero(
+        (values[1:] > -KEPT) & (np.abs(slopes[1:]).max(axis=1, initial=0.0) > 0.0)
+    )
+    sides = [
+        side * each
+        for side, near in ((1.0, x > 1.0 - KEPT), (-1.0, x < KEPT))
+        for each in np.eye(x.size)[near]
+    ]
     columns = np.concatenate([slopes[1:][active], np.reshape(sides, (len(sides), x.size))])
     if not columns.size:
         return np.zeros(len(values) - 1), float(np.abs(slopes[0]).max(initial=0.0))
@@ -144,7 +176,9 @@ def _multipliers(
 def terms_and_slopes(
     relaxed: Relaxed, point: Float[Array, " free"], kept: Mapping[str, Scalar], dispatched: Scalar
 ) -> tuple[Float[Array, " all"], Float[Array, "all free"]]:
-    """What is wanted, every log ratio of the exact model, and the derivatives of all, where some values are kept."""
+    """What is wanted, every log ratio of the exact model, and the derivatives of all, where some
+    values are kept.
+    """
 
     def outputs(at: Float[Array, " free"]) -> tuple[Array, Array]:
         found = terms_of(relaxed, {**relaxed.values(at), **kept}, dispatched, jnp.zeros(()))

@@ -7,7 +7,6 @@ from typing import Literal, get_args
 import numpy as np
 
 from qsopt.deployments.layouts import whole
-from qsopt.deployments.optimum import Problem as Service
 from qsopt.errors import InputError
 from qsopt.quality import QualityLaw, law
 from qsopt.quality.of_model import UNKNOWN_TOKENS
@@ -16,6 +15,7 @@ from qsopt.search.variables import ARCHITECTURE, DEPLOYMENT, Variable
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Gqa, Model, moe_layers
+from qsopt.spec.service import Service
 
 Objective = Literal["throughput", "per_user", "cost", "advantage"]
 
@@ -32,7 +32,8 @@ LARGEST_BATCH = 2.0**24
 """Sequences of a replica that no search goes beyond."""
 
 WIDTH_STEP = 128
-"""Expert widths are multiples of this, or of the largest power of two that divides the reference's."""
+"""Expert widths are multiples of this, or of the largest power of two that divides the reference's.
+"""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def design_problem(
     Args:
         reference: the model to start from.
         service: cluster, workload and efficiencies.
-        vary: names of free variables (`etp` follows from tp * dp = ep * etp, so it is ep that varies).
+        vary: names of free variables (`etp` follows from tp * dp = ep * etp, so it is ep that
+            varies).
         fixed: values of deployment variables that are not free; 1 for those left out.
         bounds: variables to use instead of the usual ones, by name.
         **options: other fields of `DesignProblem`.
@@ -93,11 +95,15 @@ def design_problem(
     names = ["ep" if name == "etp" else name for name in vary]
     unknown = [name for name in names if name not in (*ARCHITECTURE, *DEPLOYMENT)]
     if unknown:
-        raise InputError(f"vary: unknown '{unknown[0]}'; choose from {', '.join((*ARCHITECTURE, *DEPLOYMENT, 'etp'))}")
+        raise InputError(
+            f"vary: unknown '{unknown[0]}'; choose from "
+            f"{', '.join((*ARCHITECTURE, *DEPLOYMENT, 'etp'))}"
+        )
     fixed, bounds = dict(fixed or {}), dict(bounds or {})
     model = [bounds.get(name) or usual(reference, name) for name in ARCHITECTURE if name in names]
     served = [
-        bounds.get(name) or (_usual_size(service.cluster, reference, name) if name in names else _fixed(name, fixed))
+        bounds.get(name)
+        or (_usual_size(service.cluster, reference, name) if name in names else _fixed(name, fixed))
         for name in DEPLOYMENT
     ]
     problem = DesignProblem(reference, service, (*model, *served), **options)  # pyright: ignore[reportArgumentType]
@@ -107,18 +113,33 @@ def design_problem(
 
 def _check(problem: DesignProblem) -> None:
     if problem.objective not in get_args(Objective):
-        raise InputError(f"objective = {problem.objective}: take one of {', '.join(get_args(Objective))}")
+        raise InputError(
+            f"objective = {problem.objective}: take one of {', '.join(get_args(Objective))}"
+        )
     if moe_layers(problem.reference) is None:
-        raise InputError("the reference model is dense: optimize searches Mixture-of-Experts models")
-    other = {each.name for each in problem.architecture} - {"experts", "top_k", "expert_width", "shared_experts"}
+        raise InputError(
+            "the reference model is dense: optimize searches Mixture-of-Experts models"
+        )
+    other = {each.name for each in problem.architecture} - {
+        "experts",
+        "top_k",
+        "expert_width",
+        "shared_experts",
+    }
     if problem.objective == "advantage" and other:
         raise InputError(
-            f"advantage: the dense twin shares {', '.join(sorted(other))} with the MoE; leave it out of what varies"
+            f"advantage: the dense twin shares {', '.join(sorted(other))} with the MoE; leave it "
+            f"out of what varies"
         )
     if problem.minimize and problem.objective != "advantage":
         raise InputError("minimize is for the advantage; other objectives have one direction")
-    if problem.objective == "cost" and not np.isfinite(float(problem.service.cluster.accelerator.price_per_hour)):
-        raise InputError("objective = cost: no price is known for this accelerator; state price.usd_per_hour in its file")
+    if problem.objective == "cost" and not np.isfinite(
+        float(problem.service.cluster.accelerator.price_per_hour)
+    ):
+        raise InputError(
+            "objective = cost: no price is known for this accelerator; state price.usd_per_hour "
+            "in its file"
+        )
 
 
 def usual(reference: Model, name: str) -> Variable:
@@ -131,7 +152,9 @@ def usual(reference: Model, name: str) -> Variable:
     if name in ("top_k", "shared_experts"):
         return Variable(name, 1.0, 4 * value)
     if name == "kv_heads":
-        kind = next(layers.kind for layers in reference.decoder.attention if isinstance(layers.kind, Gqa))
+        kind = next(
+            layers.kind for layers in reference.decoder.attention if isinstance(layers.kind, Gqa)
+        )
         return Variable(name, 1.0, float(kind.heads), "divisor", float(kind.heads))
     if name == "layers":
         return Variable(name, max(1.0, value // 2), 2 * value)
@@ -152,4 +175,6 @@ def _fixed(name: str, fixed: Mapping[str, float]) -> Variable:
 
 def deployment_of(values: Mapping[str, object], dispatched: object) -> Deployment:
     """The deployment that values by name make."""
-    return Deployment(**{field: values[name] for name, field in DEPLOYMENT.items()}, dispatched=dispatched)  # pyright: ignore[reportArgumentType]
+    return Deployment(
+        **{field: values[name] for name, field in DEPLOYMENT.items()}, dispatched=dispatched
+    )  # pyright: ignore[reportArgumentType]

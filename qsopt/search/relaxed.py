@@ -1,7 +1,8 @@
-"""The relaxed problem: every variable real, a design from any point of a cube, and what it is worth and breaks.
+"""The relaxed problem: every variable real, a design from any point of a cube, and what it is worth
+and breaks.
 
-The same formulas as the exact model, with reals for whole numbers and smooth maxima where asked. For an advantage the dense
-side is a curve of its exact optima over the width of the twin.
+The same formulas as the exact model, with reals for whole numbers and smooth maxima where asked.
+For an advantage the dense side is a curve of its exact optima over the width of the twin.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,6 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from qsopt.arrays import Scalar
-from qsopt.deployments.optimum import Problem as Service
 from qsopt.physics.evaluate import timing
 from qsopt.quality import QualityLaw
 from qsopt.search.architecture import matched, with_architecture
@@ -24,6 +24,7 @@ from qsopt.search.judge import Judge
 from qsopt.search.problem import deployment_of
 from qsopt.search.variables import ARCHITECTURE
 from qsopt.spec.model import Model
+from qsopt.spec.service import Service
 
 UNLIMITED = 1e18
 """A ceiling that nothing reaches."""
@@ -54,11 +55,16 @@ class Relaxed(eqx.Module):
     def values(self, point: Float[Array, " free"]) -> dict[str, Scalar]:
         """Values of all variables at a point of the unit cube."""
         logs = jnp.asarray(self.low) + point * (self.high - self.low)
-        return {**self.fixed, **{name: jnp.exp(logs[index]) for index, name in enumerate(self.names)}}
+        return {
+            **self.fixed,
+            **{name: jnp.exp(logs[index]) for index, name in enumerate(self.names)},
+        }
 
     def named(self, point: ArrayLike) -> dict[str, float]:
         """The same for a concrete point, without compiling anything."""
-        logs = np.asarray(self.low) + np.asarray(point) * (np.asarray(self.high) - np.asarray(self.low))
+        logs = np.asarray(self.low) + np.asarray(point) * (
+            np.asarray(self.high) - np.asarray(self.low)
+        )
         fixed = {name: float(value) for name, value in self.fixed.items()}
         return {**fixed, **dict(zip(self.names, map(float, np.exp(logs)), strict=True))}
 
@@ -73,17 +79,23 @@ class Terms(NamedTuple):
     architecture: Float[Array, " limits"]
 
 
-def terms(relaxed: Relaxed, point: Float[Array, " free"], dispatched: Scalar, softness: Scalar) -> Terms:
+def terms(
+    relaxed: Relaxed, point: Float[Array, " free"], dispatched: Scalar, softness: Scalar
+) -> Terms:
     """The relaxed model at one point."""
     return terms_of(relaxed, relaxed.values(point), dispatched, softness)
 
 
-def terms_of(relaxed: Relaxed, values: Mapping[str, Scalar], dispatched: Scalar, softness: Scalar) -> Terms:
+def terms_of(
+    relaxed: Relaxed, values: Mapping[str, Scalar], dispatched: Scalar, softness: Scalar
+) -> Terms:
     """The relaxed model at values of all variables."""
-    model = with_architecture(relaxed.reference, {name: values[name] for name in values if name in ARCHITECTURE})
+    model = with_architecture(
+        relaxed.reference, {name: values[name] for name in values if name in ARCHITECTURE}
+    )
     deployment = deployment_of(values, dispatched)
     service = relaxed.service
-    time = timing(model, service.cluster, service.workload, deployment, service.efficiency, softness=softness)
+    time = timing(model, service, deployment, softness=softness)
     sizes = matched(model, relaxed.law, relaxed.tokens)
     wanted = -jnp.log(time.tpot) if relaxed.per_user else jnp.log(time.throughput)
     if relaxed.curve is not None:
@@ -102,7 +114,12 @@ def relaxed_problem(judge: Judge) -> Relaxed:
     free = [each for each in problem.variables if each.free]
     bounds = np.array([each.range for each in free]).reshape(-1, 2)
     widest = UNLIMITED if judge.curve is None else judge.curve.widest
-    ceilings = judge.admission.least_size, min(problem.most_total, UNLIMITED), min(problem.most_active, UNLIMITED), widest
+    ceilings = (
+        judge.admission.least_size,
+        min(problem.most_total, UNLIMITED),
+        min(problem.most_active, UNLIMITED),
+        widest,
+    )
     return Relaxed(
         reference=problem.reference,
         service=problem.service,

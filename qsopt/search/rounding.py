@@ -1,8 +1,10 @@
-"""From relaxed points to legal designs: legal neighbours, exact scores, and exact local improvement.
+"""From relaxed points to legal designs: legal neighbours, exact scores, and exact local
+improvement.
 
-Each relaxed architecture is rounded to the legal values below and above in every variable; its deployment to the legal layouts
-near it. The best design is then improved by moving one variable anywhere, or two of them, until nothing in reach is better;
-moved designs are tried in the layouts near the best ones, and the best of them in every layout.
+Each relaxed architecture is rounded to the legal values below and above in every variable; its
+deployment to the legal layouts near it. The best design is then improved by moving one variable
+anywhere, or two of them, until nothing in reach is better; moved designs are tried in the layouts
+near the best ones, and the best of them in every layout.
 """
 
 from collections.abc import Iterable
@@ -39,10 +41,15 @@ EQUAL = 1e-12
 
 
 def rounded(judge: Judge, points: Rows, layouts: Deployment) -> Verdicts | None:
-    """Legal designs near relaxed architectures, in their best layouts; None if none is admissible."""
+    """Legal designs near relaxed architectures, in their best layouts; None if none is
+    admissible.
+    """
     rows: list[Rows] = []
     for point in points:
-        near = [around(each.legal(), value, 1) for each, value in zip(judge.problem.architecture, point, strict=True)]
+        near = [
+            around(each.legal(), value, 1)
+            for each, value in zip(judge.problem.architecture, point, strict=True)
+        ]
         rows.append(judge.admission.candidates(near))
         if sum(map(len, rows)) > MOST_ROWS:
             break
@@ -58,7 +65,9 @@ def improved(judge: Judge, found: Verdicts) -> Verdicts:
         return best
     for _ in range(ROUNDS):
         moved = judge.admission.narrowest(moves(judge.problem.architecture, best.rows[0]))
-        new = np.array([row for row in moved if tuple(row) not in seen]).reshape(-1, best.rows.shape[1])
+        new = np.array([row for row in moved if tuple(row) not in seen]).reshape(
+            -1, best.rows.shape[1]
+        )
         seen |= {tuple(row) for row in new}
         layouts = near_layouts(judge.scorer.layouts, _sizes(known), CONTENDERS)
         near = judge.judge(np.concatenate([best.rows, new]), layouts)
@@ -82,15 +91,24 @@ def _unique(rows: Rows) -> Rows:
 
 
 def moves(variables: tuple[Variable, ...], row: Float[np.ndarray, " variables"]) -> Rows:
-    """The row with one variable anywhere else, or two of them moved, one of them by one place or two."""
+    """The row with one variable anywhere else, or two of them moved, one of them by one place or
+    two.
+    """
     lines = [_thinned(each.legal(), LINE) for each in variables]
     crosses = [_thinned(each.legal(), CROSS) for each in variables]
     near = [around(each.legal(), value, 3) for each, value in zip(variables, row, strict=True)]
     changes = [{index: value} for index, line in enumerate(lines) for value in line]
     for one, other in permutations(range(len(row)), 2):
         changes += [{one: first, other: second} for first in crosses[one] for second in near[other]]
-        changes += [{one: first, other: second} for first in near[one] for second in near[other] if one < other]
-    return np.array([[change.get(index, value) for index, value in enumerate(row)] for change in changes]).reshape(-1, len(row))
+        changes += [
+            {one: first, other: second}
+            for first in near[one]
+            for second in near[other]
+            if one < other
+        ]
+    return np.array(
+        [[change.get(index, value) for index, value in enumerate(row)] for change in changes]
+    ).reshape(-1, len(row))
 
 
 def _thinned(legal: Float[np.ndarray, " values"], most: int) -> Float[np.ndarray, " fewer"]:
@@ -98,7 +116,9 @@ def _thinned(legal: Float[np.ndarray, " values"], most: int) -> Float[np.ndarray
     if legal.size <= most:
         return legal
     wanted = np.geomspace(legal[0], legal[-1], most)
-    return legal[np.unique(np.clip(np.searchsorted(legal, wanted * (1.0 - 1e-9)), 0, legal.size - 1))]
+    return legal[
+        np.unique(np.clip(np.searchsorted(legal, wanted * (1.0 - 1e-9)), 0, legal.size - 1))
+    ]
 
 
 def _sizes(found: Verdicts) -> list[dict[str, float]]:
@@ -109,11 +129,15 @@ def _sizes(found: Verdicts) -> list[dict[str, float]]:
     return [{name: float(values[index]) for name, values in fields.items()} for index in order]
 
 
-def near_layouts(layouts: Deployment, sizes: Iterable[dict[str, float]], most: int = NEAR_LAYOUTS) -> Deployment:
+def near_layouts(
+    layouts: Deployment, sizes: Iterable[dict[str, float]], most: int = NEAR_LAYOUTS
+) -> Deployment:
     """Legal layouts nearest in log size to any of some sizes; all of them if they are few."""
     if layouts.tensor.shape[0] <= most:
         return layouts
-    legal = np.log(np.stack([layouts.tensor, layouts.data, layouts.pipeline, layouts.expert], axis=1))
+    legal = np.log(
+        np.stack([layouts.tensor, layouts.data, layouts.pipeline, layouts.expert], axis=1)
+    )
     wanted = np.log([[each[name] for name in ("tp", "dp", "pp", "ep")] for each in sizes])
     distance = np.min([np.abs(legal - point).sum(axis=1) for point in wanted], axis=0)
     kept = np.sort(np.argsort(distance, kind="stable")[:most])

@@ -34,11 +34,13 @@ class Solution:
     value: float
     """Of the objective at the best design; NaN without one."""
     relaxed_value: float
-    """Of the objective where architecture and batch may be real and the layout is legal: the best of the layouts looked at.
+    """Of the objective where architecture and batch may be real and the layout is legal: the best
+    of the layouts looked at.
 
     For the worst case of the advantage everything is real. NaN without an answer."""
     all_real_value: float
-    """Of the objective where parallel sizes may be real too; NaN if no start kept the constraints."""
+    """Of the objective where parallel sizes may be real too; NaN if no start kept the constraints.
+    """
     certificate: Certificate | None
     """None if none was asked for, or there is no answer."""
     sensitivity: Sensitivity | None

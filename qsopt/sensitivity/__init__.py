@@ -1,1 +1,1 @@
-"""TODO"""
+"""Derivatives of the throughput of one design by every input, where the batch follows its limits."""

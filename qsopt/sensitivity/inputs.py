@@ -1,7 +1,7 @@
 """What a throughput may be asked to be sensitive to: every input by name, as a factor on its value.
 
-A factor makes elasticities: d log throughput / d log factor at factor 1. Inputs that a model lacks (shared experts of a
-model without any, experts of a dense one) are left out.
+A factor makes elasticities: d log throughput / d log factor at factor 1. Inputs that a model lacks
+(shared experts of a model without any, experts of a dense one) are left out.
 """
 
 from collections.abc import Callable
@@ -13,21 +13,19 @@ from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
 from qsopt.spec.deployment import Deployment
-from qsopt.spec.efficiency import OPERATORS, TIERS, Efficiency
+from qsopt.spec.efficiency import LINK_TIERS, OPERATOR_KINDS
 from qsopt.spec.formats import ARITHMETICS
-from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Layers, Model, MoeFfn, map_ffn, moe_layers
-from qsopt.spec.workload import NO_LIMIT, Workload
+from qsopt.spec.service import Service
+from qsopt.spec.workload import NO_LIMIT
 
 
 class Design(eqx.Module):
     """A model in a deployment: everything that its throughput depends on."""
 
     model: Model
-    cluster: Cluster
-    workload: Workload
+    service: Service
     deployment: Deployment
-    efficiency: Efficiency
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,10 @@ class Input:
 def inputs_of(design: Design) -> tuple[Input, ...]:
     """The inputs that a design has."""
     moe = moe_layers(design.model)
-    routed = () if moe is None else tuple(_ROUTED if float(moe.shared_experts) > 0 else _ROUTED[:-1])
-    limit = (_TPOT,) if float(design.workload.tpot_limit) < NO_LIMIT else ()
+    routed = (
+        () if moe is None else tuple(_ROUTED if float(moe.shared_experts) > 0 else _ROUTED[:-1])
+    )
+    limit = (_TPOT,) if float(design.service.workload.tpot_limit) < NO_LIMIT else ()
     return (*routed, *_WORKLOAD, *_HARDWARE, *limit)
 
 
@@ -64,7 +64,11 @@ def _expert_input(name: str, unit: str, field: str) -> Input:
         def changed(layers: Layers) -> Layers:
             if not isinstance(layers.kind, MoeFfn):
                 return layers
-            return eqx.tree_at(lambda group: getattr(group.kind, field), layers, replace_fn=lambda value: value * factor)
+            return eqx.tree_at(
+                lambda group: getattr(group.kind, field),
+                layers,
+                replace_fn=lambda value: value * factor,
+            )
 
         return eqx.tree_at(lambda d: d.model, design, map_ffn(design.model, changed))
 
@@ -81,13 +85,22 @@ def _leaf_input(name: str, unit: str, leaf: Callable[[Design], Scalar]) -> Input
 
 
 def _peak_input(index: int, name: str) -> Input:
-    """The peak of one arithmetic; one that the device lacks counts as its own though it is that of the next wider."""
+    """The peak of one arithmetic; one that the device lacks counts as its own though it is that of
+    the next wider.
+    """
 
     def scale(design: Design, factor: Scalar) -> Design:
-        peaks = jnp.asarray(design.cluster.accelerator.peak_flops)
-        return eqx.tree_at(lambda d: d.cluster.accelerator.peak_flops, design, peaks.at[index].mul(factor))
+        peaks = jnp.asarray(design.service.cluster.accelerator.peak_flops)
+        return eqx.tree_at(
+            lambda d: d.service.cluster.accelerator.peak_flops, design, peaks.at[index].mul(factor)
+        )
 
-    return Input(f"peak_{name}", "FLOP/s", lambda design: design.cluster.accelerator.peak_flops[index], scale)
+    return Input(
+        f"peak_{name}",
+        "FLOP/s",
+        lambda design: design.service.cluster.accelerator.peak_flops[index],
+        scale,
+    )
 
 
 def _group_input(name: str, leaves: Callable[[Design], list[Scalar]]) -> Input:
@@ -100,11 +113,11 @@ def _group_input(name: str, leaves: Callable[[Design], list[Scalar]]) -> Input:
 
 
 def _launches(design: Design) -> list[Scalar]:
-    return [getattr(design.efficiency, kind).launch for kind in OPERATORS]
+    return [getattr(design.service.efficiency, kind).launch for kind in OPERATOR_KINDS]
 
 
 def _link_latencies(design: Design) -> list[Scalar]:
-    tiers = [getattr(design.efficiency, tier) for tier in TIERS]
+    tiers = [getattr(design.service.efficiency, tier) for tier in LINK_TIERS]
     return [latency for tier in tiers for latency in (tier.collective, tier.step)]
 
 
@@ -114,14 +127,22 @@ _ROUTED = (
     _expert_input("expert_width", "column", "width"),
     _expert_input("shared_experts", "expert", "shared_experts"),
 )
-_WORKLOAD = (_leaf_input("context", "token", lambda design: design.workload.context),)
+_WORKLOAD = (_leaf_input("context", "token", lambda design: design.service.workload.context),)
 _HARDWARE = (
-    _leaf_input("bandwidth", "byte/s", lambda design: design.cluster.accelerator.bandwidth),
-    _leaf_input("capacity", "byte", lambda design: design.cluster.accelerator.memory_bytes),
+    _leaf_input("bandwidth", "byte/s", lambda design: design.service.cluster.accelerator.bandwidth),
+    _leaf_input("capacity", "byte", lambda design: design.service.cluster.accelerator.memory_bytes),
     *(_peak_input(index, name) for index, name in enumerate(ARITHMETICS)),
-    _leaf_input("scale_up_bandwidth", "byte/s", lambda design: design.cluster.accelerator.scale_up_bandwidth),
-    _leaf_input("scale_out_bandwidth", "byte/s", lambda design: design.cluster.accelerator.scale_out_bandwidth),
+    _leaf_input(
+        "scale_up_bandwidth",
+        "byte/s",
+        lambda design: design.service.cluster.accelerator.scale_up_bandwidth,
+    ),
+    _leaf_input(
+        "scale_out_bandwidth",
+        "byte/s",
+        lambda design: design.service.cluster.accelerator.scale_out_bandwidth,
+    ),
     _group_input("launch_latency", _launches),
     _group_input("link_latency", _link_latencies),
 )
-_TPOT = _leaf_input("tpot_limit", "s", lambda design: design.workload.tpot_limit)
+_TPOT = _leaf_input("tpot_limit", "s", lambda design: design.service.workload.tpot_limit)

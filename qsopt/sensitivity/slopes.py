@@ -1,12 +1,14 @@
-"""How throughput answers to every input: exact derivatives of a design, and of the largest batch that its limits allow.
+"""How throughput answers to every input: exact derivatives of a design, and of the largest batch
+that its limits allow.
 
-At a fixed deployment an elasticity is d log throughput / d log x. At the relaxed optimum the batch B is real and fills the
-limit that binds, g(x, B) = 0 (memory, or time per token), so it moves with x:
+At a fixed deployment an elasticity is d log throughput / d log x. At the relaxed optimum the batch
+B is real and fills the limit that binds, g(x, B) = 0 (memory, or time per token), so it moves with
+x:
 
     d log throughput / d log x = f_x - f_B g_x / g_B
 
-(implicit function theorem). The same derivative in the limit itself is its shadow price. Legal sizes stay as they are:
-what is told is the slope at a design, not a jump to another layout.
+(implicit function theorem). The same derivative in the limit itself is its shadow price. Legal
+sizes stay as they are: what is told is the slope at a design, not a jump to another layout.
 """
 
 from dataclasses import dataclass
@@ -23,7 +25,6 @@ from qsopt.physics.accounting import parameter_count
 from qsopt.physics.evaluate import Metrics, compiled_metrics, timing
 from qsopt.physics.memory import memory
 from qsopt.sensitivity.inputs import Design, Input, inputs_of, scaled
-from qsopt.spec.counterfactual import ACTUAL
 from qsopt.spec.workload import NO_LIMIT
 from qsopt.units import GB, MILLISECOND
 
@@ -66,7 +67,9 @@ class Sensitivity:
 
     fixed: Slopes
     relaxed: Slopes | None
-    """At the real batch that fills the binding limit; None where not even a batch near zero is allowed."""
+    """At the real batch that fills the binding limit; None where not even a batch near zero is
+    allowed.
+    """
     binding: str | None
     """The limit that sets the batch: memory, or tpot."""
     shadow_prices: tuple[ShadowPrice, ...]
@@ -78,7 +81,7 @@ def sensitivity(design: Design) -> Sensitivity:
     inputs = inputs_of(design)
     fixed = _slopes(design, inputs, None)
     batches = {MEMORY: _memory_batch(design)}
-    if float(design.workload.tpot_limit) < NO_LIMIT:
+    if float(design.service.workload.tpot_limit) < NO_LIMIT:
         batches[TPOT] = tpot_batch(design, _most(batches[MEMORY]))
     binding = min(batches, key=lambda name: batches[name])
     if not 0.0 < batches[binding] < np.inf:
@@ -94,33 +97,38 @@ def at_batch(design: Design, batch: float) -> Design:
 
 
 def relaxed_throughput(design: Design) -> float:
-    """Throughput at the real batch that fills the first limit to bind, 0 where there is none [tokens/s]."""
+    """Throughput at the real batch that fills the first limit to bind, 0 where there is none
+    [tokens/s].
+    """
     most = _memory_batch(design)
-    if float(design.workload.tpot_limit) < NO_LIMIT:
+    if float(design.service.workload.tpot_limit) < NO_LIMIT:
         most = min(most, tpot_batch(design, _most(most)))
     return float(reached(at_batch(design, most)).throughput) if 0.0 < most < np.inf else 0.0
 
 
 def reached(design: Design) -> Metrics:
-    """Metrics of a design, by the function that evaluates single designs, which is compiled anyway."""
-    return compiled_metrics(design.model, design.cluster, design.workload, design.deployment, design.efficiency)
+    """Metrics of a design, by the function that evaluates single designs, which is compiled
+    anyway.
+    """
+    return compiled_metrics(design.model, design.service, design.deployment)
 
 
-# ---- derivatives -----------------------------------------------------------------------------------------------------
+# ---- derivatives ---------------------------------------------------------------------------------
 
 
 def _log_outputs(design: Design) -> Float[Array, " outputs"]:
     """Logs of throughput, of memory over capacity, and of time per token over its limit."""
-    time = timing(design.model, design.cluster, design.workload, design.deployment, design.efficiency)
-    held = memory(
-        design.model,
-        design.cluster.accelerator.memory_bytes,
-        design.workload,
-        design.deployment,
-        design.efficiency,
-        ACTUAL,
+    time = timing(design.model, design.service, design.deployment)
+    held = memory(design.model, design.service, design.deployment)
+    return jnp.log(
+        jnp.stack(
+            [
+                time.throughput,
+                held.total / held.capacity,
+                time.tpot / design.service.workload.tpot_limit,
+            ]
+        )
     )
-    return jnp.log(jnp.stack([time.throughput, held.total / held.capacity, time.tpot / design.workload.tpot_limit]))
 
 
 _ROW = {MEMORY: 1, TPOT: 2}
@@ -128,11 +136,15 @@ _ROW = {MEMORY: 1, TPOT: 2}
 
 @partial(jax.jit, static_argnums=1)
 def _outputs_and_slopes(design: Design, inputs: tuple[Input, ...]):
-    """Log outputs, and their derivatives in the logs of the batch (last) and of every input; also of parameter counts."""
+    """Log outputs, and their derivatives in the logs of the batch (last) and of every input; also
+    of parameter counts.
+    """
 
     def outputs(logs: Float[Array, " inputs"]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         moved = scaled(design, inputs, logs[:-1])
-        moved = eqx.tree_at(lambda d: d.deployment.batch, moved, moved.deployment.batch * jnp.exp(logs[-1]))
+        moved = eqx.tree_at(
+            lambda d: d.deployment.batch, moved, moved.deployment.batch * jnp.exp(logs[-1])
+        )
         count = parameter_count(moved.model)
         found = _log_outputs(moved), jnp.log(jnp.stack([count.active, count.total]))
         return found, found
@@ -164,12 +176,18 @@ def _slopes(design: Design, inputs: tuple[Input, ...], binding: str | None) -> S
     if binding is None:
         found["batch"], values["batch"] = float(elasticity[-1]), float(design.deployment.batch)
     throughput = float(np.exp(logs[0]))
-    gradient = {name: slope * throughput / values[name] if values[name] else 0.0 for name, slope in found.items()}
+    gradient = {
+        name: slope * throughput / values[name] if values[name] else 0.0
+        for name, slope in found.items()
+    }
     return Slopes(float(design.deployment.batch), throughput, found, gradient)
 
 
-def _of_share(elasticity: dict[str, float], sizes: dict[str, Float[np.ndarray, " counts"]]) -> dict[str, float]:
-    """Elasticities in s = N_active/N_total: by top_k at fixed total, and by experts at fixed active parameters.
+def _of_share(
+    elasticity: dict[str, float], sizes: dict[str, Float[np.ndarray, " counts"]]
+) -> dict[str, float]:
+    """Elasticities in s = N_active/N_total: by top_k at fixed total, and by experts at fixed active
+    parameters.
 
     The router grows with the experts, so top_k gives way a little to keep the active parameters.
     """
@@ -178,11 +196,13 @@ def _of_share(elasticity: dict[str, float], sizes: dict[str, Float[np.ndarray, "
     total = total_by_e - give_way * total_by_k
     return {
         "s_at_fixed_total": float(elasticity["top_k"] / (active_by_k - total_by_k)),
-        "s_at_fixed_active": float((elasticity["experts"] - give_way * elasticity["top_k"]) / -total),
+        "s_at_fixed_active": float(
+            (elasticity["experts"] - give_way * elasticity["top_k"]) / -total
+        ),
     }
 
 
-# ---- the batch that the limits allow ---------------------------------------------------------------------------------
+# ---- the batch that the limits allow -------------------------------------------------------------
 
 
 def _memory_batch(design: Design) -> float:
@@ -196,20 +216,31 @@ def _most(batch: float) -> float:
 
 
 def tpot_batch(design: Design, most: float) -> float:
-    """The real batch at which time per token, which rises with it, meets its limit; 0 if none does, infinite beyond `most`."""
+    """The real batch at which time per token, which rises with it, meets its limit; 0 if none does,
+    infinite beyond `most`.
+    """
 
     def excess(log_batch: float) -> float:
-        return float(np.log(float(reached(at_batch(design, np.exp(log_batch))).tpot) / float(design.workload.tpot_limit)))
+        return float(
+            np.log(
+                float(reached(at_batch(design, np.exp(log_batch))).tpot)
+                / float(design.service.workload.tpot_limit)
+            )
+        )
 
     low, high = np.log(most) - 40.0, np.log(most)
     if excess(high) < 0.0:
         return np.inf
     if excess(low) > 0.0:
         return 0.0
-    return float(np.exp(root_scalar(excess, bracket=(low, high), method="brentq", xtol=_CLOSE, rtol=_CLOSE).root))
+    return float(
+        np.exp(
+            root_scalar(excess, bracket=(low, high), method="brentq", xtol=_CLOSE, rtol=_CLOSE).root
+        )
+    )
 
 
-# ---- shadow prices ---------------------------------------------------------------------------------------------------
+# ---- shadow prices -------------------------------------------------------------------------------
 
 
 def _shadow_prices(design: Design, slopes: Slopes, binding: str) -> tuple[ShadowPrice, ...]:
@@ -219,5 +250,9 @@ def _shadow_prices(design: Design, slopes: Slopes, binding: str) -> tuple[Shadow
     if TPOT + "_limit" in slopes.gradient:
         price = slopes.gradient["tpot_limit"] * MILLISECOND if binding == TPOT else 0.0
         prices.append(ShadowPrice(TPOT, price, "ms of time per token", binding == TPOT))
-    prices.append(ShadowPrice("bandwidth", slopes.gradient["bandwidth"] * GB, "GB/s of memory bandwidth", True))
+    prices.append(
+        ShadowPrice(
+            "bandwidth", slopes.gradient["bandwidth"] * GB, "GB/s of memory bandwidth", True
+        )
+    )
     return tuple(prices)

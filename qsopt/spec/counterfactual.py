@@ -1,6 +1,8 @@
-"""Worlds in which a penalty of Mixture-of-Experts does not exist, to measure what it costs. Dense models are the same in all.
+"""Worlds in which a penalty of Mixture-of-Experts does not exist, to measure what it costs. Dense
+models are the same in all.
 
-Each switch is a number, 1 as things are and 0 without the penalty, so that all worlds share one compilation.
+Each switch is a number, 1 as things are and 0 without the penalty, so that all worlds share one
+compilation.
 """
 
 import equinox as eqx
@@ -12,7 +14,9 @@ class Counterfactual(eqx.Module):
     """Which penalties exist."""
 
     reuse: Scalar = number(1.0)
-    """0: every token picks the same experts, so a step reads k of them and each weight read serves all T tokens."""
+    """0: every token picks the same experts, so a step reads k of them and each weight read serves
+    all T tokens.
+    """
     residency: Scalar = number(1.0)
     """0: only k routed experts take memory, so the rest goes to the KV cache."""
     communication: Scalar = number(1.0)

@@ -1,8 +1,9 @@
 """How a model is split over the devices, and how many sequences decode at once.
 
-A replica is `pipeline` stages of n = tensor * data devices. Attention is split over `tensor` devices, and `data` groups
-of them hold different sequences; the same n devices form `expert` groups of `expert_tensor` for the routed experts, so
-expert * expert_tensor = n. Replicas of n * pipeline devices fill the cluster.
+A replica is `pipeline` stages of n = tensor * data devices. Attention is split over `tensor`
+devices, and `data` groups of them hold different sequences; the same n devices form `expert` groups
+of `expert_tensor` for the routed experts, so expert * expert_tensor = n. Replicas of n * pipeline
+devices fill the cluster.
 """
 
 import math
@@ -13,7 +14,9 @@ from qsopt.arrays import Scalar, is_concrete, number
 from qsopt.errors import InputError
 
 GATHERED, DISPATCHED = 0.0, 1.0
-"""Ways of the experts' communication: every device sees all tokens, or tokens are sent to their experts."""
+"""Ways of the experts' communication: every device sees all tokens, or tokens are sent to their
+experts.
+"""
 
 
 class Deployment(eqx.Module):
@@ -52,5 +55,7 @@ class Deployment(eqx.Module):
 
     @property
     def expert_tensor(self) -> Scalar:
-        """Tensor parallel size of an expert, u: the devices of a stage are shared by attention and experts."""
+        """Tensor parallel size of an expert, u: the devices of a stage are shared by attention and
+        experts.
+        """
         return self.stage_devices / self.expert

@@ -1,7 +1,9 @@
-"""What real kernels and links reach of the datasheet. `ideal` is the bound, `fitted` comes from measurements.
+"""What real kernels and links reach of the datasheet. `ideal` is the bound, `fitted` comes from
+measurements.
 
-Peaks stand in `hardware`; here are the achieved fractions, launch times and link latencies, each a parameter that a fit
-may move. A set says what it leaves out by a number: no straggler, even popularity, no workspace, perfect overlap.
+Peaks stand in `hardware`; here are the achieved fractions, launch times and link latencies, each a
+parameter that a fit may move. A set says what it leaves out by a number: no straggler, even
+popularity, no workspace, perfect overlap.
 """
 
 import equinox as eqx
@@ -13,7 +15,9 @@ from qsopt.spec.formats import FORMATS, Format
 
 
 class OperatorEfficiency(eqx.Module):
-    """Efficiency of one kind of operator; every field holds one value for each format in `FORMATS`, or one for all."""
+    """Efficiency of one kind of operator; every field holds one value for each format in `FORMATS`,
+    or one for all.
+    """
 
     launch: Table
     """Fixed time of one launch [s]."""
@@ -24,11 +28,16 @@ class OperatorEfficiency(eqx.Module):
     softness: Table
     """1/p of the norm that joins compute and memory time: 0 overlaps perfectly, 1 adds them."""
     half_tokens: Table
-    """Tokens at which a product's compute efficiency is half (tile quantisation); 0 if it does not fall."""
+    """Tokens at which a product's compute efficiency is half (tile quantisation); 0 if it does not
+    fall.
+    """
     half_width: Table
-    """Columns of a product on one device at which bandwidth efficiency is half; 0 if it does not fall."""
+    """Columns of a product on one device at which bandwidth efficiency is half; 0 if it does not
+    fall.
+    """
     half_batch: Table
-    """Tokens that attend at once at which a kernel leaves half of the device idle; 0 if none does."""
+    """Tokens that attend at once at which a kernel leaves half of the device idle; 0 if none does.
+    """
 
     def of(self, form: Format) -> "OperatorEfficiency":
         """The values for one format."""
@@ -45,8 +54,9 @@ class LinkEfficiency(eqx.Module):
     step: Scalar = number(0.0)
     """Time of one step of a ring, or of one message [s]."""
     ramp: Scalar = number(0.0)
-    """How slowly protocols for small messages give way to those for large ones: added in units of the geometric mean of
-    latency and time on the link."""
+    """How slowly protocols for small messages give way to those for large ones: added in units of
+    the geometric mean of latency and time on the link.
+    """
 
 
 class Efficiency(eqx.Module):
@@ -86,15 +96,17 @@ class Efficiency(eqx.Module):
     """Context, communication buffers and runtime on each device [byte]."""
 
 
-OPERATORS = ("gemm", "experts", "attention", "mla", "linear")
+OPERATOR_KINDS = ("gemm", "experts", "attention", "mla", "linear")
 """Fields of an `Efficiency` that are kinds of operators."""
 
-TIERS = ("scale_up", "scale_out", "dispatch_up", "dispatch_out")
+LINK_TIERS = ("scale_up", "scale_out", "dispatch_up", "dispatch_out")
 """Fields that are tiers of links."""
 
 
 def ideal() -> Efficiency:
-    """The bound that the qs inequality argues with: full peaks, perfect overlap, no latency, balanced uniform routing."""
+    """The bound that the qs inequality argues with: full peaks, perfect overlap, no latency,
+    balanced uniform routing.
+    """
     one, none = np.ones(len(FORMATS)), np.zeros(len(FORMATS))
     operator, link = OperatorEfficiency(none, one, one, none, none, none, none), LinkEfficiency()
     return Efficiency(operator, operator, operator, operator, operator, link, link, link, link)

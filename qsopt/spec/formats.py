@@ -1,11 +1,13 @@
-"""Number formats: bytes per stored number with its scales, and the arithmetic that its matrix products run in.
+"""Number formats: bytes per stored number with its scales, and the arithmetic that its matrix
+products run in.
 
-Weight-only formats (int4, mxfp4 and int8 with bf16 activations) save bytes and compute at the bf16 peak; fp8 and
-nvfp4 quantise activations too and compute at their own peak. Where an accelerator lacks a peak it uses the next wider
-one (see `hardware`).
+Weight-only formats (int4, mxfp4 and int8 with bf16 activations) save bytes and compute at the bf16
+peak; fp8 and nvfp4 quantise activations too and compute at their own peak. Where an accelerator
+lacks a peak it uses the next wider one (see `hardware`).
 
-Sources: OCP Microscaling v1.0 (mxfp4: 32 elements of 4 bits and one 8-bit scale, 17/32 byte); NVIDIA nvfp4 (16
-elements and one 8-bit scale, 9/16 byte); int4 with a 16-bit scale per 128 weights (0.5 + 2/128 byte).
+Sources: OCP Microscaling v1.0 (mxfp4: 32 elements of 4 bits and one 8-bit scale, 17/32 byte);
+NVIDIA nvfp4 (16 elements and one 8-bit scale, 9/16 byte); int4 with a 16-bit scale per 128 weights
+(0.5 + 2/128 byte).
 """
 
 import equinox as eqx
@@ -31,11 +33,20 @@ _FORMATS: dict[str, tuple[float, str]] = {
 FORMATS = tuple(_FORMATS)
 """Names of the formats in the order of their index."""
 
-_ALIASES = {"fp16": "bf16", "float16": "bf16", "bfloat16": "bf16", "float32": "fp32", "float8_e4m3fn": "fp8", "e4m3": "fp8"}
+_ALIASES = {
+    "fp16": "bf16",
+    "float16": "bf16",
+    "bfloat16": "bf16",
+    "float32": "fp32",
+    "float8_e4m3fn": "fp8",
+    "e4m3": "fp8",
+}
 
 
 class Format(eqx.Module):
-    """A number format as numbers: what it weighs, and where its peak and its efficiencies stand in their tables."""
+    """A number format as numbers: what it weighs, and where its peak and its efficiencies stand in
+    their tables.
+    """
 
     bytes: Scalar = eqx.field(converter=scalar)
     """Bytes per number, scales included [byte]."""
@@ -46,7 +57,8 @@ class Format(eqx.Module):
 
 
 def number_format(name: str) -> Format:
-    """The format called `name` (`bf16`, `fp8`, `fp8_block`, `int8`, `nvfp4`, `mxfp4`, `int4`, `fp32` or an alias).
+    """The format called `name` (`bf16`, `fp8`, `fp8_block`, `int8`, `nvfp4`, `mxfp4`, `int4`,
+    `fp32` or an alias).
 
     Raises:
         InputError: if no format has that name.

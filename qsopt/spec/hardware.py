@@ -1,4 +1,6 @@
-"""What it is served on: accelerators as datasheets state them, and clusters. Achieved fractions stand in `efficiency`."""
+"""What it is served on: accelerators as datasheets state them, and clusters. Achieved fractions
+stand in `efficiency`.
+"""
 
 import equinox as eqx
 
@@ -8,10 +10,14 @@ from qsopt.spec.formats import Format
 
 
 class Accelerator(eqx.Module):
-    """One device as software sees it. Peaks are dense (never 2:4 sparse); link speeds are one direction."""
+    """One device as software sees it. Peaks are dense (never 2:4 sparse); link speeds are one
+    direction.
+    """
 
     peak_flops: Table
-    """Peak by arithmetic in the order of `formats.ARITHMETICS`; a missing one is that of the next wider [FLOP/s]."""
+    """Peak by arithmetic in the order of `formats.ARITHMETICS`; a missing one is that of the next
+    wider [FLOP/s].
+    """
     memory_bytes: Scalar = number()
     """Device memory as software sees it [byte]."""
     bandwidth: Scalar = number()
@@ -39,4 +45,6 @@ class Cluster(eqx.Module):
 
     def __check_init__(self) -> None:
         if is_concrete(self) and not float(self.devices) >= 1:
-            raise InputError(f"devices = {float(self.devices):g}: a cluster needs at least one device")
+            raise InputError(
+                f"devices = {float(self.devices):g}: a cluster needs at least one device"
+            )

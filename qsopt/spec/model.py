@@ -1,7 +1,9 @@
-"""What is served: a transformer as layer counts and sizes. Data only; parameters and bytes are counted in `accounting`.
+"""What is served: a transformer as layer counts and sizes. Data only; parameters and bytes are
+counted in `accounting`.
 
-A decode step costs the sum over layers, so a model is two lists, how many attention layers of each kind and how many
-feed-forward layers of each kind it has; which of them are neighbours changes neither time nor memory.
+A decode step costs the sum over layers, so a model is two lists, how many attention layers of each
+kind and how many feed-forward layers of each kind it has; which of them are neighbours changes
+neither time nor memory.
 """
 
 from collections.abc import Callable
@@ -14,11 +16,15 @@ from qsopt.errors import InputError
 from qsopt.spec.formats import Format
 
 NO_WINDOW = 1e15
-"""The window of attention that sees the whole context [tokens]: finite, so that derivatives stay so."""
+"""The window of attention that sees the whole context [tokens]: finite, so that derivatives stay
+so.
+"""
 
 
 class Gqa(eqx.Module):
-    """Softmax attention with grouped KV heads: multi-head (kv_heads = heads), grouped or multi-query (kv_heads = 1)."""
+    """Softmax attention with grouped KV heads: multi-head (kv_heads = heads), grouped or
+    multi-query (kv_heads = 1).
+    """
 
     heads: Scalar = number()
     """Query heads."""
@@ -27,17 +33,23 @@ class Gqa(eqx.Module):
     head_dim: Scalar = number()
     """Size of a head."""
     window: Scalar = number(NO_WINDOW)
-    """Tokens that a query sees and that are cached: a sliding window or an attention chunk [tokens]."""
+    """Tokens that a query sees and that are cached: a sliding window or an attention chunk
+    [tokens].
+    """
     output_gate: Scalar = number(0.0)
     """1 if a gate as wide as the query multiplies the heads' output (Qwen3-Next), else 0."""
     cross: Scalar = number(0.0)
-    """1 for cross-attention: keys and values come from the encoder once, not from each new token; else 0."""
+    """1 for cross-attention: keys and values come from the encoder once, not from each new token;
+    else 0.
+    """
     small: Scalar = number(0.0)
     """Norms and biases of one layer: resident, too small to cost time [parameters]."""
 
 
 class Mla(eqx.Module):
-    """Multi-head latent attention (DeepSeek-V2), optionally with the sparse-attention indexer of DeepSeek-V3.2."""
+    """Multi-head latent attention (DeepSeek-V2), optionally with the sparse-attention indexer of
+    DeepSeek-V3.2.
+    """
 
     heads: Scalar = number()
     """Query heads."""
@@ -75,7 +87,9 @@ class LinearAttention(eqx.Module):
     state_flops: Scalar = number()
     """Arithmetic on the state for one token [FLOP]."""
     inner: Scalar = number(0.0)
-    """Projections between input and output that are split over heads, such as Mamba's step size [parameters]."""
+    """Projections between input and output that are split over heads, such as Mamba's step size
+    [parameters].
+    """
     small: Scalar = number(0.0)
     """Norms, biases, convolution and decay of one layer [parameters]."""
 
@@ -92,7 +106,9 @@ class DenseFfn(eqx.Module):
 
 
 class MoeFfn(eqx.Module):
-    """Routed experts, of which each token uses `top_k`, beside shared experts, which every token uses."""
+    """Routed experts, of which each token uses `top_k`, beside shared experts, which every token
+    uses.
+    """
 
     experts: Scalar = number()
     """Routed experts."""
@@ -114,7 +130,8 @@ class MoeFfn(eqx.Module):
     def __check_init__(self) -> None:
         if is_concrete(self) and not 0 < self.top_k <= self.experts:
             raise InputError(
-                f"top_k = {float(self.top_k):g} with {float(self.experts):g} experts: a token uses at least one expert "
+                f"top_k = {float(self.top_k):g} with {float(self.experts):g} experts: a token "
+                f"uses at least one expert "
                 "and at most all of them; set 0 < top_k <= experts"
             )
 
@@ -180,7 +197,9 @@ class Model(eqx.Module):
             return
         for name in ("hidden", "vocabulary", "layers"):
             if not float(getattr(self, name)) > 0:
-                raise InputError(f"{name} = {float(getattr(self, name)):g}: a model needs a positive {name}")
+                raise InputError(
+                    f"{name} = {float(getattr(self, name)):g}: a model needs a positive {name}"
+                )
 
 
 def stacks(model: Model) -> tuple[Stack, ...]:
@@ -195,7 +214,12 @@ def map_ffn(model: Model, change: Callable[[Layers[Ffn]], Layers[Ffn]]) -> Model
         return Stack(stack.attention, tuple(change(layers) for layers in stack.ffn))
 
     encoder = None if model.encoder is None else changed(model.encoder)
-    return eqx.tree_at(lambda m: (m.decoder, m.encoder), model, (changed(model.decoder), encoder), is_leaf=lambda x: x is None)
+    return eqx.tree_at(
+        lambda m: (m.decoder, m.encoder),
+        model,
+        (changed(model.decoder), encoder),
+        is_leaf=lambda x: x is None,
+    )
 
 
 def moe_group(model: Model) -> Layers[MoeFfn] | None:

@@ -1,4 +1,6 @@
-"""What is asked of the service: the context, and the limits that an answer must keep. Both sides of a comparison share it."""
+"""What is asked of the service: the context, and the limits that an answer must keep. Both sides of
+a comparison share it.
+"""
 
 import equinox as eqx
 
@@ -23,7 +25,9 @@ class Workload(eqx.Module):
     """Longest time per output token allowed [s]."""
     utilization: Scalar = number(0.9)
     """Share of the device memory that may be used."""
-    encoder_context: Scalar | None = eqx.field(default=None, converter=lambda x: x if x is None else scalar(x))
+    encoder_context: Scalar | None = eqx.field(
+        default=None, converter=lambda x: x if x is None else scalar(x)
+    )
     """Tokens that an encoder-decoder model's encoder has read; None for as many as `context`."""
 
     @property
@@ -37,9 +41,15 @@ class Workload(eqx.Module):
         for name in ("context", "encoder_context"):
             value = getattr(self, name)
             if value is not None and not 0 <= float(value) < _MOST:
-                raise InputError(f"{name} = {float(value):g}: give a number of tokens, zero or more")
+                raise InputError(
+                    f"{name} = {float(value):g}: give a number of tokens, zero or more"
+                )
         if not 0 < float(self.utilization) <= 1:
-            raise InputError(f"utilization = {float(self.utilization):g}: give a share of memory in (0, 1]")
+            raise InputError(
+                f"utilization = {float(self.utilization):g}: give a share of memory in (0, 1]"
+            )
         for name in ("tokens_per_step", "tpot_limit"):
             if not 0 < float(getattr(self, name)) <= NO_LIMIT:
-                raise InputError(f"{name} = {float(getattr(self, name)):g}: it must be a positive finite number")
+                raise InputError(
+                    f"{name} = {float(getattr(self, name)):g}: it must be a positive finite number"
+                )

@@ -16,7 +16,9 @@ def gemm_points(folder: Path, gpus=("h100_sxm", "b200_sxm"), noise=0.0, own=None
     """Products of many sizes; `own` multiplies the launch time of an accelerator."""
     lines = ["gpu,backend,version,dtype,m,n,k,latency_ms"]
     sizes = [
-        (m, n, k) for m in (1, 4, 16, 64, 256, 1024, 4096) for n, k in ((512, 512), (2048, 2048), (4096, 8192), (8192, 1024))
+        (m, n, k)
+        for m in (1, 4, 16, 64, 256, 1024, 4096)
+        for n, k in ((512, 512), (2048, 2048), (4096, 8192), (8192, 1024))
     ]
     lines += [f"{gpu},x,1,bfloat16,{m},{n},{k},1" for gpu in gpus for m, n, k in sizes]
     (folder / "g.csv").write_text("\n".join(lines) + "\n")
@@ -26,4 +28,12 @@ def gemm_points(folder: Path, gpus=("h100_sxm", "b200_sxm"), noise=0.0, own=None
     values["launch"] = values["launch"] * factor
     times = np.asarray(seconds(points.unlabelled, values))
     spread = np.exp(noise * np.random.default_rng(0).normal(size=len(times)))
-    return Points(points.labels, points.cost, points.peak, points.bandwidth, points.tokens, points.batch, times * spread)
+    return Points(
+        points.labels,
+        points.cost,
+        points.peak,
+        points.bandwidth,
+        points.tokens,
+        points.batch,
+        times * spread,
+    )

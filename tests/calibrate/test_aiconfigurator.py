@@ -12,7 +12,14 @@ from qsopt.errors import InputError
 
 arrow = pytest.importorskip("pyarrow", reason="reading parquet tables is an extra")
 
-GEMM = {"kernel_source": "a", "gemm_dtype": "bfloat16", "m": 16, "n": 512, "k": 2048, "latency": 0.01}
+GEMM = {
+    "kernel_source": "a",
+    "gemm_dtype": "bfloat16",
+    "m": 16,
+    "n": 512,
+    "k": 2048,
+    "latency": 0.01,
+}
 MOE = {
     "kernel_source": "a",
     "moe_dtype": "fp8",
@@ -49,7 +56,11 @@ def times(folder: Path, choice: Choice | None = None, column: str = "latency_ms"
 def test_moe_rows_get_the_work_of_their_rank(write):
     points = read_folder(write("h200_sxm/moe/trtllm/1.3.0/moe", MOE)).operators()
     assert points.labels.family[0] == "experts/trtllm/fp8"
-    assert (points.labels.gpu[0], points.labels.shape[0], points.labels.file[0]) == ("h200", "DeepSeek-V3", "moe_perf.parquet")
+    assert (points.labels.gpu[0], points.labels.shape[0], points.labels.file[0]) == (
+        "h200",
+        "DeepSeek-V3",
+        "moe_perf.parquet",
+    )
     weights = 3 * 7168 * 2048
     assert points.cost.flops[0] == 2 * weights * 64
     assert points.tokens[0] == 64 / 32
@@ -58,11 +69,32 @@ def test_moe_rows_get_the_work_of_their_rank(write):
 
 def test_all_kinds_of_tables(write):
     write("h100_sxm/gemm/vllm/0.24.0/gemm", GEMM)
-    decode = {"kernel_source": "a", "kv_cache_dtype": "fp8", "batch_size": 4, "isl": 1, "step": 511, "latency": 0.02}
+    decode = {
+        "kernel_source": "a",
+        "kv_cache_dtype": "fp8",
+        "batch_size": 4,
+        "isl": 1,
+        "step": 511,
+        "latency": 0.02,
+    }
     heads = {"num_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "beam_width": 1}
-    write("h100_sxm/attention/vllm/0.24.0/generation_attention", decode | heads, decode | heads | {"beam_width": 4})
-    write("h100_sxm/mla/trtllm/1.3.0/generation_mla", decode | {"num_heads": 16}, decode | {"num_heads": 2})
-    ring = {"op_name": "all_reduce", "kernel_source": "K_graph", "num_gpus": 8, "message_size": 1024, "latency": 0.01}
+    write(
+        "h100_sxm/attention/vllm/0.24.0/generation_attention",
+        decode | heads,
+        decode | heads | {"beam_width": 4},
+    )
+    write(
+        "h100_sxm/mla/trtllm/1.3.0/generation_mla",
+        decode | {"num_heads": 16},
+        decode | {"num_heads": 2},
+    )
+    ring = {
+        "op_name": "all_reduce",
+        "kernel_source": "K_graph",
+        "num_gpus": 8,
+        "message_size": 1024,
+        "latency": 0.01,
+    }
     write("h100_sxm/comm/nccl/2.29.2/nccl", ring | {"nccl_dtype": "half", "kernel_source": "NCCL"})
     write("h100_sxm/comm/vllm/0.24.0/custom_allreduce", ring | {"allreduce_dtype": "bfloat16"})
     sizes = {"hidden_size": 7168, "num_experts": 256, "kernel_source": "K"}
@@ -75,14 +107,39 @@ def test_all_kinds_of_tables(write):
         "topk": 8,
         "latency": 30.0,
     }
-    write("h100_sxm/comm/trtllm/1.3.0/moe_a2a", sizes | sent | {"num_tokens": 16, "sms": 0, "latency": 30.0})
-    deep = {"node_num": 2, "num_token": 16, "num_topk": 8, "dispatch_avg_t_us": 50.0, "combine_avg_t_us": 70.0}
+    write(
+        "h100_sxm/comm/trtllm/1.3.0/moe_a2a",
+        sizes | sent | {"num_tokens": 16, "sms": 0, "latency": 30.0},
+    )
+    deep = {
+        "node_num": 2,
+        "num_token": 16,
+        "num_topk": 8,
+        "dispatch_avg_t_us": 50.0,
+        "combine_avg_t_us": 70.0,
+    }
     write("h100_sxm/comm/sglang/0.5.6/wideep_deepep_ll", sizes | deep)
-    rack = {"op_name": "alltoall_combine", "moe_dtype": "nvfp4", "num_tokens": 16, "topk": 8, "moe_ep_size": 8}
-    write("gb200/comm/trtllm/1.3.0/trtllm_alltoall", sizes | rack | {"distribution": "balanced", "latency": 0.02})
-    folder = read_folder(write("h100_sxm/moe/trtllm/1.3.0/wideep_moe", MOE | {"num_slots": 288, "rank0_num_tokens": 9}))
+    rack = {
+        "op_name": "alltoall_combine",
+        "moe_dtype": "nvfp4",
+        "num_tokens": 16,
+        "topk": 8,
+        "moe_ep_size": 8,
+    }
+    write(
+        "gb200/comm/trtllm/1.3.0/trtllm_alltoall",
+        sizes | rack | {"distribution": "balanced", "latency": 0.02},
+    )
+    folder = read_folder(
+        write(
+            "h100_sxm/moe/trtllm/1.3.0/wideep_moe", MOE | {"num_slots": 288, "rank0_num_tokens": 9}
+        )
+    )
     points = folder.operators()
-    found = {family: points.where(points.labels.family == family) for family in np.unique(points.labels.family)}
+    found = {
+        family: points.where(points.labels.family == family)
+        for family in np.unique(points.labels.family)
+    }
     assert {str(family): len(rows) for family, rows in found.items()} == {
         "attention/vllm/fp8": 1,
         "collective/custom-vllm/custom": 1,
@@ -112,14 +169,22 @@ def test_newest_whole_release_unless_asked(write):
 
 @pytest.mark.parametrize(
     ("older", "newer"),
-    [("1.3.0rc9", "1.3.0rc10"), ("1.0rc2", "1.0"), ("0.5.6", "0.5.6.post2"), ("0.9", "0.10"), ("2.27", "2.27.3")],
+    [
+        ("1.3.0rc9", "1.3.0rc10"),
+        ("1.0rc2", "1.0"),
+        ("0.5.6", "0.5.6.post2"),
+        ("0.9", "0.10"),
+        ("2.27", "2.27.3"),
+    ],
 )
 def test_order_of_releases(older, newer):
     assert aiconfigurator._order(older) < aiconfigurator._order(newer)
 
 
 def test_choice_of_accelerators_and_backends(write):
-    for number, place in enumerate(("h100_sxm/gemm/trtllm/1", "h100_sxm/gemm/vllm/1", "b60/gemm/vllm/1")):
+    for number, place in enumerate(
+        ("h100_sxm/gemm/trtllm/1", "h100_sxm/gemm/vllm/1", "b60/gemm/vllm/1")
+    ):
         folder = write(f"{place}/gemm", GEMM | {"latency": 1.0 + number})
     assert times(folder) == [1.0, 2.0, 3.0]
     assert times(folder, Choice(accelerators=("H100",))) == [1.0, 2.0]
@@ -134,7 +199,10 @@ def test_sample_is_of_shapes_and_the_same_everywhere(write):
     folder = write("b200_sxm/gemm/trtllm/1/gemm", *rows[::-1])
     skipped = Skipped()
     (table,) = read_tables(folder, Choice(shapes=3), skipped)
-    kept = {gpu: set(table.where(table.text("gpu") == gpu).text("n")) for gpu in ("h100_sxm", "b200_sxm")}
+    kept = {
+        gpu: set(table.where(table.text("gpu") == gpu).text("n"))
+        for gpu in ("h100_sxm", "b200_sxm")
+    }
     assert len(kept["h100_sxm"]) == 3
     assert kept["h100_sxm"] == kept["b200_sxm"]
     counted = {record["reason"]: record["rows"] for record in skipped.records()}
@@ -143,13 +211,20 @@ def test_sample_is_of_shapes_and_the_same_everywhere(write):
 
 
 def test_fastest_kernel_of_a_point_counts(write):
-    folder = write("h100_sxm/gemm/sglang/1/gemm", GEMM, GEMM | {"kernel_source": "b", "latency": 0.005}, GEMM | {"m": 32})
+    folder = write(
+        "h100_sxm/gemm/sglang/1/gemm",
+        GEMM,
+        GEMM | {"kernel_source": "b", "latency": 0.005},
+        GEMM | {"m": 32},
+    )
     assert times(folder) == [0.005, 0.01]
 
 
 def test_repeats_of_a_routing_count_by_their_mean(write):
     slow = MOE | {"kernel_source": "b", "latency": 0.9}
-    assert times(write("h100_sxm/moe/sglang/1/moe", MOE, MOE | {"latency": 0.6}, slow)) == pytest.approx([0.55])
+    assert times(
+        write("h100_sxm/moe/sglang/1/moe", MOE, MOE | {"latency": 0.6}, slow)
+    ) == pytest.approx([0.55])
 
 
 def test_broken_tables_are_counted(write):

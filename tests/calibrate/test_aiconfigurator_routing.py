@@ -7,7 +7,9 @@ import pytest
 
 from qsopt.calibration.tables.aiconfigurator_routing import routed
 
-DATA = Path(os.environ.get("QSOPT_MEASURED", Path(__file__).parents[2].parent / "shared" / "measured"))
+DATA = Path(
+    os.environ.get("QSOPT_MEASURED", Path(__file__).parents[2].parent / "shared" / "measured")
+)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,11 @@ def test_earlier_rule_heaps_what_rounding_left():
 def test_balancing_evens_ranks_out():
     plain, dealt, copied = (
         routed(name, 256, 256, 8, 16, slots)
-        for name, slots in (("power_law_1.2", 0), ("power_law_1.2_eplb", 256), ("power_law_1.2_eplb", 288))
+        for name, slots in (
+            ("power_law_1.2", 0),
+            ("power_law_1.2_eplb", 256),
+            ("power_law_1.2_eplb", 288),
+        )
     )
     assert plain and dealt and copied
     mean = 256 * 8 / 16
@@ -65,7 +71,8 @@ def test_balancing_evens_ranks_out():
 
 
 @pytest.mark.parametrize(
-    ("name", "experts", "ranks"), [("zipf", 8, 1), ("power_law_steep", 8, 1), ("balanced", 8, 3), ("power_law_1.2", 8, 16)]
+    ("name", "experts", "ranks"),
+    [("zipf", 8, 1), ("power_law_steep", 8, 1), ("balanced", 8, 3), ("power_law_1.2", 8, 16)],
 )
 def test_no_rule_no_answer(name, experts, ranks):
     assert routed(name, 4, experts, 2, ranks) is None
@@ -77,8 +84,22 @@ def test_agrees_with_columns_derived_elsewhere():
         rows = list(csv.DictReader(file))[::8]
     sizes = ("num_tokens", "num_experts", "topk", "moe_ep")
     work = [routed(row["distribution"], *(int(row[name]) for name in sizes)) for row in rows]
-    hit = np.array([one.hit / float(row["uniq_local"]) for one, row in zip(work, rows, strict=True) if one]) - 1
-    computed = np.array([one.rows / float(row["rows_local"]) for one, row in zip(work, rows, strict=True) if one]) - 1
+    hit = (
+        np.array(
+            [one.hit / float(row["uniq_local"]) for one, row in zip(work, rows, strict=True) if one]
+        )
+        - 1
+    )
+    computed = (
+        np.array(
+            [
+                one.rows / float(row["rows_local"])
+                for one, row in zip(work, rows, strict=True)
+                if one
+            ]
+        )
+        - 1
+    )
     balanced = np.array([row["distribution"] == "balanced" for row in rows])
     assert len(hit) == len(rows)
     np.testing.assert_allclose(hit[balanced], 0.0, atol=1e-9)

@@ -5,9 +5,19 @@ from qsopt.calibration.device.measure import Sizes, calibrate_device
 from qsopt.calibration.device.plot import plot_fragmentation
 
 SMALL = Sizes(
-    hidden=32, width=16, experts=8, top_k=2, batches=(1, 4), contexts=(64,), kv_heads=2, group=2, head_dim=8,
-    copy_megabytes=1, peak_size=64, ragged_up_to=4,
-)  # fmt: skip
+    hidden=32,
+    width=16,
+    experts=8,
+    top_k=2,
+    batches=(1, 4),
+    contexts=(64,),
+    kv_heads=2,
+    group=2,
+    head_dim=8,
+    copy_megabytes=1,
+    peak_size=64,
+    ragged_up_to=4,
+)
 
 
 def test_both_moe_kernels_compute_the_same():

@@ -3,12 +3,19 @@ import numpy as np
 import pytest
 
 from qsopt import Deployment, Workload, load_cluster, load_model
-from qsopt.calibration.form import DEFAULTS
 from qsopt.catalog.efficiencies import efficiency_set
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Errors
-from qsopt.fitted.expected import NORMAL_MEDIAN, SOFTWARE, Expectation, expectation, shipped_store, software_set
+from qsopt.fitted.expected import (
+    NORMAL_MEDIAN,
+    SOFTWARE,
+    Expectation,
+    expectation,
+    shipped_store,
+    software_set,
+)
 from qsopt.fitted.groups import Group, Own, Store
+from qsopt.fitted.parameters import DEFAULTS
 from qsopt.physics import evaluate
 from qsopt.physics.roofline import Spent
 from qsopt.physics.step import OPERATORS
@@ -19,9 +26,22 @@ MODEL = load_model("mixtral-8x7b")
 
 def group(kind: str, backend: str, dtype: str, held_out: float, own: float) -> Group:
     values = {"launch": 1e-6, "bandwidth": held_out}
-    errors = {name: Errors(9, value, 3 * value, 0.0) for name, value in (("pool", held_out), ("own", own))}
+    errors = {
+        name: Errors(9, value, 3 * value, 0.0) for name, value in (("pool", held_out), ("own", own))
+    }
     mine = {"h100": Own({**values, "bandwidth": own}, errors["own"])}
-    return Group(kind, backend, dtype, values, values, values, errors["own"], errors["own"], errors["pool"], mine)
+    return Group(
+        kind,
+        backend,
+        dtype,
+        values,
+        values,
+        values,
+        errors["own"],
+        errors["own"],
+        errors["pool"],
+        mine,
+    )
 
 
 STORE = Store("s", "1", "2026-01-01", (
@@ -38,7 +58,11 @@ def test_errors_by_what_was_measured():
     assert own.errors == {"gemm": 0.05, "experts": 0.1, "attention": 0.15}
     assert own.basis == "fitted on H100 trtllm bf16; pooled for attention"
     pooled = expectation(MODEL, "h100", None, STORE)
-    assert pooled.errors == {"gemm": 0.2, "experts": 0.3, "attention": 0.25}  # products of the software that has experts too
+    assert pooled.errors == {
+        "gemm": 0.2,
+        "experts": 0.3,
+        "attention": 0.25,
+    }  # products of the software that has experts too
     assert pooled.errors == expectation(MODEL, "l40s", None, STORE).errors  # the same maker
     foreign = expectation(MODEL, "mi300x", None, STORE)
     assert foreign.errors == pytest.approx({"gemm": 0.6, "experts": 0.9, "attention": 0.75})
@@ -48,20 +72,40 @@ def test_errors_by_what_was_measured():
 
 def test_error_of_a_step_by_hand():
     """Kinds are independent, operators of one kind err together."""
-    seconds = {"attention projections": 1.0, "dense ffn": 2.0, "routed experts": 4.0, "ffn communication": 3.0}
+    seconds = {
+        "attention projections": 1.0,
+        "dense ffn": 2.0,
+        "routed experts": 4.0,
+        "ffn communication": 3.0,
+    }
     spent = Spent(seconds=jnp.array([seconds.get(name, 0.0) for name in OPERATORS]))
-    told = Expectation("", {"gemm": 0.1, "experts": 0.2, "attention": 0.5, "scale_up": 0.3, "dispatch_up": 0.6}, "attention")
-    assert told.of_step(spent, 0.0) == pytest.approx(np.hypot(np.hypot(3 * 0.1, 4 * 0.2), 3 * 0.3) / 10)
-    assert told.of_step(spent, 1.0) == pytest.approx(np.hypot(np.hypot(3 * 0.1, 4 * 0.2), 3 * 0.6) / 10)
+    told = Expectation(
+        "",
+        {"gemm": 0.1, "experts": 0.2, "attention": 0.5, "scale_up": 0.3, "dispatch_up": 0.6},
+        "attention",
+    )
+    assert told.of_step(spent, 0.0) == pytest.approx(
+        np.hypot(np.hypot(3 * 0.1, 4 * 0.2), 3 * 0.3) / 10
+    )
+    assert told.of_step(spent, 1.0) == pytest.approx(
+        np.hypot(np.hypot(3 * 0.1, 4 * 0.2), 3 * 0.6) / 10
+    )
     assert told.spreads()["gemm"] == pytest.approx(0.1 / NORMAL_MEDIAN)
 
 
 def test_the_shipped_set_is_that_of_the_shipped_groups():
-    """`fitted` is the pool of the software that carries over best, so that its errors are those told beside it."""
-    made, fitted = sets.efficiency(shipped_store(), None, None, efficiency_set("fitted")), efficiency_set("fitted")
+    """`fitted` is the pool of the software that carries over best, so that its errors are those
+    told beside it.
+    """
+    made, fitted = (
+        sets.efficiency(shipped_store(), None, None, efficiency_set("fitted")),
+        efficiency_set("fitted"),
+    )
     for kind in sets.KINDS:
         for name in ("launch", "bandwidth", "compute", "softness", "half_width", "half_batch"):
-            np.testing.assert_allclose(getattr(getattr(made, kind), name), getattr(getattr(fitted, kind), name), rtol=2e-3)
+            np.testing.assert_allclose(
+                getattr(getattr(made, kind), name), getattr(getattr(fitted, kind), name), rtol=2e-3
+            )
     for tier in sets.TIERS:
         for name in ("bandwidth", "collective", "step", "ramp"):
             assert float(getattr(getattr(made, tier), name)) == pytest.approx(
@@ -76,7 +120,9 @@ def test_a_software_on_an_accelerator_takes_its_own_values(software: str):
     bf16 = FORMATS.index("bf16")
     for name in ("launch", "bandwidth", "compute", "half_width"):
         assert float(getattr(given.experts, name)[bf16]) == pytest.approx({**DEFAULTS, **own}[name])
-    step = evaluate(MODEL, load_cluster("8xh200"), Workload(4096), Deployment(tensor=8, batch=64), given)
+    step = evaluate(
+        MODEL, load_cluster("8xh200"), Workload(4096), Deployment(tensor=8, batch=64), given
+    )
     told = expectation(MODEL, "h200", software).of_step(step.breakdown, 0.0)
     assert 0.01 < told < 0.3
     assert told < expectation(MODEL, "mi300x").of_step(step.breakdown, 0.0)

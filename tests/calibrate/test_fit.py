@@ -5,13 +5,14 @@ import pytest
 from synthetic import TRUE, gemm_points
 
 from qsopt.calibration.fit import fit
-from qsopt.calibration.form import DEFAULTS, form, seconds
+from qsopt.calibration.form import form, seconds
 from qsopt.calibration.held_out import checked
 from qsopt.calibration.kinds import calibrate
 from qsopt.calibration.validation import predicted, rows
 from qsopt.errors import InputError
 from qsopt.fitted.errors import errors, ranked_right
 from qsopt.fitted.groups import Store, load_store, save_store
+from qsopt.fitted.parameters import DEFAULTS
 from qsopt.physics import collectives
 from qsopt.physics.collectives import Group, Links
 from qsopt.physics.roofline import roofline
@@ -23,7 +24,9 @@ SUM = form(launch=1e-5, bandwidth=0.9, compute=0.9)
 def test_prediction_is_the_roofline_that_evaluates(tmp_path):
     points = gemm_points(tmp_path)
     spent = jax.vmap(
-        lambda cost, peak, speed: roofline(cost, peak, speed, OperatorEfficiency(6e-6, 0.7, 0.6, 1.0, 0.0, 0.0, 0.0))
+        lambda cost, peak, speed: roofline(
+            cost, peak, speed, OperatorEfficiency(6e-6, 0.7, 0.6, 1.0, 0.0, 0.0, 0.0)
+        )
     )(points.cost, points.peak, points.bandwidth)
     np.testing.assert_allclose(points.seconds, spent.seconds, rtol=1e-12)
 
@@ -34,13 +37,16 @@ def test_collective_form_without_ramp_is_the_collective_that_evaluates(tmp_path)
     from qsopt.calibration.tables import links
     from qsopt.calibration.tables.columns import Skipped
 
-    text = "gpu,op,impl,dtype,num_gpus,num_nodes,message_bytes,latency_ms\nh100_sxm,all_reduce,nccl_2,half,8,1,1000000,1\n"
+    text = "gpu,op,impl,dtype,num_gpus,num_nodes,message_bytes,latency_ms\n"
+    text += "h100_sxm,all_reduce,nccl_2,half,8,1,1000000,1\n"
     points = links.collective(write(tmp_path, "c.csv", text), Skipped())
     given = {"launch": 5e-6, "step": 2e-7, "bandwidth": 0.6}
     ours = seconds(points.unlabelled, {name: np.array([value]) for name, value in given.items()})
     link = LinkEfficiency(0.6, 5e-6, 2e-7)
     wires = Links(link, link, 450e9 * 0.6, 1.0)
-    theirs = collectives.all_reduce(Group(jnp.array(8.0), jnp.array(1.0)), jnp.array(1e6), wires).seconds
+    theirs = collectives.all_reduce(
+        Group(jnp.array(8.0), jnp.array(1.0)), jnp.array(1e6), wires
+    ).seconds
     np.testing.assert_allclose(ours[0], theirs, rtol=1e-12)
 
 
@@ -58,14 +64,18 @@ def test_an_accelerator_gets_its_own_value_and_an_unseen_one_the_pool(tmp_path):
     other = 1 - place
     assert found.values(0, place)["launch"] > 1.5 * found.values(0, other)["launch"]
     assert found.values(0, place, chosen=1) == found.values(0, None, chosen=1)
-    assert found.values(0, place, chosen=1)["launch"] == pytest.approx(found.values(0, other, chosen=1)["launch"], rel=0.2)
+    assert found.values(0, place, chosen=1)["launch"] == pytest.approx(
+        found.values(0, other, chosen=1)["launch"], rel=0.2
+    )
 
 
 def test_a_few_wild_rows_do_not_move_the_fit(tmp_path):
     points = gemm_points(tmp_path)
     wild = points.seconds.copy()
     wild[::10] *= 8.0
-    moved = type(points)(points.labels, points.cost, points.peak, points.bandwidth, points.tokens, points.batch, wild)
+    moved = type(points)(
+        points.labels, points.cost, points.peak, points.bandwidth, points.tokens, points.batch, wild
+    )
     for name, value in fit(moved, SUM).values(0).items():
         assert value == pytest.approx(TRUE[name], rel=0.2), name
 
@@ -90,7 +100,11 @@ def test_errors_by_hand():
 
 
 def test_ranking_counts_pairs_inside_a_group_and_leaves_ties_out():
-    right, pairs = ranked_right(np.array([1.0, 2.0, 3.0, 9.0]), np.array([1.0, 3.0, 2.0, 1.0]), np.array(["a", "a", "a", "b"]))
+    right, pairs = ranked_right(
+        np.array([1.0, 2.0, 3.0, 9.0]),
+        np.array([1.0, 3.0, 2.0, 1.0]),
+        np.array(["a", "a", "a", "b"]),
+    )
     assert (right, pairs) == (2, 3)
     assert ranked_right(np.array([1.0, 2.0]), np.array([1.0, 1.01]), np.array(["a", "a"])) == (0, 0)
 

@@ -25,8 +25,22 @@ def store() -> Store:
     values = {"launch": 1e-5, "bandwidth": 0.8, "compute": 0.6}
     none = Errors(1, 0.1, 0.2, 0.0)
     link = {"launch": 5e-6, "step": 3e-7, "bandwidth": 0.75}
-    kinds = {"experts": values, "gemm": values, "attention": values, "mla": values, "collective": link, "exchange": link}
-    return Store("t", "1", "d", tuple(Group(kind, "trtllm", "bf16", v, v, v, none, none, none) for kind, v in kinds.items()))
+    kinds = {
+        "experts": values,
+        "gemm": values,
+        "attention": values,
+        "mla": values,
+        "collective": link,
+        "exchange": link,
+    }
+    return Store(
+        "t",
+        "1",
+        "d",
+        tuple(
+            Group(kind, "trtllm", "bf16", v, v, v, none, none, none) for kind, v in kinds.items()
+        ),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +61,9 @@ def test_rates_are_of_one_device(published):
 
 
 def test_batch_that_fills_the_memory(published):
-    """Two devices of 80 GB leave about 96 GB beside 47 GB of weights, at 128 KiB a token and 1152 tokens a sequence."""
+    """Two devices of 80 GB leave about 96 GB beside 47 GB of weights, at 128 KiB a token and 1152
+    tokens a sequence.
+    """
     found, _ = published
     full = found[FULL]
     assert len(full.step) == 1
@@ -73,7 +89,8 @@ def test_throughput_follows_from_the_time_of_a_request(published):
 
 
 def test_results_without_optional_columns(tmp_path, store):
-    text = "model,gpu,backend,tp,isl,osl,concurrency,tpot_ms,note\nqwen3-8b,h100_sxm,vllm,2,1024,1024,{},9,x\n"
+    text = "model,gpu,backend,tp,isl,osl,concurrency,tpot_ms,note\n"
+    text += "qwen3-8b,h100_sxm,vllm,2,1024,1024,{},9,x\n"
     (tmp_path / "e.csv").write_text(text.format(16))
     runs = read_runs(read_table(tmp_path / "e.csv"), store, Skipped())
     assert runs.tpot[0] == pytest.approx(9e-3)

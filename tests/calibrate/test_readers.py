@@ -21,7 +21,11 @@ def write(path: Path, name: str, text: str):
 
 
 def test_moe_row_by_hand(tmp_path):
-    table = write(tmp_path, "a.csv", MOE + "h200_sxm,trtllm,1,x,fp8,M,4096,2048,2,8,2,1,balanced,4,0.5,6.5,8,2\n")
+    table = write(
+        tmp_path,
+        "a.csv",
+        MOE + "h200_sxm,trtllm,1,x,fp8,M,4096,2048,2,8,2,1,balanced,4,0.5,6.5,8,2\n",
+    )
     points = operators.moe(table, Skipped())
     weights = 3 * 4096 * 1024
     assert points.cost.flops[0] == 2 * weights * 8
@@ -42,24 +46,34 @@ def test_gemm_row_by_hand(tmp_path):
 
 def test_attention_rows_by_hand(tmp_path):
     header = "gpu,backend,version,heads,kv_heads,head_dim,kv_dtype,batch,seq,latency_ms\n"
-    points = operators.attention(write(tmp_path, "a.csv", header + "h100_sxm,vllm,1,32,8,128,fp8,4,1000,0.02\n"), Skipped())
+    points = operators.attention(
+        write(tmp_path, "a.csv", header + "h100_sxm,vllm,1,32,8,128,fp8,4,1000,0.02\n"), Skipped()
+    )
     assert points.cost.flops[0] == 4 * 4 * 1000 * 32 * 128
     assert points.cost.bytes[0] == 4 * 1001 * 2 * 8 * 128
     assert points.peak[0] == pytest.approx(989e12)
     header = "gpu,backend,version,heads,kv_dtype,batch,seq,latency_ms\n"
-    points = operators.mla(write(tmp_path, "b.csv", header + "h100_sxm,trtllm,1,16,bfloat16,2,500,0.02\n"), Skipped())
+    points = operators.mla(
+        write(tmp_path, "b.csv", header + "h100_sxm,trtllm,1,16,bfloat16,2,500,0.02\n"), Skipped()
+    )
     assert points.cost.flops[0] == 2 * 2 * 500 * 16 * (2 * 512 + 64)
     assert points.cost.bytes[0] == 2 * 501 * 576 * 2
 
 
 @pytest.mark.parametrize(
     ("op", "sent", "steps"),
-    [("all_reduce", 1.5e6, 6), ("all_gather", 0.75e6, 3), ("reduce_scatter", 0.75e6, 3), ("alltoall", 0.75e6, 1)],
+    [
+        ("all_reduce", 1.5e6, 6),
+        ("all_gather", 0.75e6, 3),
+        ("reduce_scatter", 0.75e6, 3),
+        ("alltoall", 0.75e6, 1),
+    ],
 )
 def test_collective_sends_what_a_ring_does(tmp_path, op, sent, steps):
     header = "gpu,op,impl,dtype,num_gpus,num_nodes,message_bytes,latency_ms\n"
     points = links.collective(
-        write(tmp_path, "a.csv", header + f"h100_sxm,{op},nccl_2.29.2,half,4,1,1000000,0.02\n"), Skipped()
+        write(tmp_path, "a.csv", header + f"h100_sxm,{op},nccl_2.29.2,half,4,1,1000000,0.02\n"),
+        Skipped(),
     )
     assert points.cost.bytes[0] == pytest.approx(sent)
     assert points.tokens[0] == steps
@@ -80,7 +94,11 @@ def test_implementation_names(impl, family):
 
 
 def test_unknown_names_are_counted_and_named(tmp_path):
-    rows = ["h100_sxm,a,1,bfloat16,1,64,64,0.1", "mystery,a,1,bfloat16,1,64,64,0.1", "h100_sxm,a,1,int3,1,64,64,0.1"]
+    rows = [
+        "h100_sxm,a,1,bfloat16,1,64,64,0.1",
+        "mystery,a,1,bfloat16,1,64,64,0.1",
+        "h100_sxm,a,1,int3,1,64,64,0.1",
+    ]
     rows += ["h100_sxm,a,1,fp8,1,64,64,", "h100_sxm,a,1,fp8,1,64,64,0"]
     (tmp_path / "g.csv").write_text(GEMM + "\n".join(rows) + "\n")
     (tmp_path / "odd.csv").write_text("a,b\n1,2\n3,4\n")
@@ -116,8 +134,12 @@ def test_missing_folder(tmp_path):
 
 
 def test_mixed_format_computes_in_its_own_arithmetic(tmp_path):
-    points = operators.gemm(write(tmp_path, "a.csv", GEMM + "b200_sxm,a,1,w4a8_mxfp4_mxfp8,1,64,64,0.1\n"), Skipped())
-    plain = operators.gemm(write(tmp_path, "b.csv", GEMM + "b200_sxm,a,1,w4a16_mxfp4,1,64,64,0.1\n"), Skipped())
+    points = operators.gemm(
+        write(tmp_path, "a.csv", GEMM + "b200_sxm,a,1,w4a8_mxfp4_mxfp8,1,64,64,0.1\n"), Skipped()
+    )
+    plain = operators.gemm(
+        write(tmp_path, "b.csv", GEMM + "b200_sxm,a,1,w4a16_mxfp4,1,64,64,0.1\n"), Skipped()
+    )
     assert points.cost.bytes[0] == plain.cost.bytes[0]
     assert points.peak[0] > plain.peak[0]
     assert np.all(points.labels.dtype == "w4a8_mxfp4_mxfp8")

@@ -14,18 +14,25 @@ from qsopt.fitted.errors import Errors
 from qsopt.fitted.groups import load_store, shipped
 from qsopt.spec.formats import FORMATS, format_name
 
-DATA = Path(os.environ.get("QSOPT_MEASURED", Path(__file__).parents[2].parent / "shared" / "measured"))
+DATA = Path(
+    os.environ.get("QSOPT_MEASURED", Path(__file__).parents[2].parent / "shared" / "measured")
+)
 
 
 def runs() -> Runs:
     generator = np.random.default_rng(0)
-    step, waiting = np.exp(generator.normal(-4.5, 1.0, 300)), np.exp(generator.normal(-6.0, 1.0, 300))
+    step, waiting = (
+        np.exp(generator.normal(-4.5, 1.0, 300)),
+        np.exp(generator.normal(-6.0, 1.0, 300)),
+    )
     backend = generator.integers(0, 2, 300)
     model, gpu = generator.choice(["a", "b", "c"], 300), generator.choice(["x", "y"], 300)
     truth = Host(np.array([0.9, 1.2]), np.array([1e-3, 4e-3]), 0.7)
 
     def made(times: np.ndarray) -> Runs:
-        return Runs(step, waiting, backend, times, waiting, step, step, model, gpu, model, ("one", "two"))
+        return Runs(
+            step, waiting, backend, times, waiting, step, step, model, gpu, model, ("one", "two")
+        )
 
     return made(np.asarray(tpot(made(step).unlabelled, truth)))
 
@@ -60,7 +67,9 @@ def test_sets_take_a_backend_and_fall_back_to_the_nearest_format(tmp_path):
         store.find("mla", "trtllm", "bf16").own["h200"].values["half_batch"]
     )
     head = 'name = "t"\nversion = "1"\ndate = 2026-11-22\nsource = "s"\nnote = "n"'
-    rest = "\n".join(f"[{name}]\n" + "\n".join(f"{key} = 1.0" for key in keys) for name, keys in _REST.items())
+    rest = "\n".join(
+        f"[{name}]\n" + "\n".join(f"{key} = 1.0" for key in keys) for name, keys in _REST.items()
+    )
     sets.save_set(made, head, rest, tmp_path / "t.toml")
     again = load_efficiency(tmp_path / "t.toml")
     np.testing.assert_allclose(again.gemm.bandwidth, made.gemm.bandwidth, rtol=1e-3)
@@ -77,7 +86,11 @@ _REST = {
 @pytest.mark.skipif(not DATA.is_dir(), reason="the measured data are not here")
 def test_shipped_parameters_keep_their_errors():
     points = read_folder(DATA).operators()
-    found = {row["group"]: row for row in rows(points, predicted(points, load_store(shipped()))) if row["file"] == "*"}
+    found = {
+        row["group"]: row
+        for row in rows(points, predicted(points, load_store(shipped())))
+        if row["file"] == "*"
+    }
     limits = {
         "MoE layer, all": 0.11,
         "GEMM with n*k >= 8e6": 0.09,

@@ -20,7 +20,8 @@ FILES = {
     "words.csv": GEMM.replace("0.02", "fast"),
     "negative.csv": GEMM.replace(",16,", ",-16,"),
     "odd.csv": "a,b\n1,2\n",
-    "e2e.csv": "model,gpu,backend,tp,isl,osl,concurrency,tpot_ms\nUnheard-1B,h100_sxm,vllm,1,1024,1024,4,9\n",
+    "e2e.csv": "model,gpu,backend,tp,isl,osl,concurrency,tpot_ms\n"
+    "Unheard-1B,h100_sxm,vllm,1,1024,1024,4,9\n",
     "e2e_short.csv": "model,gpu,isl,osl,concurrency,tpot_ms\nqwen3-8b,h100_sxm,1024,1024,4,9\n",
 }
 
@@ -62,7 +63,10 @@ def test_the_rest_is_named(told):
         "accelerator.csv": ("unknown accelerator mystery", 1),
         "empty.csv": (reasons["empty.csv"][0], 0),
         "header.csv": ("a header without rows", 0),
-        "needed.csv": ("no column 'gpu'; it has chip, backend, version, dtype, m, n, k, latency_ms", 1),
+        "needed.csv": (
+            "no column 'gpu'; it has chip, backend, version, dtype, m, n, k, latency_ms",
+            1,
+        ),
         "ragged.csv": ("line 3 has 2 entries and the header 8", 0),
         "words.csv": (reasons["words.csv"][0], 1),
         "negative.csv": ("a size that is missing or not positive", 1),

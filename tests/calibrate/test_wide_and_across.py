@@ -11,7 +11,10 @@ WIDE = (
     "gpu,backend,version,table,kernel,dtype,model,hidden,inter,topk,num_experts,num_slots,moe_tp,moe_ep,distribution,"
     "num_tokens,rank0_num_tokens,latency_ms\n"
 )
-EXCHANGE = "gpu,impl,phase,comm_dtype,ep_size,num_nodes,hidden,topk,num_experts,model,tokens_per_rank,sms,latency_us\n"
+EXCHANGE = (
+    "gpu,impl,phase,comm_dtype,ep_size,num_nodes,hidden,topk,num_experts,model,tokens_per_rank,"
+    "sms,latency_us\n"
+)
 
 
 def test_wide_rows_by_hand(tmp_path):
@@ -57,4 +60,6 @@ def test_exchange_across_domains_by_hand(tmp_path):
 def test_ranks_that_do_not_fill_their_nodes_are_counted(tmp_path):
     points, skipped = exchanged(tmp_path, "h100_sxm,a_1_b,dispatch,fp8,8,3,7168,8,256,M,128,0,55")
     assert len(points) == 0
-    assert skipped.records() == [{"file": "a.csv", "reason": "ranks that do not fill their nodes", "rows": 1}]
+    assert skipped.records() == [
+        {"file": "a.csv", "reason": "ranks that do not fill their nodes", "rows": 1}
+    ]

@@ -1,4 +1,5 @@
-"""The experiments on the paper's claims: the engine that they share, a tiny run of each, and the page that they end in.
+"""The experiments on the paper's claims: the engine that they share, a tiny run of each, and the
+page that they end in.
 
 One file, so that all of it shares what was compiled.
 """
@@ -14,13 +15,22 @@ import pytest
 import qsopt
 from experiments.framework import study
 from experiments.pages import advice, evidence, findings, findings_claims
-from experiments.paper import claims, context_claim, criterion, deepseek_claim, qs_predictor, real_stacks, reuse, switch_claim
-from qsopt.cli.options import Case as Command
+from experiments.paper import (
+    claims,
+    context_claim,
+    criterion,
+    deepseek_claim,
+    qs_predictor,
+    real_stacks,
+    reuse,
+    switch_claim,
+)
+from qsopt.cli.options import Question
 from qsopt.comparison.twin import aligned, dense_twin
-from qsopt.deployments.capped import NO_CAP, Case
-from qsopt.deployments.optimum import Problem
+from qsopt.deployments.capped import NO_CAP, ServedModel
 from qsopt.errors import InputError
 from qsopt.spec.model import moe_layers
+from qsopt.spec.service import Service
 
 CONTEXT = 4096.0
 
@@ -33,7 +43,7 @@ def mixtral() -> qsopt.Model:
 def points(q: float, cap: float = NO_CAP) -> list[claims.Point]:
     clusters = [qsopt.load_cluster(name) for name in ("1xh100", "2xh100", "4xh100")]
     workload, kernels = qsopt.Workload(CONTEXT), qsopt.load_efficiency("fitted")
-    return [claims.Point(cluster, workload, kernels, q, cap) for cluster in clusters]
+    return [claims.Point(Service(cluster, workload, kernels), q, cap) for cluster in clusters]
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +53,18 @@ def found(mixtral: qsopt.Model) -> list[claims.Outcome]:
 
 def test_outcomes_are_those_of_compare(mixtral: qsopt.Model, found: list[claims.Outcome]) -> None:
     for point, outcome in zip(points(1.9) + points(3.0), found, strict=True):
-        expected = qsopt.compare(mixtral, point.cluster, point.workload, point.efficiency, point.q)
+        expected = qsopt.compare(
+            mixtral,
+            point.service.cluster,
+            point.service.workload,
+            point.service.efficiency,
+            point.q,
+        )
         assert outcome.verdict == expected.verdict
         np.testing.assert_allclose(
-            outcome.throughputs, (float(expected.moe.throughput), float(expected.dense.throughput)), rtol=1e-9
+            outcome.throughputs,
+            (float(expected.moe.throughput), float(expected.dense.throughput)),
+            rtol=1e-9,
         )
 
 
@@ -66,18 +84,25 @@ def test_the_best_of_several_chunks_is_found(
     np.testing.assert_allclose(again[0].throughputs, found[2].throughputs, rtol=1e-9)
 
 
-def test_a_cap_on_sequences_is_kept_and_costs_throughput(mixtral: qsopt.Model, found: list[claims.Outcome]) -> None:
+def test_a_cap_on_sequences_is_kept_and_costs_throughput(
+    mixtral: qsopt.Model, found: list[claims.Outcome]
+) -> None:
     capped = claims.outcomes(mixtral, points(1.9, cap=8.0))
     assert all(claims.sequences(outcome.dense) <= 8.0 for outcome in capped)
     assert capped[2].throughputs[0] < found[2].throughputs[0]
 
 
-def test_the_q_of_a_ratio_gives_that_ratio(mixtral: qsopt.Model, found: list[claims.Outcome]) -> None:
+def test_the_q_of_a_ratio_gives_that_ratio(
+    mixtral: qsopt.Model, found: list[claims.Outcome]
+) -> None:
     here = points(1.0)[2:]
     wanted = 1.1 * found[2].throughputs[0]
     q = claims.q_reaching(mixtral, here, [wanted])[0]
     assert q is not None
-    below, above = (claims.outcomes(mixtral, [points(factor * q)[2]])[0].throughputs[1] for factor in (0.99, 1.01))
+    below, above = (
+        claims.outcomes(mixtral, [points(factor * q)[2]])[0].throughputs[1]
+        for factor in (0.99, 1.01)
+    )
     assert above < wanted < below
 
 
@@ -89,16 +114,20 @@ def test_exact_twins_are_the_dense_twins(mixtral: qsopt.Model) -> None:
     twins = claims.exact_twins(mixtral, [1.5, 2.5])
     for q, twin in twins.items():
         expected = qsopt.parameter_count(dense_twin(mixtral, q)).total
-        np.testing.assert_allclose(float(qsopt.parameter_count(twin).total), float(expected), rtol=1e-12)
+        np.testing.assert_allclose(
+            float(qsopt.parameter_count(twin).total), float(expected), rtol=1e-12
+        )
 
 
-# ---- criteria --------------------------------------------------------------------------------------------------------
+# ---- criteria ------------------------------------------------------------------------------------
 
 
 def test_one_device_merged_is_its_own_optimum_where_nothing_is_split(mixtral: qsopt.Model) -> None:
-    point = claims.Point(qsopt.load_cluster("1xmi300x"), qsopt.Workload(CONTEXT), qsopt.ideal(), 1.9)
+    point = claims.Point(
+        Service(qsopt.load_cluster("1xmi300x"), qsopt.Workload(CONTEXT), qsopt.ideal()), 1.9
+    )
     outcome = claims.outcomes(mixtral, [point])[0]
-    case = Case(aligned(mixtral, mixtral), Problem(point.cluster, point.workload, point.efficiency), point.cap)
+    case = ServedModel(aligned(mixtral, mixtral), point.service, point.cap)
     (moe,) = criterion.merged_sides([case])
     np.testing.assert_allclose(float(moe.throughput), outcome.throughputs[0], rtol=1e-9)
 
@@ -115,13 +144,18 @@ def test_merging_takes_all_memory_bandwidth_and_arithmetic() -> None:
 def test_the_merged_bytes_ratio_tends_to_the_reciprocal_of_qs(mixtral: qsopt.Model) -> None:
     """Every expert hit, equal sequences and hardly any cache: the criterion of the paper."""
     q, tokens = 1.9, 4096.0
-    problem = Problem(qsopt.load_cluster("8xmi300x"), qsopt.Workload(0.0), qsopt.ideal())
-    cases = [Case(aligned(model, mixtral), problem, tokens) for model in (mixtral, dense_twin(mixtral, q))]
+    service = Service(qsopt.load_cluster("8xmi300x"), qsopt.Workload(0.0), qsopt.ideal())
+    cases = [
+        ServedModel(aligned(model, mixtral), service, tokens)
+        for model in (mixtral, dense_twin(mixtral, q))
+    ]
     moe, dense = criterion.merged_sides(cases)
     assert float(moe.hit) == pytest.approx(1.0)
     activations = 0.15  # they are read too, and do not follow the weights
     expected = 1.0 / (q * claims.active_share(mixtral))
-    assert 1.0 < float(moe.bytes_per_token / dense.bytes_per_token) <= expected * (1.0 + activations)
+    assert (
+        1.0 < float(moe.bytes_per_token / dense.bytes_per_token) <= expected * (1.0 + activations)
+    )
 
 
 def test_the_fit_finds_a_known_probability() -> None:
@@ -144,7 +178,9 @@ def test_scores_of_perfect_random_and_constant_criteria() -> None:
 
 
 def test_reliability_counts_every_point_once() -> None:
-    bins = criterion.reliability(np.array([0.05, 0.06, 0.95, 1.0]), np.array([False, True, True, True]))
+    bins = criterion.reliability(
+        np.array([0.05, 0.06, 0.95, 1.0]), np.array([False, True, True, True])
+    )
     assert bins == [(pytest.approx(0.055), 0.5, 2), (pytest.approx(0.975), 1.0, 2)]
 
 
@@ -158,7 +194,7 @@ def written(folder: Path, name: str) -> dict:
     return record
 
 
-# ---- tiny runs -------------------------------------------------------------------------------------------------------
+# ---- tiny runs -----------------------------------------------------------------------------------
 
 
 def test_headline_run(tmp_path: Path) -> None:
@@ -177,15 +213,19 @@ def test_headline_run(tmp_path: Path) -> None:
     rows = written(tmp_path / "deepseek_claim", "deepseek_claim")["rows"]
     assert {row["devices"] for row in rows} == {2, 4}
     for devices in (2, 4):
-        ratios = [row["ratio"] for row in sorted(rows, key=lambda row: row["q"]) if row["devices"] == devices]
+        ratios = [
+            row["ratio"]
+            for row in sorted(rows, key=lambda row: row["q"])
+            if row["devices"] == devices
+        ]
         assert ratios == sorted(ratios, reverse=True), "a larger dense model is never faster"
         told = next(row for row in rows if row["devices"] == devices)
         if told["q_of_claim"] is not None:
             assert told["q_of_claim"] < 1.2 or max(ratios) > settings.claimed
     claim = findings_claims.headline(evidence.Book(tmp_path))
-    assert claim.numbers.startswith(
-        f"{sum(deepseek_claim.near(row['ratio'], 4.5) for row in rows if row['law'] == 'geometric')} of "
-    )
+    geometric = [row for row in rows if row["law"] == "geometric"]
+    near = sum(deepseek_claim.near(row["ratio"], 4.5) for row in geometric)
+    assert claim.numbers.startswith(f"{near} of ")
     assert "images/findings/deepseek_claim.png" in claim.section
 
 
@@ -200,11 +240,19 @@ def test_context_run(tmp_path: Path) -> None:
         efficiencies=("ideal",),
     )
     context_claim.main(settings)
-    rows = [row for row in written(tmp_path / "context_claim", "context_claim")["rows"] if row["law"] == "geometric"]
+    rows = [
+        row
+        for row in written(tmp_path / "context_claim", "context_claim")["rows"]
+        if row["law"] == "geometric"
+    ]
     assert [row["context"] for row in rows] == pytest.approx([1024.0, 4096.0, 16384.0])
     point = rows[1]
     expected = qsopt.compare(
-        qsopt.load_model("grok-1"), qsopt.load_cluster("4xmi300x"), qsopt.Workload(4096.0), "ideal", point["q"]
+        qsopt.load_model("grok-1"),
+        qsopt.load_cluster("4xmi300x"),
+        qsopt.Workload(4096.0),
+        "ideal",
+        point["q"],
     )
     assert point["ratio"] == pytest.approx(float(expected.ratio), rel=1e-9)
 
@@ -224,15 +272,27 @@ def test_switch_run(tmp_path: Path) -> None:
     switch_claim.main(settings)
     (row,) = written(tmp_path, "switch_claim")["rows"]
     assert 1 <= row["dense_devices"] < row["moe_devices"] <= 4
-    for devices, verdict in ((row["moe_devices"] - 1, "moe infeasible"), (row["moe_devices"], row["verdict"])):
-        case = Command("grok-1", f"{devices}xmi355x", CONTEXT, weight_dtype="bf16", kv_dtype="bf16", efficiency="ideal")
-        model, *where = case.load()
-        assert claims.outcomes(model, [claims.Point(*where, row["q"])])[0].verdict == verdict
+    for devices, verdict in (
+        (row["moe_devices"] - 1, "moe infeasible"),
+        (row["moe_devices"], row["verdict"]),
+    ):
+        case = Question(
+            "grok-1",
+            f"{devices}xmi355x",
+            CONTEXT,
+            weight_dtype="bf16",
+            kv_dtype="bf16",
+            efficiency="ideal",
+        )
+        model, service = case.load()
+        assert claims.outcomes(model, [claims.Point(service, row["q"])])[0].verdict == verdict
 
 
 def test_reuse_run(tmp_path: Path) -> None:
     with (tmp_path / reuse.MEASURED).open("w") as file:
-        file.write("gpu,dtype,model,tok_per_hit_expert,bw_frac,flop_frac\nh100_sxm,bf16,DeepSeek-V3,4.0,0.8,0.1\n")
+        file.write(
+            "gpu,dtype,model,tok_per_hit_expert,bw_frac,flop_frac\nh100_sxm,bf16,DeepSeek-V3,4.0,0.8,0.1\n"
+        )
     settings = replace(
         study.defaults(reuse.Settings, "reuse"),
         output=tmp_path / "reuse",
@@ -247,7 +307,9 @@ def test_reuse_run(tmp_path: Path) -> None:
     rows = written(tmp_path / "reuse", "reuse")["rows"]
     reads = [row["dense_tokens_per_read"] for row in rows]
     assert reads == sorted(reads)
-    assert all(1.0 - 1e-9 <= row["moe_tokens_per_read"] <= row["moe_tokens"] * (1.0 + 1e-9) for row in rows)
+    assert all(
+        1.0 - 1e-9 <= row["moe_tokens_per_read"] <= row["moe_tokens"] * (1.0 + 1e-9) for row in rows
+    )
     with pytest.raises(InputError, match="no such file"):
         reuse.main(replace(settings, data=tmp_path / "nowhere"))
     assert findings_claims.reuse(evidence.Book(tmp_path)).numbers.endswith("of 1 points")
@@ -272,12 +334,14 @@ def test_predictor_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(part["points"] for part in scores["regimes"].values()) == scores["free q"]["points"]
     truth = [evidence.dense_wins(row) for row in record["rows"]]
     said = [row["qs"] < 1.0 for row in record["rows"]]
-    assert scores["all"]["criteria"]["q s < 1"]["accuracy"] == pytest.approx(np.mean(np.equal(truth, said)))
+    assert scores["all"]["criteria"]["q s < 1"]["accuracy"] == pytest.approx(
+        np.mean(np.equal(truth, said))
+    )
     claim = findings_claims.predictor(evidence.Book(tmp_path))
     assert f"{scores['free q']['points']:,} points" in " ".join(claim.section.split())
 
 
-# ---- pure functions --------------------------------------------------------------------------------------------------
+# ---- pure functions ------------------------------------------------------------------------------
 
 
 def test_near_the_claim() -> None:
@@ -297,7 +361,13 @@ def test_variations_are_models_of_the_same_structure() -> None:
 
 def test_situations_take_every_row_once() -> None:
     base = {"verdict": "dense wins", "held": 0.2, "cap": None, "context": 1024.0}
-    rows = [base, base | {"verdict": "moe infeasible"}, base | {"held": 0.9}, base | {"cap": 2.0}, base | {"context": 2.0**18}]
+    rows = [
+        base,
+        base | {"verdict": "moe infeasible"},
+        base | {"held": 0.9},
+        base | {"cap": 2.0},
+        base | {"context": 2.0**18},
+    ]
     assert [len(kept) for kept in advice.situations(rows).values()] == [1, 1, 1, 0, 1, 0, 1]
 
 
@@ -307,20 +377,29 @@ def test_advice_follows_the_shares_and_says_where_laws_differ() -> None:
     assert advice.word({"geometric": 0.9, "tian": 0.1}).endswith("if q is right")
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.0, "0%"), (0.001, "<1%"), (0.5, "50%"), (0.999, ">99%"), (1.0, "100%")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0%"), (0.001, "<1%"), (0.5, "50%"), (0.999, ">99%"), (1.0, "100%")]
+)
 def test_shares_are_whole_percent_but_never_falsely_all_or_none(value: float, text: str) -> None:
     assert evidence.share(value) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1024.0, "1k"), (1050.0, "1k"), (131072.0, "128k"), (1500.0, "1.5k"), (200_000.0, "200k"), (700.0, "700")],
+    [
+        (1024.0, "1k"),
+        (1050.0, "1k"),
+        (131072.0, "128k"),
+        (1500.0, "1.5k"),
+        (200_000.0, "200k"),
+        (700.0, "700"),
+    ],
 )
 def test_tokens_near_a_power_of_two_are_told_as_it(value: float, text: str) -> None:
     assert evidence.tokens(value) == text
 
 
-# ---- measured pairs --------------------------------------------------------------------------------------------------
+# ---- measured pairs ------------------------------------------------------------------------------
 
 RUN = {
     "gpu": "h100_sxm",
@@ -357,7 +436,9 @@ def test_runs_that_wait_in_a_queue_are_left_out() -> None:
     assert real_stacks.queues(run | {"ttft_ms": "20000"})
 
 
-def test_without_measured_results_it_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_measured_results_it_says_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings = replace(study.defaults(real_stacks.Settings, "real_stacks"), output=tmp_path)
     real_stacks.main(settings)
     assert "--data FOLDER" in capsys.readouterr().err
@@ -366,11 +447,15 @@ def test_without_measured_results_it_says_what_is_missing(tmp_path: Path, capsys
         real_stacks.main(replace(settings, data=tmp_path))
 
 
-# ---- page ------------------------------------------------------------------------------------------------------------
+# ---- page ----------------------------------------------------------------------------------------
 
 
 def test_the_page_names_the_command_that_makes_what_is_missing(tmp_path: Path) -> None:
-    settings = replace(study.defaults(findings.Settings, "findings"), results=str(tmp_path), page=str(tmp_path / "page.md"))
+    settings = replace(
+        study.defaults(findings.Settings, "findings"),
+        results=str(tmp_path),
+        page=str(tmp_path / "page.md"),
+    )
     with pytest.raises(InputError, match=r"python -m experiments\.deepseek_claim"):
         findings.main(settings)
     assert not (tmp_path / "page.md").exists()

@@ -22,7 +22,9 @@ class Outcome:
     @property
     def record(self) -> Any:
         """The JSON on stdout, read strictly: NaN and Infinity are no JSON."""
-        return json.loads(self.out, parse_constant=lambda token: pytest.fail(f"{token} in the JSON"))
+        return json.loads(
+            self.out, parse_constant=lambda token: pytest.fail(f"{token} in the JSON")
+        )
 
 
 Run = Callable[..., Outcome]
@@ -33,7 +35,9 @@ def _outside_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The command's cache in a temporary folder, and the process afterwards as it was before."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("XLA_FLAGS", "")  # set, so that the command leaves the compiler of the other tests alone
+        patch.setenv(
+            "XLA_FLAGS", ""
+        )  # set, so that the command leaves the compiler of the other tests alone
         yield
     jax.config.update("jax_compilation_cache_dir", None)
     compilation_cache.reset_cache()

@@ -1,4 +1,6 @@
-"""Bad input ends with status 2, nothing on stdout, and one line on stderr that names the field and the remedy."""
+"""Bad input ends with status 2, nothing on stdout, and one line on stderr that names the field and
+the remedy.
+"""
 
 import json
 import re
@@ -20,8 +22,9 @@ BATCH = f"{EVALUATE} --tp 2"
 COMPARE = "compare --model mixtral-8x7b --cluster 8xh200 --context 4096 --json"
 
 REMEDY = re.compile(
-    r"\b(give|take|write|use|set|make|raise|add|remove|correct|compare|copy|state|download|begins|at most|did you mean|known"
-    r"|legal here|expected|required|qsopt (?:\w+ )?--help|must|needs|supported|positive|whole)\b",
+    r"\b(give|take|write|use|set|make|raise|add|remove|correct|compare|copy|state|download|begins"
+    r"|at most|did you mean|known|legal here|expected|required|qsopt (?:\w+ )?--help|must|needs"
+    r"|supported|positive|whole)\b",
     re.IGNORECASE,
 )
 """What to do instead, or what would be right."""
@@ -87,12 +90,24 @@ NUMBERS = [
         for value in ("0", "-1", "1.5", "nan", "inf", "-inf")
     ),
     *((f"{EVALUATE} --tp 4 --ep {value}", ("ep",)) for value in ("0", "-1", "1.5", "nan", "inf")),
-    *((f"{BATCH} --batch {value}", ("batch",)) for value in ("0", "-8", "1.5", "nan", "inf", "-inf")),
+    *(
+        (f"{BATCH} --batch {value}", ("batch",))
+        for value in ("0", "-8", "1.5", "nan", "inf", "-inf")
+    ),
     *((f"{EVALUATE} --batch {value}", ("batch",)) for value in ("0", "-8", "nan", "inf")),
-    *((f"{BATCH} --context {value}", ("context",)) for value in ("-1", "nan", "inf", "-inf", "1e13")),
+    *(
+        (f"{BATCH} --context {value}", ("context",))
+        for value in ("-1", "nan", "inf", "-inf", "1e13")
+    ),
     *((f"{BATCH} --encoder-context {value}", ("encoder",)) for value in ("-1", "nan", "inf")),
-    *((f"{BATCH} --utilization {value}", ("utilization",)) for value in ("0", "-0.5", "1.01", "90", "nan", "inf")),
-    *((f"{BATCH} --tokens-per-step {value}", ("tokens_per_step",)) for value in ("0", "-1", "nan", "inf")),
+    *(
+        (f"{BATCH} --utilization {value}", ("utilization",))
+        for value in ("0", "-0.5", "1.01", "90", "nan", "inf")
+    ),
+    *(
+        (f"{BATCH} --tokens-per-step {value}", ("tokens_per_step",))
+        for value in ("0", "-1", "nan", "inf")
+    ),
     *((f"{BATCH} --tpot-ms {value}", ("tpot",)) for value in ("0", "-1", "nan", "inf")),
     *((f"{COMPARE} --q {value}", ("q = ",)) for value in ("0", "-1", "nan", "inf")),
     (f"{COMPARE} --q 0.01", ("q = 0.01", "feed-forward", "at least")),
@@ -109,14 +124,26 @@ LAYOUTS = [
     (f"{EVALUATE} --tp 3", ("tp = 3", "heads", "1, 2, 4, 8")),
     (f"{EVALUATE} --tp 8 --ep 3", ("ep = 3", "experts", "1, 2, 4, 8")),
     (f"{EVALUATE} --tp 2 --ep 4", ("ep = 4", "tp * dp = 2")),
-    ("evaluate --model mixtral-8x7b --cluster 64xh200 --context 4096 --pp 33", ("pp = 33", "32 layers")),
+    (
+        "evaluate --model mixtral-8x7b --cluster 64xh200 --context 4096 --pp 33",
+        ("pp = 33", "32 layers"),
+    ),
     (f"{EVALUATE} --dp 4 --batch 6", ("batch = 6", "pp * dp = 4", "4 or 8")),
     (f"{EVALUATE} --pp 2 --dp 2 --batch 1", ("batch = 1", "pp * dp = 4", "take 4")),
     (f"{EVALUATE} --way dispatched --tp 1", ("way = dispatched", "expert parallel", "gathered")),
     (f"{EVALUATE} --way dispatched --tp 2 --ep 1", ("way = dispatched",)),
-    ("evaluate --model llama-3.1-8b --cluster 8xh200 --context 4096 --tp 2 --way dispatched", ("way = dispatched",)),
-    ("evaluate --model llama-3.1-8b --cluster 8xh200 --context 4096 --tp 2 --ep 2", ("ep = 2", "1")),
-    ("compare --model llama-3.1-8b --cluster 8xh200 --context 4096", ("dense", "Mixture-of-Experts", "evaluate")),
+    (
+        "evaluate --model llama-3.1-8b --cluster 8xh200 --context 4096 --tp 2 --way dispatched",
+        ("way = dispatched",),
+    ),
+    (
+        "evaluate --model llama-3.1-8b --cluster 8xh200 --context 4096 --tp 2 --ep 2",
+        ("ep = 2", "1"),
+    ),
+    (
+        "compare --model llama-3.1-8b --cluster 8xh200 --context 4096",
+        ("dense", "Mixture-of-Experts", "evaluate"),
+    ),
 ]
 
 
@@ -136,7 +163,7 @@ def test_text_commands_refuse_alike(run: Run) -> None:
     refused(run(EVALUATE.removesuffix("--json") + "--model nope"), "model")
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------------------
 
 
 def mixtral(**changes: Any) -> str:
@@ -176,18 +203,29 @@ def test_model_file_is_refused(run: Run, tmp_path: Path, name: str) -> None:
     text, words = MODELS[name]
     (tmp_path / "config.json").write_text(text)
     refused(
-        run("evaluate", "--model", str(tmp_path), *["--cluster", "8xh200", "--context", "4096", "--batch", "8", "--tp", "1"]),
+        run(
+            "evaluate",
+            "--model",
+            str(tmp_path),
+            *["--cluster", "8xh200", "--context", "4096", "--batch", "8", "--tp", "1"],
+        ),
         *words,
     )
 
 
 def test_model_folder_without_config(run: Run, tmp_path: Path) -> None:
-    refused(run("evaluate", "--model", str(tmp_path), *["--cluster", "8xh200", "--context", "4096"]), "config.json")
+    refused(
+        run("evaluate", "--model", str(tmp_path), *["--cluster", "8xh200", "--context", "4096"]),
+        "config.json",
+    )
 
 
 def test_binary_model_file(run: Run, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(b"\x00\xff\xfe\x80")
-    refused(run("evaluate", "--model", str(tmp_path), *["--cluster", "8xh200", "--context", "4096"]), "config.json")
+    refused(
+        run("evaluate", "--model", str(tmp_path), *["--cluster", "8xh200", "--context", "4096"]),
+        "config.json",
+    )
 
 
 CLUSTERS = {
@@ -209,7 +247,18 @@ CLUSTERS = {
 def test_cluster_file_is_refused(run: Run, tmp_path: Path, name: str) -> None:
     text, words = CLUSTERS[name]
     (tmp_path / "mine.toml").write_text(text)
-    case = ["evaluate", "--model", "mixtral-8x7b", "--context", "4096", "--batch", "8", "--tp", "2", "--cluster"]
+    case = [
+        "evaluate",
+        "--model",
+        "mixtral-8x7b",
+        "--context",
+        "4096",
+        "--batch",
+        "8",
+        "--tp",
+        "2",
+        "--cluster",
+    ]
     refused(run(*case, str(tmp_path / "mine.toml")), "mine.toml", *words)
 
 
@@ -220,7 +269,18 @@ def test_bandwidth_in_a_chip_file(run: Run, tmp_path: Path, value: str) -> None:
     assert changed == 1
     (tmp_path / "chip.toml").write_text(text)
     (tmp_path / "mine.toml").write_text('devices = 8\naccelerator = "chip.toml"')
-    case = ["evaluate", "--model", "mixtral-8x7b", "--context", "4096", "--batch", "8", "--tp", "2", "--cluster"]
+    case = [
+        "evaluate",
+        "--model",
+        "mixtral-8x7b",
+        "--context",
+        "4096",
+        "--batch",
+        "8",
+        "--tp",
+        "2",
+        "--cluster",
+    ]
     refused(run(*case, str(tmp_path / "mine.toml")), "memory.bandwidth_GBps")
 
 
@@ -255,25 +315,50 @@ EFFICIENCIES = {
 def test_efficiency_file_is_refused(run: Run, tmp_path: Path, name: str) -> None:
     text, words = EFFICIENCIES[name]
     (tmp_path / "eta.toml").write_text(text)
-    refused(run(*BATCH.split(), "--batch", "8", "--efficiency", str(tmp_path / "eta.toml")), "eta.toml", *words)
+    refused(
+        run(*BATCH.split(), "--batch", "8", "--efficiency", str(tmp_path / "eta.toml")),
+        "eta.toml",
+        *words,
+    )
 
 
 def test_binary_efficiency_file(run: Run, tmp_path: Path) -> None:
     (tmp_path / "eta.toml").write_bytes(b'name = "\xff"')
-    refused(run(*BATCH.split(), "--batch", "8", "--efficiency", str(tmp_path / "eta.toml")), "eta.toml")
+    refused(
+        run(*BATCH.split(), "--batch", "8", "--efficiency", str(tmp_path / "eta.toml")), "eta.toml"
+    )
 
 
 @pytest.mark.parametrize("target", ["file/ratio.png", "ratio.xyz", "folder.png"])
 def test_plot_that_cannot_be_written(run: Run, tmp_path: Path, target: str) -> None:
-    """A file where a folder should be, a kind of picture that nobody knows, a folder where the file should be."""
+    """A file where a folder should be, a kind of picture that nobody knows, a folder where the file
+    should be.
+    """
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.png").mkdir()
     refused(run(*f"{COMPARE} --q 2 --plot".split(), str(tmp_path / target)), "plot")
 
 
-# ---- anything --------------------------------------------------------------------------------------------------------
+# ---- anything ------------------------------------------------------------------------------------
 
-ODD = st.sampled_from(["0", "-1", "1.5", "nan", "inf", "-inf", "1e300", "1e-300", "-0.0", "", "x", "0x10", "1_000", "None"])
+ODD = st.sampled_from(
+    [
+        "0",
+        "-1",
+        "1.5",
+        "nan",
+        "inf",
+        "-inf",
+        "1e300",
+        "1e-300",
+        "-0.0",
+        "",
+        "x",
+        "0x10",
+        "1_000",
+        "None",
+    ]
+)
 FLAG_VALUES = {
     "--batch": st.integers(1, 512).map(str) | ODD,
     "--tp": st.integers(1, 9).map(str) | ODD,
@@ -290,8 +375,12 @@ FLAG_VALUES = {
     "--kv-dtype": st.sampled_from(["bf16", "fp8", "int4", "fp9", ""]),
     "--way": st.sampled_from(["gathered", "dispatched", "both", ""]),
     "--efficiency": st.sampled_from(["fitted", "ideal", "perfect", "", "/", "a/b.toml"]),
-    "--cluster": st.sampled_from(["8xh100", "1xmi300x", "3xl40s", "8", "x", "1e3xh100", "-1xh100", "h100x8", "."]),
-    "--model": st.sampled_from(["mixtral-8x7b", "Mixtral-8x7B", "mixtral", "", ".", "/", "..", "catalog"]),
+    "--cluster": st.sampled_from(
+        ["8xh100", "1xmi300x", "3xl40s", "8", "x", "1e3xh100", "-1xh100", "h100x8", "."]
+    ),
+    "--model": st.sampled_from(
+        ["mixtral-8x7b", "Mixtral-8x7B", "mixtral", "", ".", "/", "..", "catalog"]
+    ),
     "--spare": ODD,
 }
 
@@ -299,7 +388,16 @@ FLAG_VALUES = {
 @st.composite
 def command_lines(draw: st.DrawFn) -> list[str]:
     flags = draw(st.lists(st.sampled_from(sorted(FLAG_VALUES)), max_size=6, unique=True))
-    words = ["evaluate", "--model", "mixtral-8x7b", "--cluster", "8xh200", "--context", "4096", "--json"]
+    words = [
+        "evaluate",
+        "--model",
+        "mixtral-8x7b",
+        "--cluster",
+        "8xh200",
+        "--context",
+        "4096",
+        "--json",
+    ]
     return words + [word for name in flags for word in (name, draw(FLAG_VALUES[name]))]
 
 

@@ -1,4 +1,6 @@
-"""The contract of the command line: keys, types, exit status, and numbers that must agree with each other."""
+"""The contract of the command line: keys, types, exit status, and numbers that must agree with each
+other.
+"""
 
 import itertools
 import json
@@ -19,18 +21,30 @@ from qsopt.catalog.models import model_names
 
 Answer = Callable[..., Any]
 
-EVALUATE = "qsopt evaluate --model deepseek-v3 --cluster 8xh200 --context 4096 --batch 128 --tp 1 --dp 8 --ep 8 --pp 1"
-COMPARE = "compare --model deepseek-v3 --cluster 8xmi300x --context 131072 --efficiency ideal --weight-dtype bf16 --json"
+EVALUATE = (
+    "qsopt evaluate --model deepseek-v3 --cluster 8xh200 --context 4096 --batch 128 --tp 1 "
+    "--dp 8 --ep 8 --pp 1"
+)
+COMPARE = (
+    "compare --model deepseek-v3 --cluster 8xmi300x --context 131072 --efficiency ideal "
+    "--weight-dtype bf16 --json"
+)
 
 DESIGNS = {
     "mla moe": f"{EVALUATE} --efficiency fitted --json".removeprefix("qsopt "),
-    "gqa moe": "evaluate --model mixtral-8x7b --cluster 8xh100 --context 4096 --batch 64 --tp 2 --json",
-    "dense": "evaluate --model llama-3.1-70b --cluster 8xh200 --context 8192 --batch 32 --tp 4 --efficiency ideal --json",
-    "pipeline": "evaluate --model mixtral-8x7b --cluster 9xh100 --context 1000 --batch 12 --pp 4 --utilization 0.8 --json",
+    "gqa moe": "evaluate --model mixtral-8x7b --cluster 8xh100 --context 4096 --batch 64 --tp 2 "
+    "--json",
+    "dense": "evaluate --model llama-3.1-70b --cluster 8xh200 --context 8192 --batch 32 --tp 4 "
+    "--efficiency ideal --json",
+    "pipeline": "evaluate --model mixtral-8x7b --cluster 9xh100 --context 1000 --batch 12 --pp 4 "
+    "--utilization 0.8 --json",
     "hybrid": "evaluate --model qwen3-next-80b-a3b --cluster 4xh200 --context 65536 --tp 2 --json",
-    "encoder": "evaluate --model switch-c --cluster 64xh200 --context 512 --encoder-context 256 --dp 64 --batch 64 --json",
-    "speculative": "evaluate --model mixtral-8x7b --cluster 8xh100 --context 4096 --tokens-per-step 2.5 --tpot-ms 40 --json",
-    "infeasible": "evaluate --model deepseek-v3 --cluster 8xh100 --context 4096 --batch 128 --dp 8 --tpot-ms 1 --json",
+    "encoder": "evaluate --model switch-c --cluster 64xh200 --context 512 --encoder-context 256 "
+    "--dp 64 --batch 64 --json",
+    "speculative": "evaluate --model mixtral-8x7b --cluster 8xh100 --context 4096 "
+    "--tokens-per-step 2.5 --tpot-ms 40 --json",
+    "infeasible": "evaluate --model deepseek-v3 --cluster 8xh100 --context 4096 --batch 128 --dp "
+    "8 --tpot-ms 1 --json",
 }
 
 KEYS = {
@@ -69,7 +83,9 @@ def check_design(record: dict[str, Any], command: str, devices: int) -> None:
     memory, layout = record["memory_bytes_per_device"], record["deployment"]
     assert {*PARTS, "total", "capacity", "usable"} <= set(memory)
     assert memory["total"] == pytest.approx(sum(memory[part] for part in PARTS))
-    assert memory["usable"] == pytest.approx(memory["capacity"] * flag(command, "--utilization", UTILIZATION))
+    assert memory["usable"] == pytest.approx(
+        memory["capacity"] * flag(command, "--utilization", UTILIZATION)
+    )
     limit = flag(command, "--tpot-ms", math.inf) * 1e-3
     expected = {"memory"} if memory["total"] > memory["usable"] * (1 + TOLERANCE) else set()
     expected |= {"tpot"} if record["tpot_s"] > limit * (1 + TOLERANCE) else set()
@@ -80,8 +96,12 @@ def check_design(record: dict[str, Any], command: str, devices: int) -> None:
         assert row["value"] > row["limit"]
     assert (layout["batch"] <= record["max_batch"]) == ("memory" not in expected)
     check_layout(layout, devices)
-    assert record["throughput_tokens_per_s"] == pytest.approx(layout["replicas"] * layout["batch"] / record["tpot_s"])
-    assert record["tokens_per_s_per_device"] == pytest.approx(record["throughput_tokens_per_s"] / devices)
+    assert record["throughput_tokens_per_s"] == pytest.approx(
+        layout["replicas"] * layout["batch"] / record["tpot_s"]
+    )
+    assert record["tokens_per_s_per_device"] == pytest.approx(
+        record["throughput_tokens_per_s"] / devices
+    )
     assert record["tokens_per_s_per_user"] == pytest.approx(1 / record["tpot_s"])
     assert 0 < record["parameters"]["active"] <= record["parameters"]["total"]
     check_breakdown(record["breakdown"], record["tpot_s"] * flag(command, "--tokens-per-step", 1.0))
@@ -89,7 +109,10 @@ def check_design(record: dict[str, Any], command: str, devices: int) -> None:
 
 def check_layout(layout: dict[str, Any], devices: int) -> None:
     assert {"tp", "dp", "pp", "ep", "etp", "batch", "way", "replicas"} <= set(layout)
-    assert all(type(layout[size]) is int and layout[size] >= 1 for size in ("tp", "dp", "pp", "ep", "etp", "batch", "replicas"))
+    assert all(
+        type(layout[size]) is int and layout[size] >= 1
+        for size in ("tp", "dp", "pp", "ep", "etp", "batch", "replicas")
+    )
     assert layout["ep"] * layout["etp"] == layout["tp"] * layout["dp"]
     assert layout["replicas"] == devices // (layout["tp"] * layout["dp"] * layout["pp"])
     assert layout["batch"] % (layout["dp"] * layout["pp"]) == 0
@@ -113,7 +136,7 @@ def devices_of(command: str) -> int:
     return int(words[words.index("--cluster") + 1].split("x")[0])
 
 
-# ---- evaluate --------------------------------------------------------------------------------------------------------
+# ---- evaluate ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", DESIGNS)
@@ -135,7 +158,10 @@ def test_documented_command(answer: Answer) -> None:
 
 
 def test_uniform_routing_hits_the_expected_number_of_experts(answer: Answer) -> None:
-    record = answer("evaluate --model mixtral-8x7b --cluster 2xh100 --context 4096 --batch 8 --tp 2 --efficiency ideal --json")
+    record = answer(
+        "evaluate --model mixtral-8x7b --cluster 2xh100 --context 4096 --batch 8 --tp 2 "
+        "--efficiency ideal --json"
+    )
     assert record["experts_hit"] == pytest.approx(8 * (1 - (1 - 2 / 8) ** 8))
 
 
@@ -160,13 +186,17 @@ def test_dense_model_hits_no_experts(answer: Answer) -> None:
     ],
 )
 def test_sizes_left_out(answer: Answer, given: str, layout: dict[str, int]) -> None:
-    record = answer(f"evaluate --model mixtral-8x7b --cluster 8xh200 --context 4096 --batch 24 {given} --json")
+    record = answer(
+        f"evaluate --model mixtral-8x7b --cluster 8xh200 --context 4096 --batch 24 {given} --json"
+    )
     assert {key: record["deployment"][key] for key in layout} == layout
     assert record["chosen"] == "as given"
 
 
 def test_expert_size_left_out_of_a_dense_model_is_one(answer: Answer) -> None:
-    record = answer("evaluate --model llama-3.1-70b --cluster 8xh200 --context 4096 --batch 4 --tp 4 --json")
+    record = answer(
+        "evaluate --model llama-3.1-70b --cluster 8xh200 --context 4096 --batch 4 --tp 4 --json"
+    )
     assert record["deployment"]["ep"] == 1
 
 
@@ -205,7 +235,9 @@ def test_largest_batch_fits_and_one_unit_more_does_not(answer: Answer) -> None:
 
 
 def test_largest_batch_keeps_the_tpot_limit(answer: Answer) -> None:
-    case = "evaluate --model mixtral-8x7b --cluster 8xh100 --context 4096 --tp 2 --tpot-ms 20 --json"
+    case = (
+        "evaluate --model mixtral-8x7b --cluster 8xh100 --context 4096 --tp 2 --tpot-ms 20 --json"
+    )
     record = answer(case)
     batch = record["deployment"]["batch"]
     assert record["tpot_s"] <= 0.02
@@ -219,27 +251,50 @@ def test_way_left_out_is_the_faster(answer: Answer) -> None:
     for way, record in ways.items():
         assert record["deployment"]["way"] == way
         check_design(record, case, 8)
-    gathered, dispatched = (ways[way]["throughput_tokens_per_s"] for way in ("gathered", "dispatched"))
+    gathered, dispatched = (
+        ways[way]["throughput_tokens_per_s"] for way in ("gathered", "dispatched")
+    )
     assert gathered != dispatched
     assert answer(case)["throughput_tokens_per_s"] == max(gathered, dispatched)
 
 
-FORMAT_BYTES = {"fp32": 4, "bf16": 2, "fp8": 1, "fp8_block": 1, "int8": 1, "nvfp4": 9 / 16, "mxfp4": 17 / 32, "int4": 33 / 64}
+FORMAT_BYTES = {
+    "fp32": 4,
+    "bf16": 2,
+    "fp8": 1,
+    "fp8_block": 1,
+    "int8": 1,
+    "nvfp4": 9 / 16,
+    "mxfp4": 17 / 32,
+    "int4": 33 / 64,
+}
 
 
 @pytest.mark.parametrize("model", ["deepseek-v3", "mixtral-8x7b"])
 def test_weight_dtype_scales_all_weights(answer: Answer, model: str) -> None:
-    case = f"evaluate --model {model} --cluster 8xh200 --context 4096 --batch 8 --dp 8 --efficiency ideal --json"
-    held = {name: answer(f"{case} --weight-dtype {name}")["memory_bytes_per_device"] for name in FORMAT_BYTES}
+    case = (
+        f"evaluate --model {model} --cluster 8xh200 --context 4096 --batch 8 --dp 8 "
+        f"--efficiency ideal --json"
+    )
+    held = {
+        name: answer(f"{case} --weight-dtype {name}")["memory_bytes_per_device"]
+        for name in FORMAT_BYTES
+    }
     for name, size in FORMAT_BYTES.items():
         assert held[name]["weights"] == pytest.approx(held["fp8"]["weights"] * size, rel=1e-12)
         assert held[name]["kv_cache"] == held["fp8"]["kv_cache"]
 
 
 def test_weights_of_one_device_are_parameters_times_bytes(answer: Answer) -> None:
-    record = answer("evaluate --model mixtral-8x7b --cluster 1xmi300x --context 4096 --batch 1 --tp 1 --json")
-    assert record["memory_bytes_per_device"]["weights"] == pytest.approx(2 * record["parameters"]["total"], rel=1e-12)
-    assert record["memory_bytes_per_device"]["kv_cache"] == pytest.approx(4096 * record["kv_bytes_per_token"], rel=1e-12)
+    record = answer(
+        "evaluate --model mixtral-8x7b --cluster 1xmi300x --context 4096 --batch 1 --tp 1 --json"
+    )
+    assert record["memory_bytes_per_device"]["weights"] == pytest.approx(
+        2 * record["parameters"]["total"], rel=1e-12
+    )
+    assert record["memory_bytes_per_device"]["kv_cache"] == pytest.approx(
+        4096 * record["kv_bytes_per_token"], rel=1e-12
+    )
 
 
 def test_kv_dtype_scales_the_cache_only(answer: Answer) -> None:
@@ -261,7 +316,9 @@ def test_model_as_path(answer: Answer, tmp_path: Path, folder: bool) -> None:
     shutil.copy(configs() / "models" / "mixtral-8x7b.json", tmp_path / "config.json")
     path = tmp_path if folder else tmp_path / "config.json"
     case = ["--cluster", "2xh100", "--context", "4096", "--batch", "8", "--tp", "2", "--json"]
-    by_path, by_name = (answer("evaluate", "--model", str(model), *case) for model in (path, "Mixtral-8x7B"))
+    by_path, by_name = (
+        answer("evaluate", "--model", str(model), *case) for model in (path, "Mixtral-8x7B")
+    )
     assert by_path.pop("model") == str(path)
     by_name.pop("model")
     assert by_path == by_name
@@ -271,8 +328,25 @@ def test_cluster_and_efficiency_as_files(answer: Answer, tmp_path: Path) -> None
     shutil.copy(configs() / "hardware" / "h100.toml", tmp_path / "mine.toml")
     shutil.copy(configs() / "efficiency" / "fitted.toml", tmp_path / "eta.toml")
     (tmp_path / "cluster.toml").write_text('devices = 2\naccelerator = "mine.toml"\n')
-    case = ["evaluate", "--model", "mixtral-8x7b", "--context", "4096", "--batch", "8", "--tp", "2", "--json"]
-    own = answer(*case, "--cluster", str(tmp_path / "cluster.toml"), "--efficiency", str(tmp_path / "eta.toml"))
+    case = [
+        "evaluate",
+        "--model",
+        "mixtral-8x7b",
+        "--context",
+        "4096",
+        "--batch",
+        "8",
+        "--tp",
+        "2",
+        "--json",
+    ]
+    own = answer(
+        *case,
+        "--cluster",
+        str(tmp_path / "cluster.toml"),
+        "--efficiency",
+        str(tmp_path / "eta.toml"),
+    )
     catalog = answer(*case, "--cluster", "2xh100", "--efficiency", "fitted")
     for key in KEYS.keys() - {"efficiency"}:
         assert own[key] == catalog[key]
@@ -291,12 +365,14 @@ def test_infeasible_design_is_an_answer(answer: Answer, given: str) -> None:
 
 
 def test_context_of_zero_is_an_answer(answer: Answer) -> None:
-    record = answer("evaluate --model mixtral-8x7b --cluster 2xh100 --context 0 --batch 8 --tp 2 --json")
+    record = answer(
+        "evaluate --model mixtral-8x7b --cluster 2xh100 --context 0 --batch 8 --tp 2 --json"
+    )
     assert record["feasible"]
     assert record["memory_bytes_per_device"]["kv_cache"] == 0
 
 
-# ---- compare ---------------------------------------------------------------------------------------------------------
+# ---- compare -------------------------------------------------------------------------------------
 
 
 def check_comparison(record: dict[str, Any], command: str) -> None:
@@ -306,15 +382,21 @@ def check_comparison(record: dict[str, Any], command: str) -> None:
         assert record[side]["feasible"]
     moe, dense, factors = record["moe"], record["dense"], record["penalties"]
     ratio = record["ratio_dense_over_moe"]
-    assert ratio == pytest.approx(dense["throughput_tokens_per_s"] / moe["throughput_tokens_per_s"], rel=1e-9)
+    assert ratio == pytest.approx(
+        dense["throughput_tokens_per_s"] / moe["throughput_tokens_per_s"], rel=1e-9
+    )
     assert {"reuse", "residency", "communication", "other"} <= set(factors)
     assert math.prod(factors.values()) == pytest.approx(ratio, rel=1e-9)
     assert record["qs"] == pytest.approx(record["q"] * record["s"], rel=1e-12)
-    assert record["s"] == pytest.approx(moe["parameters"]["active"] / moe["parameters"]["total"], rel=1e-12)
+    assert record["s"] == pytest.approx(
+        moe["parameters"]["active"] / moe["parameters"]["total"], rel=1e-12
+    )
     assert record["verdict"] == ("dense wins" if ratio > 1 else "moe wins")
     assert dense["parameters"]["total"] == dense["parameters"]["active"]
     # the twin's width is a multiple of 128, which moves its size a little
-    assert dense["parameters"]["total"] == pytest.approx(record["q"] * moe["parameters"]["active"], rel=1e-2)
+    assert dense["parameters"]["total"] == pytest.approx(
+        record["q"] * moe["parameters"]["active"], rel=1e-2
+    )
     assert dense["kv_bytes_per_token"] == moe["kv_bytes_per_token"]
     assert isinstance(record["law"], str)
 
@@ -345,7 +427,9 @@ def test_moe_side_is_what_evaluate_finds(answer: Answer) -> None:
     case = "--model mixtral-8x7b --cluster 8xh100 --context 4096 --json"
     side = answer(f"compare {case} --q 2")["moe"]
     alone = answer(f"evaluate {case}")
-    assert side["throughput_tokens_per_s"] == pytest.approx(alone["throughput_tokens_per_s"], rel=1e-8)
+    assert side["throughput_tokens_per_s"] == pytest.approx(
+        alone["throughput_tokens_per_s"], rel=1e-8
+    )
 
 
 def test_break_even_q_flips_the_verdict(answer: Answer) -> None:
@@ -361,12 +445,19 @@ def test_break_even_q_flips_the_verdict(answer: Answer) -> None:
         ("--model mixtral-8x7b --cluster 1xrtx-4090 --context 4096", "both infeasible"),
         ("--model mixtral-8x7b --cluster 1xh100 --context 4096", "moe infeasible"),
         ("--model mixtral-8x7b --cluster 8xh100 --context 4096 --q 100", "dense infeasible"),
-        ("--model mixtral-8x7b --cluster 8xh100 --context 4096 --q 2 --tpot-ms 0.001", "both infeasible"),
+        (
+            "--model mixtral-8x7b --cluster 8xh100 --context 4096 --q 2 --tpot-ms 0.001",
+            "both infeasible",
+        ),
     ],
 )
 def test_infeasible_comparison_is_an_answer(answer: Answer, case: str, verdict: str) -> None:
     record = answer(f"compare {case} --json")
-    gone = {"both infeasible": {"moe", "dense"}, "moe infeasible": {"moe"}, "dense infeasible": {"dense"}}[verdict]
+    gone = {
+        "both infeasible": {"moe", "dense"},
+        "moe infeasible": {"moe"},
+        "dense infeasible": {"dense"},
+    }[verdict]
     assert record["verdict"] == verdict
     assert {side for side in ("moe", "dense") if record[side] is None} == gone
     assert all(side in record["reason"] for side in gone)
@@ -378,12 +469,24 @@ def test_infeasible_comparison_is_an_answer(answer: Answer, case: str, verdict: 
 
 def test_plot_is_written_and_stdout_stays_pure(answer: Answer, tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "ratio.png"
-    case = ["compare", "--model", "mixtral-8x7b", "--cluster", "2xh100", "--context", "4096", "--q", "2", "--json", "--plot"]
+    case = [
+        "compare",
+        "--model",
+        "mixtral-8x7b",
+        "--cluster",
+        "2xh100",
+        "--context",
+        "4096",
+        "--q",
+        "2",
+        "--json",
+        "--plot",
+    ]
     assert answer(*case, str(path))["q"] == 2
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-# ---- list ------------------------------------------------------------------------------------------------------------
+# ---- list ----------------------------------------------------------------------------------------
 
 
 def test_list_models(answer: Answer) -> None:
@@ -405,18 +508,32 @@ def test_list_hardware(answer: Answer) -> None:
         assert row["source"]
 
 
-# ---- text ------------------------------------------------------------------------------------------------------------
+# ---- text ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("evaluate --model mixtral-8x7b --cluster 8xh100 --context 4096 --tp 2", ("mixtral-8x7b", "tokens/s", "tp2", "fitted")),
-        ("evaluate --model mixtral-8x7b --cluster 1xh100 --context 4096", ("infeasible", "memory", "times its limit")),
-        ("evaluate --model llama-3.1-8b --cluster 1xh100 --context 4096 --batch 4", ("none: dense",)),
+        (
+            "evaluate --model mixtral-8x7b --cluster 8xh100 --context 4096 --tp 2",
+            ("mixtral-8x7b", "tokens/s", "tp2", "fitted"),
+        ),
+        (
+            "evaluate --model mixtral-8x7b --cluster 1xh100 --context 4096",
+            ("infeasible", "memory", "times its limit"),
+        ),
+        (
+            "evaluate --model llama-3.1-8b --cluster 1xh100 --context 4096 --batch 4",
+            ("none: dense",),
+        ),
         (
             "compare --model mixtral-8x7b --cluster 8xh100 --context 4096 --q 2",
-            ("verdict: dense wins", "q = 2.000", "would flip it", "the verdict survives these errors"),
+            (
+                "verdict: dense wins",
+                "q = 2.000",
+                "would flip it",
+                "the verdict survives these errors",
+            ),
         ),
         (
             "compare --model mixtral-8x7b --cluster 1xrtx-4090 --context 4096",
@@ -440,19 +557,40 @@ def test_text_shows_paths_as_they_are(run: Callable[..., Any], tmp_path: Path, n
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(configs() / "models" / "mixtral-8x7b.json", path)
-    outcome = run(*["evaluate", "--cluster", "2xh100", "--context", "4096", "--batch", "8", "--tp", "2", "--model"], str(path))
+    outcome = run(
+        *[
+            "evaluate",
+            "--cluster",
+            "2xh100",
+            "--context",
+            "4096",
+            "--batch",
+            "8",
+            "--tp",
+            "2",
+            "--model",
+        ],
+        str(path),
+    )
     assert outcome.status == 0
     assert str(path) in outcome.out
 
 
-# ---- as a process ----------------------------------------------------------------------------------------------------
+# ---- as a process --------------------------------------------------------------------------------
 
 
 def process(command: str, home: Path, **options: Any) -> subprocess.Popen[str]:
     program = str(Path(sys.executable).with_name("qsopt"))
-    environment = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), **options}
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        **options,
+    }
     words = [program, *command.removeprefix("qsopt ").split()]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def test_process_prints_only_json_and_writes_only_its_cache(tmp_path: Path) -> None:
@@ -464,7 +602,9 @@ def test_process_prints_only_json_and_writes_only_its_cache(tmp_path: Path) -> N
 
 
 def test_process_refuses_in_one_line(tmp_path: Path) -> None:
-    running = process("evaluate --model deepseek-v33 --cluster 8xh200 --context 4096 --json", tmp_path)
+    running = process(
+        "evaluate --model deepseek-v33 --cluster 8xh200 --context 4096 --json", tmp_path
+    )
     out, err = running.communicate(timeout=120)
     assert (running.returncode, out) == (2, "")
     assert err.startswith("error: unknown model 'deepseek-v33'")

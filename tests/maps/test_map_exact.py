@@ -1,4 +1,6 @@
-"""A point of a map is the comparison at that point: both sides, their layouts, and what does not fit."""
+"""A point of a map is the comparison at that point: both sides, their layouts, and what does not
+fit.
+"""
 
 import json
 from dataclasses import replace
@@ -13,15 +15,15 @@ import qsopt
 from qsopt.cli.map import Map
 from qsopt.comparison.compare import compare
 from qsopt.comparison.twin import dense_twin, geometric_q, qs_numbers
-from qsopt.deployments.capped import Case, best_throughputs
+from qsopt.deployments.capped import ServedModel, best_throughputs
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Problem
 from qsopt.errors import InputError
 from qsopt.maps import bounds
 from qsopt.maps.axes import KINDS, Axis, axis
 from qsopt.maps.condition import Sparsity, condition_of, with_chosen
 from qsopt.maps.phase_map import PhaseMap, phase_map
 from qsopt.quality.belief import belief, given
+from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 from qsopt.units import GB
 
@@ -34,9 +36,9 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def problem():
+def service():
     """Four devices in two domains, so that both kinds of links count."""
-    four = Problem(qsopt.load_cluster("4xh100"), Workload(8192.0), qsopt.load_efficiency("fitted"))
+    four = Service(qsopt.load_cluster("4xh100"), Workload(8192.0), qsopt.load_efficiency("fitted"))
     return moved(four, "domain", 2.0)
 
 
@@ -44,11 +46,11 @@ def believe(side):
     return belief(side, "geometric", None)
 
 
-def compared(model, problem, q=None):
-    return compare(model, problem.cluster, problem.workload, problem.efficiency, q)
+def compared(model, service, q=None):
+    return compare(model, service.cluster, service.workload, service.efficiency, q)
 
 
-def moved(problem, name, value):
+def moved(service, name, value):
     leaf = {
         "context": lambda p: p.workload.context,
         "tpot": lambda p: p.workload.tpot_limit,
@@ -59,7 +61,7 @@ def moved(problem, name, value):
         "scale_out": lambda p: p.cluster.accelerator.scale_out_bandwidth,
         "domain": lambda p: p.cluster.accelerator.scale_up_devices,
     }[name]
-    return eqx.tree_at(leaf, problem, np.asarray(float(value)))
+    return eqx.tree_at(leaf, service, np.asarray(float(value)))
 
 
 def assert_point(found: PhaseMap, at: tuple[int, int], result) -> None:
@@ -68,14 +70,18 @@ def assert_point(found: PhaseMap, at: tuple[int, int], result) -> None:
     assert found.q[at] == pytest.approx(float(result.numbers.q), rel=1e-12)
     assert found.s[at] == pytest.approx(float(result.numbers.s), rel=1e-12)
     np.testing.assert_allclose(found.ratio[at], float(result.ratio), rtol=1e-9)
-    for optimum, layouts, side in zip((found.moe, found.dense), found.layouts, (result.moe, result.dense), strict=True):
+    for optimum, layouts, side in zip(
+        (found.moe, found.dense), found.layouts, (result.moe, result.dense), strict=True
+    ):
         assert optimum.throughput[at] == pytest.approx(float(side.throughput), rel=1e-9)
         if not bool(side.feasible):
             assert optimum.layout[at] == -1
             continue
         assert optimum.batch[at] == float(side.deployment.batch)
         for size in ("tensor", "data", "pipeline", "expert", "dispatched"):
-            assert np.asarray(getattr(layouts, size))[optimum.layout[at]] == float(getattr(side.deployment, size))
+            assert np.asarray(getattr(layouts, size))[optimum.layout[at]] == float(
+                getattr(side.deployment, size)
+            )
 
 
 CASES = [
@@ -87,80 +93,107 @@ CASES = [
 
 
 @pytest.mark.parametrize(("x", "x_range", "y", "y_range"), CASES)
-def test_points_equal_comparisons(model, problem, x, x_range, y, y_range):
+def test_points_equal_comparisons(model, service, x, x_range, y, y_range):
     found = phase_map(
-        model, problem, axis(x, model, problem, *x_range, points=19), axis(y, model, problem, *y_range, points=9), believe
+        model,
+        service,
+        axis(x, model, service, *x_range, points=19),
+        axis(y, model, service, *y_range, points=9),
+        believe,
     )
     columns, rows = found.q.shape
     for at in ((0, 0), (columns - 1, 0), (columns // 2, rows // 2), (columns // 3, rows - 1)):
-        there = moved(moved(problem, x, found.x.values[at[0]]), y, found.y.values[at[1]])
+        there = moved(moved(service, x, found.x.values[at[0]]), y, found.y.values[at[1]])
         assert_point(found, at, compared(model, there))
 
 
-def test_points_that_do_not_fit(model, problem):
+def test_points_that_do_not_fit(model, service):
     found = phase_map(
-        model, problem, axis("context", model, problem, 512.0, 4e7, 8), axis("devices", model, problem, 1, 4, 4), believe
+        model,
+        service,
+        axis("context", model, service, 512.0, 4e7, 8),
+        axis("devices", model, service, 1, 4, 4),
+        believe,
     )
     outcomes = {outcome for column in found.verdicts for outcome in column}
     assert {"moe infeasible", "both infeasible"} <= outcomes
     assert np.isnan(found.ratio[found.moe.throughput == 0.0]).all()
 
 
-def test_sparsity_and_q_equal_comparisons(model, problem):
+def test_sparsity_and_q_equal_comparisons(model, service):
     share = Sparsity.of(model)
-    x, y = axis("sparsity", model, problem, points=5), axis("q", model, problem, points=4)
-    found = phase_map(model, problem, x, y, believe)
+    x, y = axis("sparsity", model, service, points=5), axis("q", model, service, points=4)
+    found = phase_map(model, service, x, y, believe)
     for at in ((0, 0), (2, 3), (4, 1)):
         factor = float(share.factors(x.values[at[0] : at[0] + 1])[0])
         changed = with_chosen(model, np.asarray(factor))
-        assert float(qs_numbers(changed, geometric_q(changed)).s) == pytest.approx(x.values[at[0]], rel=1e-12)
-        assert_point(found, at, compared(changed, problem, y.values[at[1]]))
-    alone = phase_map(model, problem, x, axis("context", model, problem, 1e3, 1e5, 2), believe)
+        assert float(qs_numbers(changed, geometric_q(changed)).s) == pytest.approx(
+            x.values[at[0]], rel=1e-12
+        )
+        assert_point(found, at, compared(changed, service, y.values[at[1]]))
+    alone = phase_map(model, service, x, axis("context", model, service, 1e3, 1e5, 2), believe)
     changed = with_chosen(model, np.asarray(float(share.factors(x.values[1:2])[0])))
     assert alone.q[1, 0] == pytest.approx(float(geometric_q(changed)), rel=1e-12)
     assert found.believed is not None and found.sure is None
 
 
-def test_batch_equals_the_exact_search_under_a_cap(model, problem):
-    x, y = axis("batch", model, problem, 1, 5000, 9), Axis("devices", np.array([1.0, 2.0, 3.0, 4.0]))
-    found = phase_map(model, problem, x, y, believe)
-    for (i, batch), (j, devices) in [((i, x.values[i]), (j, y.values[j])) for i in (0, 4, 8) for j in (2, 3)]:
-        there = moved(problem, "devices", devices)
-        case = jax.tree.map(lambda leaf: np.asarray(leaf)[None], Case(model, there, np.asarray(batch)))
+def test_batch_equals_the_exact_search_under_a_cap(model, service):
+    x, y = (
+        axis("batch", model, service, 1, 5000, 9),
+        Axis("devices", np.array([1.0, 2.0, 3.0, 4.0])),
+    )
+    found = phase_map(model, service, x, y, believe)
+    for (i, batch), (j, devices) in [
+        ((i, x.values[i]), (j, y.values[j])) for i in (0, 4, 8) for j in (2, 3)
+    ]:
+        there = moved(service, "devices", devices)
+        case = jax.tree.map(
+            lambda leaf: np.asarray(leaf)[None], ServedModel(model, there, np.asarray(batch))
+        )
         (expected,) = best_throughputs(case, legal_layouts(model, there.cluster))
         assert found.moe.throughput[i, j] == pytest.approx(float(expected), rel=1e-9)
-    unlimited = phase_map(model, problem, y, Axis("context", np.array([8192.0])), believe)
+    unlimited = phase_map(model, service, y, Axis("context", np.array([8192.0])), believe)
     assert (found.moe.throughput <= unlimited.moe.throughput[:, 0] * (1 + 1e-9)).all()
 
 
-def test_bounds_change_nothing(model, problem, monkeypatch):
+def test_bounds_change_nothing(model, service, monkeypatch):
     """Without trends every layout is evaluated at every point; the map must be the same."""
-    axes = axis("context", model, problem, 1e3, 1e6, 9), axis("bandwidth", model, problem, 1e12, 8e12, 9)
-    quick = phase_map(model, problem, *axes, believe)
+    axes = (
+        axis("context", model, service, 1e3, 1e6, 9),
+        axis("bandwidth", model, service, 1e12, 8e12, 9),
+    )
+    quick = phase_map(model, service, *axes, believe)
     monkeypatch.setattr(bounds, "BLOCKS", (1,))
-    plain = phase_map(model, problem, *axes, believe)
+    plain = phase_map(model, service, *axes, believe)
     for one, other in ((quick.moe, plain.moe), (quick.dense, plain.dense)):
         np.testing.assert_allclose(one.throughput, other.throughput, rtol=1e-12)
         np.testing.assert_array_equal(one.layout, other.layout)
         np.testing.assert_array_equal(one.batch, other.batch)
     monkeypatch.setattr(bounds, "MOST_AT_ONCE", 20)
-    strips = phase_map(model, problem, *axes, believe)
+    strips = phase_map(model, service, *axes, believe)
     np.testing.assert_array_equal(strips.moe.layout, plain.moe.layout)
-    assert strips.moe.evaluated == plain.moe.evaluated == 81 * len(np.asarray(quick.layouts[0].tensor))
+    assert (
+        strips.moe.evaluated == plain.moe.evaluated == 81 * len(np.asarray(quick.layouts[0].tensor))
+    )
 
 
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.trend[0]])
-def test_trends_hold_for_every_layout(model, problem, name):
-    """What the bounds rest on, layout by layout: along its axis throughput never moves against the trend."""
-    along = axis(name, model, problem, points=6)
-    layouts = legal_layouts(model, problem.cluster)
+def test_trends_hold_for_every_layout(model, service, name):
+    """What the bounds rest on, layout by layout: along its axis throughput never moves against the
+    trend.
+    """
+    along = axis(name, model, service, points=6)
+    layouts = legal_layouts(model, service.cluster)
     rows = []
     for index in range(0, len(np.asarray(layouts.tensor)), 3):
         one = jax.tree.map(lambda leaf, index=index: np.asarray(leaf)[index : index + 1], layouts)
-        side = bounds.Side(model, problem, one, dense=False, capped=name == "batch")
-        base = condition_of(problem)
+        side = bounds.Side(model, service, one, dense=False, capped=name == "batch")
+        base = condition_of(service)
         shape = (len(along.values), 1)
-        numbers = {each: np.full(shape, float(getattr(base, each))) for each in type(base).__dataclass_fields__}
+        numbers = {
+            each: np.full(shape, float(getattr(base, each)))
+            for each in type(base).__dataclass_fields__
+        }
         numbers[name] = along.values[:, None]
         rows.append(bounds.optima(side, type(base)(**numbers), (0, 0)).throughput[:, 0])
     steps = np.diff(np.array(rows), axis=1) * KINDS[name].trend[0]
@@ -168,56 +201,64 @@ def test_trends_hold_for_every_layout(model, problem, name):
     assert np.abs(steps).max() > 0.0
 
 
-def test_the_interval_of_q_decides_what_is_sure(model, problem):
-    axes = axis("context", model, problem, 1e3, 1e5, 4), axis("devices", model, problem, 2, 4, 3)
+def test_the_interval_of_q_decides_what_is_sure(model, service):
+    axes = axis("context", model, service, 1e3, 1e5, 4), axis("devices", model, service, 2, 4, 3)
     held = believe(model)
-    found = phase_map(model, problem, *axes, believe)
-    ends = [phase_map(model, problem, *axes, lambda _, q=q: given(q)) for q in held.interval]
+    found = phase_map(model, service, *axes, believe)
+    ends = [phase_map(model, service, *axes, lambda _, q=q: given(q)) for q in held.interval]
     assert found.dense_low is not None and found.dense_high is not None
     np.testing.assert_allclose(found.dense_low.throughput, ends[0].dense.throughput, rtol=1e-12)
     np.testing.assert_allclose(found.dense_high.throughput, ends[1].dense.throughput, rtol=1e-12)
-    same = [[a == b for a, b in zip(*pair, strict=True)] for pair in zip(ends[0].verdicts, ends[1].verdicts, strict=True)]
+    same = [
+        [a == b for a, b in zip(*pair, strict=True)]
+        for pair in zip(ends[0].verdicts, ends[1].verdicts, strict=True)
+    ]
     np.testing.assert_array_equal(found.sure, np.array(same))
     assert ends[0].sure is None
 
 
-def test_what_is_refused(model, problem):
-    context = axis("context", model, problem)
+def test_what_is_refused(model, service):
+    context = axis("context", model, service)
     with pytest.raises(InputError, match="two different axes"):
-        phase_map(model, problem, context, context, believe)
+        phase_map(model, service, context, context, believe)
     with pytest.raises(InputError, match="unknown axis 'contxt': did you mean context"):
-        axis("contxt", model, problem)
+        axis("contxt", model, service)
     with pytest.raises(InputError, match="smaller first"):
-        axis("context", model, problem, 1e5, 1e3)
+        axis("context", model, service, 1e5, 1e3)
     with pytest.raises(InputError, match="points"):
-        axis("context", model, problem, points=1)
+        axis("context", model, service, points=1)
     dense = dense_twin(model, 2.0)
     with pytest.raises(InputError, match="dense"):
-        phase_map(dense, problem, context, axis("devices", model, problem), believe)
+        phase_map(dense, service, context, axis("devices", model, service), believe)
     with pytest.raises(InputError, match="experts per token"):
-        phase_map(model, problem, context, Axis("sparsity", np.array([0.01, 0.5])), believe)
+        phase_map(model, service, context, Axis("sparsity", np.array([0.01, 0.5])), believe)
     with pytest.raises(InputError, match="no feed-forward layers"):
-        phase_map(model, problem, context, Axis("q", np.array([1e-3, 1.0])), believe)
+        phase_map(model, service, context, Axis("q", np.array([1e-3, 1.0])), believe)
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------
+# ---- the command ---------------------------------------------------------------------------------
 
 COMMAND = Map(MODEL, "4xh100", x="context", x_points=3, y="devices", y_from=1, y_to=4, y_points=4)
 
 
-def test_command_tells_what_the_map_holds(model, problem, capsys, tmp_path):
+def test_command_tells_what_the_map_holds(model, service, capsys, tmp_path):
     path = tmp_path / "new" / "map.png"
     replace(COMMAND, json=True, plot=path).run()
     record = json.loads(capsys.readouterr().out)
-    four = moved(problem, "domain", 8.0)
+    four = moved(service, "domain", 8.0)
     axes = axis("context", model, four, points=3), axis("devices", model, four, 1, 4, 4)
     found = phase_map(model, four, *axes, believe)
     assert [each["name"] for each in record["axes"]] == ["context", "devices"]
     assert record["axes"][1]["values"] == [1.0, 2.0, 3.0, 4.0]
     assert record["verdict"] == found.verdicts
     assert record["sure"] == found.sure.tolist()
-    np.testing.assert_allclose(np.array(record["ratio_dense_over_moe"], float), found.ratio, rtol=1e-12)
-    assert record["moe"]["layout"][0][0] is None and record["moe"]["throughput_tokens_per_s"][0][0] == 0.0
+    np.testing.assert_allclose(
+        np.array(record["ratio_dense_over_moe"], float), found.ratio, rtol=1e-12
+    )
+    assert (
+        record["moe"]["layout"][0][0] is None
+        and record["moe"]["throughput_tokens_per_s"][0][0] == 0.0
+    )
     chosen = record["moe"]["layouts"][record["moe"]["layout"][0][3]]
     assert chosen["tp"] * chosen["dp"] == chosen["ep"] * chosen["etp"]
     assert path.read_bytes().startswith(b"\x89PNG")

@@ -15,14 +15,23 @@ def test_crossings_are_interpolated_in_log_and_pass_over_what_does_not_fit():
     found = list(hardware_for_moe._crossings(values, moe, dense, whole=False))
     assert [winner for _, winner in found] == ["moe wins", "dense wins"]
     assert found[0][0] == pytest.approx(2.0 * 2.0 ** (2.0 / 3.0))
-    assert [value for value, _ in hardware_for_moe._crossings(values, moe, dense, whole=True)] == [4.0, 8.0]
+    assert [value for value, _ in hardware_for_moe._crossings(values, moe, dense, whole=True)] == [
+        4.0,
+        8.0,
+    ]
 
 
 def test_a_walk_tells_where_the_moe_wins_for_good():
     values, moe = np.array([1.0, 2.0, 4.0]), np.array([1.0, 1.0, 4.0])
     walk = hardware_for_moe._walk(values, moe, np.array([2.0, 2.0, 2.0]), own=2.0, whole=True)
-    assert (walk["moe_wins_above"], walk["moe_wins_above_own_times"], walk["ratio_own"]) == (4.0, 2.0, 2.0)
-    lost = hardware_for_moe._walk(values, np.array([1.0, 4.0, 1.0]), np.array([2.0, 2.0, 2.0]), own=2.0, whole=True)
+    assert (walk["moe_wins_above"], walk["moe_wins_above_own_times"], walk["ratio_own"]) == (
+        4.0,
+        2.0,
+        2.0,
+    )
+    lost = hardware_for_moe._walk(
+        values, np.array([1.0, 4.0, 1.0]), np.array([2.0, 2.0, 2.0]), own=2.0, whole=True
+    )
     assert lost["moe_wins_above"] is None and lost["crossings"] == [2.0, 4.0]
 
 
@@ -39,7 +48,11 @@ def test_summary_of_a_map():
     ]
     other = [dict(row, verdict="dense wins") for row in rows]
     found = phase_maps.summary(rows, other)
-    assert (found["share_dense_wins"], found["share_moe_wins"], found["share_moe_infeasible"]) == (0.25, 0.5, 0.25)
+    assert (found["share_dense_wins"], found["share_moe_wins"], found["share_moe_infeasible"]) == (
+        0.25,
+        0.5,
+        0.25,
+    )
     assert found["qs_calls_it_right"] == pytest.approx(2 / 3)
     assert found["share_unsure"] == pytest.approx(1 / 3)
     assert found["share_verdict_differs_from_drawn"] == 0.75
@@ -65,7 +78,9 @@ def test_fixed_quality_keeps_the_dense_match():
 
 
 def test_elasticity_at_fixed_quality_is_the_slope_along_that_direction():
-    """With a throughput of N_total^-1 N_active^-2, keeping N_active N_total leaves s^-1/2: slopes of both known counts."""
+    """With a throughput of N_total^-1 N_active^-2, keeping N_active N_total leaves s^-1/2: slopes
+    of both known counts.
+    """
     model, rule = qsopt.load_model("mixtral-8x7b"), law("geometric")
     step = 1e-5
 
@@ -75,7 +90,15 @@ def test_elasticity_at_fixed_quality_is_the_slope_along_that_direction():
         return -(dense - 0.5 * share) - 2.0 * active
 
     slopes = {
-        "experts": (log_throughput(8.0 * np.exp(step), 2.0) - log_throughput(8.0 * np.exp(-step), 2.0)) / (2 * step),
-        "top_k": (log_throughput(8.0, 2.0 * np.exp(step)) - log_throughput(8.0, 2.0 * np.exp(-step))) / (2 * step),
+        "experts": (
+            log_throughput(8.0 * np.exp(step), 2.0) - log_throughput(8.0 * np.exp(-step), 2.0)
+        )
+        / (2 * step),
+        "top_k": (
+            log_throughput(8.0, 2.0 * np.exp(step)) - log_throughput(8.0, 2.0 * np.exp(-step))
+        )
+        / (2 * step),
     }
-    assert sparsity_gradients._at_fixed_quality(model, rule, 1e12, slopes) == pytest.approx(-0.5, abs=1e-6)
+    assert sparsity_gradients._at_fixed_quality(model, rule, 1e12, slopes) == pytest.approx(
+        -0.5, abs=1e-6
+    )

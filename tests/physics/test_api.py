@@ -29,14 +29,18 @@ FEW = resized(h100(2), memory_bytes=4e9)
 
 
 def throughput(context: jax.Array, batch: jax.Array) -> jax.Array:
-    return evaluate(MODEL, CLUSTER, Workload(context), Deployment(tensor=4, batch=batch), "fitted").throughput
+    return evaluate(
+        MODEL, CLUSTER, Workload(context), Deployment(tensor=4, batch=batch), "fitted"
+    ).throughput
 
 
 def test_evaluate_inside_jit_and_vmap_gives_what_it_gives_outside() -> None:
     contexts, batches = jnp.asarray([100.0, 8192.0, 32768.0]), jnp.asarray([1.0, 8.0, 64.0])
     outside = [float(throughput(*pair)) for pair in zip(contexts, batches, strict=True)]
     np.testing.assert_allclose(
-        [jax.jit(throughput)(*pair) for pair in zip(contexts, batches, strict=True)], outside, rtol=1e-13
+        [jax.jit(throughput)(*pair) for pair in zip(contexts, batches, strict=True)],
+        outside,
+        rtol=1e-13,
     )
     np.testing.assert_allclose(jax.vmap(throughput)(contexts, batches), outside, rtol=1e-13)
 
@@ -46,7 +50,9 @@ def test_gradient_of_evaluate_agrees_with_differences() -> None:
     slopes = jax.jit(jax.grad(throughput, argnums=(0, 1)))(*at)
     for index, slope in enumerate(slopes):
         step = [1e-3 * (index == position) for position in range(2)]
-        up, down = (throughput(*(x + sign * s for x, s in zip(at, step, strict=True))) for sign in (1, -1))
+        up, down = (
+            throughput(*(x + sign * s for x, s in zip(at, step, strict=True))) for sign in (1, -1)
+        )
         assert float(slope) == pytest.approx(float(up - down) / 2e-3, rel=1e-6)
 
 
@@ -74,20 +80,27 @@ def test_geometric_q_and_the_relaxed_twin_trace() -> None:
         return parameter_count(dense_twin(model, geometric_q(model), exact=False)).total
 
     count = parameter_count(MODEL)
-    assert float(jax.jit(size)(jnp.asarray(8.0))) == pytest.approx(float(count.total * count.active) ** 0.5, rel=1e-12)
+    assert float(jax.jit(size)(jnp.asarray(8.0))) == pytest.approx(
+        float(count.total * count.active) ** 0.5, rel=1e-12
+    )
     step = 1e-4
     slope = (size(jnp.asarray(8.0 + step)) - size(jnp.asarray(8.0 - step))) / (2 * step)
     assert float(jax.grad(size)(jnp.asarray(8.0))) == pytest.approx(float(slope), rel=1e-6)
 
 
 def log_ratio(log_context: jax.Array, log_bandwidth: jax.Array) -> jax.Array:
-    cluster = eqx.tree_at(lambda c: c.accelerator.bandwidth, FEW, FEW.accelerator.bandwidth * jnp.exp(log_bandwidth))
+    cluster = eqx.tree_at(
+        lambda c: c.accelerator.bandwidth, FEW, FEW.accelerator.bandwidth * jnp.exp(log_bandwidth)
+    )
     return jnp.log(compare(SMALL, cluster, Workload(4000.0 * jnp.exp(log_context)), "ideal").ratio)
 
 
 def differences() -> list[float]:
     step = 1e-6
-    ends = [[jnp.log(ratio_at(*(np.array(row) * sign))) for sign in (1, -1)] for row in ([step, 0.0], [0.0, step])]
+    ends = [
+        [jnp.log(ratio_at(*(np.array(row) * sign))) for sign in (1, -1)]
+        for row in ([step, 0.0], [0.0, step])
+    ]
     return [float(up - down) / (2 * step) for up, down in ends]
 
 
@@ -96,8 +109,13 @@ def ratio_at(log_context: float, log_bandwidth: float) -> jax.Array:
 
 
 def test_gradient_of_a_comparison_agrees_with_differences() -> None:
-    """The best layouts and batches stay the same beside this point, so the envelope's derivative is the whole one."""
-    slopes, numeric = jax.grad(log_ratio, argnums=(0, 1))(jnp.zeros(()), jnp.zeros(())), differences()
+    """The best layouts and batches stay the same beside this point, so the envelope's derivative is
+    the whole one.
+    """
+    slopes, numeric = (
+        jax.grad(log_ratio, argnums=(0, 1))(jnp.zeros(()), jnp.zeros(())),
+        differences(),
+    )
     np.testing.assert_allclose(np.asarray(slopes), numeric, rtol=1e-5, atol=1e-8)
     assert abs(numeric[0]) > 1e-3
 
@@ -105,18 +123,24 @@ def test_gradient_of_a_comparison_agrees_with_differences() -> None:
 def test_compare_over_contexts_in_one_vmap() -> None:
     factors = (0.25, 1.0, 4.0)
     batched = jax.vmap(log_ratio, in_axes=(0, None))(jnp.log(jnp.asarray(factors)), jnp.zeros(()))
-    single = [float(jnp.log(compare(SMALL, FEW, Workload(4000.0 * x), "ideal").ratio)) for x in factors]
+    single = [
+        float(jnp.log(compare(SMALL, FEW, Workload(4000.0 * x), "ideal").ratio)) for x in factors
+    ]
     np.testing.assert_allclose(batched, single, rtol=1e-10, atol=1e-12)
 
 
 def test_compare_inside_jit_gives_what_it_gives_outside() -> None:
-    """FAILS: the twin comes out of a compiled function, so inside a jit its heads are tracers and legal_layouts refuses it."""
+    """FAILS: the twin comes out of a compiled function, so inside a jit its heads are tracers and
+    legal_layouts refuses it.
+    """
     inside = jax.jit(log_ratio)(jnp.zeros(()), jnp.zeros(()))
     assert float(inside) == pytest.approx(float(log_ratio(jnp.zeros(()), jnp.zeros(()))), abs=1e-12)
 
 
 def test_compare_with_a_written_q_inside_jit() -> None:
-    """FAILS: twin.dense_twin takes the float of a compiled function's result, which is a tracer inside any jit."""
+    """FAILS: twin.dense_twin takes the float of a compiled function's result, which is a tracer
+    inside any jit.
+    """
     outside = float(compare(SMALL, FEW, Workload(4000.0), "ideal", q=2.0).ratio)
     inside = jax.jit(lambda context: compare(SMALL, FEW, Workload(context), "ideal", q=2.0).ratio)
     assert float(inside(jnp.asarray(4000.0))) == pytest.approx(outside, rel=1e-12)

@@ -1,7 +1,9 @@
-"""Derivatives of throughput, TPOT, memory and the largest batch against central differences, for every number of a design.
+"""Derivatives of throughput, TPOT, memory and the largest batch against central differences, for
+every number of a design.
 
-A design is a tree of numbers; each is moved by a factor. The relaxed model is smooth, so all must agree. In the exact model
-ceilings and floors carry a straight-through derivative, so the numbers that enter one are left out there.
+A design is a tree of numbers; each is moved by a factor. The relaxed model is smooth, so all must
+agree. In the exact model ceilings and floors carry a straight-through derivative, so the numbers
+that enter one are left out there.
 """
 
 from functools import cache, partial
@@ -17,29 +19,49 @@ from physics_designs import EFFICIENCIES, STRUCTURES, efficiency, h100, resized,
 
 from qsopt import Deployment, Workload, dense_twin
 from qsopt.physics.evaluate import metrics
+from qsopt.spec.service import Service
 
 STEP = 1e-5
 OUTPUTS = ("throughput", "tpot", "memory", "largest batch")
 
 RELAXED = {
     "small": Deployment(tensor=1.6, data=1.4, pipeline=1.3, expert=1.5, batch=37.0, dispatched=0.0),
-    "gathered": Deployment(tensor=3.0, data=2.5, pipeline=2.3, expert=4.4, batch=90.0, dispatched=0.0),
-    "dispatched": Deployment(tensor=2.3, data=5.5, pipeline=1.6, expert=7.1, batch=1500.0, dispatched=0.7),
-    "one token": Deployment(tensor=1.2, data=1.1, pipeline=1.1, expert=1.1, batch=1.3, dispatched=0.4),
+    "gathered": Deployment(
+        tensor=3.0, data=2.5, pipeline=2.3, expert=4.4, batch=90.0, dispatched=0.0
+    ),
+    "dispatched": Deployment(
+        tensor=2.3, data=5.5, pipeline=1.6, expert=7.1, batch=1500.0, dispatched=0.7
+    ),
+    "one token": Deployment(
+        tensor=1.2, data=1.1, pipeline=1.1, expert=1.1, batch=1.3, dispatched=0.4
+    ),
 }
 EXACT = {
-    "gathered": Deployment(tensor=2.0, data=3.0, pipeline=3.0, expert=2.0, batch=90.0, dispatched=0.0),
-    "dispatched": Deployment(tensor=2.0, data=6.0, pipeline=1.0, expert=3.0, batch=1200.0, dispatched=1.0),
+    "gathered": Deployment(
+        tensor=2.0, data=3.0, pipeline=3.0, expert=2.0, batch=90.0, dispatched=0.0
+    ),
+    "dispatched": Deployment(
+        tensor=2.0, data=6.0, pipeline=1.0, expert=3.0, batch=1200.0, dispatched=1.0
+    ),
 }
-STEPPED = ("layers", "tensor", "data", "pipeline", "devices", "scale_up_devices", "expert", "dispatched")
+STEPPED = (
+    "layers",
+    "tensor",
+    "data",
+    "pipeline",
+    "devices",
+    "scale_up_devices",
+    "expert",
+    "dispatched",
+)
 """Fields that enter a ceiling, a floor, a clip at a corner or a kink of the exact model."""
 
 
 def inputs(name: str, which: str, deployment: Deployment):
-    """Every number of a design: model, cluster, workload, deployment and efficiencies."""
+    """Every number of a design: model, service and deployment."""
     cluster = resized(h100(19), price_per_hour=2.0)
     workload = Workload(8192.0, tokens_per_step=1.7, encoder_context=700.0)
-    tree = (structure(name), cluster, workload, deployment, efficiency(which))
+    tree = (structure(name), Service(cluster, workload, efficiency(which)), deployment)
     return jax.tree.map(jnp.asarray, tree)
 
 
@@ -48,9 +70,13 @@ def floating(tree):
 
 
 def logs(tree, softness) -> jax.Array:
-    """Logarithms of the outputs of a design; memory's largest batch is the real one in the exact model."""
+    """Logarithms of the outputs of a design; memory's largest batch is the real one in the exact
+    model.
+    """
     found = metrics(*tree, softness=softness)
-    return jnp.log(jnp.stack([found.throughput, found.tpot, found.memory.total, found.largest_batch]))
+    return jnp.log(
+        jnp.stack([found.throughput, found.tpot, found.memory.total, found.largest_batch])
+    )
 
 
 @cache
@@ -64,7 +90,9 @@ def compiled(name: str):
 
     @jax.jit
     def slope(base: jax.Array, softness: jax.Array, weights: jax.Array) -> jax.Array:
-        return jax.grad(lambda factors: weights @ moved(factors, base, softness))(jnp.zeros(flat.size))
+        return jax.grad(lambda factors: weights @ moved(factors, base, softness))(
+            jnp.zeros(flat.size)
+        )
 
     @jax.jit
     def differences(base: jax.Array, softness: jax.Array) -> jax.Array:
@@ -78,7 +106,12 @@ def compiled(name: str):
 def slopes_of(tree, name: str, softness: float) -> np.ndarray:
     """Derivatives of the log of each output by the log of each number, [outputs, numbers]."""
     base = ravel_pytree(floating(tree)[0])[0]
-    return np.array([compiled(name)[0](base, jnp.asarray(softness), weights) for weights in jnp.eye(len(OUTPUTS))])
+    return np.array(
+        [
+            compiled(name)[0](base, jnp.asarray(softness), weights)
+            for weights in jnp.eye(len(OUTPUTS))
+        ]
+    )
 
 
 def differences_of(tree, name: str, softness: float) -> np.ndarray:
@@ -100,9 +133,11 @@ def disagreements(tree, name: str, softness: float, skipped=()) -> list[str]:
     assert (np.abs(numeric) > 1e-4).any(axis=0).sum() > 20
     names = paths(tree)
     return [
-        f"d {OUTPUTS[row]} / d {names[column]}: {slopes[row, column]} against {numeric[row, column]}"
+        f"d {OUTPUTS[row]} / d {names[column]}: {slopes[row, column]} against "
+        f"{numeric[row, column]}"
         for row, column in zip(*np.nonzero(wrong), strict=True)
-        if not names[column].endswith(tuple(f".{field}" for field in skipped)) and not (skipped and row == 3)
+        if not names[column].endswith(tuple(f".{field}" for field in skipped))
+        and not (skipped and row == 3)
     ]
 
 
@@ -125,23 +160,36 @@ def test_every_exact_derivative_away_from_kinks(name: str, which: str) -> None:
 
 @pytest.mark.parametrize("name", ["mla", "encoder-decoder"])
 def test_derivative_in_q_through_the_relaxed_twin(name: str) -> None:
-    """d log of every output / d log q, and / d log of the MoE's own sizes, which move the twin's width."""
+    """d log of every output / d log q, and / d log of the MoE's own sizes, which move the twin's
+    width.
+    """
     _, cluster, workload, deployment, which = inputs(name, "rich", RELAXED["gathered"])
     moe = structure(name)
 
     @jax.jit
     def outputs(z: jax.Array) -> jax.Array:
         kind = moe.decoder.ffn[-1].kind
-        sizes = (kind.experts * jnp.exp(z[1]), kind.width * jnp.exp(z[2]), kind.top_k * jnp.exp(z[3]))
+        sizes = (
+            kind.experts * jnp.exp(z[1]),
+            kind.width * jnp.exp(z[2]),
+            kind.top_k * jnp.exp(z[3]),
+        )
         changed = eqx.tree_at(
-            lambda m: tuple(getattr(m.decoder.ffn[-1].kind, f) for f in ("experts", "width", "top_k")), moe, sizes
+            lambda m: tuple(
+                getattr(m.decoder.ffn[-1].kind, f) for f in ("experts", "width", "top_k")
+            ),
+            moe,
+            sizes,
         )
         twin = dense_twin(changed, 2.5 * jnp.exp(z[0]), exact=False)
         return logs((twin, cluster, workload, deployment, which), jnp.asarray(0.1))
 
     slopes = jax.jit(jax.jacrev(outputs))(jnp.zeros(4))
     rows = STEP * np.eye(4)
-    numeric = np.stack([(outputs(jnp.asarray(row)) - outputs(jnp.asarray(-row))) / (2 * STEP) for row in rows], axis=1)
+    numeric = np.stack(
+        [(outputs(jnp.asarray(row)) - outputs(jnp.asarray(-row))) / (2 * STEP) for row in rows],
+        axis=1,
+    )
     np.testing.assert_allclose(slopes, numeric, rtol=1e-5, atol=1e-9)
     assert float(slopes[0, 0]) < -0.01  # a larger dense model is slower
     assert float(slopes[2, 0]) > 1e-3  # and holds more
@@ -153,20 +201,32 @@ def test_elasticities_of_all_rates_and_latencies_sum_to_one(which: str) -> None:
     tree = inputs("mla", which, RELAXED["dispatched"])
     slopes = slopes_of(tree, "mla", 0.1)
     names = paths(tree)
-    rates = [i for i, name in enumerate(names) if name.endswith((".peak_flops", ".scale_up_bandwidth", ".scale_out_bandwidth"))]
-    rates += [i for i, name in enumerate(names) if name == "[1].accelerator.bandwidth"]
-    latencies = [i for i, name in enumerate(names) if name.endswith((".launch", ".collective", ".step"))]
+    rates = [
+        i
+        for i, name in enumerate(names)
+        if name.endswith((".peak_flops", ".scale_up_bandwidth", ".scale_out_bandwidth"))
+    ]
+    rates += [i for i, name in enumerate(names) if name == "[1].cluster.accelerator.bandwidth"]
+    latencies = [
+        i for i, name in enumerate(names) if name.endswith((".launch", ".collective", ".step"))
+    ]
     assert len(rates) == 4 + 3
-    assert float(slopes[0, np.array(rates)].sum() - slopes[0, np.array(latencies)].sum()) == pytest.approx(1.0, rel=1e-10)
+    assert float(
+        slopes[0, np.array(rates)].sum() - slopes[0, np.array(latencies)].sum()
+    ) == pytest.approx(1.0, rel=1e-10)
 
 
 def test_straight_through_derivatives_are_those_of_the_relaxed_model() -> None:
-    """Stages divide the layers here and replicas fill the cluster, so both models are one but for the derivative."""
-    base = inputs("gqa", "fitted", Deployment(tensor=2.0, data=3.0, pipeline=3.0, expert=2.0, batch=90.0))
-    tree = eqx.tree_at(lambda t: t[1].devices, base, jnp.asarray(36.0))
+    """Stages divide the layers here and replicas fill the cluster, so both models are one but for
+    the derivative.
+    """
+    base = inputs(
+        "gqa", "fitted", Deployment(tensor=2.0, data=3.0, pipeline=3.0, expert=2.0, batch=90.0)
+    )
+    tree = eqx.tree_at(lambda t: t[1].cluster.devices, base, jnp.asarray(36.0))
 
     names = paths(tree)
-    moved = [names.index("[3].pipeline"), names.index("[1].devices")]
+    moved = [names.index("[2].pipeline"), names.index("[1].cluster.devices")]
     hard, soft = (slopes_of(tree, "gqa", softness)[0, moved] for softness in (0.0, 1e-6))
     assert hard[0] == pytest.approx(soft[0], rel=1e-3)
     assert hard[1] == pytest.approx(1.0, rel=1e-8)

@@ -1,7 +1,9 @@
-"""Whole designs worked by hand in plain numbers: FLOPs, bytes and seconds of every operator, memory, TPOT, throughput.
+"""Whole designs worked by hand in plain numbers: FLOPs, bytes and seconds of every operator,
+memory, TPOT, throughput.
 
-Nothing here calls a formula of qsopt. H100: 989 TFLOP/s (bf16), 3.35 TB/s, 450 GB/s; H200: the same at 4.8 TB/s and
-1979 TFLOP/s in fp8; 8 devices in a domain, 50 GB/s between domains. All matrices in bf16 (2 bytes) unless noted.
+Nothing here calls a formula of qsopt. H100: 989 TFLOP/s (bf16), 3.35 TB/s, 450 GB/s; H200: the same
+at 4.8 TB/s and 1979 TFLOP/s in fp8; 8 devices in a domain, 50 GB/s between domains. All matrices in
+bf16 (2 bytes) unless noted.
 """
 
 import tomllib
@@ -20,7 +22,9 @@ EXACTLY = 1e-12
 
 
 class Op(NamedTuple):
-    """One kind of operator of a microbatch in a stage: times run, FLOPs and bytes of one run, and what it runs at."""
+    """One kind of operator of a microbatch in a stage: times run, FLOPs and bytes of one run, and
+    what it runs at.
+    """
 
     count: float
     flops: float
@@ -28,10 +32,13 @@ class Op(NamedTuple):
     peak: float = BF16
 
 
-def agree(found: Metrics, ops: dict[str, Op], links: dict[str, float], bandwidth: float, stages: int = 1) -> float:
+def agree(
+    found: Metrics, ops: dict[str, Op], links: dict[str, float], bandwidth: float, stages: int = 1
+) -> float:
     """Check every operator of the breakdown, and return the time of a microbatch in a stage."""
     seconds, flops, traffic = (
-        dict(zip(OPERATORS, getattr(found.breakdown, name).tolist(), strict=True)) for name in ("seconds", "flops", "bytes")
+        dict(zip(OPERATORS, getattr(found.breakdown, name).tolist(), strict=True))
+        for name in ("seconds", "flops", "bytes")
     )
     total = 0.0
     for name in OPERATORS:
@@ -43,27 +50,36 @@ def agree(found: Metrics, ops: dict[str, Op], links: dict[str, float], bandwidth
         else:
             time = links.get(name, 0.0)
             assert flops[name] == 0.0, name
-            # FAILS for models without shared experts: operators.products charges activations of matrices of zero width
+            # FAILS for models without shared experts: operators.products charges activations of
+            # matrices of zero width
             assert name in links or traffic[name] == 0.0, name
         assert seconds[name] == pytest.approx(stages * time, rel=EXACTLY), name
         total += time
     return total
 
 
-def reached(model: str, cluster: str, workload: Workload, deployment: Deployment, efficiency: str = "ideal") -> Metrics:
+def reached(
+    model: str, cluster: str, workload: Workload, deployment: Deployment, efficiency: str = "ideal"
+) -> Metrics:
     return evaluate(load_model(model), load_cluster(cluster), workload, deployment, efficiency)
 
 
 def test_llama_70b_on_four_h100() -> None:
-    """h 8192, 80 layers, 64 heads of 128, 8 KV heads, f 28672, V 128256; t = 4, 16 sequences of 8192 tokens."""
+    """h 8192, 80 layers, 64 heads of 128, 8 KV heads, f 28672, V 128256; t = 4, 16 sequences of
+    8192 tokens.
+    """
     found = reached("llama-3.1-70b", "4xh100", Workload(8192), Deployment(tensor=4, batch=16))
     qkv = 8192 * (2048 + 2 * 2 * 128)  # 64/4 query heads and 8/4 heads of keys and of values
     out = 2048 * 8192
     ffn = 3 * 8192 * 7168
     head = 8192 * 32064
     ops = {
-        "attention projections": Op(80, 2 * (qkv + out) * 16, 2 * (qkv + out) + 16 * 2 * ((8192 + 2560) + (2048 + 8192))),
-        "attention core": Op(80, 4 * 16 * 8192 * 64 * 128 / 4, 16 * 8193 * 2 * 2 * 128 * 2),  # one entry more is written
+        "attention projections": Op(
+            80, 2 * (qkv + out) * 16, 2 * (qkv + out) + 16 * 2 * ((8192 + 2560) + (2048 + 8192))
+        ),
+        "attention core": Op(
+            80, 4 * 16 * 8192 * 64 * 128 / 4, 16 * 8193 * 2 * 2 * 128 * 2
+        ),  # one entry more is written
         "dense ffn": Op(80, 2 * ffn * 16, 2 * ffn + 16 * 2 * ((8192 + 14336) + (7168 + 8192))),
         "head": Op(1, 2 * head * 16, 2 * head + 16 * 2 * (8192 + 32064)),
     }
@@ -71,11 +87,15 @@ def test_llama_70b_on_four_h100() -> None:
     all_reduce = 2 * 3 / 4 * message / NVLINK
     links = {"attention communication": 80 * all_reduce, "ffn communication": 80 * all_reduce}
     step = agree(found, ops, links, H100)
-    assert step == pytest.approx((35.3e9 + 10.7e9) / 3.35e12, rel=0.01)  # little else than weights and cache
+    assert step == pytest.approx(
+        (35.3e9 + 10.7e9) / 3.35e12, rel=0.01
+    )  # little else than weights and cache
     assert float(found.tpot) == pytest.approx(step, rel=EXACTLY)
     assert float(found.throughput) == pytest.approx(16 / step, rel=EXACTLY)
     assert float(found.per_device) == pytest.approx(4 / step, rel=EXACTLY)
-    weights = 80 * 2 * (qkv + out + ffn + 8192 + 8192) + 2 * (2 * head + 8192)  # two norms a layer, and the last
+    weights = 80 * 2 * (qkv + out + ffn + 8192 + 8192) + 2 * (
+        2 * head + 8192
+    )  # two norms a layer, and the last
     cache = 16 * 8192 * 80 * 2 * 2 * 128 * 2
     assert float(found.memory.weights) == pytest.approx(weights, rel=EXACTLY)
     assert float(found.memory.kv_cache) == pytest.approx(cache, rel=EXACTLY)
@@ -87,8 +107,12 @@ def test_llama_70b_on_four_h100() -> None:
 
 
 def test_llama_70b_on_four_h100_as_measured_kernels_go() -> None:
-    """The same with the fitted set: its values as its file states them, its norms and losses worked out here."""
-    found = reached("llama-3.1-70b", "4xh100", Workload(8192), Deployment(tensor=4, batch=16), "fitted")
+    """The same with the fitted set: its values as its file states them, its norms and losses worked
+    out here.
+    """
+    found = reached(
+        "llama-3.1-70b", "4xh100", Workload(8192), Deployment(tensor=4, batch=16), "fitted"
+    )
     seconds = dict(zip(OPERATORS, found.breakdown.seconds.tolist(), strict=True))
     stated = tomllib.loads((configs() / "efficiency" / "fitted.toml").read_text())
 
@@ -100,7 +124,9 @@ def test_llama_70b_on_four_h100_as_measured_kernels_go() -> None:
         return launches * fit["launch_us"] * 1e-6 + (compute**norm + memory**norm) ** (1 / norm)
 
     def products(*shapes: tuple[float, float]) -> float:
-        """Products of 16 tokens with matrices of so many rows and columns, in one go: traffic weighs the columns."""
+        """Products of 16 tokens with matrices of so many rows and columns, in one go: traffic
+        weighs the columns.
+        """
         traffic = [2 * rows * columns + 16 * 2 * (rows + columns) for rows, columns in shapes]
         narrow = sum(each / columns for each, (_, columns) in zip(traffic, shapes, strict=True))
         flops = sum(2 * 16 * rows * columns for rows, columns in shapes)
@@ -130,7 +156,8 @@ def test_llama_70b_on_four_h100_as_measured_kernels_go() -> None:
 def test_mixtral_gathered_on_two_stages() -> None:
     """h 4096, 32 layers, 32 heads of 128, 8 KV heads, 8 experts of 14336, 2 used, V 32000.
 
-    8 H200: t = 2, D = 2, p = 2, so n = 4; e = 4, u = 1. 64 sequences: 32 in a stage, 16 on an attention rank.
+    8 H200: t = 2, D = 2, p = 2, so n = 4; e = 4, u = 1. 64 sequences: 32 in a stage, 16 on an
+    attention rank.
     """
     deployment = Deployment(tensor=2, data=2, pipeline=2, expert=4, batch=64)
     found = reached("mixtral-8x7b", "8xh200", Workload(16384), deployment)
@@ -138,7 +165,9 @@ def test_mixtral_gathered_on_two_stages() -> None:
     expert, router, head = 3 * 4096 * 14336, 4096 * 8, 4096 * 8000
     hit = 8 * (1 - 0.75**32)
     ops = {
-        "attention projections": Op(16, 2 * (qkv + out) * 16, 2 * (qkv + out) + 16 * 2 * (4096 + 3072 + 2048 + 4096)),
+        "attention projections": Op(
+            16, 2 * (qkv + out) * 16, 2 * (qkv + out) + 16 * 2 * (4096 + 3072 + 2048 + 4096)
+        ),
         "attention core": Op(16, 4 * 16 * 16384 * 16 * 128, 16 * 16385 * 2 * 4 * 128 * 2),
         "router": Op(16, 2 * router * 16, 2 * router + 16 * 2 * (4096 + 8)),
         "routed experts": Op(  # 32 tokens at 2 of 8 experts: 16 rows on each device, on 2 experts
@@ -159,16 +188,20 @@ def test_mixtral_gathered_on_two_stages() -> None:
     assert float(found.throughput) == pytest.approx(64 / (2 * tau), rel=EXACTLY)
     layer = qkv + out + 8 * expert / 4 + router + 4096 + 4096
     assert float(found.memory.weights) == pytest.approx(2 * (16 * layer + head + 4096), rel=EXACTLY)
-    assert float(found.memory.kv_cache) == pytest.approx(32 * 16384 * 16 * 2 * 4 * 128 * 2, rel=EXACTLY)
+    assert float(found.memory.kv_cache) == pytest.approx(
+        32 * 16384 * 16 * 2 * 4 * 128 * 2, rel=EXACTLY
+    )
     assert float(found.experts_hit) == pytest.approx(hit, rel=EXACTLY)
     assert float(found.reuse) == 8.0
     assert float(found.replicas) == 1.0
 
 
 def test_mixtral_tensor_parallel_over_two_domains() -> None:
-    """16 H100, t = 16 over 2 domains of 8, so KV heads are replicated: 1 on each device of 8/16. e = 2, u = 8.
+    """16 H100, t = 16 over 2 domains of 8, so KV heads are replicated: 1 on each device of 8/16. e
+    = 2, u = 8.
 
-    Speculative decoding: 32 sequences put 2 tokens each into a step, T = 64; two replicas on 40 devices, 8 idle.
+    Speculative decoding: 32 sequences put 2 tokens each into a step, T = 64; two replicas on 40
+    devices, 8 idle.
     """
     deployment = Deployment(tensor=16, expert=2, batch=32)
     found = reached("mixtral-8x7b", "40xh100", Workload(10000, tokens_per_step=2), deployment)
@@ -176,10 +209,14 @@ def test_mixtral_tensor_parallel_over_two_domains() -> None:
     expert, router, head = 3 * 4096 * 14336 / 8, 4096 * 8, 4096 * 2000
     hit = 8 * (1 - 0.75**64)
     ops = {
-        "attention projections": Op(32, 2 * (qkv + out) * 64, 2 * (qkv + out) + 64 * 2 * (4096 + 512 + 256 + 4096)),
+        "attention projections": Op(
+            32, 2 * (qkv + out) * 64, 2 * (qkv + out) + 64 * 2 * (4096 + 512 + 256 + 4096)
+        ),
         "attention core": Op(32, 4 * 32 * 2 * 10000 * 2 * 128, 32 * (10000 + 2) * 2 * 128 * 2),
         "router": Op(32, 2 * router * 64, 2 * router + 64 * 2 * (4096 + 8)),
-        "routed experts": Op(32, 2 * expert * 64, 2 * expert * hit / 2 + 64 * 2 * (4096 + 3584 + 1792 + 4096)),
+        "routed experts": Op(
+            32, 2 * expert * 64, 2 * expert * hit / 2 + 64 * 2 * (4096 + 3584 + 1792 + 4096)
+        ),
         "head": Op(1, 2 * head * 64, 2 * head + 64 * 2 * (4096 + 2000)),
     }
     message = 64 * 4096 * 2
@@ -192,14 +229,18 @@ def test_mixtral_tensor_parallel_over_two_domains() -> None:
     assert float(found.per_device) == pytest.approx(2 * 32 * 2 / tau / 40, rel=EXACTLY)
     assert float(found.memory.kv_cache) == pytest.approx(32 * 10000 * 32 * 2 * 128 * 2, rel=EXACTLY)
     layer = qkv + out + 8 * (3 * 4096 * 14336) / 16 + router + 4096 + 4096
-    assert float(found.memory.weights) == pytest.approx(2 * (32 * layer + 2 * head + 4096), rel=EXACTLY)
+    assert float(found.memory.weights) == pytest.approx(
+        2 * (32 * layer + 2 * head + 4096), rel=EXACTLY
+    )
 
 
 def test_deepseek_v3_dispatched_over_two_domains() -> None:
-    """h 7168, 61 layers of MLA, 3 dense of 18432, 58 of 256 experts of 2048 (8 used, 1 shared), V 129280.
+    """h 7168, 61 layers of MLA, 3 dense of 18432, 58 of 256 experts of 2048 (8 used, 1 shared), V
+    129280.
 
-    16 H200: t = 2, D = 8, n = 16; e = 8, u = 2. 256 sequences: 32 on an attention rank, tokens of 16 on a device for
-    its experts. Layer weights are fp8 (1 byte), tables, router and norms bf16, the cache bf16; the core runs in bf16.
+    16 H200: t = 2, D = 8, n = 16; e = 8, u = 2. 256 sequences: 32 on an attention rank, tokens of
+    16 on a device for its experts. Layer weights are fp8 (1 byte), tables, router and norms bf16,
+    the cache bf16; the core runs in bf16.
     """
     deployment = Deployment(tensor=2, data=8, expert=8, batch=256, dispatched=1.0)
     found = reached("deepseek-v3", "16xh200", Workload(4096), deployment)
@@ -214,7 +255,9 @@ def test_deepseek_v3_dispatched_over_two_domains() -> None:
         "attention projections": Op(61, 2 * attention * 32, attention + 32 * 2 * moved, FP8),
         "attention core": Op(61, 2 * 32 * 4096 * 64 * (2 * 512 + 64), 32 * 4097 * 576 * 2),
         "dense ffn": Op(3, 2 * dense * 256, dense + 256 * 2 * (7168 + 2304 + 1152 + 7168), FP8),
-        "shared experts": Op(58, 2 * shared * 16, shared + 16 * 2 * (7168 + 4096 + 2048 + 7168), FP8),  # whole, 16 tokens
+        "shared experts": Op(
+            58, 2 * shared * 16, shared + 16 * 2 * (7168 + 4096 + 2048 + 7168), FP8
+        ),  # whole, 16 tokens
         "router": Op(58, 2 * router * 32, 2 * router + 32 * 2 * (7168 + 256)),
         "routed experts": Op(  # 256 * 8/8 rows on each device, half an expert wide
             58, 2 * shard * 256, shard * hit / 8 + 256 * 2 * (7168 + 2048 + 1024 + 7168), FP8
@@ -223,7 +266,8 @@ def test_deepseek_v3_dispatched_over_two_domains() -> None:
     }
     message = 256 * 7168 * 2
     gather = 7 / 8 * message / NVLINK + 1 / 2 * (message / 8) / NETWORK
-    # a token's 8 experts are 2 shards each, 2 domains of 8: 8 (2 - 2/8) copies inside, and the other domain almost always
+    # a token's 8 experts are 2 shards each, 2 domains of 8: 8 (2 - 2/8) copies inside, and the
+    # other domain almost always
     one_way = 16 * 7168 * 2 * (8 * (2 - 2 / 8) / NVLINK + 1 * (1 - 0.5**8) / NETWORK)
     links = {
         "attention communication": 61 * 2 * 1 / 2 * (message / 8) / NVLINK,
@@ -244,9 +288,11 @@ def test_deepseek_v3_dispatched_over_two_domains() -> None:
 
 
 def test_deepseek_v3_gathered_on_three_stages_of_a_domain() -> None:
-    """24 H200: t = 1, D = 8, p = 3, n = 8; e = 4, u = 2; shared experts are split over n; ceil(61/3) = 21 layers a stage.
+    """24 H200: t = 1, D = 8, p = 3, n = 8; e = 4, u = 2; shared experts are split over n;
+    ceil(61/3) = 21 layers a stage.
 
-    96 sequences: 32 in a stage, 4 on a rank. Stages lie in different domains, so activations cross the network.
+    96 sequences: 32 in a stage, 4 on a rank. Stages lie in different domains, so activations cross
+    the network.
     """
     deployment = Deployment(data=8, pipeline=3, expert=4, batch=96)
     found = reached("deepseek-v3", "24xh200", Workload(30000), deployment)
@@ -258,10 +304,16 @@ def test_deepseek_v3_gathered_on_three_stages_of_a_domain() -> None:
     ops = {
         "attention projections": Op(61 * share, 2 * attention * 4, attention + 4 * 2 * moved, FP8),
         "attention core": Op(61 * share, 2 * 4 * 30000 * 128 * (2 * 512 + 64), 4 * 30001 * 576 * 2),
-        "dense ffn": Op(3 * share, 2 * dense * 32, dense + 32 * 2 * (7168 + 4608 + 2304 + 7168), FP8),
-        "shared experts": Op(58 * share, 2 * shared * 32, shared + 32 * 2 * (7168 + 512 + 256 + 7168), FP8),
+        "dense ffn": Op(
+            3 * share, 2 * dense * 32, dense + 32 * 2 * (7168 + 4608 + 2304 + 7168), FP8
+        ),
+        "shared experts": Op(
+            58 * share, 2 * shared * 32, shared + 32 * 2 * (7168 + 512 + 256 + 7168), FP8
+        ),
         "router": Op(58 * share, 2 * router * 4, 2 * router + 4 * 2 * (7168 + 256)),
-        "routed experts": Op(58 * share, 2 * shard * 64, shard * hit / 4 + 64 * 2 * (7168 + 2048 + 1024 + 7168), FP8),
+        "routed experts": Op(
+            58 * share, 2 * shard * 64, shard * hit / 4 + 64 * 2 * (7168 + 2048 + 1024 + 7168), FP8
+        ),
         "head": Op(1, 2 * head * 32, 2 * head + 32 * 2 * (7168 + 16160)),
     }
     message = 32 * 7168 * 2
@@ -275,6 +327,8 @@ def test_deepseek_v3_gathered_on_three_stages_of_a_domain() -> None:
     assert float(found.tpot) == pytest.approx(3 * tau, rel=EXACTLY)
     assert float(found.throughput) == pytest.approx(96 / (3 * tau), rel=EXACTLY)
     weights = 21 * (attention + 2 * 9216) + 3 * share * (dense + 2 * 7168)
-    weights += 58 * share * (shared + 256 * (3 * 7168 * 2048) / 8 + 2 * (router + 7424)) + 2 * (head + 7168)
+    weights += 58 * share * (shared + 256 * (3 * 7168 * 2048) / 8 + 2 * (router + 7424)) + 2 * (
+        head + 7168
+    )
     assert float(found.memory.weights) == pytest.approx(weights, rel=EXACTLY)
     assert float(found.memory.kv_cache) == pytest.approx(12 * 30000 * 576 * 2 * 21, rel=EXACTLY)

@@ -1,4 +1,6 @@
-"""No NaN and no infinity in a value or a derivative, over random legal and near-illegal designs of several structures."""
+"""No NaN and no infinity in a value or a derivative, over random legal and near-illegal designs of
+several structures.
+"""
 
 from functools import cache
 
@@ -13,6 +15,7 @@ from physics_designs import STRUCTURES, efficiency, h100, resized, structure
 
 from qsopt import Deployment, Workload, dense_twin
 from qsopt.physics.evaluate import metrics
+from qsopt.spec.service import Service
 
 BATCH = 48
 """Designs that one example of hypothesis draws, evaluated together."""
@@ -22,7 +25,16 @@ CONTEXTS = (0.0, 1e-6, 1.0, 4096.0, 4096.5, 131072.0, 1e7)
 BATCHES = (1e-6, 0.03, 0.5, 1.0, 6.0, 512.0, 1e7)
 SOFTNESS = (0.0, 1e-9, 1e-3, 0.05, 0.3, 1.0)
 DEVICES = (1.0, 8.0, 16.0, 1000.0)
-ROUTING = ((1.0, 1.0), (2.0, 2.0), (8.0, 2.0), (8.0, 8.000001), (4.0, 9.0), (1.0 + 1e-13, 1.0), (2048.0, 1e-3), (256.0, 8.0))
+ROUTING = (
+    (1.0, 1.0),
+    (2.0, 2.0),
+    (8.0, 2.0),
+    (8.0, 8.000001),
+    (4.0, 9.0),
+    (1.0 + 1e-13, 1.0),
+    (2048.0, 1e-3),
+    (256.0, 8.0),
+)
 """Experts and experts used, some of them more than there are."""
 
 WIDTHS = (1e-3, 1.0, 64.0, 4096.0, 1e6)
@@ -35,10 +47,15 @@ def routed(model):
 
 @cache
 def compiled(name: str):
-    """Values and derivatives by every number of a batch of designs: throughput, TPOT, memory, largest batch."""
+    """Values and derivatives by every number of a batch of designs: throughput, TPOT, memory,
+    largest batch.
+    """
     model = structure(name)
-    tree = (model, resized(h100(8), price_per_hour=2.0), Workload(1.0), Deployment(), efficiency("rich"))
-    numbers, fixed = eqx.partition(jax.tree.map(jnp.asarray, tree), lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating))
+    service = Service(resized(h100(8), price_per_hour=2.0), Workload(1.0), efficiency("rich"))
+    tree = (model, service, Deployment())
+    numbers, fixed = eqx.partition(
+        jax.tree.map(jnp.asarray, tree), lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)
+    )
 
     def outputs(numbers, softness):
         found = metrics(*eqx.combine(numbers, fixed), softness=softness)
@@ -46,9 +63,11 @@ def compiled(name: str):
 
     def one(design, sizes, context, devices, softness, which, weights):
         changed = eqx.tree_at(
-            lambda t: (*routed(t[0]), t[1].devices, t[2].context, t[3]), numbers, (*sizes, devices, context, design)
+            lambda t: (*routed(t[0]), t[1].cluster.devices, t[1].workload.context, t[2]),
+            numbers,
+            (*sizes, devices, context, design),
         )
-        changed = eqx.tree_at(lambda t: t[4], changed, which)
+        changed = eqx.tree_at(lambda t: t[1].efficiency, changed, which)
         values, slopes = (
             outputs(changed, softness),
             jax.grad(lambda *at: weights @ outputs(*at), argnums=(0, 1))(changed, softness),
@@ -59,7 +78,9 @@ def compiled(name: str):
 
 
 def draws(number: int):
-    """A batch of designs, each field from its list of corners or, half of the time, log-uniform between its ends."""
+    """A batch of designs, each field from its list of corners or, half of the time, log-uniform
+    between its ends.
+    """
     rng = np.random.default_rng(number)
 
     def some(values) -> jax.Array:
@@ -71,7 +92,9 @@ def draws(number: int):
     design = Deployment()
     ways = jnp.asarray(rng.choice([0.0, 1.0, 0.4], BATCH))
     design = eqx.tree_at(
-        lambda d: (d.tensor, d.data, d.pipeline, d.expert, d.batch, d.dispatched), design, (*sizes, some(BATCHES), ways)
+        lambda d: (d.tensor, d.data, d.pipeline, d.expert, d.batch, d.dispatched),
+        design,
+        (*sizes, some(BATCHES), ways),
     )
     routing = jnp.asarray(rng.permutation(np.resize(ROUTING, (BATCH, 2))))
     experts = (routing[:, 0], routing[:, 1], some(WIDTHS))
@@ -82,7 +105,11 @@ def draws(number: int):
 @pytest.mark.parametrize("name", STRUCTURES)
 @seed(20261122)
 @settings(max_examples=12, deadline=None, database=None)
-@given(number=st.integers(0, 2**32 - 1), which=st.sampled_from(["ideal", "fitted", "rich"]), output=st.integers(0, 3))
+@given(
+    number=st.integers(0, 2**32 - 1),
+    which=st.sampled_from(["ideal", "fitted", "rich"]),
+    output=st.integers(0, 3),
+)
 def test_values_and_derivatives_are_finite(name: str, number: int, which: str, output: int) -> None:
     batch = draws(number)
     sets = jax.tree.map(jnp.asarray, efficiency(which))
@@ -107,7 +134,11 @@ def test_relaxed_twins_of_any_q_are_finite(name: str) -> None:
     def both(q):
         def log_throughput(q):
             twin = dense_twin(structure(name), q, exact=False)
-            return metrics(twin, h100(8), Workload(8192.0), Deployment(tensor=2, batch=8), efficiency("fitted")).throughput
+            return metrics(
+                twin,
+                Service(h100(8), Workload(8192.0), efficiency("fitted")),
+                Deployment(tensor=2, batch=8),
+            ).throughput
 
         return jax.value_and_grad(log_throughput)(q)
 

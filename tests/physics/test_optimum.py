@@ -1,4 +1,6 @@
-"""The exact search against brute force: every legal layout, enumerated independently, at every whole batch that fits."""
+"""The exact search against brute force: every legal layout, enumerated independently, at every
+whole batch that fits.
+"""
 
 import itertools
 import math
@@ -16,11 +18,11 @@ from qsopt.comparison import compare
 from qsopt.comparison.compare import Comparison, verdict
 from qsopt.comparison.penalties import DENSE_WORLDS, WORLDS, shapley
 from qsopt.comparison.twin import aligned
-from qsopt.deployments.optimum import Problem
 from qsopt.deployments.request import best_batch
 from qsopt.physics.evaluate import metrics
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.model import Layers
+from qsopt.spec.service import Service
 
 MODEL = build((Layers(12, GQA),), (Layers(12, MOE),))
 CLUSTER = resized(h100(6), memory_bytes=1.0e9, scale_up_devices=4.0, scale_out_bandwidth=2e9)
@@ -41,16 +43,24 @@ def lean():
     return eqx.tree_at(lambda e: e.reserve_bytes, efficiency("rich"), np.array(5e7))
 
 
-def problem(case: str) -> Problem:
+def service(case: str) -> Service:
     name, limits = CASES[case]
-    return Problem(CLUSTER, Workload(4096.0, **limits), lean() if name == "lean" else efficiency(name))
+    return Service(
+        CLUSTER, Workload(4096.0, **limits), lean() if name == "lean" else efficiency(name)
+    )
 
 
 def enumerated(model, devices: int) -> set[tuple[int, ...]]:
     """(t, D, p, e, way) by the rules of the reference, tried one by one."""
     heads = [int(layers.kind.heads) for layers in model.decoder.attention]
-    kv_heads = [int(layers.kind.kv_heads) for layers in model.decoder.attention if hasattr(layers.kind, "kv_heads")]
-    experts = [int(layers.kind.experts) for layers in model.decoder.ffn if hasattr(layers.kind, "experts")]
+    kv_heads = [
+        int(layers.kind.kv_heads)
+        for layers in model.decoder.attention
+        if hasattr(layers.kind, "kv_heads")
+    ]
+    experts = [
+        int(layers.kind.experts) for layers in model.decoder.ffn if hasattr(layers.kind, "experts")
+    ]
     found = set()
     for t, d, p, e, way in itertools.product(*[range(1, devices + 1)] * 4, (0, 1)):
         if t * d * p > devices or p > int(model.layers) or any(h % t for h in heads):
@@ -78,7 +88,13 @@ def enumerated(model, devices: int) -> set[tuple[int, ...]]:
 def test_legal_layouts_are_those_of_the_rules(model: str, cluster: str) -> None:
     found = legal_layouts(load_model(model), load_cluster(cluster))
     rows = list(
-        zip(*(np.asarray(getattr(found, f)) for f in ("tensor", "data", "pipeline", "expert", "dispatched")), strict=True)
+        zip(
+            *(
+                np.asarray(getattr(found, f))
+                for f in ("tensor", "data", "pipeline", "expert", "dispatched")
+            ),
+            strict=True,
+        )
     )
     assert len(rows) == len(set(rows))
     assert set(rows) == enumerated(load_model(model), int(load_cluster(cluster).devices))
@@ -87,39 +103,55 @@ def test_legal_layouts_are_those_of_the_rules(model: str, cluster: str) -> None:
 
 
 @jax.jit
-def score(model, problem: Problem, designs: Deployment, world: Counterfactual):
+def score(model, service: Service, designs: Deployment, world: Counterfactual):
     """Throughput of each design, 0 where a limit is broken, and whether its memory holds it."""
 
     def one(design):
-        found = metrics(model, problem.cluster, problem.workload, design, problem.efficiency, world)
+        found = metrics(model, service, design, world)
         return jnp.where(found.feasible, found.throughput, 0.0), found.fits_memory
 
     return jax.vmap(one)(designs)
 
 
-def brute_force(model, case: str, world: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> tuple[float, dict]:
-    """The best of every legal layout at every whole batch up to the first that memory refuses, and its design."""
+def brute_force(
+    model, case: str, world: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> tuple[float, dict]:
+    """The best of every legal layout at every whole batch up to the first that memory refuses, and
+    its design.
+    """
     rows = sorted(enumerated(model, 6))
     most, best = 512, (0.0, {})
     aligned_model = aligned(model, MODEL)
     units = np.tile(np.arange(1.0, most + 1), len(rows))
-    t, d, p, e, way = (np.repeat(np.array(column, dtype=float), most) for column in zip(*rows, strict=True))
+    t, d, p, e, way = (
+        np.repeat(np.array(column, dtype=float), most) for column in zip(*rows, strict=True)
+    )
     size = 65536
-    filled = [np.resize(column, -(-len(units) // size) * size) for column in (t, d, p, e, p * d * units, way)]
+    filled = [
+        np.resize(column, -(-len(units) // size) * size)
+        for column in (t, d, p, e, p * d * units, way)
+    ]
     for start in range(0, len(filled[0]), size):
         columns = [column[start : start + size] for column in filled]
-        designs = eqx.tree_at(lambda x: tuple(getattr(x, name) for name in SIZES), Deployment(), tuple(columns))
-        throughput, fits = score(aligned_model, problem(case), designs, Counterfactual(*world))
-        assert not bool(np.asarray(fits)[columns[4] == most * columns[1] * columns[2]].any()), "enumerate more batches"
+        designs = eqx.tree_at(
+            lambda x: tuple(getattr(x, name) for name in SIZES), Deployment(), tuple(columns)
+        )
+        throughput, fits = score(aligned_model, service(case), designs, Counterfactual(*world))
+        assert not bool(np.asarray(fits)[columns[4] == most * columns[1] * columns[2]].any()), (
+            "enumerate more batches"
+        )
         index = int(jnp.argmax(throughput))
         if float(throughput[index]) > best[0]:
-            best = float(throughput[index]), {name: float(c[index]) for name, c in zip(SIZES, columns, strict=True)}
+            best = (
+                float(throughput[index]),
+                {name: float(c[index]) for name, c in zip(SIZES, columns, strict=True)},
+            )
     return best
 
 
 @cache
 def compared(case: str) -> Comparison:
-    given = problem(case)
+    given = service(case)
     return compare(MODEL, given.cluster, given.workload, given.efficiency, q=Q)
 
 
@@ -133,7 +165,7 @@ def test_search_finds_what_brute_force_finds(case: str) -> None:
         assert bool(side.feasible)
         assert bool(side.metrics.feasible)
         assert float(side.metrics.throughput) == float(side.throughput)
-        alone = best_batch(model, problem(case), legal_layouts(model, CLUSTER))
+        alone = best_batch(model, service(case), legal_layouts(model, CLUSTER))
         assert float(alone.throughput) == pytest.approx(throughput, rel=1e-9)
 
 
@@ -142,10 +174,12 @@ def test_limits_bind_in_these_problems() -> None:
     for case in CASES:
         for side in (compared(case).moe, compared(case).dense):
             more = eqx.tree_at(
-                lambda d: d.batch, side.deployment, side.deployment.batch + side.deployment.pipeline * side.deployment.data
+                lambda d: d.batch,
+                side.deployment,
+                side.deployment.batch + side.deployment.pipeline * side.deployment.data,
             )
-            given = problem(case)
-            found = metrics(side.model, given.cluster, given.workload, more, given.efficiency)
+            given = service(case)
+            found = metrics(side.model, given, more)
             assert not bool(found.feasible)
     for free, bound in (("ideal", "ideal, TPOT limit"), ("rich", "rich, TPOT limit")):
         assert float(compared(bound).moe.throughput) < float(compared(free).moe.throughput)
@@ -153,10 +187,17 @@ def test_limits_bind_in_these_problems() -> None:
 
 @pytest.mark.parametrize("case", ["ideal", "rich", "rich, TPOT limit"])
 def test_penalties_multiply_to_the_ratio_and_are_averages_over_orders(case: str) -> None:
-    """Each cause's factor is the mean, over the six orders of switching causes off, of the fall of the log ratio."""
+    """Each cause's factor is the mean, over the six orders of switching causes off, of the fall of
+    the log ratio.
+    """
     result = compared(case)
     factors = result.penalties
-    product = float(factors.reuse) * float(factors.residency) * float(factors.communication) * float(factors.other)
+    product = (
+        float(factors.reuse)
+        * float(factors.residency)
+        * float(factors.communication)
+        * float(factors.other)
+    )
     assert product == pytest.approx(float(result.ratio), rel=1e-9)
 
     twin = dense_twin(MODEL, Q)
@@ -184,9 +225,9 @@ def test_shapley_of_any_throughputs() -> None:
     assert (WORLDS.reuse[0], WORLDS.residency[0], WORLDS.communication[0]) == (1.0, 1.0, 1.0)
     assert DENSE_WORLDS.communication.tolist() == [1.0, 0.0]
     found = shapley(jnp.asarray(moe), jnp.asarray(dense))
-    assert float(found.reuse * found.residency * found.communication * found.other) == pytest.approx(
-        dense[0] / moe[0], rel=1e-12
-    )
+    assert float(
+        found.reuse * found.residency * found.communication * found.other
+    ) == pytest.approx(dense[0] / moe[0], rel=1e-12)
     switches = np.stack([WORLDS.reuse, WORLDS.residency, WORLDS.communication])
     only_reuse = np.where(switches[0] == 1.0, 1.0, 3.0)
     found = shapley(jnp.asarray(only_reuse), jnp.ones(2))
@@ -198,11 +239,13 @@ def test_shapley_of_any_throughputs() -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_break_even_q_flips_the_verdict(case: str) -> None:
-    result, given = compared(case), problem(case)
+    result, given = compared(case), service(case)
     assert np.isfinite(float(result.break_even_q))
 
     def twin(q: float) -> float:
-        found = best_batch(dense_twin(MODEL, q, exact=False), given, legal_layouts(dense_twin(MODEL, q), CLUSTER))
+        found = best_batch(
+            dense_twin(MODEL, q, exact=False), given, legal_layouts(dense_twin(MODEL, q), CLUSTER)
+        )
         return float(found.throughput)
 
     q, moe = float(result.break_even_q), float(result.moe.throughput)
@@ -233,9 +276,11 @@ def test_verdicts(moe: float, dense: float, expected: str) -> None:
 
 def test_nothing_feasible_is_said() -> None:
     """On devices too small for the MoE, the dense side, or both."""
-    given = problem("ideal")
+    given = service("ideal")
     for size, expected in ((1.5e8, "moe infeasible"), (1e7, "both infeasible")):
-        found = compare(MODEL, resized(CLUSTER, memory_bytes=size), given.workload, given.efficiency, q=1.2)
+        found = compare(
+            MODEL, resized(CLUSTER, memory_bytes=size), given.workload, given.efficiency, q=1.2
+        )
         assert found.verdict == expected
         assert np.isnan(float(found.ratio))
         assert np.isnan(float(found.penalties.reuse))

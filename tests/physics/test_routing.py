@@ -1,4 +1,6 @@
-"""Experts hit, stragglers and the expected maximum against direct simulation and exact integrals."""
+"""Experts hit, stragglers and the expected maximum against direct simulation and exact
+integrals.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +18,12 @@ def of(function, *values: float) -> float:
     return float(function(*(jnp.asarray(float(value)) for value in values)))
 
 
-def picks(rng: np.random.Generator, draws: int, tokens: int, weight: np.ndarray, top_k: int) -> np.ndarray:
-    """Chosen experts, [draws, tokens, experts] of 0 and 1: without replacement, by the Gumbel trick."""
+def picks(
+    rng: np.random.Generator, draws: int, tokens: int, weight: np.ndarray, top_k: int
+) -> np.ndarray:
+    """Chosen experts, [draws, tokens, experts] of 0 and 1: without replacement, by the Gumbel
+    trick.
+    """
     keys = np.log(weight)[:, None, :] + rng.gumbel(size=(draws, tokens, weight.shape[-1]))
     threshold = -np.partition(-keys, top_k - 1, axis=-1)[..., top_k - 1 : top_k]
     return keys >= threshold
@@ -28,30 +34,47 @@ def popularity(rng: np.random.Generator, draws: int, experts: int, cv2: float) -
 
 
 @pytest.mark.parametrize(
-    ("experts", "top_k", "tokens"), [(8, 2, 1), (8, 2, 3), (8, 2, 40), (64, 6, 5), (64, 6, 30), (256, 8, 16), (128, 1, 100)]
+    ("experts", "top_k", "tokens"),
+    [(8, 2, 1), (8, 2, 3), (8, 2, 40), (64, 6, 5), (64, 6, 30), (256, 8, 16), (128, 1, 100)],
 )
 def test_uniform_hits_agree_with_simulation(experts: int, top_k: int, tokens: int) -> None:
     rng = np.random.default_rng(experts * tokens)
-    counts = picks(rng, DRAWS, tokens, popularity(rng, DRAWS, experts, 0.0), top_k).any(axis=1).sum(axis=-1)
+    counts = (
+        picks(rng, DRAWS, tokens, popularity(rng, DRAWS, experts, 0.0), top_k)
+        .any(axis=1)
+        .sum(axis=-1)
+    )
     error = counts.std() / np.sqrt(DRAWS)
     assert of(hit, tokens, experts, top_k) == pytest.approx(counts.mean(), abs=4 * error + 1e-3)
 
 
 @pytest.mark.parametrize("cv2", [0.1, 0.4, 1.0, 3.0])
 @pytest.mark.parametrize(("experts", "top_k", "tokens"), [(64, 4, 10), (64, 4, 60), (256, 8, 64)])
-def test_gamma_hits_agree_with_the_poisson_gamma_mixture(cv2: float, experts: int, top_k: int, tokens: int) -> None:
-    """Each token misses expert i with probability (1 - k/E)^g_i, g gamma of mean 1: the mixture that the formula integrates."""
+def test_gamma_hits_agree_with_the_poisson_gamma_mixture(
+    cv2: float, experts: int, top_k: int, tokens: int
+) -> None:
+    """Each token misses expert i with probability (1 - k/E)^g_i, g gamma of mean 1: the mixture
+    that the formula integrates.
+    """
     popular = popularity(np.random.default_rng(7), 4000, experts, cv2)
     expected = (1.0 - (1.0 - top_k / experts) ** (tokens * popular)).sum(axis=-1)
-    assert of(hit, tokens, experts, top_k, cv2) == pytest.approx(expected.mean(), rel=5 * expected.std() / 4000**0.5 / experts)
+    assert of(hit, tokens, experts, top_k, cv2) == pytest.approx(
+        expected.mean(), rel=5 * expected.std() / 4000**0.5 / experts
+    )
 
 
 @pytest.mark.parametrize("cv2", [0.2, 0.4])
 @pytest.mark.parametrize(("experts", "top_k", "tokens"), [(64, 4, 10), (64, 4, 60), (256, 8, 48)])
-def test_gamma_hits_agree_with_tokens_that_choose_by_popularity(cv2: float, experts: int, top_k: int, tokens: int) -> None:
-    """Tokens draw k different experts with gamma weights: at the popularity that is fitted, within 3 %."""
+def test_gamma_hits_agree_with_tokens_that_choose_by_popularity(
+    cv2: float, experts: int, top_k: int, tokens: int
+) -> None:
+    """Tokens draw k different experts with gamma weights: at the popularity that is fitted, within
+    3 %.
+    """
     rng = np.random.default_rng(11)
-    counts = picks(rng, 200, tokens, popularity(rng, 200, experts, cv2), top_k).any(axis=1).sum(axis=-1)
+    counts = (
+        picks(rng, 200, tokens, popularity(rng, 200, experts, cv2), top_k).any(axis=1).sum(axis=-1)
+    )
     assert of(hit, tokens, experts, top_k, cv2) == pytest.approx(counts.mean(), rel=0.03)
 
 
@@ -68,7 +91,9 @@ def test_tokens_that_use_every_expert_hit_every_expert(experts: int) -> None:
 
 
 def test_hits_tend_to_the_uniform_form_as_popularity_evens_out() -> None:
-    """Continuous through 0 and where the series ends, with the slope -E (1 - k/E)^T (T l)^2/2, l = ln(1 - k/E)."""
+    """Continuous through 0 and where the series ends, with the slope -E (1 - k/E)^T (T l)^2/2, l =
+    ln(1 - k/E).
+    """
     uniform = of(hit, 12, 64, 4)
     previous = uniform
     for cv2 in (1e-12, 1e-9, 1e-6, 1e-5, 1e-4, 1.25e-4, 1.35e-4, 1e-3, 1e-2):
@@ -105,11 +130,15 @@ def rank_excess(experts: int, top_k: int, tokens: int, ranks: int, cv2: float = 
     return float(per_rank.max(axis=1).mean() / (tokens * top_k / ranks) - 1.0)
 
 
-@pytest.mark.parametrize(("ranks", "noted", "maximum"), [(2, 0.024, 0.56419), (8, 0.125, 1.42360), (32, 0.371, 2.06967)])
+@pytest.mark.parametrize(
+    ("ranks", "noted", "maximum"), [(2, 0.024, 0.56419), (8, 0.125, 1.42360), (32, 0.371, 2.06967)]
+)
 def test_straggler_agrees_with_simulation(ranks: int, noted: float, maximum: float) -> None:
-    """E = 256, k = 8, 128 tokens: `noted` is the simulation of the reference, 248/255/(128 * 8/ranks) the variance by hand.
+    """E = 256, k = 8, 128 tokens: `noted` is the simulation of the reference, 248/255/(128 *
+    8/ranks) the variance by hand.
 
-    The reference notes 0.123 and 0.357 for its own formula at 8 and 32 ranks; worked by hand they are 0.1241 and 0.3609.
+    The reference notes 0.123 and 0.357 for its own formula at 8 and 32 ranks; worked by hand they
+    are 0.1241 and 0.3609.
     """
     excess = of(slowest, 128, 256, 8, ranks) - 1.0
     simulated = rank_excess(256, 8, 128, ranks)
@@ -120,9 +149,13 @@ def test_straggler_agrees_with_simulation(ranks: int, noted: float, maximum: flo
 
 @pytest.mark.parametrize("ranks", [4, 16])
 def test_straggler_of_uneven_popularity_agrees_with_simulation(ranks: int) -> None:
-    """Both causes together, at the unevenness that balancing leaves and ten times that: within 10 %."""
+    """Both causes together, at the unevenness that balancing leaves and ten times that: within 10
+    %.
+    """
     for cv2 in (0.02, 0.2):
-        assert of(slowest, 256, 128, 8, ranks, cv2) - 1.0 == pytest.approx(rank_excess(128, 8, 256, ranks, cv2), rel=0.1)
+        assert of(slowest, 256, 128, 8, ranks, cv2) - 1.0 == pytest.approx(
+            rank_excess(128, 8, 256, ranks, cv2), rel=0.1
+        )
 
 
 def test_no_straggler_where_there_is_nothing_to_be_uneven() -> None:
@@ -130,10 +163,15 @@ def test_no_straggler_where_there_is_nothing_to_be_uneven() -> None:
     assert of(slowest, 100, 64, 64, 8) == 1.0
     assert of(slowest, 100, 1, 1, 1) == 1.0
     assert of(slowest, 1e12, 64, 4, 8) == pytest.approx(1.0, abs=1e-5)
-    assert of(slowest, 1e12, 64, 4, 8, 0.5) == pytest.approx(1.0 + of(expected_maximum, 8) * (0.5 * 8 / 64) ** 0.5, rel=1e-5)
+    assert of(slowest, 1e12, 64, 4, 8, 0.5) == pytest.approx(
+        1.0 + of(expected_maximum, 8) * (0.5 * 8 / 64) ** 0.5, rel=1e-5
+    )
 
 
-@pytest.mark.parametrize(("count", "exact"), [(2, 0.5641896), (4, 1.0293754), (8, 1.4236003), (16, 1.7659914), (32, 2.0696688)])
+@pytest.mark.parametrize(
+    ("count", "exact"),
+    [(2, 0.5641896), (4, 1.0293754), (8, 1.4236003), (16, 1.7659914), (32, 2.0696688)],
+)
 def test_expected_maximum_has_the_tabulated_values(count: int, exact: float) -> None:
     assert of(expected_maximum, count) == pytest.approx(exact, rel=4e-4)
 
@@ -153,7 +191,8 @@ def test_expected_maximum_of_one_is_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("experts", "top_k", "ranks", "tokens"), [(8, 2, 4, 1), (128, 8, 8, 4), (256, 8, 32, 16), (64, 6, 8, 1)]
+    ("experts", "top_k", "ranks", "tokens"),
+    [(8, 2, 4, 1), (128, 8, 8, 4), (256, 8, 32, 16), (64, 6, 8, 1)],
 )
 def test_busiest_rank_by_simulation(experts: int, top_k: int, ranks: int, tokens: int) -> None:
     """Experts hit on the rank where most are, uniform routing: within 12 % of 20,000 draws."""

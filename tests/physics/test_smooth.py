@@ -1,4 +1,6 @@
-"""The smooth maximum and its kin: their limits, bounds and derivatives, and the error they make in a whole step."""
+"""The smooth maximum and its kin: their limits, bounds and derivatives, and the error they make in
+a whole step.
+"""
 
 import equinox as eqx
 import jax
@@ -10,9 +12,20 @@ from physics_designs import efficiency, h100, layouts, workload
 from qsopt import Deployment, load_model
 from qsopt.physics import smooth
 from qsopt.physics.evaluate import metrics
+from qsopt.spec.service import Service
 
 SOFT = (1e-3, 0.02, 0.1, 0.3, 1.0)
-PAIRS = [(1.0, 2.0), (2.0, 1.0), (1.0, 1.0), (0.0, 3.0), (3.0, 0.0), (0.0, 0.0), (1e-30, 1e-30), (1e20, 1e-20), (5e-4, 4.9e-4)]
+PAIRS = [
+    (1.0, 2.0),
+    (2.0, 1.0),
+    (1.0, 1.0),
+    (0.0, 3.0),
+    (3.0, 0.0),
+    (0.0, 0.0),
+    (1e-30, 1e-30),
+    (1e20, 1e-20),
+    (5e-4, 4.9e-4),
+]
 
 larger = jax.jit(smooth.maximum)
 smaller = jax.jit(smooth.minimum)
@@ -31,7 +44,9 @@ def test_hard_limit_is_exact(pair: tuple[float, float]) -> None:
 
 @pytest.mark.parametrize("softness", SOFT)
 @pytest.mark.parametrize("pair", PAIRS)
-def test_soft_maximum_lies_between_the_hard_one_and_its_bound(pair: tuple[float, float], softness: float) -> None:
+def test_soft_maximum_lies_between_the_hard_one_and_its_bound(
+    pair: tuple[float, float], softness: float
+) -> None:
     value, limit = float(larger(*numbers(*pair, softness))), 2.0**softness
     assert max(pair) <= value <= limit * max(pair) * (1 + 1e-14)
     if pair[0] == pair[1]:
@@ -94,18 +109,27 @@ def test_step_is_a_ramp_when_relaxed() -> None:
     assert float(jax.grad(smooth.step)(*numbers(0.3, 0.0))) == 1.0
 
 
-# ---- a whole step ----------------------------------------------------------------------------------------------------
+# ---- a whole step --------------------------------------------------------------------------------
 
 
 @jax.jit
 @jax.vmap
-def step_and_memory(deployment: Deployment, softness: jax.Array, which) -> tuple[jax.Array, jax.Array]:
-    reached = metrics(load_model("mixtral-8x7b"), h100(16), workload(), deployment, which, softness=softness)
+def step_and_memory(
+    deployment: Deployment, softness: jax.Array, which
+) -> tuple[jax.Array, jax.Array]:
+    reached = metrics(
+        load_model("mixtral-8x7b"),
+        Service(h100(16), workload(), which),
+        deployment,
+        softness=softness,
+    )
     return reached.step, reached.memory.total
 
 
 def errors(name: str, softness: float) -> tuple[np.ndarray, np.ndarray]:
-    """Log of relaxed over exact step time and memory, of layouts whose stages and domains are whole, at a middling batch."""
+    """Log of relaxed over exact step time and memory, of layouts whose stages and domains are
+    whole, at a middling batch.
+    """
     found = layouts("mixtral-8x7b", 16)
     stage, replica = np.asarray(found.tensor * found.data), np.asarray(found.replica_devices)
     whole = 32 % np.asarray(found.pipeline) == 0
@@ -114,7 +138,10 @@ def errors(name: str, softness: float) -> tuple[np.ndarray, np.ndarray]:
     kept = jax.tree.map(lambda leaf: leaf[whole], found)
     kept = eqx.tree_at(lambda d: d.batch, kept, kept.batch * 32)
     count = int(whole.sum())
-    sets = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf), (count, *jnp.shape(leaf))), efficiency(name))
+    sets = jax.tree.map(
+        lambda leaf: jnp.broadcast_to(jnp.asarray(leaf), (count, *jnp.shape(leaf))),
+        efficiency(name),
+    )
     exact = step_and_memory(kept, jnp.zeros(count), sets)
     relaxed = step_and_memory(kept, jnp.full(count, softness), sets)
     return tuple(np.log(np.asarray(r) / np.asarray(e)) for r, e in zip(relaxed, exact, strict=True))
@@ -123,10 +150,12 @@ def errors(name: str, softness: float) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("name", ["ideal", "fitted"])
 @pytest.mark.parametrize("softness", [1e-5, 0.01, 0.05, 0.1, 0.2])
 def test_smoothing_error_of_a_step(name: str, softness: float) -> None:
-    """Where ceilings are whole, exact <= relaxed <= 2**(0.6 softness) exact, in time and memory: 7 % at softness 0.16.
+    """Where ceilings are whole, exact <= relaxed <= 2**(0.6 softness) exact, in time and memory: 7
+    % at softness 0.16.
 
-    The single maxima allow 2**softness; only some operators sit at their knee. A relaxed group that begins to touch a second
-    domain has fewer steps inside the first, which may outweigh the rest by a millionth.
+    The single maxima allow 2**softness; only some operators sit at their knee. A relaxed group that
+    begins to touch a second domain has fewer steps inside the first, which may outweigh the rest by
+    a millionth.
     """
     for error in errors(name, softness):
         assert error.min() >= (-1e-13 if name == "ideal" else -1e-5)

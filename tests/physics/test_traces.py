@@ -1,4 +1,6 @@
-"""Numbers are traced and names are static: designs of one structure share one compilation, counted by side effect."""
+"""Numbers are traced and names are static: designs of one structure share one compilation, counted
+by side effect.
+"""
 
 import equinox as eqx
 import jax
@@ -6,13 +8,21 @@ import numpy as np
 import pytest
 from physics_designs import structure
 
-from qsopt import Deployment, Workload, dense_twin, load_cluster, load_efficiency, load_model, number_format
+from qsopt import (
+    Deployment,
+    Workload,
+    dense_twin,
+    load_cluster,
+    load_efficiency,
+    load_model,
+    number_format,
+)
 from qsopt.comparison import compare
 from qsopt.comparison.compare import duel
 from qsopt.comparison.twin import aligned
-from qsopt.deployments.optimum import Problem
 from qsopt.physics import evaluate
 from qsopt.physics.evaluate import compiled_metrics, metrics
+from qsopt.spec.service import Service
 
 MIXTRAL = "mixtral-8x7b"
 
@@ -31,12 +41,26 @@ def counted():
 
 def in_format(model, name: str):
     form = number_format(name)
-    return eqx.tree_at(lambda m: (m.precision.experts, m.precision.attention, m.precision.kv_cache), model, (form, form, form))
+    return eqx.tree_at(
+        lambda m: (m.precision.experts, m.precision.attention, m.precision.kv_cache),
+        model,
+        (form, form, form),
+    )
 
 
-def design(model=MIXTRAL, cluster: str = "8xh100", context: float = 8192, efficiency: str = "ideal", **sizes):
+def design(
+    model=MIXTRAL,
+    cluster: str = "8xh100",
+    context: float = 8192,
+    efficiency: str = "ideal",
+    **sizes,
+):
     model = load_model(model) if isinstance(model, str) else model
-    return model, load_cluster(cluster), Workload(context), Deployment(**sizes), load_efficiency(efficiency)
+    return (
+        model,
+        Service(load_cluster(cluster), Workload(context), load_efficiency(efficiency)),
+        Deployment(**sizes),
+    )
 
 
 def test_models_clusters_formats_and_sets_share_one_trace(counted) -> None:
@@ -77,10 +101,15 @@ def test_alignment_changes_structure_and_no_number(name: str) -> None:
         for efficiency in ("ideal", "fitted"):
             case = Deployment(tensor=2, data=2, pipeline=2, batch=32)
             found, expected = (
-                evaluate(m, load_cluster("8xh100"), Workload(8192), case, efficiency) for m in (aligned(side, model), side)
+                evaluate(m, load_cluster("8xh100"), Workload(8192), case, efficiency)
+                for m in (aligned(side, model), side)
             )
-            # reuse and experts hit name the first routed layer, which a padded dense model has at a count of zero
-            kept = [eqx.tree_at(lambda m: (m.reuse, m.experts_hit), m, (0.0, 0.0)) for m in (found, expected)]
+            # reuse and experts hit name the first routed layer, which a padded dense model has at a
+            # count of zero
+            kept = [
+                eqx.tree_at(lambda m: (m.reuse, m.experts_hit), m, (0.0, 0.0))
+                for m in (found, expected)
+            ]
             for one, other in zip(*map(jax.tree.leaves, kept), strict=True):
                 np.testing.assert_allclose(one, other, rtol=1e-13)
 
@@ -88,13 +117,27 @@ def test_alignment_changes_structure_and_no_number(name: str) -> None:
 def test_evaluate_compiles_once() -> None:
     before = compiled_metrics._cache_size()
     for context, batch in ((1000, 1), (2000.5, 2), (np.float32(7), np.int32(4))):
-        evaluate(load_model(MIXTRAL), load_cluster("8xh100"), Workload(context), Deployment(batch=batch), "fitted")
-        evaluate(load_model("mixtral-8x22b"), load_cluster("2xh200"), Workload(context), Deployment(batch=batch), "ideal")
+        evaluate(
+            load_model(MIXTRAL),
+            load_cluster("8xh100"),
+            Workload(context),
+            Deployment(batch=batch),
+            "fitted",
+        )
+        evaluate(
+            load_model("mixtral-8x22b"),
+            load_cluster("2xh200"),
+            Workload(context),
+            Deployment(batch=batch),
+            "ideal",
+        )
     assert compiled_metrics._cache_size() <= before + 1
 
 
 def test_comparisons_of_one_size_compile_nothing_new() -> None:
-    """A second comparison with other numbers, another limit, formats, law and accelerator runs what the first compiled."""
+    """A second comparison with other numbers, another limit, formats, law and accelerator runs what
+    the first compiled.
+    """
     compare(load_model(MIXTRAL), load_cluster("2xh200"), Workload(8192), "ideal")
     with jax.log_compiles(False):
         misses = count_compilations(
@@ -129,9 +172,9 @@ def test_the_count_of_compilations_counts() -> None:
 
 
 def test_a_duel_of_other_models_compiles_nothing_new() -> None:
-    problem = Problem(load_cluster("2xh200"), Workload(8192), load_efficiency("ideal"))
+    service = Service(load_cluster("2xh200"), Workload(8192), load_efficiency("ideal"))
     for first in (True, False):
         model = load_model(MIXTRAL if first else "mixtral-8x22b")
         twin = dense_twin(model, 2.0 if first else 3.0)
-        misses = count_compilations(lambda model=model, twin=twin: duel(model, twin, problem))
+        misses = count_compilations(lambda model=model, twin=twin: duel(model, twin, service))
     assert misses == 0

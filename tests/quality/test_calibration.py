@@ -1,4 +1,6 @@
-"""Predictive distributions and held-out errors, recomputed with NumPy and SciPy from literal rows."""
+"""Predictive distributions and held-out errors, recomputed with NumPy and SciPy from literal
+rows.
+"""
 
 import equinox as eqx
 import jax
@@ -37,7 +39,9 @@ ROWS = (
     ("Ling", 36, 103, 6.1, 1.288, 256, 8, 1, 4096, 1024, 20),
     ("Liquid AI", 3.5, 8.3, 1.5, 0.134, 32, 4, 0, 2048, 1792, 12),
 )
-"""Laboratory, dense, total and active parameters, tables [1e9], E, k, shared, hidden, width, tokens [1e12]."""
+"""Laboratory, dense, total and active parameters, tables [1e9], E, k, shared, hidden, width, tokens
+[1e12].
+"""
 DEEPSEEK_V3 = next(match for match in MATCHES if match.moe == "DeepSeek-V3").architecture
 SWITCH = next(match for match in MATCHES if match.moe == "Switch-C")
 
@@ -45,13 +49,18 @@ SWITCH = next(match for match in MATCHES if match.moe == "Switch-C")
 def numpy_residuals(name: str) -> np.ndarray:
     """log q_obs - log q_law of the rows, from formulas written out again."""
     _, dense, total, active, tables, e, k, shared, hidden, width, tokens = zip(*ROWS, strict=True)
-    dense, total, active, tables, tokens = (np.array(x) * 1e9 for x in (dense, total, active, tables, tokens))
+    dense, total, active, tables, tokens = (
+        np.array(x) * 1e9 for x in (dense, total, active, tables, tokens)
+    )
     ratio = (np.array(k) + shared) / (np.array(e) + shared)
     geometric = 0.5 * np.log(total / active)
     g = np.log2(2 * np.array(hidden) / width)
     compute = 6 * (active - tables) * 1e3 * tokens
     tian = (1.23 - 0.0761 * np.log10(compute) + 0.0167 * g**2 - 0.117 * g) * np.log(ratio + 0.0163)
-    return np.log(dense / active) - {"geometric": geometric, "tian": tian, "combined": (geometric + tian) / 2}[name]
+    return (
+        np.log(dense / active)
+        - {"geometric": geometric, "tian": tian, "combined": (geometric + tian) / 2}[name]
+    )
 
 
 def numpy_held_out(residual: np.ndarray, groups: list[str]) -> tuple[float, list[float]]:
@@ -79,7 +88,9 @@ def test_held_out_errors(name: str) -> None:
 
 
 def test_published_bias_of_the_laws() -> None:
-    """Known from the rounded counts: geometric -24 %, Ludziejewski -48 %, rms factor 1.40 and 2.02."""
+    """Known from the rounded counts: geometric -24 %, Ludziejewski -48 %, rms factor 1.40 and
+    2.02.
+    """
     rows = {row.law: row for row in leave_one_out([Geometric(), Ludziejewski()])}
     assert rows["geometric"].bias == pytest.approx(0.76, abs=0.01)
     assert rows["geometric"].rms_raw == pytest.approx(1.40, abs=0.01)
@@ -107,12 +118,16 @@ def test_empirical_never_sees_the_row_it_predicts() -> None:
 
 def test_calibration_is_the_student_prediction_of_one_more_residual() -> None:
     residual = numpy_residuals("geometric")
-    expected = scipy.stats.t(6, np.log(671 / 37) / 2 + residual.mean(), residual.std(ddof=1) * np.sqrt(8 / 7))
+    expected = scipy.stats.t(
+        6, np.log(671 / 37) / 2 + residual.mean(), residual.std(ddof=1) * np.sqrt(8 / 7)
+    )
     distribution = predict(Geometric(), DEEPSEEK_V3)
     low, high = distribution.interval(0.9)
     assert [float(low), float(high)] == pytest.approx(np.exp(expected.ppf([0.05, 0.95])), rel=1e-9)
     assert float(distribution.median) == pytest.approx(np.exp(expected.median()), rel=1e-9)
-    assert float(distribution.probability_below(5.0)) == pytest.approx(expected.cdf(np.log(5)), rel=1e-9)
+    assert float(distribution.probability_below(5.0)) == pytest.approx(
+        expected.cdf(np.log(5)), rel=1e-9
+    )
     assert int(distribution.status) == Status.PHYSICAL
 
 
@@ -126,9 +141,15 @@ def test_fewer_matches_widen() -> None:
 
 def test_a_blend_widens_where_its_laws_part_further_than_on_the_matches() -> None:
     calibrated = calibrate(COMBINED)
-    assert float(calibrated.predict(FITTED[0].architecture).log_scale) == pytest.approx(float(calibrated.scale))
-    gap = np.log(float(Geometric().q(SWITCH.architecture)) / float(Tian().q(SWITCH.architecture))) / 2
-    expected = np.sqrt(float(calibrated.scale) ** 2 + gap**2 - float(calibrated.tested_disagreement))
+    assert float(calibrated.predict(FITTED[0].architecture).log_scale) == pytest.approx(
+        float(calibrated.scale)
+    )
+    gap = (
+        np.log(float(Geometric().q(SWITCH.architecture)) / float(Tian().q(SWITCH.architecture))) / 2
+    )
+    expected = np.sqrt(
+        float(calibrated.scale) ** 2 + gap**2 - float(calibrated.tested_disagreement)
+    )
     assert float(calibrated.predict(SWITCH.architecture).log_scale) == pytest.approx(expected)
 
 
@@ -164,7 +185,11 @@ def test_student(dof: float) -> None:
     found = [float(quantile(p, dof)) for p in probabilities]
     expected = scipy.stats.t.ppf(probabilities, dof)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(jax.vmap(lambda x: cdf(x, jnp.float64(dof)))(jnp.asarray(expected)), probabilities, rtol=1e-9)
+    np.testing.assert_allclose(
+        jax.vmap(lambda x: cdf(x, jnp.float64(dof)))(jnp.asarray(expected)),
+        probabilities,
+        rtol=1e-9,
+    )
     slope = jax.vmap(jax.grad(lambda x: cdf(x, jnp.float64(dof))))(jnp.asarray(expected))
     np.testing.assert_allclose(slope, scipy.stats.t.pdf(expected, dof), rtol=1e-7)
 
@@ -173,7 +198,9 @@ def test_samples_follow_the_distribution() -> None:
     distribution = QDistribution(np.log(4.0), 0.2, 6.0)
     draws = distribution.sample(0, 20000)
     low, high = distribution.interval(0.8)
-    assert float(np.mean((draws > float(low)) & (draws < float(high)))) == pytest.approx(0.8, abs=0.01)
+    assert float(np.mean((draws > float(low)) & (draws < float(high)))) == pytest.approx(
+        0.8, abs=0.01
+    )
     assert float(np.median(draws)) == pytest.approx(4, rel=0.01)
 
 

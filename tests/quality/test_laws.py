@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 
 from qsopt.errors import InputError
-from qsopt.quality import BAND, COMBINED, Abnar, Krajewski, Ludziejewski, MoeArchitecture, Status, law, laws, stack
+from qsopt.quality import (
+    BAND,
+    COMBINED,
+    Abnar,
+    Krajewski,
+    Ludziejewski,
+    MoeArchitecture,
+    Status,
+    law,
+    laws,
+    stack,
+)
 
 NAMES = tuple(laws())
 FIELDS = tuple(field.name for field in dataclasses.fields(MoeArchitecture))
@@ -22,17 +33,23 @@ HUGE = MoeArchitecture(1e17, 1e15, 1e17, 1e15, 64, 1, 0, 8192, 8192, 1e12)
 
 
 def scaled(architecture: MoeArchitecture, log_factors: jax.Array) -> MoeArchitecture:
-    return MoeArchitecture(*(getattr(architecture, name) * jnp.exp(log_factors[i]) for i, name in enumerate(FIELDS)))
+    return MoeArchitecture(
+        *(getattr(architecture, name) * jnp.exp(log_factors[i]) for i, name in enumerate(FIELDS))
+    )
 
 
 @pytest.mark.parametrize("architecture", [DEEPSEEK_V3, SMALL], ids=["frontier", "small"])
 @pytest.mark.parametrize("name", NAMES)
-def test_derivatives_agree_with_central_differences(name: str, architecture: MoeArchitecture) -> None:
+def test_derivatives_agree_with_central_differences(
+    name: str, architecture: MoeArchitecture
+) -> None:
     chosen, step = laws()[name], 1e-5
     log_q = jax.jit(lambda z: jnp.log(chosen.q(scaled(architecture, z))))
     exact = np.asarray(jax.jit(jax.grad(log_q))(jnp.zeros(len(FIELDS))))
     shifts = step * np.eye(len(FIELDS))
-    numeric = [float(log_q(jnp.asarray(row)) - log_q(jnp.asarray(-row))) / (2 * step) for row in shifts]
+    numeric = [
+        float(log_q(jnp.asarray(row)) - log_q(jnp.asarray(-row))) / (2 * step) for row in shifts
+    ]
     np.testing.assert_allclose(exact, numeric, rtol=1e-5, atol=1e-7)
 
 
@@ -40,21 +57,39 @@ def test_derivatives_agree_with_central_differences(name: str, architecture: Moe
     ("name", "moving"),
     [
         ("geometric", {"total", "active"}),
-        ("tian", {"experts", "top_k", "shared_experts", "hidden", "expert_width", "active_nonembedding", "tokens"}),
+        (
+            "tian",
+            {
+                "experts",
+                "top_k",
+                "shared_experts",
+                "hidden",
+                "expert_width",
+                "active_nonembedding",
+                "tokens",
+            },
+        ),
         ("ludziejewski", {"experts", "top_k", "shared_experts", "active", "tokens"}),
         ("clark-s-base", {"experts", "top_k", "shared_experts", "active_nonembedding"}),
-        ("krajewski", {"top_k", "shared_experts", "total_nonembedding", "active_nonembedding", "tokens"}),
+        (
+            "krajewski",
+            {"top_k", "shared_experts", "total_nonembedding", "active_nonembedding", "tokens"},
+        ),
         ("abnar", {"experts", "top_k", "shared_experts", "total", "active"}),
         ("constant", set()),
         ("empirical", {"total", "active"}),
     ],
 )
 def test_which_fields_move_q(name: str, moving: set[str]) -> None:
-    gradient = eqx.filter_grad(lambda architecture: law(name).q(architecture))(jax.tree.map(jnp.asarray, SMALL))
+    gradient = eqx.filter_grad(lambda architecture: law(name).q(architecture))(
+        jax.tree.map(jnp.asarray, SMALL)
+    )
     assert {field for field in FIELDS if float(getattr(gradient, field)) != 0} == moving
 
 
-@pytest.mark.parametrize("name", ["clark-s-base", "clark-rl-r-refit", "ludziejewski", "geometric", "combined"])
+@pytest.mark.parametrize(
+    "name", ["clark-s-base", "clark-rl-r-refit", "ludziejewski", "geometric", "combined"]
+)
 def test_a_dense_model_matches_itself(name: str) -> None:
     """Tian's activation ratio saturates at 1.016 instead of 1, which costs it 0.6 %."""
     assert float(law(name).q(DENSE)) == pytest.approx(1, rel=5e-3 if name == "combined" else 1e-12)
@@ -65,13 +100,17 @@ def test_clark_inverts_its_loss() -> None:
         chosen = law(name)
         size, experts = jnp.float64(4e8), jnp.float64(40)
         dense = chosen.effective_parameters(size, experts)
-        assert float(chosen.loss(dense, jnp.float64(1))) == pytest.approx(float(chosen.loss(size, experts)), rel=1e-12)
+        assert float(chosen.loss(dense, jnp.float64(1))) == pytest.approx(
+            float(chosen.loss(size, experts)), rel=1e-12
+        )
 
 
 def test_other_laws_invert_their_loss() -> None:
     size, tokens, one = jnp.float64(4e9), jnp.float64(60e9), jnp.float64(1)
     dense, _ = Krajewski().dense_size(size, tokens, jnp.float64(4))
-    assert float(Krajewski().dense_loss(dense, tokens)) == pytest.approx(float(Krajewski().loss(size, tokens, jnp.float64(4))))
+    assert float(Krajewski().dense_loss(dense, tokens)) == pytest.approx(
+        float(Krajewski().loss(size, tokens, jnp.float64(4)))
+    )
     dense, _ = Ludziejewski().dense_size(size, tokens, jnp.float64(16))
     expected = float(Ludziejewski().loss(size, tokens, jnp.float64(16)))
     assert float(Ludziejewski().loss(dense, tokens, one)) == pytest.approx(expected, rel=1e-12)
@@ -83,13 +122,17 @@ def test_other_laws_invert_their_loss() -> None:
 @pytest.mark.parametrize("name", ["krajewski", "ludziejewski", "abnar"])
 def test_an_unreachable_loss_is_a_status_with_finite_derivatives(name: str) -> None:
     chosen = law(name)
-    value, gradient = eqx.filter_jit(eqx.filter_value_and_grad(chosen.q))(jax.tree.map(jnp.asarray, HUGE))
+    value, gradient = eqx.filter_jit(eqx.filter_value_and_grad(chosen.q))(
+        jax.tree.map(jnp.asarray, HUGE)
+    )
     match = chosen.match(HUGE)
     assert int(match.status) == Status.UNREACHABLE
     assert not bool(match.physical)
     assert np.isfinite(float(value))
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(gradient))
-    assert any("no dense model trained on 1e12 tokens" in warning for warning in chosen.warnings(HUGE))
+    assert any(
+        "no dense model trained on 1e12 tokens" in warning for warning in chosen.warnings(HUGE)
+    )
 
 
 def test_statuses() -> None:
@@ -107,9 +150,13 @@ def test_statuses() -> None:
 
 def test_clark_warns_right_above_its_cutoff() -> None:
     chosen = law("clark-hash-refit")
-    above = eqx.tree_at(lambda a: a.active_nonembedding, DEEPSEEK_V3, np.asarray(1.001 * float(chosen.cutoff)))
+    above = eqx.tree_at(
+        lambda a: a.active_nonembedding, DEEPSEEK_V3, np.asarray(1.001 * float(chosen.cutoff))
+    )
     assert int(chosen.match(above).status) == Status.EXPERTS_HURT
-    below = eqx.tree_at(lambda a: a.active_nonembedding, DEEPSEEK_V3, np.asarray(0.999 * float(chosen.cutoff)))
+    below = eqx.tree_at(
+        lambda a: a.active_nonembedding, DEEPSEEK_V3, np.asarray(0.999 * float(chosen.cutoff))
+    )
     assert int(chosen.match(below).status) == Status.PHYSICAL
 
 
@@ -125,10 +172,14 @@ def test_warnings_name_quantity_value_and_limit() -> None:
     assert law("abnar").warnings(DEEPSEEK_V3)[-1] == (
         "unphysical: dense match of 2.045e12 parameters exceeds the MoE's total of 671e9"
     )
-    assert "extrapolates: training compute 3.117e24 FLOP, fitted up to 1e21 FLOP" in law("abnar").warnings(DEEPSEEK_V3)
+    assert "extrapolates: training compute 3.117e24 FLOP, fitted up to 1e21 FLOP" in law(
+        "abnar"
+    ).warnings(DEEPSEEK_V3)
     assert law("tian").warnings(DENSE) == []
     assert law("geometric").warnings(HUGE) == []
-    assert "fitted from 79e6" in " ".join(law("ludziejewski").warnings(scaled(SMALL, jnp.full(len(FIELDS), -3.0))))
+    assert "fitted from 79e6" in " ".join(
+        law("ludziejewski").warnings(scaled(SMALL, jnp.full(len(FIELDS), -3.0)))
+    )
 
 
 def test_warnings_refuse_to_be_traced() -> None:
@@ -154,21 +205,28 @@ def test_batches_and_compiles_once(name: str) -> None:
     batch = jax.vmap(chosen.match)(stack(architectures))
     np.testing.assert_allclose(batch.q, single, rtol=1e-10)
     np.testing.assert_allclose(
-        batch.dense_parameters, [s * float(a.active) for s, a in zip(single, architectures, strict=True)]
+        batch.dense_parameters,
+        [s * float(a.active) for s, a in zip(single, architectures, strict=True)],
     )
 
 
 MORE: dict[str, Callable[[MoeArchitecture], MoeArchitecture]] = {
     "experts": lambda a: eqx.tree_at(
-        lambda x: (x.experts, x.total, x.total_nonembedding), a, (2 * a.experts, 1.9 * a.total, 1.9 * a.total_nonembedding)
+        lambda x: (x.experts, x.total, x.total_nonembedding),
+        a,
+        (2 * a.experts, 1.9 * a.total, 1.9 * a.total_nonembedding),
     ),
     "top_k": lambda a: eqx.tree_at(
-        lambda x: (x.top_k, x.active, x.active_nonembedding), a, (2 * a.top_k, 1.4 * a.active, 1.4 * a.active_nonembedding)
+        lambda x: (x.top_k, x.active, x.active_nonembedding),
+        a,
+        (2 * a.top_k, 1.4 * a.active, 1.4 * a.active_nonembedding),
     ),
 }
 
 
-@pytest.mark.parametrize("name", ["geometric", "tian", "ludziejewski", "combined", "clark-s-base", "clark-hash-refit"])
+@pytest.mark.parametrize(
+    "name", ["geometric", "tian", "ludziejewski", "combined", "clark-s-base", "clark-hash-refit"]
+)
 def test_q_grows_with_experts_and_falls_with_top_k(name: str) -> None:
     chosen = law(name)
     assert float(chosen.q(MORE["experts"](SMALL))) > float(chosen.q(SMALL))
@@ -176,7 +234,10 @@ def test_q_grows_with_experts_and_falls_with_top_k(name: str) -> None:
 
 
 def test_q_against_size_and_tokens() -> None:
-    counts = [eqx.tree_at(lambda a: a.tokens, DEEPSEEK_V3, np.asarray(tokens)) for tokens in (1e12, 5e12, 14.8e12, 50e12)]
+    counts = [
+        eqx.tree_at(lambda a: a.tokens, DEEPSEEK_V3, np.asarray(tokens))
+        for tokens in (1e12, 5e12, 14.8e12, 50e12)
+    ]
     found = [float(law("ludziejewski").q(architecture)) for architecture in counts]
     assert found == pytest.approx([3.31, 2.74, 2.38, 2.05], abs=0.005)
     longer = eqx.tree_at(lambda a: a.tokens, SMALL, 10 * SMALL.tokens)
@@ -195,7 +256,9 @@ def test_empirical_answers_with_neighbours_and_levels_off() -> None:
     sparse = eqx.tree_at(lambda a: a.active, DEEPSEEK_V3, np.asarray(1e6))
     assert float(chosen.q(sparse)) == pytest.approx(6.11 / 0.855, rel=0.05)
     assert 2.3 < float(chosen.q(DENSE)) < 3
-    assert chosen.warnings(sparse)[0].startswith("extrapolates: active fraction 1.49e-06, fitted from 0.04886")
+    assert chosen.warnings(sparse)[0].startswith(
+        "extrapolates: active fraction 1.49e-06, fitted from 0.04886"
+    )
 
 
 def test_registry() -> None:

@@ -1,9 +1,10 @@
 """q of thirteen models under nine laws, against values computed apart from this code, within 1 %.
 
-One convention reproduces every cell: the makers' rounded counts (Mixtral 46.7e9/12.9e9, gpt-oss 116.83e9/5.1e9, Grok-1
-314e9/84e9, Switch-C 1571e9/1.6e9) stand for all four counts of the architecture, tables included or not; E_eff and A
-count shared experts, Krajewski's G is k + shared, Abnar's 1 - S is A. The laws that exclude tables ask for counts without
-them; `test_counts_without_tables_matter_little_except_under_krajewski` shows what that changes.
+One convention reproduces every cell: the makers' rounded counts (Mixtral 46.7e9/12.9e9, gpt-oss
+116.83e9/5.1e9, Grok-1 314e9/84e9, Switch-C 1571e9/1.6e9) stand for all four counts of the
+architecture, tables included or not; E_eff and A count shared experts, Krajewski's G is k + shared,
+Abnar's 1 - S is A. The laws that exclude tables ask for counts without them;
+`test_counts_without_tables_matter_little_except_under_krajewski` shows what that changes.
 """
 
 import pytest
@@ -25,10 +26,12 @@ MODELS = {
     "DBRX": (132, 36, 16, 4, 0, 6144, 10752, 12),
     "DeepSeekMoE-16B": (16.4, 2.8, 64, 6, 2, 2048, 1408, 2),
 }
-"""Total and active parameters [1e9], experts, top-k, shared, hidden, expert width, tokens [1e12]."""
+"""Total and active parameters [1e9], experts, top-k, shared, hidden, expert width, tokens [1e12].
+"""
 
 LAWS = (
-    "geometric", "tian", "ludziejewski", "clark-s-base", "clark-rl-r", "clark-hash", "clark-s-base-refit", "abnar", "krajewski"
+    "geometric", "tian", "ludziejewski", "clark-s-base", "clark-rl-r", "clark-hash",
+    "clark-s-base-refit", "abnar", "krajewski"
 )  # fmt: skip
 TABLE = {
     "Mixtral-8x7B": (1.90, 1.76, 1.48, 1.23, 1.06, 1.10, 1.20, 4.26, 0.72),
@@ -57,7 +60,9 @@ def architecture(name: str, tables: float = 0.0) -> MoeArchitecture:
 def test_table(name: str) -> None:
     chosen = law(name)
     found = {model: float(chosen.q(architecture(model))) for model in MODELS}
-    assert found == pytest.approx({model: row[LAWS.index(name)] for model, row in TABLE.items()}, rel=0.01)
+    assert found == pytest.approx(
+        {model: row[LAWS.index(name)] for model, row in TABLE.items()}, rel=0.01
+    )
 
 
 def test_counts_without_tables_matter_little_except_under_krajewski() -> None:
@@ -65,7 +70,8 @@ def test_counts_without_tables_matter_little_except_under_krajewski() -> None:
     change = {name: float(law(name).q(proper) / law(name).q(published)) - 1 for name in LAWS}
     assert change == pytest.approx(
         {
-            "geometric": 0, "tian": -0.017, "ludziejewski": 0, "clark-s-base": 0.023, "clark-rl-r": 0.030,
+            "geometric": 0, "tian": -0.017, "ludziejewski": 0, "clark-s-base": 0.023,
+            "clark-rl-r": 0.030,
             "clark-hash": 0.021, "clark-s-base-refit": 0.023, "abnar": 0, "krajewski": 0.205,
         },
         abs=2e-3,
@@ -76,6 +82,15 @@ def test_top_k_must_be_divided_out_of_experts() -> None:
     """Clark with E = 384 instead of E_eff = 29.6 would give Ling-mini-beta 4.83 instead of 2.56."""
     coarse = architecture("Ling-mini-beta")
     coarse = MoeArchitecture(
-        coarse.total, coarse.active, coarse.total, coarse.active, 384, 1, 0, coarse.hidden, coarse.expert_width, coarse.tokens
+        coarse.total,
+        coarse.active,
+        coarse.total,
+        coarse.active,
+        384,
+        1,
+        0,
+        coarse.hidden,
+        coarse.expert_width,
+        coarse.tokens,
     )
     assert float(law("clark-s-base").q(coarse)) == pytest.approx(4.83, rel=2e-3)

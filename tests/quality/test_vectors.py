@@ -37,7 +37,9 @@ def test_clark_published_and_refit() -> None:
         published, refit = law(f"clark-{router}"), law(f"clark-{router}-refit")
         assert float(published.saturated_experts(e)) == pytest.approx(count, rel=SIX_DIGITS)
         assert float(published.loss(n, e)) == pytest.approx(loss, rel=SIX_DIGITS)
-        assert float(published.effective_parameters(n, e)) == pytest.approx(effective, rel=SIX_DIGITS)
+        assert float(published.effective_parameters(n, e)) == pytest.approx(
+            effective, rel=SIX_DIGITS
+        )
         assert float(refit.effective_parameters(n, e)) == pytest.approx(refitted, rel=SIX_DIGITS)
 
 
@@ -56,7 +58,9 @@ def test_clark_cutoffs_of_rounded_coefficients_miss_the_paper_and_of_the_refit_d
         (3.01e11, 1.376e11, 32, 2.059576876, 4.05599565e11),
     ],
 )
-def test_krajewski(total: float, tokens: float, granularity: float, loss: float, dense: float) -> None:
+def test_krajewski(
+    total: float, tokens: float, granularity: float, loss: float, dense: float
+) -> None:
     point = jnp.float64(total), jnp.float64(tokens), jnp.float64(granularity)
     size, status = Krajewski().dense_size(*point)
     assert float(Krajewski().loss(*point)) == pytest.approx(loss, rel=SIX_DIGITS)
@@ -65,8 +69,12 @@ def test_krajewski(total: float, tokens: float, granularity: float, loss: float,
 
 
 def test_krajewski_dense_loss() -> None:
-    assert float(Krajewski().dense_loss(jnp.float64(1e9), jnp.float64(20e9))) == pytest.approx(2.98030515, rel=SIX_DIGITS)
-    assert float(Krajewski().dense_loss(jnp.float64(7e9), jnp.float64(137.6e9))) == pytest.approx(2.434721434, rel=SIX_DIGITS)
+    assert float(Krajewski().dense_loss(jnp.float64(1e9), jnp.float64(20e9))) == pytest.approx(
+        2.98030515, rel=SIX_DIGITS
+    )
+    assert float(Krajewski().dense_loss(jnp.float64(7e9), jnp.float64(137.6e9))) == pytest.approx(
+        2.434721434, rel=SIX_DIGITS
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,7 +105,9 @@ def test_abnar(total: float, tokens: float, sparsity: float, loss: float, dense:
         (3.7e10, 1.48e13, 32, 1.813442794, 9.026841162e10),
     ],
 )
-def test_ludziejewski(active: float, tokens: float, experts: float, loss: float, dense: float) -> None:
+def test_ludziejewski(
+    active: float, tokens: float, experts: float, loss: float, dense: float
+) -> None:
     point = jnp.float64(active), jnp.float64(tokens), jnp.float64(experts)
     assert float(Ludziejewski().loss(*point)) == pytest.approx(loss, rel=SIX_DIGITS)
     assert float(Ludziejewski().dense_size(*point)[0]) == pytest.approx(dense, rel=SIX_DIGITS)
@@ -114,14 +124,18 @@ def test_ludziejewski(active: float, tokens: float, experts: float, loss: float,
         (32, 16.5424, -0.1557, 234.6726, -0.2652),
     ],
 )
-def test_ludziejewski_reduces_to_the_papers_table_4(experts: float, m: float, mu: float, n: float, nu: float) -> None:
+def test_ludziejewski_reduces_to_the_papers_table_4(
+    experts: float, m: float, mu: float, n: float, nu: float
+) -> None:
     reduced = Ludziejewski().reduced(jnp.float64(experts))
     found = [float(x) for x in (reduced.m, reduced.mu, reduced.n, reduced.nu)]
     assert found == pytest.approx([m, mu, n, nu], rel=4e-3)
 
 
 @pytest.mark.parametrize(("compute", "experts", "best"), [(1e20, 1, 1.73e9), (1e22, 32, 12.3e9)])
-def test_ludziejewski_compute_optimum_of_the_papers_table_1(compute: float, experts: float, best: float) -> None:
+def test_ludziejewski_compute_optimum_of_the_papers_table_1(
+    compute: float, experts: float, best: float
+) -> None:
     sizes = jnp.geomspace(1e8, 1e11, 20001)
     losses = Ludziejewski().loss(sizes, compute / (6 * sizes), jnp.float64(experts))
     assert float(sizes[jnp.argmin(losses)]) == pytest.approx(best, rel=5e-3)
@@ -147,7 +161,9 @@ def test_tian(ratio: float, granularity: float, compute: float, leverage: float)
 def test_tian_log_bases_give_the_papers_optimum_and_headline() -> None:
     assert float(Tian().best_granularity) == pytest.approx(11.3, abs=0.05)
     assert float(Tian().leverage(jnp.float64(0.031), jnp.float64(12), jnp.float64(1e22))) > 7
-    assert float(compute_optimal_q(jnp.float64(7.245), jnp.float64(1e22))) == pytest.approx(5.245, rel=2e-3)
+    assert float(compute_optimal_q(jnp.float64(7.245), jnp.float64(1e22))) == pytest.approx(
+        5.245, rel=2e-3
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,7 +175,9 @@ def test_tian_log_bases_give_the_papers_optimum_and_headline() -> None:
     ],
 )
 def test_zhao_loss(point: tuple[float, ...], loss: float) -> None:
-    assert float(Zhao().loss(*(jnp.float64(x) for x in point))) == pytest.approx(loss, rel=SIX_DIGITS)
+    assert float(Zhao().loss(*(jnp.float64(x) for x in point))) == pytest.approx(
+        loss, rel=SIX_DIGITS
+    )
 
 
 def test_zhao_optima_agree_with_the_published_ones() -> None:
@@ -186,4 +204,6 @@ def test_chinchilla(fit: Chinchilla, losses: tuple[float, ...], optimum: float) 
     sizes = np.geomspace(1e10, 2e11, 20001)
     best = sizes[np.argmin(np.asarray(fit.loss(jnp.asarray(sizes), compute / (6 * sizes))))]
     assert float(fit.optimal_parameters(compute)) == pytest.approx(best, rel=1e-3)
-    assert float(fit.optimal_tokens(compute) * fit.optimal_parameters(compute)) == pytest.approx(5.76e23 / 6, rel=1e-12)
+    assert float(fit.optimal_tokens(compute) * fit.optimal_parameters(compute)) == pytest.approx(
+        5.76e23 / 6, rel=1e-12
+    )

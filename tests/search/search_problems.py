@@ -1,9 +1,9 @@
 """A small problem that these tests share."""
 
 from qsopt import Workload, load_cluster, load_efficiency, load_model
-from qsopt.deployments.optimum import Problem
 from qsopt.search.problem import DesignProblem, design_problem
 from qsopt.search.variables import Variable
+from qsopt.spec.service import Service
 
 MODEL = "mixtral-8x7b"
 
@@ -14,6 +14,10 @@ BOUNDS = {
 }
 
 
-def problem(cluster: str = "4xh100", context: float = 8192.0, tpot: float = 1e15, **options) -> DesignProblem:
-    service = Problem(load_cluster(cluster), Workload(context=context, tpot_limit=tpot), load_efficiency("fitted"))
+def problem(
+    cluster: str = "4xh100", context: float = 8192.0, tpot: float = 1e15, **options
+) -> DesignProblem:
+    service = Service(
+        load_cluster(cluster), Workload(context=context, tpot_limit=tpot), load_efficiency("fitted")
+    )
     return design_problem(load_model(MODEL), service, **{"bounds": BOUNDS, **options})

@@ -1,4 +1,6 @@
-"""The advantage of MoE over its dense twin, best and worst, against brute force and against `compare`."""
+"""The advantage of MoE over its dense twin, best and worst, against brute force and against
+`compare`.
+"""
 
 import itertools
 from functools import cache
@@ -29,17 +31,23 @@ def test_advantage_is_that_of_brute_force_and_of_compare(name, pick):
     """The dense side is in its own true optimum: compare says the same of the answer."""
     asked, answer = PROBLEMS[name], found(name)
     service = asked.service
-    ratio = float(compare(answer.best.model, service.cluster, service.workload, service.efficiency).ratio)
+    ratio = float(
+        compare(answer.best.model, service.cluster, service.workload, service.efficiency).ratio
+    )
     assert answer.value == pytest.approx(-np.log(ratio), abs=1e-9)
     judge = Judge.of(asked)
-    rows = judge.admission.admitted(np.array(list(itertools.product(*(each.legal() for each in asked.architecture)))))
+    rows = judge.admission.admitted(
+        np.array(list(itertools.product(*(each.legal() for each in asked.architecture))))
+    )
     merits = judge.judge(rows).merits
     values = (-merits if asked.minimize else merits)[np.isfinite(merits)]
     assert answer.value == pytest.approx(pick(values), abs=1e-12)
 
 
 def test_the_dense_curve_ends_where_no_twin_fits():
-    """The widest twin fits, the next place of the curve does not, and beyond it the curve is level."""
+    """The widest twin fits, the next place of the curve does not, and beyond it the curve is
+    level.
+    """
     asked = PROBLEMS["best for moe"]
     side, low, high = DenseSide(asked.reference, asked.service), 2.0**12, 2.0**20
     curve = side.curve(low, high)
@@ -49,7 +57,9 @@ def test_the_dense_curve_ends_where_no_twin_fits():
     assert not_any_more == 0
     assert float(curve.at(np.asarray(high))) == pytest.approx(np.log(fits))
     known = np.exp(np.asarray(curve.log_width))
-    assert np.allclose(side.throughputs(known[known <= widest]), np.exp(curve.log_throughput[known <= widest]))
+    assert np.allclose(
+        side.throughputs(known[known <= widest]), np.exp(curve.log_throughput[known <= widest])
+    )
 
 
 def test_best_and_worst_are_certified_and_in_order():

@@ -24,7 +24,8 @@ COMMANDS = {
     ),
     "optimize": (
         Optimize,
-        "--like mixtral-8x7b --cluster 4xh100 --context 8192 --vary experts,top-k,expert_width,tp,dp,pp,ep,batch",
+        "--like mixtral-8x7b --cluster 4xh100 --context 8192 --vary "
+        "experts,top-k,expert_width,tp,dp,pp,ep,batch",
         {
             "best",
             "objective",
@@ -77,7 +78,11 @@ def test_no_answer_is_told_not_raised(capsys):
 
 @pytest.mark.parametrize(
     ("name", "more", "words"),
-    [("optimize", "--q 3", "needs a law"), ("optimize", "--starts 0", "at least one"), ("crossover", "--to 100", "smaller")],
+    [
+        ("optimize", "--q 3", "needs a law"),
+        ("optimize", "--starts 0", "at least one"),
+        ("crossover", "--to 100", "smaller"),
+    ],
 )
 def test_bad_questions_are_refused(capsys, name, more, words):
     with pytest.raises(InputError, match=words):

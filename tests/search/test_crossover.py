@@ -1,4 +1,6 @@
-"""Crossings: the verdict of `compare` differs on both sides of each, and a fine scan sees no other."""
+"""Crossings: the verdict of `compare` differs on both sides of each, and a fine scan sees no
+other.
+"""
 
 import itertools
 from dataclasses import replace
@@ -12,19 +14,21 @@ import pytest
 from qsopt import InputError, Workload, ideal, load_cluster, load_efficiency, load_model
 from qsopt.comparison import compare
 from qsopt.comparison.compare import verdict
-from qsopt.deployments.capped import Case, within_cap
+from qsopt.deployments.capped import ServedModel, within_cap
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Problem
 from qsopt.maps.crossover import Crossovers, Duellists, _grid, _measure, crossovers
 from qsopt.physics.evaluate import evaluate
+from qsopt.spec.service import Service
 
 MODEL = "mixtral-8x7b"
 
 
 @cache
-def sides(devices: int = 4, context: float = 4096.0, efficiency: str = "fitted", q: float = 1.9) -> Duellists:
+def sides(
+    devices: int = 4, context: float = 4096.0, efficiency: str = "fitted", q: float = 1.9
+) -> Duellists:
     chosen = ideal() if efficiency == "ideal" else load_efficiency(efficiency)
-    problem = Problem(load_cluster(f"{devices}xh100"), Workload(context=context), chosen)
+    problem = Service(load_cluster(f"{devices}xh100"), Workload(context=context), chosen)
     return Duellists(load_model(MODEL), problem, q)
 
 
@@ -45,14 +49,18 @@ def found(over: str) -> Crossovers:
 
 @pytest.mark.parametrize("over", RANGES)
 def test_ends_and_flips_agree_with_a_fine_scan(over):
-    """A scan eight times as fine as the first grid sees the verdict change exactly where the crossings say."""
+    """A scan eight times as fine as the first grid sees the verdict change exactly where the
+    crossings say.
+    """
     duel, low, high = RANGES[over]
     result = found(over)
     samples = _measure(duel, over, high)(_grid(low, high, 8 * 97, over in ("batch", "devices")))
     flips = [
         (first, second, f"to {verdict(*samples[second]).removesuffix(' wins')}")
         for first, second in itertools.pairwise(samples)
-        if all(samples[first]) and all(samples[second]) and verdict(*samples[first]) != verdict(*samples[second])
+        if all(samples[first])
+        and all(samples[second])
+        and verdict(*samples[first]) != verdict(*samples[second])
     ]
     for first, second, direction in flips:
         inside = [crossing for crossing in result.crossings if first <= crossing.value <= second]
@@ -71,14 +79,20 @@ def test_compare_flips_at_a_crossing(over):
     verdicts = []
     for factor in (1 - 1e-6, 1 + 1e-6):
         at = replace(duel, q=crossing.value * factor) if over == "q" else duel
-        workload = duel.problem.workload if over == "q" else Workload(context=crossing.value * factor)
-        verdicts.append(compare(at.model, at.problem.cluster, workload, at.problem.efficiency, at.q).verdict)
+        workload = (
+            duel.problem.workload if over == "q" else Workload(context=crossing.value * factor)
+        )
+        verdicts.append(
+            compare(at.model, at.problem.cluster, workload, at.problem.efficiency, at.q).verdict
+        )
     expected = ["moe wins", "dense wins"]
     assert verdicts == (expected if crossing.direction == "to dense" else expected[::-1])
 
 
 def test_band_in_batch_has_two_ends():
-    """Few sequences read few experts, many are bound by arithmetic: dense wins in between (ideal, one device of any size)."""
+    """Few sequences read few experts, many are bound by arithmetic: dense wins in between (ideal,
+    one device of any size).
+    """
     directions = [crossing.direction for crossing in found("batch").crossings]
     assert directions[0] == "to dense"
     assert all(one != other for one, other in itertools.pairwise(directions))
@@ -97,7 +111,7 @@ def test_capped_batch_is_the_best_whole_batch_under_the_cap(cap):
     layouts = legal_layouts(duel.model, duel.problem.cluster)
     for index in (0, layouts.tensor.shape[0] - 1):
         layout = jax.tree.map(lambda leaf: np.asarray(leaf)[index], layouts)  # noqa: B023
-        case = Case(duel.model, duel.problem, cap)
+        case = ServedModel(duel.model, duel.problem, cap)
         best = jax.jit(within_cap)(case, layout)
         unit, replicas = float(layout.pipeline * layout.data), float(4 // layout.replica_devices)
         batch = float(best.deployment.batch)
@@ -113,7 +127,7 @@ def test_capped_batch_is_the_best_whole_batch_under_the_cap(cap):
 
 def _reached(duel, layout, batch):
     at = eqx.tree_at(lambda d: d.batch, layout, np.asarray(float(batch)))
-    return evaluate(duel.model, duel.problem.cluster, duel.problem.workload, at, duel.problem.efficiency)
+    return evaluate(duel.model, duel.problem, at)
 
 
 def _fits(duel, layout, batch) -> bool:
@@ -122,7 +136,11 @@ def _fits(duel, layout, batch) -> bool:
 
 @pytest.mark.parametrize(
     ("over", "low", "high", "words"),
-    [("context", 5.0, 2.0, "smaller first"), ("q", 1e-3, 2.0, "feed-forward"), ("colour", 1.0, 2.0, "take one of")],
+    [
+        ("context", 5.0, 2.0, "smaller first"),
+        ("q", 1e-3, 2.0, "feed-forward"),
+        ("colour", 1.0, 2.0, "take one of"),
+    ],
 )
 def test_bad_questions_are_refused(over, low, high, words):
     with pytest.raises(InputError, match=words):

@@ -1,4 +1,6 @@
-"""The search against brute force, its constraints, its certificate, and problems without an answer."""
+"""The search against brute force, its constraints, its certificate, and problems without an
+answer.
+"""
 
 import itertools
 import subprocess
@@ -16,7 +18,6 @@ from search_problems import MODEL, problem
 import qsopt
 from qsopt import Cluster, InputError, ideal, load_cluster, load_model
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Problem
 from qsopt.deployments.request import best_batch
 from qsopt.physics.accounting import compiled_parameter_count
 from qsopt.quality import law
@@ -27,12 +28,15 @@ from qsopt.search.judge import Judge
 from qsopt.search.optimize import Solution, optimize, search_relaxed
 from qsopt.search.problem import DesignProblem, design_problem
 from qsopt.search.variables import Variable, around
+from qsopt.spec.service import Service
 
 PROBLEMS = {
     "memory": problem(),
     "tpot": problem(tpot=0.02),
     "cost": problem(objective="cost"),
-    "per user": problem(objective="per_user", vary=("experts", "batch"), fixed={"tp": 2, "dp": 2, "ep": 4}),
+    "per user": problem(
+        objective="per_user", vary=("experts", "batch"), fixed={"tp": 2, "dp": 2, "ep": 4}
+    ),
     "deployment only": problem(vary=("tp", "dp", "ep"), fixed={"batch": 24}),
 }
 
@@ -47,9 +51,20 @@ def models(asked: DesignProblem) -> list:
     grids = [each.legal() for each in asked.architecture]
     names = [each.name for each in asked.architecture]
     least = law("geometric").dense_parameters(architecture(asked.reference))
-    rows = [dict(zip(names, map(np.asarray, values), strict=True)) for values in itertools.product(*grids)]
-    built = [with_architecture(asked.reference, row) for row in rows if row.get("top_k", 1) <= row.get("experts", 8)]
-    return [model for model in built if law("geometric").dense_parameters(architecture(model)) >= least * (1 - 1e-9)]
+    rows = [
+        dict(zip(names, map(np.asarray, values), strict=True))
+        for values in itertools.product(*grids)
+    ]
+    built = [
+        with_architecture(asked.reference, row)
+        for row in rows
+        if row.get("top_k", 1) <= row.get("experts", 8)
+    ]
+    return [
+        model
+        for model in built
+        if law("geometric").dense_parameters(architecture(model)) >= least * (1 - 1e-9)
+    ]
 
 
 @pytest.mark.parametrize("name", ["memory", "tpot"])
@@ -57,7 +72,9 @@ def test_answer_is_that_of_brute_force(name):
     """Every admissible model in every legal layout at its largest batch."""
     asked = PROBLEMS[name]
     reached = [
-        float(best_batch(model, asked.service, legal_layouts(model, asked.service.cluster)).throughput)
+        float(
+            best_batch(model, asked.service, legal_layouts(model, asked.service.cluster)).throughput
+        )
         for model in models(asked)
     ]
     assert found(name).value == pytest.approx(max(reached), rel=1e-9)
@@ -73,7 +90,9 @@ def test_answer_keeps_every_constraint_and_the_certificate_holds(name):
         value = best.architecture.get(each.name)
         assert value is None or value in each.legal()
     least = law("geometric").dense_parameters(architecture(asked.reference))
-    assert float(law("geometric").dense_parameters(architecture(best.model))) >= float(least) * (1 - 1e-9)
+    assert float(law("geometric").dense_parameters(architecture(best.model))) >= float(least) * (
+        1 - 1e-9
+    )
     layout = best.deployment
     legal = legal_layouts(best.model, asked.service.cluster)
     fields = ("tensor", "data", "pipeline", "expert", "dispatched")
@@ -87,7 +106,9 @@ def test_answer_keeps_every_constraint_and_the_certificate_holds(name):
 
 def test_fixed_variables_stay():
     layout = found("per user").best.deployment
-    assert [float(size) for size in (layout.tensor, layout.data, layout.pipeline, layout.expert)] == [2, 2, 1, 4]
+    assert [
+        float(size) for size in (layout.tensor, layout.data, layout.pipeline, layout.expert)
+    ] == [2, 2, 1, 4]
     assert float(layout.batch) == 2
     layout = found("deployment only").best.deployment
     assert (float(layout.batch), float(layout.pipeline)) == (24, 1)
@@ -99,12 +120,16 @@ def test_objectives_count_what_they_say():
     assert found("per user").value == pytest.approx(1 / float(found("per user").best.metrics.tpot))
     assert found("per user").value > 1 / float(found("memory").best.metrics.tpot)
     price = float(PROBLEMS["cost"].service.cluster.accelerator.price_per_hour)
-    assert found("cost").value == pytest.approx(price / 3600 / float(found("cost").best.metrics.per_device) * 1e6)
+    assert found("cost").value == pytest.approx(
+        price / 3600 / float(found("cost").best.metrics.per_device) * 1e6
+    )
 
 
 @pytest.mark.parametrize("name", ["memory", "tpot", "per user"])
 def test_relaxed_optimum_is_near_and_above(name):
-    """Above by what whole architectures and batches cost; with parallel sizes real too the smoothing may hide that."""
+    """Above by what whole architectures and batches cost; with parallel sizes real too the
+    smoothing may hide that.
+    """
     answer, exact = found(name), found(name).certificate.exact_optimum
     assert exact * (1 - 1e-9) <= answer.relaxed_value <= exact * 1.15
     assert answer.all_real_value == pytest.approx(exact, rel=0.15)
@@ -140,13 +165,16 @@ def test_one_compilation_for_problems_of_one_shape():
 def test_public_names_are_those_of_the_search_and_cost_nothing_until_asked_for():
     assert (qsopt.optimize, qsopt.Solution) == (optimize, Solution)
     assert (qsopt.design_problem, qsopt.DesignProblem) == (design_problem, DesignProblem)
-    code = "import qsopt, sys; assert 'optax' not in sys.modules; qsopt.optimize; assert 'optax' in sys.modules"
+    code = (
+        "import qsopt, sys; assert 'optax' not in sys.modules; qsopt.optimize; assert 'optax' "
+        "in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     with pytest.raises(AttributeError, match="beauty"):
         qsopt.beauty  # noqa: B018
 
 
-# ---- no answer -------------------------------------------------------------------------------------------------------
+# ---- no answer -----------------------------------------------------------------------------------
 
 
 def test_time_limit_that_none_meets_is_named():
@@ -158,9 +186,15 @@ def test_time_limit_that_none_meets_is_named():
 
 
 def test_memory_that_none_fits_is_named():
-    small = eqx.tree_at(lambda c: c.accelerator.memory_bytes, load_cluster("4xh100"), np.asarray(4e9))
+    small = eqx.tree_at(
+        lambda c: c.accelerator.memory_bytes, load_cluster("4xh100"), np.asarray(4e9)
+    )
     asked = problem()
-    answer = optimize(replace(asked, service=Problem(Cluster(small.accelerator, 4), asked.service.workload, ideal())))
+    answer = optimize(
+        replace(
+            asked, service=Service(Cluster(small.accelerator, 4), asked.service.workload, ideal())
+        )
+    )
     named = {conflict.constraint: conflict for conflict in answer.conflicts}
     assert named["memory"].value > named["memory"].limit
     assert named["memory"].alone
@@ -189,7 +223,7 @@ def test_bad_questions_are_refused(options, words):
         problem(**options)
 
 
-# ---- variables -------------------------------------------------------------------------------------------------------
+# ---- variables -----------------------------------------------------------------------------------
 
 
 def test_legal_values_by_kind():
@@ -205,7 +239,9 @@ def test_legal_values_by_kind():
         Variable("x", 129, 200, step=128)
 
 
-@pytest.mark.parametrize("name", ["experts", "top_k", "expert_width", "hidden", "layers", "kv_heads"])
+@pytest.mark.parametrize(
+    "name", ["experts", "top_k", "expert_width", "hidden", "layers", "kv_heads"]
+)
 def test_architecture_at_its_own_value_is_the_reference(name):
     reference = load_model(MODEL)
     same = with_architecture(reference, {name: np.asarray(reference_value(reference, name))})

@@ -41,12 +41,16 @@ def found(name: str) -> Solution:
 def reached(relaxed: Relaxed, solution: Solution) -> Polished:
     """The relaxed optimum in the answer's layout, chosen anew."""
     best = solution.best
-    return polished(relaxed, best.architecture | {"batch": float(best.deployment.batch)}, best.deployment)
+    return polished(
+        relaxed, best.architecture | {"batch": float(best.deployment.batch)}, best.deployment
+    )
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_prices_are_what_a_moved_limit_brings(name):
-    """Within 2 % where the limit binds, and nothing where it does not; the limit moved by 1 % either way."""
+    """Within 2 % where the limit binds, and nothing where it does not; the limit moved by 1 %
+    either way.
+    """
     solution, judge = found(name), Judge.of(PROBLEMS[name])
     relaxed = relaxed_problem(judge)
     for price in solution.shadow_prices:
@@ -54,7 +58,8 @@ def test_prices_are_what_a_moved_limit_brings(name):
         unit = unit or judge.admission.reference_size / reference_q(PROBLEMS[name], judge.admission)
         here = float(np.asarray(leaf(relaxed)))
         ends = [
-            np.exp(reached(eqx.tree_at(leaf, relaxed, np.asarray(here * f)), solution).wanted) for f in (1 - MOVE, 1 + MOVE)
+            np.exp(reached(eqx.tree_at(leaf, relaxed, np.asarray(here * f)), solution).wanted)
+            for f in (1 - MOVE, 1 + MOVE)
         ]
         brought = (ends[1] - ends[0]) / (2 * MOVE * here / unit)
         assert price.multiplier == pytest.approx(brought, rel=0.02, abs=1e-9), price.constraint
@@ -63,7 +68,10 @@ def test_prices_are_what_a_moved_limit_brings(name):
 
 
 def test_the_problems_make_every_limit_bind_and_spare_it():
-    active = {name: {price.constraint for price in found(name).shadow_prices if price.active} for name in PROBLEMS}
+    active = {
+        name: {price.constraint for price in found(name).shadow_prices if price.active}
+        for name in PROBLEMS
+    }
     asked = {name: {price.constraint for price in found(name).shadow_prices} for name in PROBLEMS}
     for constraint in ("memory", "tpot", "quality", "total_parameters", "active_parameters"):
         assert any(constraint in active[name] for name in PROBLEMS), constraint
@@ -75,7 +83,9 @@ def test_a_polished_design_keeps_the_limits_and_is_no_worse(name):
     solution, judge = found(name), Judge.of(PROBLEMS[name])
     end = reached(relaxed_problem(judge), solution)
     assert end.residual < 1e-5
-    answer = judge.judge(np.array([[solution.best.architecture[each.name] for each in PROBLEMS[name].architecture]]))
+    answer = judge.judge(
+        np.array([[solution.best.architecture[each.name] for each in PROBLEMS[name].architecture]])
+    )
     again = polished_at(judge, relaxed_problem(judge), answer)
     assert again.wanted == pytest.approx(end.wanted, abs=1e-6)
     assert end.wanted >= np.log(solution.value) - 1e-12

@@ -1,4 +1,6 @@
-"""The benchmark of the search: its problems, rivals that see the same exact model, and a page that says what the rows say."""
+"""The benchmark of the search: its problems, rivals that see the same exact model, and a page that
+says what the rows say.
+"""
 
 from dataclasses import asdict
 
@@ -32,7 +34,9 @@ def judge() -> Judge:
 
 
 def test_rivals_see_the_exact_model(judge):
-    """A point that keeps the limits is worth the log throughput of its design; no design beats the best of its architecture."""
+    """A point that keeps the limits is worth the log throughput of its design; no design beats the
+    best of its architecture.
+    """
     box = BlackBox(judge, seconds=1e9, together=256)
     points = np.random.default_rng(0).random((2048, box.dimensions))
     merits = box(points)
@@ -41,10 +45,12 @@ def test_rivals_see_the_exact_model(judge):
     free, service = len(box.architecture), judge.problem.service
     values = {name: value[0] for name, value in _values(box, points[best : best + 1]).items()}
     layout = box._layouts(points[best : best + 1, free:])
-    layout = type(layout)(*(np.asarray(getattr(layout, name))[0] for name in layout.__dataclass_fields__))
+    layout = type(layout)(
+        *(np.asarray(getattr(layout, name))[0] for name in layout.__dataclass_fields__)
+    )
     assert set(values) <= set(ARCHITECTURE)
     model = with_architecture(judge.problem.reference, values)
-    reached = compiled_metrics(model, service.cluster, service.workload, layout, service.efficiency)
+    reached = compiled_metrics(model, service, layout)
     assert bool(reached.feasible)
     assert merits[best] == pytest.approx(np.log(float(reached.throughput)), abs=1e-9)
     row = np.array([[values[each.name] for each in box.architecture]])
@@ -72,14 +78,37 @@ def test_a_rival_stops_in_time_and_remembers_when(judge, name):
 
 def test_page_says_what_the_rows_say():
     tasks = narrow_tasks()[:2]
-    timed = {f"{name}_{key}": 0.5 for name in search_report.TIMED for key in ("s", "evaluations", "gap")}
+    timed = {
+        f"{name}_{key}": 0.5 for name in search_report.TIMED for key in ("s", "evaluations", "gap")
+    }
     solved = {
-        **{"problem": tasks[0].name, **asdict(tasks[0]), "load": 1.0, "feasible": True, "optimum": 123.0, "gap": 0.0},
-        **{"relaxed": 0.06, "all_real": 0.01, "grid": 1e5, "complete": True, "certify_s": 1.0, "search_s": 0.7, **timed},
+        **{
+            "problem": tasks[0].name,
+            **asdict(tasks[0]),
+            "load": 1.0,
+            "feasible": True,
+            "optimum": 123.0,
+            "gap": 0.0,
+        },
+        **{
+            "relaxed": 0.06,
+            "all_real": 0.01,
+            "grid": 1e5,
+            "complete": True,
+            "certify_s": 1.0,
+            "search_s": 0.7,
+            **timed,
+        },
         "TPE_s": None,
         "gradient_s": 0.1,
     }
-    lost = {"problem": tasks[1].name, **asdict(tasks[1]), "load": 2.0, "feasible": False, "conflicts": "memory"}
+    lost = {
+        "problem": tasks[1].name,
+        **asdict(tasks[1]),
+        "load": 2.0,
+        "feasible": False,
+        "conflicts": "memory",
+    }
     found = search_report.summary([solved, lost], [], 0.01, 3.0)
     assert (found["problems"], found["feasible"], found["exact"]) == (2, 1, 1.0)
     assert (found["relaxed_within_5_percent"], found["all_real_within_5_percent"]) == (0.0, 1.0)

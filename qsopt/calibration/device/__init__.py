@@ -1,1 +1,1 @@
-"""TODO"""
+"""Kernels that are run and timed on the device of this process."""

@@ -1,7 +1,8 @@
 """Kernels of a decode step in JAX, and their times on whatever device JAX sees.
 
-An MoE layer is run in two ways: with `jax.lax.ragged_dot`, and as a loop over the experts that are hit, which reads no other.
-On a CPU `ragged_dot` computes every expert on every row and masks, so only the loop shows what routing costs there.
+An MoE layer is run in two ways: with `jax.lax.ragged_dot`, and as a loop over the experts that are
+hit, which reads no other. On a CPU `ragged_dot` computes every expert on every row and masks, so
+only the loop shows what routing costs there.
 """
 
 import time
@@ -42,7 +43,9 @@ def ragged_moe(rows: jax.Array, sizes: jax.Array, up: jax.Array, down: jax.Array
 
 
 @partial(jax.jit, static_argnums=5)
-def looped_moe(rows: jax.Array, hit: jax.Array, starts: jax.Array, up: jax.Array, down: jax.Array, most: int) -> jax.Array:
+def looped_moe(
+    rows: jax.Array, hit: jax.Array, starts: jax.Array, up: jax.Array, down: jax.Array, most: int
+) -> jax.Array:
     """Routed experts as a loop over those hit: `most` rows from where the expert's rows start."""
 
     def expert(number: jax.Array, out: jax.Array) -> jax.Array:
@@ -56,7 +59,9 @@ def looped_moe(rows: jax.Array, hit: jax.Array, starts: jax.Array, up: jax.Array
 
 @jax.jit
 def decode_attention(query: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
-    """One token of each sequence over its cache: query [b, K, g, d], keys and values [b, K, S, d]."""
+    """One token of each sequence over its cache: query [b, K, g, d], keys and values [b, K, S,
+    d].
+    """
     scores = jnp.einsum("bkgd,bksd->bkgs", query, keys)
     return jnp.einsum("bkgs,bksd->bkgd", jax.nn.softmax(scores, axis=-1), values)
 
@@ -80,7 +85,9 @@ def run_looped(width: tuple[int, int], sizes: np.ndarray, up: jax.Array, down: j
     starts = np.concatenate([[0], np.cumsum(sizes)])[hit]
     rows = jnp.ones((int(sizes.sum() + sizes.max()), width[0]), up.dtype)
     kernel = partial(looped_moe, most=int(sizes.max()))
-    return timed(kernel, rows, jnp.asarray(hit, jnp.int32), jnp.asarray(starts, jnp.int32), up, down)
+    return timed(
+        kernel, rows, jnp.asarray(hit, jnp.int32), jnp.asarray(starts, jnp.int32), up, down
+    )
 
 
 def bandwidth(megabytes: int) -> float:

@@ -1,7 +1,9 @@
-"""Calibration on the device at hand: kernels of decode sizes, the same fit, and reuse fragmentation as measured.
+"""Calibration on the device at hand: kernels of decode sizes, the same fit, and reuse fragmentation
+as measured.
 
-Peaks are those that the device shows for a large product and for adding to an array in place, so shares are of what it
-does, not of a datasheet. Weights may stay in a cache between runs, which a served model's do not.
+Peaks are those that the device shows for a large product and for adding to an array in place, so
+shares are of what it does, not of a datasheet. Weights may stay in a cache between runs, which a
+served model's do not.
 """
 
 import json
@@ -44,7 +46,9 @@ class Sizes:
     copy_megabytes: int = 256
     peak_size: int = 2048
     ragged_up_to: int = 16
-    """Largest batch that `ragged_dot` is run at, which on a CPU computes every expert for every row."""
+    """Largest batch that `ragged_dot` is run at, which on a CPU computes every expert for every
+    row.
+    """
 
 
 @dataclass(frozen=True)
@@ -106,14 +110,24 @@ def _attended(sizes: Sizes, dtype: Any) -> list[Timing]:
     return found
 
 
-def points(timings: list[Timing], sizes: Sizes, peak: float, bandwidth: float, element: float) -> Points:
+def points(
+    timings: list[Timing], sizes: Sizes, peak: float, bandwidth: float, element: float
+) -> Points:
     """Timings as points: costs from the package's oracles."""
     count = len(timings)
     cost = [_cost(one, sizes, element) for one in timings]
     batch = np.array([float(one.batch) for one in timings])
-    text = {name: np.array([str(getattr(one, name)) for one in timings]) for name in ("kind", "kernel", "batch")}
+    text = {
+        name: np.array([str(getattr(one, name)) for one in timings])
+        for name in ("kind", "kernel", "batch")
+    }
     labels = Labels(
-        np.full(count, "device"), text["kind"], np.full(count, "here"), text["kernel"], np.full(count, "own"), text["batch"]
+        np.full(count, "device"),
+        text["kind"],
+        np.full(count, "here"),
+        text["kernel"],
+        np.full(count, "own"),
+        text["batch"],
     )
     return Points(
         labels=labels,
@@ -129,7 +143,14 @@ def points(timings: list[Timing], sizes: Sizes, peak: float, bandwidth: float, e
 def _cost(one: Timing, sizes: Sizes, element: float) -> Cost:
     if one.kind == "attention":
         heads = float(sizes.kv_heads * sizes.group)
-        return gqa_cost(heads, float(sizes.kv_heads), float(sizes.head_dim), float(one.batch), float(one.context), element)
+        return gqa_cost(
+            heads,
+            float(sizes.kv_heads),
+            float(sizes.head_dim),
+            float(one.batch),
+            float(one.context),
+            element,
+        )
     if one.kind == "gemm":
         gemms = accounting.ffn_gemms(float(sizes.hidden), float(sizes.width * sizes.top_k), 3.0)
         cost = operators.products(gemms, float(one.batch), element, element)
@@ -142,12 +163,22 @@ def _cost(one: Timing, sizes: Sizes, element: float) -> Cost:
 
 def fragmentation(timings: list[Timing], predicted: np.ndarray) -> list[dict[str, Any]]:
     """Time of the MoE layer over that of the dense layer at each batch, measured and predicted."""
-    times = {(one.kernel, one.batch): (one.seconds, float(guess)) for one, guess in zip(timings, predicted, strict=True)}
+    times = {
+        (one.kernel, one.batch): (one.seconds, float(guess))
+        for one, guess in zip(timings, predicted, strict=True)
+    }
     rows = []
     for (kernel, batch), (seconds, guess) in times.items():
         if kernel in ("looped", "ragged_dot"):
             dense, dense_guess = times["dense", batch]
-            rows.append({"kernel": kernel, "batch": batch, "measured": seconds / dense, "predicted": guess / dense_guess})
+            rows.append(
+                {
+                    "kernel": kernel,
+                    "batch": batch,
+                    "measured": seconds / dense,
+                    "predicted": guess / dense_guess,
+                }
+            )
     return rows
 
 
@@ -171,7 +202,10 @@ def calibrate_device(sizes: Sizes) -> dict[str, Any]:
         "sizes": asdict(sizes),
         "parameters": parameters,
         "errors": {"n": error.n, "median": error.median, "p90": error.p90, "bias": error.bias},
-        "timings": [{**asdict(one), "predicted": float(guess)} for one, guess in zip(timings, predicted, strict=True)],
+        "timings": [
+            {**asdict(one), "predicted": float(guess)}
+            for one, guess in zip(timings, predicted, strict=True)
+        ],
         "fragmentation": fragmentation(timings, predicted),
     }
 
@@ -180,7 +214,9 @@ def _form(kind: str):
     """Without widths: one width is run, so nothing can be said about others."""
     form = FORMS[kind]
     kept = [place for place, name in enumerate(form.names) if name != "half_width"]
-    return type(form)(tuple(form.names[place] for place in kept), tuple(form.start[place] for place in kept))
+    return type(form)(
+        tuple(form.names[place] for place in kept), tuple(form.start[place] for place in kept)
+    )
 
 
 def _parameters(found: Fit) -> dict[str, dict[str, float]]:
@@ -189,13 +225,16 @@ def _parameters(found: Fit) -> dict[str, dict[str, float]]:
 
 
 def run_device(out: Path) -> dict[str, Any]:
-    """Measure in a process of its own, whose compiler does its best; write `device.json` and `device.png`.
+    """Measure in a process of its own, whose compiler does its best; write `device.json` and
+    `device.png`.
 
     Returns:
         The record.
     """
     own = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    subprocess.run([sys.executable, "-m", "qsopt.calibration.device.measure", str(out)], check=True, env=own)
+    subprocess.run(
+        [sys.executable, "-m", "qsopt.calibration.device.measure", str(out)], check=True, env=own
+    )
     return json.loads((out / "device.json").read_text())
 
 

@@ -1,4 +1,6 @@
-"""The plot of reuse fragmentation on the device at hand: MoE over dense time against batch, measured beside predicted."""
+"""The plot of reuse fragmentation on the device at hand: MoE over dense time against batch,
+measured beside predicted.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -15,15 +17,30 @@ def plot_fragmentation(record: dict[str, Any], path: Path) -> None:
     for kernel, colour in (("looped", "tab:blue"), ("ragged_dot", "tab:orange")):
         rows = [row for row in record["fragmentation"] if row["kernel"] == kernel]
         batches = [row["batch"] for row in rows]
-        axes.plot(batches, [row["measured"] for row in rows], "o", color=colour, label=f"{kernel}, measured")
-        axes.plot(batches, [row["predicted"] for row in rows], "-", color=colour, label=f"{kernel}, predicted")
+        axes.plot(
+            batches,
+            [row["measured"] for row in rows],
+            "o",
+            color=colour,
+            label=f"{kernel}, measured",
+        )
+        axes.plot(
+            batches,
+            [row["predicted"] for row in rows],
+            "-",
+            color=colour,
+            label=f"{kernel}, predicted",
+        )
     sizes = record["sizes"]
     axes.axhline(1.0, color="grey", linewidth=0.8)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xlabel("tokens in the batch")
     axes.set_ylabel("time of the MoE layer over the dense layer")
-    layer = f"{sizes['experts']} experts, {sizes['top_k']} a token; dense layer of the same work for a token"
+    layer = (
+        f"{sizes['experts']} experts, {sizes['top_k']} a token; dense layer of the same work "
+        f"for a token"
+    )
     axes.set_title(f"Reuse fragmentation measured on {record['device']}\n{layer}", fontsize=10)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,6 @@
-"""The constants of serving, fitted to end-to-end results and checked on whole models and accelerators left out."""
+"""The constants of serving, fitted to end-to-end results and checked on whole models and
+accelerators left out.
+"""
 
 import math
 import tomllib
@@ -12,18 +14,21 @@ from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
 from qsopt.calibration.descent import descended
-from qsopt.calibration.points import Column
 from qsopt.calibration.serving.runs import Host, Runs, tpot
 from qsopt.errors import InputError
-from qsopt.fitted.errors import Errors, ranked_right
+from qsopt.fitted.errors import Column, Errors, ranked_right
 from qsopt.units import MILLISECOND
 
 STEPS, RATE = 800, 0.05
 _FIRST_HOST = 2e-3
 
 
-def fit_host(runs: Runs, weights: Float[np.ndarray, "sets rows"]) -> tuple[Host, Float[np.ndarray, "sets rows"]]:
-    """Constants by robust descent on log time, for each set of weights, and the times that they predict."""
+def fit_host(
+    runs: Runs, weights: Float[np.ndarray, "sets rows"]
+) -> tuple[Host, Float[np.ndarray, "sets rows"]]:
+    """Constants by robust descent on log time, for each set of weights, and the times that they
+    predict.
+    """
     count = len(runs.backends)
     first = Host(jnp.zeros(count), jnp.full(count, jnp.log(_FIRST_HOST)), jnp.zeros(()))
     numbers = runs.unlabelled
@@ -42,8 +47,12 @@ def fit_host(runs: Runs, weights: Float[np.ndarray, "sets rows"]) -> tuple[Host,
 
 
 def check_host(runs: Runs) -> tuple[Host, dict[str, Column]]:
-    """Constants fitted to all rows, and the times of fits that saw the row, not its model, or not its accelerator."""
-    models, gpus = ([column == name for name in np.unique(column)] for column in (runs.model, runs.gpu))
+    """Constants fitted to all rows, and the times of fits that saw the row, not its model, or not
+    its accelerator.
+    """
+    models, gpus = (
+        [column == name for name in np.unique(column)] for column in (runs.model, runs.gpu)
+    )
     sets = np.stack([np.ones(len(runs.tpot)), *(~rows * 1.0 for rows in (*models, *gpus))])
     host, times = fit_host(runs, sets)
     unseen = {"fitted": times[0]}
@@ -51,22 +60,30 @@ def check_host(runs: Runs) -> tuple[Host, dict[str, Column]]:
         ("other_shapes", models, times[1 : 1 + len(models)]),
         ("other_accelerators", gpus, times[1 + len(models) :]),
     ):
-        unseen[name] = sum(np.where(rows, time, 0.0) for rows, time in zip(parts, predicted, strict=True))
+        unseen[name] = sum(
+            np.where(rows, time, 0.0) for rows, time in zip(parts, predicted, strict=True)
+        )
     return jax.tree.map(lambda leaf: np.asarray(leaf[0]), host), unseen
 
 
 def ordering(runs: Runs, predicted: Column) -> tuple[int, int]:
-    """Pairs of configurations of one model and accelerator that are ranked right by time per token, and all pairs."""
+    """Pairs of configurations of one model and accelerator that are ranked right by time per token,
+    and all pairs.
+    """
     return ranked_right(predicted, runs.tpot, np.char.add(np.char.add(runs.model, "|"), runs.gpu))
 
 
 def save_host(host: Host, backends: tuple[str, ...], found: dict[str, Errors], path: Path) -> None:
     """Write the constants with their errors."""
     lines = [
-        "# What serving adds to a decode step, fitted to end-to-end results. Written by `qsopt calibrate`.",
+        "# What serving adds to a decode step, fitted to end-to-end results. Written by `qsopt "
+        "calibrate`.",
         "# Lists of errors are [rows, median, 90th percentile, signed median] of relative error.",
         f"interference = {float(host.interference):.4g}",
-        *(f"{name} = [{one.n}, {', '.join(_number(value) for value in one[1:])}]" for name, one in found.items()),
+        *(
+            f"{name} = [{one.n}, {', '.join(_number(value) for value in one[1:])}]"
+            for name, one in found.items()
+        ),
     ]
     for place, backend in enumerate(backends):
         lines += ["", f"[backend.{backend}]", f"scale = {host.scale[place]:.4g}"]
@@ -86,9 +103,14 @@ def load_host(path: Path, backends: tuple[str, ...]) -> Host:
     """
     try:
         table = tomllib.loads(path.read_text())
-        known = {name: (float(one["scale"]), float(one["host_ms"]) * MILLISECOND) for name, one in table["backend"].items()}
+        known = {
+            name: (float(one["scale"]), float(one["host_ms"]) * MILLISECOND)
+            for name, one in table["backend"].items()
+        }
         mean = tuple(np.mean(list(known.values()), axis=0))
         scale, host = zip(*(known.get(name, mean) for name in backends), strict=True)
         return Host(jnp.array(scale), jnp.array(host), float(table["interference"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); `qsopt calibrate` writes such a file") from None
+        raise InputError(
+            f"{path}: cannot be read ({error}); `qsopt calibrate` writes such a file"
+        ) from None

@@ -1,8 +1,10 @@
-"""Published throughputs as end-to-end results: output tokens per second and device, at the batch that the source used.
+"""Published throughputs as end-to-end results: output tokens per second and device, at the batch
+that the source used.
 
-Sources that kept a static batch state it. Those at maximum load do not: their scheduler admits what the memory holds, so the
-batch is the largest that fits at the mean context, and the error of that guess is part of theirs. Rates of reading prompts,
-ratios of two runs, and rows without the lengths of input and output cannot be used and are counted.
+Sources that kept a static batch state it. Those at maximum load do not: their scheduler admits what
+the memory holds, so the batch is the largest that fits at the mean context, and the error of that
+guess is part of theirs. Rates of reading prompts, ratios of two runs, and rows without the lengths
+of input and output cannot be used and are counted.
 """
 
 import numpy as np
@@ -15,7 +17,9 @@ STATIC = "tokens/s/device, stated batch"
 FULL = "tokens/s/device, batch that fills the memory"
 
 _PER_DEVICE = {"out_tok_s_per_gpu": 1.0, "out_tok_s_per_8gpu_node": 1.0 / 8.0}
-"""Metrics and what makes output tokens per second and device of them; a total is shared by all devices."""
+"""Metrics and what makes output tokens per second and device of them; a total is shared by all
+devices.
+"""
 
 _BACKENDS = {"tensorrt": "trtllm", "lmsys": "sglang", "sglang": "sglang", "vllm": "vllm"}
 """Software by what a source is called."""
@@ -30,13 +34,21 @@ def read_published(table: Table, store: Store, skipped: Skipped) -> dict[str, Ru
     table = _decoding(table, skipped)
     devices = table.number("n_gpus")
     share = np.array([_PER_DEVICE.get(str(name), 0.0) for name in table.text("metric")])
-    rate = table.number("value") * np.where(share > 0.0, share, 1.0 / np.where(devices > 0.0, devices, np.nan))
+    rate = table.number("value") * np.where(
+        share > 0.0, share, 1.0 / np.where(devices > 0.0, devices, np.nan)
+    )
     batch = table.columns.get("batch", np.full(len(table), ""))
-    columns = {"concurrency": batch, "out_tok_s_gpu_measured": rate.astype(str), "backend": _backend(table)}
+    columns = {
+        "concurrency": batch,
+        "out_tok_s_gpu_measured": rate.astype(str),
+        "backend": _backend(table),
+    }
     whole = Table(table.file, {**table.columns, **columns})
     stated = np.isfinite(whole.number("concurrency"))
     found = {
-        name: runs_of(whole.where(rows), store, skipped) for name, rows in ((STATIC, stated), (FULL, ~stated)) if rows.any()
+        name: runs_of(whole.where(rows), store, skipped)
+        for name, rows in ((STATIC, stated), (FULL, ~stated))
+        if rows.any()
     }
     return {name: runs for name, runs in found.items() if len(runs.step)}
 
@@ -58,5 +70,8 @@ def _backend(table: Table) -> np.ndarray:
     sources = table.columns.get("source", np.full(len(table), ""))
     if "backend" in table.columns:
         return table.text("backend")
-    named = [next((name for key, name in _BACKENDS.items() if key in str(source).lower()), "unknown") for source in sources]
+    named = [
+        next((name for key, name in _BACKENDS.items() if key in str(source).lower()), "unknown")
+        for source in sources
+    ]
     return np.array(named, dtype=str)

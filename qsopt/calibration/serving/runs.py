@@ -1,11 +1,13 @@
-"""End-to-end serving: time per output token from a decode step, the prompts read in between, and a host.
+"""End-to-end serving: time per output token from a decode step, the prompts read in between, and a
+host.
 
     TPOT = scale step(B, isl + osl/2) + host + interference B prefill(isl)/osl
 
-A server with B sequences reads, while one of them decodes its osl tokens, the prompts of the B that replace them, so each
-token waits for B prefill/osl of that work. Step and prefill come from the decode model with the operators' efficiencies of
-that backend and accelerator; `scale` and `host` are one number for each backend and `interference` one for all. A request
-takes the time to read its own prompt and osl TPOT, and as many run at once as there are sequences: that gives tokens/s.
+A server with B sequences reads, while one of them decodes its osl tokens, the prompts of the B that
+replace them, so each token waits for B prefill/osl of that work. Step and prefill come from the
+decode model with the operators' efficiencies of that backend and accelerator; `scale` and `host`
+are one number for each backend and `interference` one for all. A request takes the time to read its
+own prompt and osl TPOT, and as many run at once as there are sequences: that gives tokens/s.
 """
 
 from collections.abc import Callable
@@ -19,22 +21,22 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, number, scalar
-from qsopt.calibration.points import Column
 from qsopt.calibration.tables import names
 from qsopt.calibration.tables.columns import Skipped, Table, known, per_name, timed
 from qsopt.catalog.efficiencies import efficiency_set
 from qsopt.catalog.models import load_model, model_names
 from qsopt.errors import InputError
 from qsopt.fitted import sets
+from qsopt.fitted.errors import Column
 from qsopt.fitted.groups import Store
 from qsopt.physics.evaluate import prefill, timing, whole_units
 from qsopt.physics.memory import memory
-from qsopt.spec.counterfactual import ACTUAL
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.formats import number_format
 from qsopt.spec.hardware import Accelerator, Cluster
 from qsopt.spec.model import Model
+from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 from qsopt.units import MILLISECOND
 
@@ -77,13 +79,17 @@ class Runs(eqx.Module):
     model: np.ndarray
     gpu: np.ndarray
     layout: np.ndarray
-    """All that tells a configuration from others of the same model and accelerator, the repeat apart."""
+    """All that tells a configuration from others of the same model and accelerator, the repeat
+    apart.
+    """
     backends: tuple[str, ...] = eqx.field(static=True)
 
     @property
     def unlabelled(self) -> "Runs":
         """Numbers alone, which JAX can trace."""
-        return eqx.tree_at(lambda runs: (runs.model, runs.gpu, runs.layout), self, (None, None, None))
+        return eqx.tree_at(
+            lambda runs: (runs.model, runs.gpu, runs.layout), self, (None, None, None)
+        )
 
     def where(self, keep: np.ndarray) -> "Runs":
         """Only some rows."""
@@ -121,7 +127,8 @@ def model_name(name: str) -> str | None:
 def read_runs(table: Table, store: Store, skipped: Skipped) -> Runs:
     """End-to-end results, each with its step and prefill time.
 
-    The measured throughput is `out_tok_s_gpu_measured` where the table has it, else `out_tok_s_gpu_est`.
+    The measured throughput is `out_tok_s_gpu_measured` where the table has it, else
+    `out_tok_s_gpu_est`.
 
     Raises:
         InputError: if a column that is needed is missing.
@@ -130,7 +137,8 @@ def read_runs(table: Table, store: Store, skipped: Skipped) -> Runs:
 
 
 def runs_of(table: Table, store: Store, skipped: Skipped) -> Runs:
-    """Results whose time per token may be unknown; without a `concurrency`, the batch is the largest that fits the memory.
+    """Results whose time per token may be unknown; without a `concurrency`, the batch is the
+    largest that fits the memory.
 
     Raises:
         InputError: if a column that is needed is missing.
@@ -149,7 +157,9 @@ def runs_of(table: Table, store: Store, skipped: Skipped) -> Runs:
         backend=backend[fits],
         tpot=_optional(table, "tpot_ms") * MILLISECOND,
         reading=reading,
-        sequences=np.array([float(case[3].batch / case[3].replica_devices) for case in cases]),
+        sequences=np.array(
+            [float(case.deployment.batch / case.deployment.replica_devices) for case in cases]
+        ),
         throughput=_measured(table),
         model=table.text("model"),
         gpu=per_name(table.text("gpu"), lambda name: names.accelerator_name(name) or ""),
@@ -160,25 +170,47 @@ def runs_of(table: Table, store: Store, skipped: Skipped) -> Runs:
 
 def _completed(table: Table) -> Table:
     """With the columns that may be left out."""
-    columns = {name: np.full(len(table), value) for name, value in _DEFAULTS.items()} | table.columns
+    columns = {
+        name: np.full(len(table), value) for name, value in _DEFAULTS.items()
+    } | table.columns
     if "n_gpus" not in columns:
         full = Table(table.file, columns)
-        columns["n_gpus"] = (full.number("tp") * full.number("attention_dp") * full.number("pp")).astype(str)
+        columns["n_gpus"] = (
+            full.number("tp") * full.number("attention_dp") * full.number("pp")
+        ).astype(str)
     return Table(table.file, columns)
 
 
 def _usable(table: Table, skipped: Skipped) -> Table:
-    """Rows with a model of the catalog, sizes of a deployment and links between its devices; the others are counted."""
-    table = _kept(table, table.text("model"), lambda name: model_name(name) is not None, "unknown model", skipped)
+    """Rows with a model of the catalog, sizes of a deployment and links between its devices; the
+    others are counted.
+    """
+    table = _kept(
+        table,
+        table.text("model"),
+        lambda name: model_name(name) is not None,
+        "unknown model",
+        skipped,
+    )
     table = _kept(table, table.text("precision"), _has_format, "unknown format", skipped)
     sizes = np.array([table.number(name) for name in _SIZES])
-    sound = np.all(np.isfinite(sizes) & (sizes > 0.0), axis=0) & ~(table.number("concurrency") <= 0.0)
+    sound = np.all(np.isfinite(sizes) & (sizes > 0.0), axis=0) & ~(
+        table.number("concurrency") <= 0.0
+    )
     skipped.add(table.file, "a size that is missing or not positive", int(np.sum(~sound)))
     table = table.where(sound)
-    return _kept(table, _joined(table, ("gpu", "n_gpus")), _linked, "no link speed known between so many devices:", skipped)
+    return _kept(
+        table,
+        _joined(table, ("gpu", "n_gpus")),
+        _linked,
+        "no link speed known between so many devices:",
+        skipped,
+    )
 
 
-def _kept(table: Table, column: np.ndarray, accept: Callable[[str], bool], reason: str, skipped: Skipped) -> Table:
+def _kept(
+    table: Table, column: np.ndarray, accept: Callable[[str], bool], reason: str, skipped: Skipped
+) -> Table:
     fine = per_name(column, accept).astype(bool)
     for name in np.unique(column[~fine]):
         skipped.add(table.file, f"{reason} {name}", int(np.sum(column == name)))
@@ -203,52 +235,60 @@ def _optional(table: Table, name: str) -> Column:
 
 
 def _measured(table: Table) -> Column:
-    told, estimated = _optional(table, "out_tok_s_gpu_measured"), _optional(table, "out_tok_s_gpu_est")
+    told, estimated = (
+        _optional(table, "out_tok_s_gpu_measured"),
+        _optional(table, "out_tok_s_gpu_est"),
+    )
     return np.where(told > 0.0, told, np.where(estimated > 0.0, estimated, np.nan))
 
 
 def _joined(table: Table, columns: tuple[str, ...]) -> np.ndarray:
-    return np.array(["|".join(row) for row in zip(*(table.text(name) for name in columns), strict=True)], dtype=str)
+    return np.array(
+        ["|".join(row) for row in zip(*(table.text(name) for name in columns), strict=True)],
+        dtype=str,
+    )
 
 
 @cache
 def precise(name: str, precision: str) -> Model:
     """A model of the catalog with its weights in the format of a checkpoint.
 
-    fp8 checkpoints store all projections so, fp4 ones the feed-forward layers and experts, int4 ones the experts; where the
-    table says nothing, and for the 4-bit checkpoints of gpt-oss, the catalog's own formats stand.
+    fp8 checkpoints store all projections so, fp4 ones the feed-forward layers and experts, int4
+    ones the experts; where the table says nothing, and for the 4-bit checkpoints of gpt-oss, the
+    catalog's own formats stand.
     """
     model = load_model(name)
     if precision in ("", "w4a16") or (precision == "fp4" and name.startswith("gpt-oss")):
         return model
-    form = "fp8_block" if precision == "fp8" and name in _BLOCK_FP8 else _FORMATS.get(precision, precision)
+    form = (
+        "fp8_block"
+        if precision == "fp8" and name in _BLOCK_FP8
+        else _FORMATS.get(precision, precision)
+    )
     weights = number_format(form)
     attention = number_format("bf16") if form in ("nvfp4", "int4") else weights
     ffn = weights if form != "int4" else number_format("bf16")
     return eqx.tree_at(
-        lambda m: (m.precision.attention, m.precision.ffn, m.precision.experts), model, (attention, ffn, weights)
+        lambda m: (m.precision.attention, m.precision.ffn, m.precision.experts),
+        model,
+        (attention, ffn, weights),
     )
 
 
-class Case(NamedTuple):
+class ServedRun(NamedTuple):
     """One replica, and the mean request that it serves."""
 
     model: Model
-    accelerator: Accelerator
-    efficiency: Efficiency
+    service: Service
+    """Exactly the replica's devices, and a workload at the mean context of a step."""
     deployment: Deployment
     prompt: Scalar
     """Tokens of a prompt."""
     answer: Scalar
     """Tokens of its answer."""
 
-    @property
-    def decode(self) -> Workload:
-        """A step at the mean context."""
-        return Workload(context=self.prompt + self.answer / 2.0)
 
-
-def _cases(table: Table, store: Store) -> list[Case]:
+def _cases(table: Table, store: Store) -> list[ServedRun]:
     """What every row ran; its batch is 0 where the model does not fit."""
     columns = {name: table.number(name) for name in (*_SIZES, "concurrency")}
     base = efficiency_set("fitted")
@@ -272,12 +312,21 @@ def _efficiency(store: Store, key: str, base: Efficiency) -> Efficiency:
     return sets.efficiency(store, backend, names.accelerator_name(gpu), base)
 
 
-def _case(model: Model, accelerator: Accelerator, efficiency: Efficiency, row: dict[str, float]) -> Case:
-    """One replica; `tp` counts the devices of a copy of attention, also where experts are spread over all of them."""
+def _case(
+    model: Model, accelerator: Accelerator, efficiency: Efficiency, row: dict[str, float]
+) -> ServedRun:
+    """One replica; `tp` counts the devices of a copy of attention, also where experts are spread
+    over all of them.
+    """
     devices = row["tp"] * row["attention_dp"]
     unit = row["attention_dp"] * row["pp"]
-    deployment = Deployment(row["tp"], row["attention_dp"], row["pp"], min(row["ep"], devices), unit)
-    case = Case(model, accelerator, efficiency, deployment, scalar(row["isl"]), scalar(row["osl"]))
+    deployment = Deployment(
+        row["tp"], row["attention_dp"], row["pp"], min(row["ep"], devices), unit
+    )
+    prompt, answer = scalar(row["isl"]), scalar(row["osl"])
+    cluster = Cluster(accelerator, deployment.replica_devices)
+    service = Service(cluster, Workload(context=prompt + answer / 2.0), efficiency)
+    case = ServedRun(model, service, deployment, prompt, answer)
     if np.isnan(row["concurrency"]):
         batch = unit * float(_largest(case))
     else:
@@ -286,28 +335,35 @@ def _case(model: Model, accelerator: Accelerator, efficiency: Efficiency, row: d
 
 
 @jax.jit
-def _largest(case: Case) -> Scalar:
-    """Largest whole number of batch units that fits the memory, from a deployment with one of them."""
-    held = memory(case.model, case.accelerator.memory_bytes, case.decode, case.deployment, case.efficiency, ACTUAL)
+def _largest(case: ServedRun) -> Scalar:
+    """Largest whole number of batch units that fits the memory, from a deployment with one of
+    them.
+    """
+    held = memory(case.model, case.service, case.deployment)
     return whole_units(held, scalar(1.0))
 
 
-def _times(model: np.ndarray, cases: list[Case]) -> tuple[Column, Column, Column]:
+def _times(model: np.ndarray, cases: list[ServedRun]) -> tuple[Column, Column, Column]:
     """Step time, reading and waiting prefill work of every row, one compilation for each model."""
     found = np.empty((3, len(cases)))
     for name in np.unique(model):
         rows = np.flatnonzero(model == name)
-        batched = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *(cases[row] for row in rows))
+        batched = jax.tree.map(
+            lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]),
+            *(cases[row] for row in rows),
+        )
         found[:, rows] = np.stack(_both(batched))
     return found[0], found[1], found[2]
 
 
 @jax.jit
 @jax.vmap
-def _both(case: Case) -> tuple[Scalar, Scalar, Scalar]:
+def _both(case: ServedRun) -> tuple[Scalar, Scalar, Scalar]:
     deployment = case.deployment
-    cluster = Cluster(case.accelerator, deployment.replica_devices)
-    step = timing(case.model, cluster, case.decode, deployment, case.efficiency).tpot
-    read = prefill(case.model, cluster, Workload(context=case.prompt), deployment, case.efficiency).seconds
+    step = timing(case.model, case.service, deployment).tpot
+    cluster, efficiency = case.service.cluster, case.service.efficiency
+    read = prefill(
+        case.model, cluster, Workload(context=case.prompt), deployment, efficiency
+    ).seconds
     reading = read / case.answer
     return step, reading, deployment.batch / deployment.data / deployment.pipeline * reading

@@ -1,9 +1,11 @@
-"""Measured tables of the Python package `aiconfigurator-core`, so that anyone can calibrate without a file from us.
+"""Measured tables of the Python package `aiconfigurator-core`, so that anyone can calibrate without
+a file from us.
 
-The package (Apache-2.0) holds `systems/data/<gpu>/<family>/<backend>/<release>/<table>.parquet`. Of every table the newest
-release is read that is no fragment of it. Of products, attention and MoE layers a sample of shapes is taken, the same on
-every accelerator and chosen by a checksum of the shape alone. Repeats of an MoE layer, each with its own routing, count by
-their mean; of several kernels at a point the fastest counts, as a server picks it. What is left out so is counted.
+The package (Apache-2.0) holds `systems/data/<gpu>/<family>/<backend>/<release>/<table>.parquet`. Of
+every table the newest release is read that is no fragment of it. Of products, attention and MoE
+layers a sample of shapes is taken, the same on every accelerator and chosen by a checksum of the
+shape alone. Repeats of an MoE layer, each with its own routing, count by their mean; of several
+kernels at a point the fastest counts, as a server picks it. What is left out so is counted.
 """
 
 import re
@@ -40,7 +42,9 @@ class Choice:
     """What is read of the package; all of it if left out."""
 
     accelerators: tuple[str, ...] = ()
-    """Accelerators, as folders call them (`h100_sxm`) or without what follows the underscore (`h100`)."""
+    """Accelerators, as folders call them (`h100_sxm`) or without what follows the underscore
+    (`h100`).
+    """
     backends: tuple[str, ...] = ()
     """Serving backends; the tables of communication libraries stay."""
     releases: tuple[str, ...] = ()
@@ -64,11 +68,18 @@ def installed() -> Path:
         InputError: if it is not installed.
     """
     found = find_spec("aiconfigurator_core")
-    places = [Path(place) / "systems" / "data" for place in (found.submodule_search_locations or ())] if found else []
+    places = (
+        [Path(place) / "systems" / "data" for place in (found.submodule_search_locations or ())]
+        if found
+        else []
+    )
     for place in places:
         if place.is_dir():
             return place
-    raise InputError(f"the package aiconfigurator-core is not installed; {REMEDY}, or give a folder of tables with --data")
+    raise InputError(
+        f"the package aiconfigurator-core is not installed; {REMEDY}, or give a folder of tables "
+        f"with --data"
+    )
 
 
 def holds_tables(folder: Path) -> bool:
@@ -84,11 +95,20 @@ def read_tables(folder: Path, choice: Choice, skipped: Skipped) -> Iterator[Tabl
     """
     files = [file for file in _files(folder) if _chosen(file, choice)]
     if not files:
-        raise InputError(f"{folder}: no table of the chosen accelerators and backends; it has {', '.join(_names(folder))}")
+        raise InputError(
+            f"{folder}: no table of the chosen accelerators and backends; it has "
+            f"{', '.join(_names(folder))}"
+        )
     for name, source in SOURCES.items():
-        parts = [part for file in _current(files, name, source, choice) if (part := _read(file, source, skipped))]
+        parts = [
+            part
+            for file in _current(files, name, source, choice)
+            if (part := _read(file, source, skipped))
+        ]
         if parts:
-            columns = {key: np.concatenate([part[key].astype(str) for part in parts]) for key in parts[0]}
+            columns = {
+                key: np.concatenate([part[key].astype(str) for part in parts]) for key in parts[0]
+            }
             yield _finished(Table(f"{name}.parquet", columns), source, choice.shapes, skipped)
 
 
@@ -103,7 +123,9 @@ def _names(folder: Path) -> list[str]:
 
 
 def _chosen(file: _File, choice: Choice) -> bool:
-    gpu = not choice.accelerators or {file.gpu, file.gpu.split("_")[0]} & {name.lower() for name in choice.accelerators}
+    gpu = not choice.accelerators or {file.gpu, file.gpu.split("_")[0]} & {
+        name.lower() for name in choice.accelerators
+    }
     return bool(gpu) and (not choice.backends or file.backend in (*choice.backends, *_LIBRARIES))
 
 
@@ -119,7 +141,9 @@ def _current(files: list[_File], name: str, source: Source, choice: Choice) -> I
             yield from asked or group
             continue
         rows = [_rows(file) for file in group]
-        whole = [file for file, count in zip(group, rows, strict=True) if count >= _FRAGMENT * max(rows)]
+        whole = [
+            file for file, count in zip(group, rows, strict=True) if count >= _FRAGMENT * max(rows)
+        ]
         yield max(whole, key=lambda file: _order(file.release))
 
 
@@ -127,7 +151,13 @@ def _order(release: str) -> tuple[tuple[int, int, str], ...]:
     """Releases in their order: a candidate comes before its release, a repair after."""
     parts = re.findall(r"\d+|[a-z]+", release.lower())
     ranks = {"dev": -2, "rc": -1}
-    return (*((1, int(part), "") if part.isdigit() else (ranks.get(part, 2), 0, part) for part in parts), (0, 0, ""))
+    return (
+        *(
+            (1, int(part), "") if part.isdigit() else (ranks.get(part, 2), 0, part)
+            for part in parts
+        ),
+        (0, 0, ""),
+    )
 
 
 def _parquet() -> Any:
@@ -152,26 +182,40 @@ def _read(file: _File, source: Source, skipped: Skipped) -> Columns:
     parquet = _parquet()
     try:
         raw = parquet.read_table(file.path)
-        arrays = {name: raw.column(name).to_numpy(zero_copy_only=False) for name in raw.column_names}
+        arrays = {
+            name: raw.column(name).to_numpy(zero_copy_only=False) for name in raw.column_names
+        }
         columns = source.convert(arrays, file.gpu)
     except (OSError, ValueError, KeyError) as error:
-        reason = f"{file.gpu} {file.backend} {file.release}: cannot be read ({type(error).__name__} {str(error)[:60]})"
+        reason = (
+            f"{file.gpu} {file.backend} {file.release}: cannot be read "
+            f"({type(error).__name__} {str(error)[:60]})"
+        )
         skipped.add(file.path.name, reason)
         return {}
     rows = len(next(iter(columns.values())))
     skipped.add(file.path.name, "off the grid of decode-sized rows", max(len(raw) - rows, 0))
-    labels = {"gpu": file.gpu, "backend": file.backend, "version": file.release, "impl": f"{file.backend}_{file.release}"}
+    labels = {
+        "gpu": file.gpu,
+        "backend": file.backend,
+        "version": file.release,
+        "impl": f"{file.backend}_{file.release}",
+    }
     return {**{name: np.full(rows, label) for name, label in labels.items()}, **columns}
 
 
 def _finished(table: Table, source: Source, shapes: int, skipped: Skipped) -> Table:
-    """Sampled, with the fastest kernel of each point, the name of an implementation, and the work of MoE layers."""
+    """Sampled, with the fastest kernel of each point, the name of an implementation, and the work
+    of MoE layers.
+    """
     if source.series:
         table = _only(table, _sampled(table, source, shapes), "a shape out of the sample", skipped)
     if "op" in table.columns:
         table = _with(table, impl=np.char.add(table.text("impl"), table.text("kernel")))
     elif "phase" in table.columns:
-        table = _with(table, impl=np.char.add(np.char.add(table.text("impl"), "_"), table.text("kernel")))
+        table = _with(
+            table, impl=np.char.add(np.char.add(table.text("impl"), "_"), table.text("kernel"))
+        )
     routes = "num_tokens" in table.columns
     table = _averaged(table, skipped) if routes else table
     table = _only(table, _fastest(table), "a slower kernel of the same point", skipped)
@@ -191,20 +235,29 @@ def _sampled(table: Table, source: Source, shapes: int) -> Bool[np.ndarray, " ro
 
 
 def _averaged(table: Table, skipped: Skipped) -> Table:
-    """One row for every kernel at a point: repeats, each with a routing drawn anew, count by their mean."""
+    """One row for every kernel at a point: repeats, each with a routing drawn anew, count by their
+    mean.
+    """
     time = _time(table)
     same = _joined(table, tuple(name for name in table.columns if name != time))
     _, first, places = np.unique(same, return_index=True, return_inverse=True)
     mean = np.bincount(places, table.number(time)) / np.bincount(places)
     keep = np.zeros(len(table), dtype=bool)
     keep[first] = True
-    return _only(_with(table, **{time: mean[places].astype(str)}), keep, "a repeat of a measurement, averaged", skipped)
+    return _only(
+        _with(table, **{time: mean[places].astype(str)}),
+        keep,
+        "a repeat of a measurement, averaged",
+        skipped,
+    )
 
 
 def _fastest(table: Table) -> Bool[np.ndarray, " rows"]:
     """The fastest kernel, and number of processors that send, of each point."""
     time = _time(table)
-    point = _joined(table, tuple(name for name in table.columns if name not in (time, "kernel", "sms")))
+    point = _joined(
+        table, tuple(name for name in table.columns if name not in (time, "kernel", "sms"))
+    )
     order = np.lexsort((table.number(time), point))
     keep = np.zeros(len(table), dtype=bool)
     keep[order[np.append(True, point[order][1:] != point[order][:-1])]] = True
@@ -216,12 +269,17 @@ def _time(table: Table) -> str:
 
 
 def routed_rows(table: Table, skipped: Skipped) -> Table:
-    """The same rows with `uniq_local`, `rows_local` and `max_rows` by the routing that their distribution names.
+    """The same rows with `uniq_local`, `rows_local` and `max_rows` by the routing that their
+    distribution names.
 
     Rows of a distribution without a rule are counted as skipped.
     """
     columns = [table.number(name) for name in ("num_tokens", "num_experts", "topk", "moe_ep")]
-    slots = np.nan_to_num(table.number("num_slots")) if "num_slots" in table.columns else np.zeros(len(table))
+    slots = (
+        np.nan_to_num(table.number("num_slots"))
+        if "num_slots" in table.columns
+        else np.zeros(len(table))
+    )
     kernels = table.columns.get("kernel", np.full(len(table), ""))
     early = np.char.startswith(kernels, _EARLY_RULE)
     sound = np.all(np.isfinite(columns) & (np.array(columns) >= 1), axis=0)
@@ -234,11 +292,20 @@ def routed_rows(table: Table, skipped: Skipped) -> Table:
     table = _only(table, known, "a distribution of tokens without a rule", skipped)
     found = [one for one in work if one is not None]
     names = ("uniq_local", "rows_local", "max_rows")
-    return _with(table, **{name: np.array([f"{one[place]:.6g}" for one in found]) for place, name in enumerate(names)})
+    return _with(
+        table,
+        **{
+            name: np.array([f"{one[place]:.6g}" for one in found])
+            for place, name in enumerate(names)
+        },
+    )
 
 
 def _joined(table: Table, names: tuple[str, ...]) -> np.ndarray:
-    return np.array(["|".join(row) for row in zip(*(table.text(name) for name in names), strict=True)], dtype=str)
+    return np.array(
+        ["|".join(row) for row in zip(*(table.text(name) for name in names), strict=True)],
+        dtype=str,
+    )
 
 
 def _with(table: Table, **columns: np.ndarray) -> Table:

@@ -1,7 +1,9 @@
-"""Rows of aiconfigurator's parquet tables under the column names of the CSV tables, one function for each kind of table.
+"""Rows of aiconfigurator's parquet tables under the column names of the CSV tables, one function
+for each kind of table.
 
-Only decode-sized rows on a thin grid are taken: powers of two of tokens, of four of sequences and contexts, so that a fit is
-minutes of work; no row is chosen by what it measured. `latency` is in milliseconds, except in tables of exchanges.
+Only decode-sized rows on a thin grid are taken: powers of two of tokens, of four of sequences and
+contexts, so that a fit is minutes of work; no row is chosen by what it measured. `latency` is in
+milliseconds, except in tables of exchanges.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,7 +36,8 @@ _MODELS = {
     (2048, 5120, 22, 512): "Nemotron-3-Ultra-550B",
     (8192, 5120, 22, 512): "Nemotron-3-Ultra-550B, full width",
 }
-"""Names of layers by hidden and expert width, top-k and experts; others are called by these sizes."""
+"""Names of layers by hidden and expert width, top-k and experts; others are called by these sizes.
+"""
 
 _ELEMENT = {"int8": 1.0}
 """Bytes of an element of a collective; all other formats there have two."""
@@ -57,8 +60,19 @@ class Source:
 def moe(raw: Mapping[str, np.ndarray], gpu: str) -> Columns:
     """MoE layers; experts hit and rows of the measured rank are added later."""
     keep = _within(raw["num_tokens"], TOKENS)
-    names = {"dtype": "moe_dtype", "hidden": "hidden_size", "inter": "inter_size", "topk": "topk", "num_experts": "num_experts"}
-    names |= {"moe_tp": "moe_tp_size", "moe_ep": "moe_ep_size", "distribution": "distribution", "num_tokens": "num_tokens"}
+    names = {
+        "dtype": "moe_dtype",
+        "hidden": "hidden_size",
+        "inter": "inter_size",
+        "topk": "topk",
+        "num_experts": "num_experts",
+    }
+    names |= {
+        "moe_tp": "moe_tp_size",
+        "moe_ep": "moe_ep_size",
+        "distribution": "distribution",
+        "num_tokens": "num_tokens",
+    }
     columns = _renamed(raw, names, keep) | _timed(raw, "latency_ms", keep)
     return columns | {"model": _model(columns), "kernel": raw["kernel_source"][keep]}
 
@@ -77,7 +91,9 @@ def wide_moe(raw: Mapping[str, np.ndarray], gpu: str) -> Columns:
 def gemm(raw: Mapping[str, np.ndarray], gpu: str) -> Columns:
     """Dense products."""
     keep = _within(raw["m"], TOKENS)
-    return _renamed(raw, {"dtype": "gemm_dtype", "m": "m", "n": "n", "k": "k"}, keep) | _timed(raw, "latency_ms", keep)
+    return _renamed(raw, {"dtype": "gemm_dtype", "m": "m", "n": "n", "k": "k"}, keep) | _timed(
+        raw, "latency_ms", keep
+    )
 
 
 def attention(raw: Mapping[str, np.ndarray], gpu: str) -> Columns:
@@ -90,21 +106,27 @@ def attention(raw: Mapping[str, np.ndarray], gpu: str) -> Columns:
 
 
 def mla(raw: Mapping[str, np.ndarray], gpu: str) -> Columns:
-    """Absorbed latent attention of the heads that up to eight-fold tensor parallelism leaves of 128."""
+    """Absorbed latent attention of the heads that up to eight-fold tensor parallelism leaves of
+    128.
+    """
     keep = _decoding(raw) & (raw["num_heads"] >= 16)
     return _renamed(raw, {"heads": "num_heads"}, keep) | _cached(raw, keep)
 
 
 def nccl(raw: Mapping[str, np.ndarray], gpu: str) -> Columns:
     """Collectives of NCCL and oneCCL; the table counts elements."""
-    library = np.char.lower(raw.get("kernel_source", np.full(len(raw["latency"]), "nccl")).astype(str))
+    library = np.char.lower(
+        raw.get("kernel_source", np.full(len(raw["latency"]), "nccl")).astype(str)
+    )
     columns = _collective(raw, gpu, "nccl_dtype", np.full(len(raw["latency"]), ""))
     return columns | {"impl": library}
 
 
 def custom(raw: Mapping[str, np.ndarray], gpu: str) -> Columns:
     """All-reduce of a serving backend; the table counts elements."""
-    return _collective(raw, gpu, "allreduce_dtype", np.char.add(":", raw["kernel_source"].astype(str)))
+    return _collective(
+        raw, gpu, "allreduce_dtype", np.char.add(":", raw["kernel_source"].astype(str))
+    )
 
 
 def _collective(raw: Mapping[str, np.ndarray], gpu: str, dtype: str, kernel: np.ndarray) -> Columns:
@@ -113,7 +135,11 @@ def _collective(raw: Mapping[str, np.ndarray], gpu: str, dtype: str, kernel: np.
     nodes = np.ceil(raw["num_gpus"] / (72 if gpu.startswith("gb") else 8)).astype(int)
     names = {"op": "op_name", "dtype": dtype, "num_gpus": "num_gpus"}
     columns = _renamed(raw, names, keep) | _timed(raw, "latency_ms", keep)
-    return columns | {"message_bytes": (raw["message_size"] * size).astype(int), "num_nodes": nodes, "kernel": kernel}
+    return columns | {
+        "message_bytes": (raw["message_size"] * size).astype(int),
+        "num_nodes": nodes,
+        "kernel": kernel,
+    }
 
 
 def exchanged(raw: Mapping[str, np.ndarray], gpu: str) -> Columns:
@@ -126,14 +152,24 @@ def exchanged(raw: Mapping[str, np.ndarray], gpu: str) -> Columns:
         "num_nodes": "node_num",
         "kernel": "comm_backend",
     }
-    names |= {"hidden": "hidden_size", "topk": "topk", "num_experts": "num_experts", "tokens_per_rank": "num_tokens"}
+    names |= {
+        "hidden": "hidden_size",
+        "topk": "topk",
+        "num_experts": "num_experts",
+        "tokens_per_rank": "num_tokens",
+    }
     return _exchange(_renamed(raw, names, keep) | {"latency_us": raw["latency"], "sms": raw["sms"]})
 
 
 def nvlink(raw: Mapping[str, np.ndarray], gpu: str) -> Columns:
     """Dispatch and combine over NVLink of racks, in milliseconds."""
     keep = raw["distribution"] == "balanced"
-    names = {"comm_dtype": "moe_dtype", "ep_size": "moe_ep_size", "kernel": "kernel_source", "hidden": "hidden_size"}
+    names = {
+        "comm_dtype": "moe_dtype",
+        "ep_size": "moe_ep_size",
+        "kernel": "kernel_source",
+        "hidden": "hidden_size",
+    }
     names |= {"topk": "topk", "num_experts": "num_experts", "tokens_per_rank": "num_tokens"}
     columns = _renamed(raw, names, keep) | {"latency_us": raw["latency"][keep] * 1e3}
     phase = np.array([str(name).removeprefix("alltoall_") for name in raw["op_name"][keep]])
@@ -152,24 +188,43 @@ def deepep_normal(raw: Mapping[str, np.ndarray], gpu: str) -> Columns:
 
 def _deepep(raw: Mapping[str, np.ndarray], gpu: str, kernel: str, time: str) -> Columns:
     keep = np.ones(len(raw["num_token"]), dtype=bool)
-    names = {"num_nodes": "node_num", "hidden": "hidden_size", "topk": "num_topk", "num_experts": "num_experts"}
+    names = {
+        "num_nodes": "node_num",
+        "hidden": "hidden_size",
+        "topk": "num_topk",
+        "num_experts": "num_experts",
+    }
     one = _renamed(raw, names | {"tokens_per_rank": "num_token"}, keep)
-    one |= {"ep_size": raw["node_num"] * (4 if gpu.startswith("gb") else 8), "kernel": np.full(len(keep), kernel)}
+    one |= {
+        "ep_size": raw["node_num"] * (4 if gpu.startswith("gb") else 8),
+        "kernel": np.full(len(keep), kernel),
+    }
     phases = [
         one
-        | {"phase": np.full(len(keep), phase), "comm_dtype": np.full(len(keep), form), "latency_us": raw[time.format(phase)]}
+        | {
+            "phase": np.full(len(keep), phase),
+            "comm_dtype": np.full(len(keep), form),
+            "latency_us": raw[time.format(phase)],
+        }
         for phase, form in (("dispatch", "fp8"), ("combine", "bf16"))
     ]
-    return _exchange({name: np.concatenate([phase[name] for phase in phases]) for name in phases[0]})
+    return _exchange(
+        {name: np.concatenate([phase[name] for phase in phases]) for name in phases[0]}
+    )
 
 
 def _exchange(columns: Columns) -> Columns:
     """The shape stands for the model, which these tables do not name."""
-    names = [f"{hidden} x {experts}" for hidden, experts in zip(columns["hidden"], columns["num_experts"], strict=True)]
+    names = [
+        f"{hidden} x {experts}"
+        for hidden, experts in zip(columns["hidden"], columns["num_experts"], strict=True)
+    ]
     return columns | {"model": np.array(names, dtype=str)}
 
 
-def _renamed(raw: Mapping[str, np.ndarray], names: Mapping[str, str], keep: Bool[np.ndarray, " rows"]) -> Columns:
+def _renamed(
+    raw: Mapping[str, np.ndarray], names: Mapping[str, str], keep: Bool[np.ndarray, " rows"]
+) -> Columns:
     return {name: raw[old][keep] for name, old in names.items()}
 
 
@@ -179,7 +234,11 @@ def _timed(raw: Mapping[str, np.ndarray], name: str, keep: Bool[np.ndarray, " ro
 
 def _cached(raw: Mapping[str, np.ndarray], keep: Bool[np.ndarray, " rows"]) -> Columns:
     names = {"kv_dtype": "kv_cache_dtype", "batch": "batch_size", "kernel": "kernel_source"}
-    return _renamed(raw, names, keep) | _timed(raw, "latency_ms", keep) | {"seq": (raw["isl"] + raw["step"])[keep]}
+    return (
+        _renamed(raw, names, keep)
+        | _timed(raw, "latency_ms", keep)
+        | {"seq": (raw["isl"] + raw["step"])[keep]}
+    )
 
 
 def _decoding(raw: Mapping[str, np.ndarray]) -> Bool[np.ndarray, " rows"]:
@@ -191,8 +250,13 @@ def _within(column: np.ndarray, values: tuple[int, ...]) -> Bool[np.ndarray, " r
 
 
 def _model(columns: Columns) -> np.ndarray:
-    shapes = zip(*(columns[name].tolist() for name in ("hidden", "inter", "topk", "num_experts")), strict=True)
-    return np.array([_MODELS.get(shape, "{}x{} top {} of {}".format(*shape)) for shape in shapes], dtype=str)
+    shapes = zip(
+        *(columns[name].tolist() for name in ("hidden", "inter", "topk", "num_experts")),
+        strict=True,
+    )
+    return np.array(
+        [_MODELS.get(shape, "{}x{} top {} of {}".format(*shape)) for shape in shapes], dtype=str
+    )
 
 
 _SHAPE = ("hidden", "inter", "topk", "num_experts", "moe_tp", "moe_ep", "distribution")
@@ -202,7 +266,9 @@ SOURCES = {
     "wideep_generation_moe_perf": Source(wide_moe),
     "wideep_moe_perf": Source(wide_moe, (*_SHAPE, "num_slots")),
     "gemm_perf": Source(gemm, ("n", "k")),
-    "generation_attention_perf": Source(attention, ("heads", "kv_heads", "head_dim"), ("gpu", "backend", "kv_dtype")),
+    "generation_attention_perf": Source(
+        attention, ("heads", "kv_heads", "head_dim"), ("gpu", "backend", "kv_dtype")
+    ),
     "generation_mla_perf": Source(mla),
     "nccl_perf": Source(nccl),
     "oneccl_perf": Source(nccl),

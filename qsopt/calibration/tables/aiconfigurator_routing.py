@@ -1,16 +1,18 @@
 """Which experts a benchmark of aiconfigurator hits: its own routings, drawn again.
 
-Its tables name a distribution and do not say how many experts were read on the measured rank, which is what decides the time
-of a small batch. `balanced` (also called `uniform`) takes every ceil(E/k)-th expert, shifted by one for each token. A power
-law draws a load for every expert by inverse transform of x^-alpha on [0.01, 2], or on [1, 0.8 tokens] once there are more
-token rows than experts; scales and rounds the loads to k tokens, at most all tokens each; spreads what rounding left, rank
-by rank, over the least loaded experts (or takes it from the most loaded); and measures the rank with most rows. Earlier
-releases gave what rounding left to the most loaded experts, in their order. With EPLB the busiest experts are copied into
-spare slots, and the slots are dealt, busiest first, to the least loaded rank with room.
+Its tables name a distribution and do not say how many experts were read on the measured rank, which
+is what decides the time of a small batch. `balanced` (also called `uniform`) takes every
+ceil(E/k)-th expert, shifted by one for each token. A power law draws a load for every expert by
+inverse transform of x^-alpha on [0.01, 2], or on [1, 0.8 tokens] once there are more token rows
+than experts; scales and rounds the loads to k tokens, at most all tokens each; spreads what
+rounding left, rank by rank, over the least loaded experts (or takes it from the most loaded); and
+measures the rank with most rows. Earlier releases gave what rounding left to the most loaded
+experts, in their order. With EPLB the busiest experts are copied into spare slots, and the slots
+are dealt, busiest first, to the least loaded rank with room.
 
-Source: collector/helper.py of github.com/ai-dynamo/aiconfigurator (Apache-2.0), functions balanced_logits,
-_generate_power_law_distribution, compute_eplb, and power_law_logits_v3 as it was in collect_moe.py. The draws are not
-recorded, so these are means over draws of our own.
+Source: collector/helper.py of github.com/ai-dynamo/aiconfigurator (Apache-2.0), functions
+balanced_logits, _generate_power_law_distribution, compute_eplb, and power_law_logits_v3 as it was
+in collect_moe.py. The draws are not recorded, so these are means over draws of our own.
 """
 
 import heapq
@@ -39,7 +41,13 @@ class Routed(NamedTuple):
 
 @cache
 def routed(
-    distribution: str, tokens: int, experts: int, top_k: int, ranks: int, slots: int = 0, hottest: bool = False
+    distribution: str,
+    tokens: int,
+    experts: int,
+    top_k: int,
+    ranks: int,
+    slots: int = 0,
+    hottest: bool = False,
 ) -> Routed | None:
     """Work of the rank that was measured, or None for a distribution without a rule here.
 
@@ -50,24 +58,31 @@ def routed(
         top_k: k.
         ranks: expert parallel size.
         slots: places for experts with EPLB; as many as experts if 0.
-        hottest: whether what rounding left went to the most loaded experts, as in earlier releases without EPLB.
+        hottest: whether what rounding left went to the most loaded experts, as in earlier releases
+            without EPLB.
     """
     if experts % ranks or (slots or experts) % ranks:
         return None
     if distribution in ("balanced", "uniform"):
-        return _measured(_balanced(tokens, experts, top_k).reshape(1, ranks, -1), np.zeros(1, dtype=int))
+        return _measured(
+            _balanced(tokens, experts, top_k).reshape(1, ranks, -1), np.zeros(1, dtype=int)
+        )
     alpha = distribution.removeprefix("power_law_").removesuffix("_eplb")
     if not distribution.startswith("power_law_") or not alpha.replace(".", "", 1).isdigit():
         return None
     balanced = distribution.endswith("_eplb")
-    loads = _power_law(tokens, experts, top_k, 1 if balanced else ranks, float(alpha), hottest and not balanced)
+    loads = _power_law(
+        tokens, experts, top_k, 1 if balanced else ranks, float(alpha), hottest and not balanced
+    )
     if balanced:
         loads = np.stack([_placed(one.ravel(), slots or experts, ranks) for one in loads])
     return _measured(loads, np.argmax(loads.sum(axis=2), axis=1))
 
 
 def _measured(loads: np.ndarray, rank: Int[np.ndarray, " draws"]) -> Routed:
-    """What the chosen rank of every draw does; a slot that shares a single row has it in some draws."""
+    """What the chosen rank of every draw does; a slot that shares a single row has it in some
+    draws.
+    """
     one = loads[np.arange(len(loads)), rank]
     work = np.minimum(one, 1.0).sum(axis=1), one.sum(axis=1), one.max(axis=1)
     return Routed(*(float(np.mean(part)) for part in work))
@@ -80,10 +95,14 @@ def _balanced(tokens: int, experts: int, top_k: int) -> Int[np.ndarray, " expert
     return np.bincount(chosen.astype(int).ravel(), minlength=experts)
 
 
-def _power_law(tokens: int, experts: int, top_k: int, ranks: int, alpha: float, hottest: bool) -> Loads:
+def _power_law(
+    tokens: int, experts: int, top_k: int, ranks: int, alpha: float, hottest: bool
+) -> Loads:
     rows = tokens * top_k
     low, high = (1.0, 0.8 * tokens) if rows > experts else (0.01, 2.0)
-    chance = np.random.default_rng([tokens, experts, top_k, ranks]).random((DRAWS, ranks, experts // ranks))
+    chance = np.random.default_rng([tokens, experts, top_k, ranks]).random(
+        (DRAWS, ranks, experts // ranks)
+    )
     ends = low ** (1.0 - alpha), high ** (1.0 - alpha)
     drawn = ((ends[1] - ends[0]) * chance + ends[0]) ** (1.0 / (1.0 - alpha))
     wanted = np.round(drawn / drawn.sum(axis=(1, 2), keepdims=True) * rows).astype(int)
@@ -96,14 +115,18 @@ def _power_law(tokens: int, experts: int, top_k: int, ranks: int, alpha: float, 
 
 
 def _heaped(loads: Loads, count: Int[np.ndarray, " draws"]) -> Loads:
-    """One row more for each of the `count` most loaded experts of every draw; equal ones in their order."""
+    """One row more for each of the `count` most loaded experts of every draw; equal ones in their
+    order.
+    """
     flat = loads.reshape(len(loads), -1)
     place = np.argsort(np.argsort(-flat, axis=1, kind="stable"), axis=1)
     return (flat + (place < count[:, None])).reshape(loads.shape)
 
 
 def _adjusted(loads: Loads, count: Int[np.ndarray, " draws"], step: int, most: int) -> Loads:
-    """`count` rows more (or fewer) in every draw: one a rank, round after round, at its least (or most) loaded expert."""
+    """`count` rows more (or fewer) in every draw: one a rank, round after round, at its least (or
+    most) loaded expert.
+    """
     loads, left = loads.copy(), np.maximum(count, 0)
     while left.any():
         place = np.argmin(step * loads, axis=2)[:, :, None]

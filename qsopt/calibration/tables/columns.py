@@ -1,8 +1,9 @@
 """CSV tables of measurements as columns, and the count of what could not be used.
 
-The schema is that of tables derived from the Python package `aiconfigurator-core`: one row for each measured point, a
-header, latencies in milliseconds or microseconds as the column says. Nothing is dropped for what it measures; rows are left
-out only where they name an accelerator, format or model that the catalog does not know, or have no positive time.
+The schema is that of tables derived from the Python package `aiconfigurator-core`: one row for each
+measured point, a header, latencies in milliseconds or microseconds as the column says. Nothing is
+dropped for what it measures; rows are left out only where they name an accelerator, format or model
+that the catalog does not know, or have no positive time.
 """
 
 import csv
@@ -69,7 +70,10 @@ class Skipped:
 
     def records(self) -> list[dict[str, str | int]]:
         """One record for each file and reason."""
-        return [{"file": file, "reason": reason, "rows": count} for (file, reason), count in sorted(self.counts.items())]
+        return [
+            {"file": file, "reason": reason, "rows": count}
+            for (file, reason), count in sorted(self.counts.items())
+        ]
 
 
 def read_table(path: Path) -> Table:
@@ -85,16 +89,29 @@ def read_table(path: Path) -> Table:
         raise InputError(f"{path}: cannot be read as CSV with a header ({error})") from None
     wrong = next((number for number, row in enumerate(rows, 2) if len(row) != len(header)), None)
     if wrong is not None:
-        raise InputError(f"{path}: line {wrong} has {len(rows[wrong - 2])} entries and the header {len(header)}")
+        raise InputError(
+            f"{path}: line {wrong} has {len(rows[wrong - 2])} entries and the header {len(header)}"
+        )
     columns = zip(*rows, strict=True) if rows else [()] * len(header)
-    return Table(path.name, {name: np.array(column, dtype=str) for name, column in zip(header, columns, strict=True)})
+    return Table(
+        path.name,
+        {name: np.array(column, dtype=str) for name, column in zip(header, columns, strict=True)},
+    )
 
 
 def known(table: Table, skipped: Skipped, gpu: str = "gpu", form: str | None = "dtype") -> Table:
     """Rows whose accelerator and format the catalog knows; the others are counted."""
-    table = _only(table, gpu, "unknown accelerator", lambda name: names.accelerator_name(name) is not None, skipped)
+    table = _only(
+        table,
+        gpu,
+        "unknown accelerator",
+        lambda name: names.accelerator_name(name) is not None,
+        skipped,
+    )
     if form is not None:
-        table = _only(table, form, "unknown format", lambda name: names.dtype(name) is not None, skipped)
+        table = _only(
+            table, form, "unknown format", lambda name: names.dtype(name) is not None, skipped
+        )
     return table
 
 
@@ -113,7 +130,9 @@ def per_name(column: np.ndarray, value: Callable[[str], float | str]) -> np.ndar
     return np.array(values, dtype=None if values else float)[places]
 
 
-def _only(table: Table, column: str, reason: str, accept: Callable[[str], bool], skipped: Skipped) -> Table:
+def _only(
+    table: Table, column: str, reason: str, accept: Callable[[str], bool], skipped: Skipped
+) -> Table:
     keep = np.ones(len(table), dtype=bool)
     for value, rows in _by_value(table.text(column)):
         if not accept(value):

@@ -1,7 +1,8 @@
 """All tables of a folder as points, each file known by its columns, not by its name.
 
-A folder holds CSV files, or is the data folder of the package `aiconfigurator-core`. A file that cannot be read is counted
-as skipped with its reason, like rows that cannot be used: one odd file takes nothing from the others.
+A folder holds CSV files, or is the data folder of the package `aiconfigurator-core`. A file that
+cannot be read is counted as skipped with its reason, like rows that cannot be used: one odd file
+takes nothing from the others.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +20,17 @@ from qsopt.errors import InputError
 
 Reader = Callable[[Table, Skipped], Points]
 
-_MOE = {"hidden", "inter", "topk", "num_experts", "moe_tp", "moe_ep", "distribution", "num_tokens", "latency_ms"}
+_MOE = {
+    "hidden",
+    "inter",
+    "topk",
+    "num_experts",
+    "moe_tp",
+    "moe_ep",
+    "distribution",
+    "num_tokens",
+    "latency_ms",
+}
 
 _READERS: tuple[tuple[frozenset[str], Reader], ...] = (
     (frozenset({*_MOE, "num_slots"}), wide_expert_parallel.wide),
@@ -59,7 +70,10 @@ class Folder:
             InputError: if there is none.
         """
         if not self.points:
-            raise InputError("the folder has no operator table that can be used; its CSV files need the documented columns")
+            raise InputError(
+                "the folder has no operator table that can be used; its CSV files need the "
+                "documented columns"
+            )
         return joined(list(self.points))
 
 
@@ -67,14 +81,17 @@ def read_folder(path: Path | None, choice: Choice | None = None) -> Folder:
     """Read every table of a folder.
 
     Args:
-        path: a folder with CSV files or with the package's tables; that of the installed package if left out.
+        path: a folder with CSV files or with the package's tables; that of the installed package if
+            left out.
         choice: what is read of the package's tables.
 
     Raises:
         InputError: if it is no folder with tables, or the package is wanted and not there.
     """
     skipped, points, serving, published = Skipped(), [], [], []
-    for table in _tables(aiconfigurator.installed() if path is None else path, choice or Choice(), skipped):
+    for table in _tables(
+        aiconfigurator.installed() if path is None else path, choice or Choice(), skipped
+    ):
         columns = set(table.columns)
         reader = next((reader for needs, reader in _READERS if needs <= columns), None)
         if reader is not None:
@@ -92,7 +109,10 @@ def _tables(path: Path, choice: Choice, skipped: Skipped) -> Iterator[Table]:
     files = sorted(path.glob("*.csv")) if path.is_dir() else []
     parquet = path.is_dir() and aiconfigurator.holds_tables(path)
     if not files and not parquet:
-        raise InputError(f"{path}: no folder with CSV files or with tables of aiconfigurator-core; give one with --data")
+        raise InputError(
+            f"{path}: no folder with CSV files or with tables of aiconfigurator-core; give one "
+            f"with --data"
+        )
     for file in files:
         try:
             table = read_table(file)
@@ -121,7 +141,9 @@ def _points(reader: Reader, table: Table, skipped: Skipped) -> Iterator[Points]:
         skipped.add(table.file, str(error).removeprefix(f"{table.file}: "), len(table))
         return
     sizes = np.stack([points.cost.bytes, points.tokens, points.batch])
-    sound = np.all(np.isfinite(jax.tree.leaves(points.unlabelled)), axis=0) & np.all(sizes > 0.0, axis=0)
+    sound = np.all(np.isfinite(jax.tree.leaves(points.unlabelled)), axis=0) & np.all(
+        sizes > 0.0, axis=0
+    )
     skipped.add(table.file, "a size that is missing or not positive", int(np.sum(~sound)))
     if sound.any():
         yield points.where(sound)

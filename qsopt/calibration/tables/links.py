@@ -1,8 +1,10 @@
-"""Tables of communication as points: bytes that a device sends, ring steps, and the time that they take.
+"""Tables of communication as points: bytes that a device sends, ring steps, and the time that they
+take.
 
-`cost.bytes` are what a device sends, in a ring or in an exchange of tokens; `tokens` the ring's steps, or the ranks (between
-domains: the domains) that it exchanges with; and `bandwidth` is the link's. What is sent comes from the package's own
-collectives, run on a link of 1 byte/s without latency.
+`cost.bytes` are what a device sends, in a ring or in an exchange of tokens; `tokens` the ring's
+steps, or the ranks (between domains: the domains) that it exchanges with; and `bandwidth` is the
+link's. What is sent comes from the package's own collectives, run on a link of 1 byte/s without
+latency.
 """
 
 from functools import partial
@@ -12,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsopt.arrays import scalar
-from qsopt.calibration.points import Column, Labels, Points
+from qsopt.calibration.points import Labels, Points
 from qsopt.calibration.tables import names
 from qsopt.calibration.tables.columns import Skipped, Table, known, per_name, timed
+from qsopt.fitted.errors import Column
+from qsopt.fitted.groups import ACROSS
 from qsopt.physics import collectives
 from qsopt.physics.collectives import Group, Links
 from qsopt.physics.roofline import Cost
@@ -26,12 +30,11 @@ _PASSES = {"all_reduce": 2.0, "all_gather": 1.0, "reduce_scatter": 1.0, "alltoal
 
 _TIERS = ("scale_up_bandwidth", "scale_out_bandwidth")
 
-ACROSS = "-across"
-"""What follows the name of a backend that exchanges tokens between scale-up domains."""
-
 
 def collective(table: Table, skipped: Skipped) -> Points:
-    """NCCL and custom collectives inside one scale-up domain; other operations and several nodes are counted as skipped."""
+    """NCCL and custom collectives inside one scale-up domain; other operations and several nodes
+    are counted as skipped.
+    """
     table = timed(known(table, skipped), "latency_ms", skipped)
     table = _supported(table, skipped)
     ranks, message = table.number("num_gpus"), table.number("message_bytes")
@@ -42,11 +45,15 @@ def collective(table: Table, skipped: Skipped) -> Points:
     steps = np.where(table.text("op") == "alltoall", 1.0, passes * (ranks - 1.0))
     shape = np.char.add(np.char.add(op, "/"), table.text("num_gpus"))
     speed = per_name(table.text("gpu"), partial(_speed, tier="scale_up_bandwidth"))
-    return _points(table, "collective", family, op, shape, sent, steps, "latency_ms", MILLISECOND, speed)
+    return _points(
+        table, "collective", family, op, shape, sent, steps, "latency_ms", MILLISECOND, speed
+    )
 
 
 def implementation(name: str) -> str:
-    """Software and way of launch of a collective: `nccl`, `oneccl`, or `custom` with the backend and eager or graph."""
+    """Software and way of launch of a collective: `nccl`, `oneccl`, or `custom` with the backend
+    and eager or graph.
+    """
     if name.startswith(("nccl", "oneccl")):
         return name.split("_", maxsplit=1)[0]
     backend, _, rest = name.partition(":")
@@ -55,7 +62,9 @@ def implementation(name: str) -> str:
 
 def _supported(table: Table, skipped: Skipped) -> Table:
     fine = np.isin(table.text("op"), list(_PASSES)) & (table.number("num_nodes") == 1)
-    skipped.add(table.file, "collective of several nodes or of an unknown operation", int(np.sum(~fine)))
+    skipped.add(
+        table.file, "collective of several nodes or of an unknown operation", int(np.sum(~fine))
+    )
     return table.where(fine)
 
 
@@ -69,10 +78,12 @@ def _sent(ranks, message, passes):
 
 
 def exchange(table: Table, skipped: Skipped) -> Points:
-    """Dispatch and combine of expert parallelism, inside one domain or between several over the scale-out links.
+    """Dispatch and combine of expert parallelism, inside one domain or between several over the
+    scale-out links.
 
-    Across domains a row's bytes are those of the scale-out link, with the part inside added at the ratio of both links' speeds,
-    since the decode model adds both times; its backend is called `<backend>-across`, so that it has parameters of its own.
+    Across domains a row's bytes are those of the scale-out link, with the part inside added at the
+    ratio of both links' speeds, since the decode model adds both times; its backend is called
+    `<backend>-across`, so that it has parameters of its own.
     """
     table = timed(known(table, skipped, form=None), "latency_us", skipped)
     table = _whole_nodes(table, skipped)
@@ -81,12 +92,29 @@ def exchange(table: Table, skipped: Skipped) -> Points:
     up, out = (per_name(table.text("gpu"), partial(_speed, tier=tier)) for tier in _TIERS)
     speed = np.where(nodes > 1.0, out, up)
     load = (table.number("hidden") * sized, table.number("tokens_per_rank"), table.number("topk"))
-    sent = np.asarray(jax.vmap(_dispatched)(ranks, nodes, *load, up / speed, np.where(nodes > 1.0, out / speed, 1.0)))
-    family = per_name(table.text("impl"), lambda name: "-".join(name.split("_")[:1] + name.split("_")[2:])).astype(str)
+    sent = np.asarray(
+        jax.vmap(_dispatched)(
+            ranks, nodes, *load, up / speed, np.where(nodes > 1.0, out / speed, 1.0)
+        )
+    )
+    family = per_name(
+        table.text("impl"), lambda name: "-".join(name.split("_")[:1] + name.split("_")[2:])
+    ).astype(str)
     family = np.where(nodes > 1.0, np.char.add(family, ACROSS), family)
     shape = np.char.add(np.char.add(table.text("model"), "/"), table.text("ep_size"))
     steps = np.where(nodes > 1.0, nodes, ranks) - 1.0
-    return _points(table, "exchange", family, table.text("phase"), shape, sent, steps, "latency_us", MICROSECOND, speed)
+    return _points(
+        table,
+        "exchange",
+        family,
+        table.text("phase"),
+        shape,
+        sent,
+        steps,
+        "latency_us",
+        MICROSECOND,
+        speed,
+    )
 
 
 def _whole_nodes(table: Table, skipped: Skipped) -> Table:
@@ -103,10 +131,14 @@ def _message_bytes(name: str) -> float:
 
 
 def _dispatched(ranks, nodes, token_bytes, tokens, top_k, up, out):
-    """Bytes that a device sends in one way of a dispatch, each tier's over its share of the link's speed."""
+    """Bytes that a device sends in one way of a dispatch, each tier's over its share of the link's
+    speed.
+    """
     none = LinkEfficiency()
     wires = Links(none, none, up, out)
-    return collectives.dispatch(Group(ranks / nodes, nodes), token_bytes, tokens, top_k, ranks, wires).link
+    return collectives.dispatch(
+        Group(ranks / nodes, nodes), token_bytes, tokens, top_k, ranks, wires
+    ).link
 
 
 def _speed(name: str, tier: str) -> float:
@@ -114,9 +146,17 @@ def _speed(name: str, tier: str) -> float:
 
 
 def _points(
-    table: Table, kind: str, backend: np.ndarray, op: np.ndarray, shape: np.ndarray, sent: Column, steps: Column,
-    time: str, unit: float, speed: Column,
-) -> Points:  # fmt: skip
+    table: Table,
+    kind: str,
+    backend: np.ndarray,
+    op: np.ndarray,
+    shape: np.ndarray,
+    sent: Column,
+    steps: Column,
+    time: str,
+    unit: float,
+    speed: Column,
+) -> Points:
     none = np.zeros(len(table))
     labels = Labels(
         file=np.full(len(table), table.file),

@@ -1,6 +1,7 @@
 """What measurement tables call accelerators and number formats, as the package calls them.
 
-A table's name that means nothing here is no error: its rows are counted and named (see `tables.Skipped`).
+A table's name that means nothing here is no error: its rows are counted and named (see
+`tables.Skipped`).
 """
 
 from functools import cache
@@ -19,12 +20,23 @@ _ACCELERATORS = {
     "b300_sxm": "b300",
     "rtx_pro_6000_server": "rtx-pro-6000",
 }
-"""Names of aiconfigurator-core and its benchmarks; any other is looked up in the catalog with dashes for underscores."""
+"""Names of aiconfigurator-core and its benchmarks; any other is looked up in the catalog with
+dashes for underscores.
+"""
 
-_FORMATS = {"bfloat16": "bf16", "half": "bf16", "float16": "bf16", "fp16": "bf16", "int4_wo": "int4", "w4a16_mxfp4": "mxfp4"}
+_FORMATS = {
+    "bfloat16": "bf16",
+    "half": "bf16",
+    "float16": "bf16",
+    "fp16": "bf16",
+    "int4_wo": "int4",
+    "w4a16_mxfp4": "mxfp4",
+}
 
 _MIXED = {"w4a8_mxfp4_mxfp8": ("mxfp4", "fp8")}
-"""Formats of weights that compute in another arithmetic than the package's format of that name does."""
+"""Formats of weights that compute in another arithmetic than the package's format of that name
+does.
+"""
 
 
 class Dtype(NamedTuple):

@@ -1,16 +1,19 @@
-"""Tables of computing operators as points: what a row costs is counted by the package's own oracles.
+"""Tables of computing operators as points: what a row costs is counted by the package's own
+oracles.
 
-Shapes in the tables are those of one rank where they say so (attention), and whole ones with the shards beside them for MoE
-layers. MoE rows take the experts hit and the token rows of the measured rank from the table, not from a formula.
+Shapes in the tables are those of one rank where they say so (attention), and whole ones with the
+shards beside them for MoE layers. MoE rows take the experts hit and the token rows of the measured
+rank from the table, not from a formula.
 """
 
 import jax
 import numpy as np
 
 from qsopt.arrays import scalar
-from qsopt.calibration.points import Column, Labels, Points
+from qsopt.calibration.points import Labels, Points
 from qsopt.calibration.tables import names
 from qsopt.calibration.tables.columns import Skipped, Table, known, per_name, timed
+from qsopt.fitted.errors import Column
 from qsopt.physics import accounting, operators
 from qsopt.physics.accounting import Gemm
 from qsopt.physics.operators import Load
@@ -34,17 +37,25 @@ _UNGATED = (
 
 
 def moe(table: Table, skipped: Skipped) -> Points:
-    """One MoE layer on one rank: `uniq_local` experts are read and `rows_local` token rows computed."""
+    """One MoE layer on one rank: `uniq_local` experts are read and `rows_local` token rows
+    computed.
+    """
     table = timed(known(table, skipped), "latency_ms", skipped)
     hidden, width = table.number("hidden"), table.number("inter") / table.number("moe_tp")
     matrices = np.where(np.isin(table.text("model"), _UNGATED), 2.0, 3.0)
     hit, rows = table.number("uniq_local"), table.number("rows_local")
     cost = jax.vmap(moe_cost)(hidden, width, matrices, hit, rows, _weight_bytes(table, "dtype"))
-    return _points(table, "experts", "dtype", table.text("model"), cost, rows / hit, table.number("num_tokens"))
+    return _points(
+        table, "experts", "dtype", table.text("model"), cost, rows / hit, table.number("num_tokens")
+    )
 
 
-def moe_cost(hidden, width, matrices, hit, rows, weight_bytes, activation_bytes=_ACTIVATION_BYTES) -> Cost:
-    """One MoE layer on one rank: `hit` experts of this width read, `rows` token rows computed, as one launch."""
+def moe_cost(
+    hidden, width, matrices, hit, rows, weight_bytes, activation_bytes=_ACTIVATION_BYTES
+) -> Cost:
+    """One MoE layer on one rank: `hit` experts of this width read, `rows` token rows computed, as
+    one launch.
+    """
     gemms = accounting.ffn_gemms(hidden, width, matrices)
     work = operators.products(gemms, rows, 0.0 * weight_bytes, activation_bytes)
     moved = work.bytes + hit * accounting.weights(gemms) * weight_bytes
@@ -71,8 +82,12 @@ def attention(table: Table, skipped: Skipped) -> Points:
     heads, kv_heads, size = (table.number(name) for name in ("heads", "kv_heads", "head_dim"))
 
     costs = jax.vmap(gqa_cost)(heads, kv_heads, size, *_load(table))
-    shape = np.char.add(np.char.add(table.text("heads"), "/"), np.char.add(table.text("kv_heads"), "x"))
-    return _attention_points(table, "attention", np.char.add(shape, table.text("head_dim")), costs, heads / kv_heads)
+    shape = np.char.add(
+        np.char.add(table.text("heads"), "/"), np.char.add(table.text("kv_heads"), "x")
+    )
+    return _attention_points(
+        table, "attention", np.char.add(shape, table.text("head_dim")), costs, heads / kv_heads
+    )
 
 
 def gqa_cost(heads, kv_heads, head_dim, batch, context, kv_bytes) -> Cost:
@@ -88,7 +103,9 @@ def mla(table: Table, skipped: Skipped) -> Points:
         return _core_cost(Mla(heads, 1536.0, 512.0, 128.0, 64.0, 128.0), *load)
 
     heads = table.number("heads")
-    return _attention_points(table, "mla", table.text("heads"), jax.vmap(cost)(heads, *_load(table)), heads)
+    return _attention_points(
+        table, "mla", table.text("heads"), jax.vmap(cost)(heads, *_load(table)), heads
+    )
 
 
 def _load(table: Table) -> tuple[Column, Column, Column]:
@@ -100,13 +117,21 @@ def _core_cost(kind: Attention, batch, context, kv_bytes) -> Cost:
     bf16 = number_format("bf16")
     cache = type(bf16)(kv_bytes, bf16.arithmetic, bf16.index)
     stack = Stack((Layers(1.0, kind),), (Layers(1.0, DenseFfn(1.0)),))
-    model = Model(stack, Precision(bf16, bf16, bf16, bf16, cache), hidden=1.0, vocabulary=1.0, layers=1.0)
+    model = Model(
+        stack, Precision(bf16, bf16, bf16, bf16, cache), hidden=1.0, vocabulary=1.0, layers=1.0
+    )
     one = scalar(1.0)
-    return operators.attention_core(kind, model, Load(batch, one, context, context, one), Deployment(batch=batch), 0.0)
+    return operators.attention_core(
+        kind, model, Load(batch, one, context, context, one), Deployment(batch=batch), 0.0
+    )
 
 
-def _attention_points(table: Table, kind: str, shape: np.ndarray, cost: Cost, together: Column) -> Points:
-    """Scores and sums run in bf16 whatever the cache is stored in; `together` query heads read the same cache."""
+def _attention_points(
+    table: Table, kind: str, shape: np.ndarray, cost: Cost, together: Column
+) -> Points:
+    """Scores and sums run in bf16 whatever the cache is stored in; `together` query heads read the
+    same cache.
+    """
     return _points(table, kind, "kv_dtype", shape, cost, together, table.number("batch"), "bf16")
 
 
@@ -148,7 +173,10 @@ def _points(
     return Points(
         labels=labels,
         cost=jax.tree.map(np.asarray, cost),
-        peak=per_name(pairs, lambda pair: float(names.peak(_accelerator(pair.split()[0]), _dtype(pair.split()[1])))),
+        peak=per_name(
+            pairs,
+            lambda pair: float(names.peak(_accelerator(pair.split()[0]), _dtype(pair.split()[1]))),
+        ),
         bandwidth=per_name(gpus, lambda name: float(_accelerator(name).bandwidth)),
         tokens=tokens,
         batch=batch,

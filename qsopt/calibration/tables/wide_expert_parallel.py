@@ -1,8 +1,10 @@
-"""Tables of MoE layers under wide expert parallelism as points: the compute of one rank, its tokens already there.
+"""Tables of MoE layers under wide expert parallelism as points: the compute of one rank, its tokens
+already there.
 
-The tables name how tokens are spread and not what the measured rank got, so that is drawn again by the benchmark's own rule
-(see `aiconfigurator_routing`). With EPLB, `num_slots` places hold the experts. The kernels take tokens sorted by their expert
-and are others than those of an ordinary MoE layer, so they are called `<backend>-wide` and have parameters of their own.
+The tables name how tokens are spread and not what the measured rank got, so that is drawn again by
+the benchmark's own rule (see `aiconfigurator_routing`). With EPLB, `num_slots` places hold the
+experts. The kernels take tokens sorted by their expert and are others than those of an ordinary MoE
+layer, so they are called `<backend>-wide` and have parameters of their own.
 """
 
 import numpy as np

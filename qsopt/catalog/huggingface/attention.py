@@ -1,6 +1,8 @@
-"""Kinds of attention read from a config, with the small parameters that each family adds: norms, biases, sinks.
+"""Kinds of attention read from a config, with the small parameters that each family adds: norms,
+biases, sinks.
 
-The norm before the attention block (and after it, where a family has both) is counted with the attention.
+The norm before the attention block (and after it, where a family has both) is counted with the
+attention.
 """
 
 import dataclasses
@@ -11,7 +13,12 @@ from qsopt.catalog.huggingface.layers import Sizes, layer_types, pick, with_smal
 from qsopt.catalog.huggingface.reader import Reader
 from qsopt.spec.model import Attention, Gqa, Mla
 
-FULL, SLIDING, CHUNKED, LINEAR = "full_attention", "sliding_attention", "chunked_attention", "linear_attention"
+FULL, SLIDING, CHUNKED, LINEAR = (
+    "full_attention",
+    "sliding_attention",
+    "chunked_attention",
+    "linear_attention",
+)
 """Names of layer types in Hugging Face configs."""
 
 Bias = Literal["none", "qkv", "all"]
@@ -28,11 +35,13 @@ class Heads(NamedTuple):
     dim: int
 
 
-def heads(reader: Reader, hidden: int, *, kv_default: bool = False, dim_default: bool = True) -> Heads:
+def heads(
+    reader: Reader, hidden: int, *, kv_default: bool = False, dim_default: bool = True
+) -> Heads:
     """The three sizes under their usual names.
 
-    `kv_default` and `dim_default` say whether the family's class falls back to kv_heads = heads and to
-    head_dim = hidden / heads.
+    `kv_default` and `dim_default` say whether the family's class falls back to kv_heads = heads and
+    to head_dim = hidden / heads.
     """
     query = reader.count("num_attention_heads")
     kv = reader.count("num_key_value_heads", query if kv_default else None)
@@ -44,7 +53,10 @@ def heads(reader: Reader, hidden: int, *, kv_default: bool = False, dim_default:
 def divided(reader: Reader, hidden: int, query: int) -> int:
     """Size of a head where hidden is cut into heads."""
     if hidden % query:
-        raise reader.error(f"hidden size {hidden} does not divide into {query} heads; give 'head_dim' or correct one of them")
+        raise reader.error(
+            f"hidden size {hidden} does not divide into {query} heads; give 'head_dim' or correct "
+            f"one of them"
+        )
     return hidden // query
 
 
@@ -52,18 +64,26 @@ def checked(reader: Reader, size: Heads) -> Heads:
     """The sizes, if each KV head serves equally many query heads."""
     if size.kv > size.query or size.query % size.kv:
         raise reader.error(
-            f"{size.query} query heads do not divide into {size.kv} key-value heads; correct 'num_attention_heads' "
+            f"{size.query} query heads do not divide into {size.kv} key-value heads; correct "
+            f"'num_attention_heads' "
             "or 'num_key_value_heads'"
         )
     return size
 
 
-def gqa(size: Heads, hidden: int, bias: Bias = "none", qk_norm: QkNorm = "none", norms: int = 1) -> Gqa:
+def gqa(
+    size: Heads, hidden: int, bias: Bias = "none", qk_norm: QkNorm = "none", norms: int = 1
+) -> Gqa:
     """Softmax attention with its small parameters; `norms` counts vectors as wide as hidden."""
     projected = (size.query + 2 * size.kv) * size.dim
     biases = {"none": 0, "qkv": projected, "all": projected + hidden}[bias]
     normed = {"none": 0, "head": 2 * size.dim, "full": (size.query + size.kv) * size.dim}[qk_norm]
-    return Gqa(heads=size.query, kv_heads=size.kv, head_dim=size.dim, small=norms * hidden + biases + normed)
+    return Gqa(
+        heads=size.query,
+        kv_heads=size.kv,
+        head_dim=size.dim,
+        small=norms * hidden + biases + normed,
+    )
 
 
 def with_window(kind: Gqa, window: int) -> Gqa:
@@ -74,21 +94,31 @@ def with_window(kind: Gqa, window: int) -> Gqa:
 def one_window(reader: Reader, size: Sizes, kind: Gqa, *, stated: bool = False) -> list[Attention]:
     """All layers with `sliding_window`, or with full attention where it is null.
 
-    `stated`: the class defaults to a window that released checkpoints override with null, so null must be written.
+    `stated`: the class defaults to a window that released checkpoints override with null, so null
+    must be written.
     """
     if stated and not reader.states("sliding_window"):
-        raise reader.error("field 'sliding_window' is missing; add the window, or null if attention sees everything")
-    layer = with_window(kind, reader.count("sliding_window")) if reader.has("sliding_window") else kind
+        raise reader.error(
+            "field 'sliding_window' is missing; add the window, or null if attention sees "
+            "everything"
+        )
+    layer = (
+        with_window(kind, reader.count("sliding_window")) if reader.has("sliding_window") else kind
+    )
     return [layer] * size.layers
 
 
-def mixed_windows(reader: Reader, size: Sizes, kind: Gqa, pattern: Sequence[str]) -> list[Attention]:
+def mixed_windows(
+    reader: Reader, size: Sizes, kind: Gqa, pattern: Sequence[str]
+) -> list[Attention]:
     """Sliding and full layers by `layer_types`, or by the family's pattern where it is missing."""
     types = layer_types(reader, size.layers, pattern)
     if SLIDING not in types:
         reader.skip("sliding_window")
         return pick(reader, types, {FULL: kind})
-    return pick(reader, types, {SLIDING: with_window(kind, reader.count("sliding_window")), FULL: kind})
+    return pick(
+        reader, types, {SLIDING: with_window(kind, reader.count("sliding_window")), FULL: kind}
+    )
 
 
 def every(period: int, layers: int, often: str, last: str = FULL) -> list[str]:
@@ -97,10 +127,15 @@ def every(period: int, layers: int, often: str, last: str = FULL) -> list[str]:
 
 
 def mla(reader: Reader, hidden: int) -> Mla:
-    """Latent attention of DeepSeek-V2 and later. `num_key_value_heads` and `head_dim` do not enter it."""
+    """Latent attention of DeepSeek-V2 and later. `num_key_value_heads` and `head_dim` do not enter
+    it.
+    """
     reader.skip("num_key_value_heads", "head_dim")
     if not reader.states("q_lora_rank"):
-        raise reader.error("field 'q_lora_rank' is missing; add the rank, or null if the query is projected directly")
+        raise reader.error(
+            "field 'q_lora_rank' is missing; add the rank, or null if the query is projected "
+            "directly"
+        )
     q_rank = reader.count("q_lora_rank") if reader.has("q_lora_rank") else 0
     kv_rank, rope = reader.count("kv_lora_rank"), reader.count("qk_rope_head_dim")
     nope = reader.count("qk_nope_head_dim")
@@ -118,7 +153,9 @@ def mla(reader: Reader, hidden: int) -> Mla:
 
 
 def indexed_mla(reader: Reader, hidden: int) -> Mla:
-    """Latent attention with the indexer of DeepSeek-V3.2, whose layer norm of the key has weight and bias."""
+    """Latent attention with the indexer of DeepSeek-V3.2, whose layer norm of the key has weight
+    and bias.
+    """
     plain = mla(reader, hidden)
     dim = reader.count("index_head_dim")
     indexed = dataclasses.replace(

@@ -1,4 +1,6 @@
-"""Switch Transformers: a T5 with one expert per token in both stacks. Only the decoder runs in a decode step."""
+"""Switch Transformers: a T5 with one expert per token in both stacks. Only the decoder runs in a
+decode step.
+"""
 
 import dataclasses
 from typing import NamedTuple
@@ -20,7 +22,9 @@ class Blocks(NamedTuple):
 
 
 def switch_transformers(reader: Reader) -> Model:
-    """An encoder and a decoder; each stack has one table of relative-position biases and a final norm."""
+    """An encoder and a decoder; each stack has one table of relative-position biases and a final
+    norm.
+    """
     size = sizes(reader, "d_model", "num_layers")
     decoder_layers = reader.count("num_decoder_layers", size.layers, most=MOST_LAYERS)
     blocks = _blocks(reader, size)
@@ -48,15 +52,21 @@ def _blocks(reader: Reader, size: Sizes) -> Blocks:
     reader.expect("is_gated_act", False)
     heads, width = reader.count("num_heads"), reader.count("d_ff")
     attention = gqa(Heads(heads, heads, reader.count("d_kv")), size.hidden)
-    moe = MoeFfn(experts=reader.count("num_experts"), top_k=1, width=width, matrices=2, small=size.hidden)
+    moe = MoeFfn(
+        experts=reader.count("num_experts"), top_k=1, width=width, matrices=2, small=size.hidden
+    )
     return Blocks(attention, ungated(width, size.hidden), moe)
 
 
 def _ffn(reader: Reader, side: str, layers: int, blocks: Blocks) -> list[Ffn]:
-    """Experts in every n-th layer, n = layers / sparse layers, at the second layer of each n (all layers if n = 1)."""
+    """Experts in every n-th layer, n = layers / sparse layers, at the second layer of each n (all
+    layers if n = 1).
+    """
     sparse = reader.whole(f"num_sparse_{side}_layers")
     if sparse > layers:
-        raise reader.error(f"field 'num_sparse_{side}_layers' = {sparse} exceeds the {layers} layers of the {side}")
+        raise reader.error(
+            f"field 'num_sparse_{side}_layers' = {sparse} exceeds the {layers} layers of the {side}"
+        )
     if sparse == 0:
         return [blocks.dense] * layers
     step = layers // sparse

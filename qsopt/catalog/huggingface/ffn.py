@@ -24,7 +24,11 @@ def biases(width: int, hidden: int, matrices: int) -> int:
 
 
 def routed(
-    reader: Reader, hidden: int, width: int, experts: str = "num_local_experts", top_k: str = "num_experts_per_tok"
+    reader: Reader,
+    hidden: int,
+    width: int,
+    experts: str = "num_local_experts",
+    top_k: str = "num_experts_per_tok",
 ) -> MoeFfn:
     """Gated experts without biases; `experts` and `top_k` are the names of the fields.
 
@@ -33,7 +37,10 @@ def routed(
     """
     count, used = reader.count(experts), reader.count(top_k)
     if used > count:
-        raise reader.error(f"field '{top_k}' = {used} exceeds '{experts}' = {count}; a token uses at most all experts")
+        raise reader.error(
+            f"field '{top_k}' = {used} exceeds '{experts}' = {count}; a token uses at most all "
+            f"experts"
+        )
     return MoeFfn(experts=count, top_k=used, width=width, small=hidden)
 
 
@@ -43,12 +50,16 @@ def with_shared(moe: MoeFfn, count: int, width: int) -> MoeFfn:
 
 
 def with_router_bias(moe: MoeFfn) -> MoeFfn:
-    """The same layer with one bias for each expert in the router (DeepSeek's correction bias, for one)."""
+    """The same layer with one bias for each expert in the router (DeepSeek's correction bias, for
+    one).
+    """
     return with_small(moe, float(moe.experts))
 
 
 def leading_dense(reader: Reader, size: Sizes, router_bias: bool) -> list[Ffn]:
-    """DeepSeek's pattern: `first_k_dense_replace` dense layers, then MoE with shared experts as wide as the routed ones."""
+    """DeepSeek's pattern: `first_k_dense_replace` dense layers, then MoE with shared experts as
+    wide as the routed ones.
+    """
     first, period = reader.whole("first_k_dense_replace"), reader.count("moe_layer_freq", 1)
     width = reader.count("moe_intermediate_size")
     plain = routed(reader, size.hidden, width, "n_routed_experts")
@@ -58,9 +69,14 @@ def leading_dense(reader: Reader, size: Sizes, router_bias: bool) -> list[Ffn]:
 
 
 def alternating(
-    reader: Reader, size: Sizes, moe: MoeFfn, is_routed: Callable[[int], bool], width: str = "intermediate_size"
+    reader: Reader,
+    size: Sizes,
+    moe: MoeFfn,
+    is_routed: Callable[[int], bool],
+    width: str = "intermediate_size",
 ) -> list[Ffn]:
-    """The feed-forward of each layer. The field `width` of the dense ones is needed only if there are some.
+    """The feed-forward of each layer. The field `width` of the dense ones is needed only if there
+    are some.
 
     Raises:
         InputError: if no layer has experts.
@@ -68,6 +84,9 @@ def alternating(
     reader.skip(width)
     chosen = [is_routed(index) for index in range(size.layers)]
     if not any(chosen):
-        raise reader.error("no layer has experts by the fields that place them; correct these, or use a dense family")
+        raise reader.error(
+            "no layer has experts by the fields that place them; correct these, or use a dense "
+            "family"
+        )
     other = moe if all(chosen) else dense(reader.count(width), size.hidden)
     return [moe if here else other for here in chosen]

@@ -2,20 +2,33 @@
 
 from qsopt.catalog.huggingface.attention import FULL, LINEAR, every, gqa, heads
 from qsopt.catalog.huggingface.ffn import alternating, routed
-from qsopt.catalog.huggingface.layers import Sizes, decoder_model, layer_types, one_per_layer, pick, sizes
+from qsopt.catalog.huggingface.layers import (
+    Sizes,
+    decoder_model,
+    layer_types,
+    one_per_layer,
+    pick,
+    sizes,
+)
 from qsopt.catalog.huggingface.linear import lightning, mamba
 from qsopt.catalog.huggingface.reader import Reader
 from qsopt.spec.model import Model
 
 
 def minimax(reader: Reader) -> Model:
-    """MiniMax-M1 and Text-01 as ported to transformers, where every second layer is linear unless `layer_types` says more."""
+    """MiniMax-M1 and Text-01 as ported to transformers, where every second layer is linear unless
+    `layer_types` says more.
+    """
     size = sizes(reader)
-    return _minimax(reader, size, layer_types(reader, size.layers, every(2, size.layers, FULL, LINEAR)))
+    return _minimax(
+        reader, size, layer_types(reader, size.layers, every(2, size.layers, FULL, LINEAR))
+    )
 
 
 def minimax_m1(reader: Reader) -> Model:
-    """MiniMax-M1 and Text-01 as released: `attn_type_list` has 0 for a linear layer and 1 for softmax attention."""
+    """MiniMax-M1 and Text-01 as released: `attn_type_list` has 0 for a linear layer and 1 for
+    softmax attention.
+    """
     size = sizes(reader)
     listed = one_per_layer(reader, "attn_type_list", reader.wholes("attn_type_list"), size.layers)
     return _minimax(reader, size, [FULL if kind else LINEAR for kind in listed])
@@ -34,7 +47,9 @@ def _minimax(reader: Reader, size: Sizes, types: list[str]) -> Model:
 
 
 def jamba(reader: Reader) -> Model:
-    """Jamba: Mamba layers, one in `attn_layer_period` softmax attention; experts in one of `expert_layer_period`."""
+    """Jamba: Mamba layers, one in `attn_layer_period` softmax attention; experts in one of
+    `expert_layer_period`.
+    """
     size = sizes(reader)
     period, offset = reader.count("attn_layer_period"), reader.whole("attn_layer_offset")
     types = [FULL if index % period == offset else LINEAR for index in range(size.layers)]

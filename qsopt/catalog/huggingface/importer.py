@@ -1,4 +1,6 @@
-"""From a `config.json` to a `Model`: load, unwrap the text model, hand it to its family, refuse what nobody understood."""
+"""From a `config.json` to a `Model`: load, unwrap the text model, hand it to its family, refuse
+what nobody understood.
+"""
 
 import difflib
 import json
@@ -64,12 +66,13 @@ _NOT_EXPRESSIBLE = {
 def read_config(source: Path | str | Mapping[str, object]) -> Model:
     """The model that a config describes.
 
-    `source` is a `config.json`, a folder that holds one, or its content. Of a multimodal wrapper (`text_config`) only
-    the text model is read. Multi-token prediction modules are left out: they do not run in plain decoding.
+    `source` is a `config.json`, a folder that holds one, or its content. Of a multimodal wrapper
+    (`text_config`) only the text model is read. Multi-token prediction modules are left out: they
+    do not run in plain decoding.
 
     Raises:
-        InputError: if the file cannot be read, the family is unknown, a field is missing, malformed or contradictory,
-            or a field that could change counts or times is not understood.
+        InputError: if the file cannot be read, the family is unknown, a field is missing, malformed
+            or contradictory, or a field that could change counts or times is not understood.
     """
     where, fields = ("config", source) if isinstance(source, Mapping) else _load(Path(source))
     reader = Reader(_text_model(where, fields), where)
@@ -85,7 +88,10 @@ def _adapter(where: str, family: str) -> Callable[[Reader], Model]:
             raise InputError(f"{where}: model_type '{family}' is not supported: {reason}")
     if family not in FAMILIES:
         nearest = difflib.get_close_matches(family.lower(), FAMILIES, n=1, cutoff=0.0)[0]
-        raise InputError(f"{where}: unknown model_type '{family}'; nearest is '{nearest}', supported are {', '.join(FAMILIES)}")
+        raise InputError(
+            f"{where}: unknown model_type '{family}'; nearest is '{nearest}', supported are "
+            f"{', '.join(FAMILIES)}"
+        )
     return FAMILIES[family]
 
 
@@ -94,23 +100,35 @@ def _load(path: Path) -> tuple[str, Mapping[str, object]]:
     try:
         fields = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); give a config.json or a folder that holds one") from error
+        raise InputError(
+            f"{file}: cannot be read ({error.strerror}); give a config.json or a folder that "
+            f"holds one"
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: is not valid JSON ({error}); download the config.json again or correct it") from error
+        raise InputError(
+            f"{file}: is not valid JSON ({error}); download the config.json again or correct it"
+        ) from error
     if not isinstance(fields, Mapping):
         raise InputError(f"{file}: holds no table; a config.json begins with '{{'")
     return str(file), fields
 
 
 def _text_model(where: str, fields: Mapping[str, object]) -> Mapping[str, object]:
-    """The fields of the text model inside a multimodal wrapper, whose own fields (tying, type, quantisation) stay in force."""
+    """The fields of the text model inside a multimodal wrapper, whose own fields (tying, type,
+    quantisation) stay in force.
+    """
     inner = fields.get("text_config")
     if inner is None:
         return fields
     if not isinstance(inner, Mapping):
         raise InputError(f"{where}: field 'text_config' must be a table")
-    outer = {key: value for key, value in fields.items() if key not in ("text_config", "model_type")}
+    outer = {
+        key: value for key, value in fields.items() if key not in ("text_config", "model_type")
+    }
     for key in outer.keys() & inner.keys():
         if outer[key] != inner[key] and not is_harmless(key):
-            raise InputError(f"{where}: field '{key}' differs between the wrapper and its 'text_config'; correct one of them")
+            raise InputError(
+                f"{where}: field '{key}' differs between the wrapper and its 'text_config'; "
+                f"correct one of them"
+            )
     return {**outer, **inner}

@@ -1,4 +1,6 @@
-"""Families with multi-head latent attention: DeepSeek-V2 and V3, V3.2 with its indexer, Kimi-K2, GLM-5."""
+"""Families with multi-head latent attention: DeepSeek-V2 and V3, V3.2 with its indexer, Kimi-K2,
+GLM-5.
+"""
 
 from qsopt.catalog.huggingface.attention import indexed_mla, mla
 from qsopt.catalog.huggingface.ffn import leading_dense

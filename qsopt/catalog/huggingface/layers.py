@@ -1,4 +1,6 @@
-"""The shape that all families share: per-layer lists of kinds become counted groups, and groups become a `Model`."""
+"""The shape that all families share: per-layer lists of kinds become counted groups, and groups
+become a `Model`.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,7 +8,18 @@ from typing import NamedTuple, TypeVar
 
 from qsopt.catalog.huggingface.quantisation import precision
 from qsopt.catalog.huggingface.reader import Reader
-from qsopt.spec.model import Attention, DenseFfn, Ffn, Gqa, Layers, LinearAttention, Mla, Model, MoeFfn, Stack
+from qsopt.spec.model import (
+    Attention,
+    DenseFfn,
+    Ffn,
+    Gqa,
+    Layers,
+    LinearAttention,
+    Mla,
+    Model,
+    MoeFfn,
+    Stack,
+)
 
 MOST_LAYERS = 10_000
 """Layers are listed one by one while a config is read; no model has more."""
@@ -26,7 +39,9 @@ class Sizes(NamedTuple):
 
 def sizes(reader: Reader, hidden: str = "hidden_size", layers: str = "num_hidden_layers") -> Sizes:
     """Hidden size, layers and vocabulary under the family's names."""
-    return Sizes(reader.count(hidden), reader.count(layers, most=MOST_LAYERS), reader.count("vocab_size"))
+    return Sizes(
+        reader.count(hidden), reader.count(layers, most=MOST_LAYERS), reader.count("vocab_size")
+    )
 
 
 def grouped(kinds: Sequence[Kind]) -> tuple[Layers[Kind], ...]:
@@ -52,7 +67,9 @@ def decoder_model(
     ffn: Sequence[Ffn],
     tied: bool = False,
 ) -> Model:
-    """A decoder-only model with one final RMS norm; `tied` is the default of the family's class for `tie_word_embeddings`."""
+    """A decoder-only model with one final RMS norm; `tied` is the default of the family's class for
+    `tie_word_embeddings`.
+    """
     return Model(
         hidden=size.hidden,
         vocabulary=size.vocabulary,
@@ -77,12 +94,16 @@ def indices(reader: Reader, key: str, layers: int) -> list[int]:
     """
     listed = reader.wholes(key)
     if beyond := [index for index in listed if index >= layers]:
-        raise reader.error(f"field '{key}' names layer {beyond[0]}, but the {layers} layers end at {layers - 1}")
+        raise reader.error(
+            f"field '{key}' names layer {beyond[0]}, but the {layers} layers end at {layers - 1}"
+        )
     return listed
 
 
 def layer_types(reader: Reader, layers: int, otherwise: Sequence[str]) -> list[str]:
-    """The kind of each layer by name: the field `layer_types`, or the family's own pattern where it is missing."""
+    """The kind of each layer by name: the field `layer_types`, or the family's own pattern where it
+    is missing.
+    """
     types = reader.words("layer_types") if reader.has("layer_types") else list(otherwise)
     return one_per_layer(reader, "layer_types", types, layers)
 
@@ -95,7 +116,8 @@ def one_per_layer(reader: Reader, key: str, values: list[Item], layers: int) -> 
     """
     if len(values) != layers:
         raise reader.error(
-            f"field '{key}' names {len(values)} layers, but the model has {layers}; make the list as long as the layers"
+            f"field '{key}' names {len(values)} layers, but the model has {layers}; make the list "
+            f"as long as the layers"
         )
     return values
 
@@ -108,7 +130,9 @@ def pick(reader: Reader, types: Sequence[str], kinds: Mapping[str, Attention]) -
     """
     for name in types:
         if name not in kinds:
-            raise reader.error(f"field 'layer_types' holds '{name}'; this family has {' and '.join(kinds)}")
+            raise reader.error(
+                f"field 'layer_types' holds '{name}'; this family has {' and '.join(kinds)}"
+            )
     return [kinds[name] for name in types]
 
 

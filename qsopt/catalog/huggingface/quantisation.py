@@ -1,8 +1,8 @@
 """Number formats of a checkpoint: its base type, and what `quantization_config` makes of each part.
 
-Embedding, head and router stay in the base type: no method here converts the embedding, and all skip the head and
-the router. The KV cache is bf16. qsopt has one format for dense layers and shared experts together, so a checkpoint
-that keeps either of them wide is counted as keeping both.
+Embedding, head and router stay in the base type: no method here converts the embedding, and all
+skip the head and the router. The KV cache is bf16. qsopt has one format for dense layers and shared
+experts together, so a checkpoint that keeps either of them wide is counted as keeping both.
 """
 
 import dataclasses
@@ -13,7 +13,9 @@ from qsopt.spec.formats import Format, number_format
 from qsopt.spec.model import Precision
 
 _BASE = {"float32": "bf16", "float16": "bf16", "bfloat16": "bf16"}
-"""How a checkpoint's type is served: fp32 ones are cast to bf16, as every serving engine does by default."""
+"""How a checkpoint's type is served: fp32 ones are cast to bf16, as every serving engine does by
+default.
+"""
 
 _KEPT = frozenset(
     [
@@ -43,7 +45,9 @@ _PART_NAMES = (
     ("experts", ("experts", "block_sparse_moe")),
     ("ffn", ("mlp", "feed_forward", "ffn")),
 )
-"""Which part a module belongs to by a name in its path; the first match counts, so experts inside an mlp are experts."""
+"""Which part a module belongs to by a name in its path; the first match counts, so experts inside
+an mlp are experts.
+"""
 
 
 def precision(reader: Reader) -> Precision:
@@ -56,11 +60,19 @@ def precision(reader: Reader) -> Precision:
     parts = {"attention": base, "ffn": base, "experts": base}
     if reader.has("quantization_config"):
         parts |= _quantised(reader.section("quantization_config"))
-    return Precision(parts["attention"], parts["ffn"], parts["experts"], tables=base, kv_cache=number_format("bf16"))
+    return Precision(
+        parts["attention"],
+        parts["ffn"],
+        parts["experts"],
+        tables=base,
+        kv_cache=number_format("bf16"),
+    )
 
 
 def _base_format(reader: Reader) -> Format:
-    """The type under its old or new name. Configs of quantised checkpoints leave it out; the rest is then bf16."""
+    """The type under its old or new name. Configs of quantised checkpoints leave it out; the rest
+    is then bf16.
+    """
     reader.skip("torch_dtype", "dtype")
     key = "dtype" if reader.has("dtype") else "torch_dtype"
     name = reader.text(key, "bfloat16").removeprefix("torch.")
@@ -72,10 +84,13 @@ def _base_format(reader: Reader) -> Format:
 def _quantised(reader: Reader) -> dict[str, Format]:
     method = reader.text("quant_method")
     if method not in _METHODS:
-        raise reader.error(f"quant_method '{method}' is not supported; known: {', '.join(sorted(_METHODS))}")
+        raise reader.error(
+            f"quant_method '{method}' is not supported; known: {', '.join(sorted(_METHODS))}"
+        )
     form = _METHODS[method](reader)
     wide = {part for key in _WIDE_KEYS if reader.has(key) for part in _wide_parts(reader, key)}
-    # The mxfp4 of gpt-oss converts only routed experts; the other methods convert every linear layer.
+    # The mxfp4 of gpt-oss converts only routed experts; the other methods convert every linear
+    # layer.
     converted = {"experts"} if method == "mxfp4" else {"attention", "ffn", "experts"}
     return dict.fromkeys(sorted(converted - wide), form)
 
@@ -89,7 +104,8 @@ def _wide_parts(reader: Reader, key: str) -> set[str]:
 
 
 def _parts(reader: Reader, key: str, module: str) -> tuple[str, ...]:
-    """The parts that a module's path, or a pattern of paths, belongs to; none if its format does not matter.
+    """The parts that a module's path, or a pattern of paths, belongs to; none if its format does
+    not matter.
 
     Raises:
         InputError: if the path is not understood, or keeps a part wide in some layers only.
@@ -98,13 +114,18 @@ def _parts(reader: Reader, key: str, module: str) -> tuple[str, ...]:
     if names and (names[-1] in _KEPT or "norm" in names[-1] or not _OUTSIDE.isdisjoint(names)):
         return ()
     if re.search(r"\.\d+\.", module):
-        raise reader.error(f"field '{key}' keeps '{module}' wide in one layer; qsopt has one format of a part for all layers")
+        raise reader.error(
+            f"field '{key}' keeps '{module}' wide in one layer; qsopt has one format of a part "
+            f"for all layers"
+        )
     if names and names[-1] in _BLOCKS:
         return "ffn", "experts"
     for part, marks in _PART_NAMES:
         if any(mark in name for mark in marks for name in names):
             return (part,)
-    raise reader.error(f"field '{key}' holds '{module}', which is not understood; remove it if it does not matter")
+    raise reader.error(
+        f"field '{key}' holds '{module}', which is not understood; remove it if it does not matter"
+    )
 
 
 def _fp8(reader: Reader) -> Format:
@@ -119,19 +140,35 @@ def _mxfp4(reader: Reader) -> Format:
 
 
 def _int8(reader: Reader) -> Format:
-    """Weight-only int8 with bf16 activations: not a Hugging Face method, but what Grok-1 was released in (QW8Bit)."""
+    """Weight-only int8 with bf16 activations: not a Hugging Face method, but what Grok-1 was
+    released in (QW8Bit).
+    """
     return number_format("int8")
 
 
 def _packed_integers(reader: Reader) -> Format:
-    """AWQ and GPTQ: weight-only integers; the rest of their fields is how they were found and packed."""
-    reader.skip("version", "zero_point", "desc_act", "sym", "damp_percent", "static_groups", "true_sequential")
-    reader.skip("model_seqlen", "backend", "checkpoint_format", "meta", "quantizer", "lm_head", "pack_dtype")
+    """AWQ and GPTQ: weight-only integers; the rest of their fields is how they were found and
+    packed.
+    """
+    reader.skip(
+        "version",
+        "zero_point",
+        "desc_act",
+        "sym",
+        "damp_percent",
+        "static_groups",
+        "true_sequential",
+    )
+    reader.skip(
+        "model_seqlen", "backend", "checkpoint_format", "meta", "quantizer", "lm_head", "pack_dtype"
+    )
     return _integers(reader, reader.count("bits"))
 
 
 def _integers(reader: Reader, bits: int) -> Format:
-    """Weight-only integers with one 16-bit scale for each `group_size` weights; the scales of 8-bit ones are ignored."""
+    """Weight-only integers with one 16-bit scale for each `group_size` weights; the scales of 8-bit
+    ones are ignored.
+    """
     reader.skip("group_size")
     if bits == 8:
         return number_format("int8")
@@ -142,20 +179,27 @@ def _integers(reader: Reader, bits: int) -> Format:
 
 def _compressed_tensors(reader: Reader) -> Format:
     """The one group of weights that compressed-tensors checkpoints have in practice."""
-    reader.skip("format", "global_compression_ratio", "quantization_status", "version", "sparsity_config")
+    reader.skip(
+        "format", "global_compression_ratio", "quantization_status", "version", "sparsity_config"
+    )
     reader.expect("kv_cache_scheme", None)
     groups = reader.section("config_groups")
     group = groups.section("group_0")
     group.skip("output_activations", "targets", "format")
     weights = group.section("weights")
-    weights.skip("actorder", "dynamic", "observer", "observer_kwargs", "symmetric", "block_structure")
+    weights.skip(
+        "actorder", "dynamic", "observer", "observer_kwargs", "symmetric", "block_structure"
+    )
     bits, kind, strategy = weights.count("num_bits"), weights.text("type"), weights.text("strategy")
     if kind == "float" and bits == 8 and group.has("input_activations"):
         weights.skip("group_size", "block_structure")
         return number_format("fp8_block" if strategy == "block" else "fp8")
     if kind == "int" and not group.has("input_activations"):
         return _integers(weights, bits)
-    raise reader.error(f"{bits}-bit {kind} weights with these activations are not supported; fp8 and weight-only integers are")
+    raise reader.error(
+        f"{bits}-bit {kind} weights with these activations are not supported; fp8 and weight-only "
+        f"integers are"
+    )
 
 
 _METHODS = {

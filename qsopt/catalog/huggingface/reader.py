@@ -1,4 +1,6 @@
-"""Reading of a config one field at a time: each value is checked, and remembered, so that what nobody read can be refused."""
+"""Reading of a config one field at a time: each value is checked, and remembered, so that what
+nobody read can be refused.
+"""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +15,8 @@ LARGEST = 10**9
 class Reader:
     """The fields of one config. Every method marks its fields as read; `finish` refuses the rest.
 
-    A null counts as missing. A `default` is given only where the family's own Hugging Face class documents one.
+    A null counts as missing. A `default` is given only where the family's own Hugging Face class
+    documents one.
     """
 
     def __init__(self, fields: Mapping[str, object], where: str):
@@ -49,7 +52,10 @@ class Reader:
         """A positive whole number of at most `most`, such as a size."""
         value = self.whole(key, default)
         if not 0 < value <= most:
-            raise self.error(f"field '{key}' = {value}: it must lie between 1 and {most}; set it as the checkpoint has it")
+            raise self.error(
+                f"field '{key}' = {value}: it must lie between 1 and {most}; set it as the "
+                f"checkpoint has it"
+            )
         return value
 
     def flag(self, key: str, default: bool | None = None) -> bool:
@@ -87,20 +93,29 @@ class Reader:
         return inner
 
     def expect(self, key: str, *allowed: object) -> None:
-        """Refuse a field, where given, with another value than these; they are what leaving it out means."""
+        """Refuse a field, where given, with another value than these; they are what leaving it out
+        means.
+        """
         if self.has(key) and self._fields[key] not in allowed:
             known = " or ".join(repr(option) for option in allowed)
-            raise self.error(f"field '{key}' = {self._fields[key]!r} is not supported; only {known} is")
+            raise self.error(
+                f"field '{key}' = {self._fields[key]!r} is not supported; only {known} is"
+            )
 
     def require(self, key: str, value: object) -> None:
-        """Refuse a field that is missing or has another value, where leaving it out would mean another value."""
+        """Refuse a field that is missing or has another value, where leaving it out would mean
+        another value.
+        """
         self._value(key, None, repr(value))
         self.expect(key, value)
 
     def agree(self, key: str, value: object, meaning: str) -> None:
         """Refuse a field, where given, that contradicts the value which follows from others."""
         if self.has(key) and self._fields[key] != value:
-            raise self.error(f"field '{key}' = {self._fields[key]!r} contradicts {meaning} ({value!r}); correct one of them")
+            raise self.error(
+                f"field '{key}' = {self._fields[key]!r} contradicts {meaning} ({value!r}); "
+                f"correct one of them"
+            )
 
     def skip(self, *keys: str) -> None:
         """Mark fields that this family carries without using them."""
@@ -116,7 +131,8 @@ class Reader:
         if unknown:
             names = ", ".join(f"'{key}'" for key in unknown)
             raise self.error(
-                f"field {names} is not understood by qsopt and may change counts or times; remove it if it does not "
+                f"field {names} is not understood by qsopt and may change counts or times; remove "
+                f"it if it does not "
                 "matter, or build the model with qsopt.model"
             )
         for inner in self._sections:
@@ -126,13 +142,20 @@ class Reader:
         if self.has(key):
             return self._fields[key]
         if default is None:
-            raise self.error(f"field '{key}' is missing; add it as {wanted}, as the checkpoint has it")
+            raise self.error(
+                f"field '{key}' is missing; add it as {wanted}, as the checkpoint has it"
+            )
         return default
 
     def _whole(self, key: str, value: object) -> int:
-        number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+        number = (
+            value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+        )
         if not (0 <= number <= LARGEST and number == int(number)):
-            raise self.error(f"field '{key}' = {value!r}: it must be a whole number, not negative and at most {LARGEST}")
+            raise self.error(
+                f"field '{key}' = {value!r}: it must be a whole number, not negative and at most "
+                f"{LARGEST}"
+            )
         return int(number)
 
     def _list(self, key: str) -> list[object]:

@@ -1,0 +1,20 @@
+"""What a model is served on and for: a cluster, a workload, and what kernels and links reach. One
+record, used everywhere.
+"""
+
+import equinox as eqx
+
+from qsopt.spec.efficiency import Efficiency
+from qsopt.spec.hardware import Cluster
+from qsopt.spec.workload import Workload
+
+
+class Service(eqx.Module):
+    """The same for both sides of a comparison."""
+
+    cluster: Cluster
+    """Accelerators and their number."""
+    workload: Workload
+    """Context, and the limits that an answer must keep."""
+    efficiency: Efficiency
+    """What kernels and links reach of the datasheet."""
