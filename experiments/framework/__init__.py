@@ -1,1 +1,1 @@
-"""What all experiments share: settings, resumable studies, plots in one style, the run of all of them."""
+"""What all experiments share: settings, resumable studies, one style of plots, the run of all."""

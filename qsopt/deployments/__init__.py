@@ -1,1 +1,1 @@
-"""What chooses a deployment: legal layouts, the exact optimum over them, and what a user asks for."""
+"""What chooses a deployment: legal layouts, the exact optimum over them, what a user asks for."""

@@ -1,1 +1,1 @@
-"""Derivatives of the throughput of one design by every input, where the batch follows its limits."""
+"""Derivatives of the throughput of one design by every input; the batch follows its limits."""

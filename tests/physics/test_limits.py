@@ -23,8 +23,7 @@ from physics_designs import (
     silent,
 )
 
-from qsopt import Deployment, Workload, ideal, load_model
-from qsopt.physics import evaluate
+from qsopt import Deployment, Workload, evaluate, ideal, load_model
 from qsopt.physics.evaluate import metrics
 from qsopt.spec.model import DenseFfn, Layers, Mla, MoeFfn
 from qsopt.spec.service import Service
@@ -271,11 +270,11 @@ def test_throughput_doubles_with_devices_at_the_same_load(name: str) -> None:
 
 
 @jax.jit
-def sweep(model, cluster, workload, designs, which):
+def sweep(model, service, designs):
     """Throughput, TPOT and memory of many designs."""
 
     def one(design):
-        found = metrics(model, Service(cluster, workload, which), design)
+        found = metrics(model, service, design)
         return found.throughput, found.tpot, found.memory.total, found.memory.largest_batch
 
     return jax.vmap(one)(designs)
@@ -292,12 +291,12 @@ def moe_of(model):
 SCALED = {
     # what is doubled: (where it is, does throughput rise (+), fall (-) or stay (0), memory
     # likewise)
-    "context": (lambda x: x[2].context, -1, 1),
-    "bandwidth": (lambda x: x[1].accelerator.bandwidth, 1, 0),
-    "peak": (lambda x: x[1].accelerator.peak_flops, 1, 0),
-    "scale-up": (lambda x: x[1].accelerator.scale_up_bandwidth, 1, 0),
-    "scale-out": (lambda x: x[1].accelerator.scale_out_bandwidth, 1, 0),
-    "devices": (lambda x: x[1].devices, 1, 0),
+    "context": (lambda x: x[1].workload.context, -1, 1),
+    "bandwidth": (lambda x: x[1].cluster.accelerator.bandwidth, 1, 0),
+    "peak": (lambda x: x[1].cluster.accelerator.peak_flops, 1, 0),
+    "scale-up": (lambda x: x[1].cluster.accelerator.scale_up_bandwidth, 1, 0),
+    "scale-out": (lambda x: x[1].cluster.accelerator.scale_out_bandwidth, 1, 0),
+    "devices": (lambda x: x[1].cluster.devices, 1, 0),
     "experts": (lambda x: moe_of(x[0]).experts, -1, 1),
     "expert width": (lambda x: moe_of(x[0]).width, -1, 1),
     "cache width": (lambda x: cache_width(x[0].decoder.attention[0].kind), -1, 1),
@@ -305,10 +304,10 @@ SCALED = {
     "cache bytes": (lambda x: x[0].precision.kv_cache.bytes, -1, 1),
     "activation bytes": (lambda x: x[0].precision.activation_bytes, -1, 1),
     "vocabulary": (lambda x: x[0].vocabulary, -1, 1),
-    "launch": (lambda x: x[4].gemm.launch, -1, 0),
-    "collective": (lambda x: x[4].scale_up.collective, -1, 0),
-    "popularity": (lambda x: x[4].popularity_cv2, 1, 0),
-    "imbalance": (lambda x: x[4].imbalance_cv2, -1, 0),
+    "launch": (lambda x: x[1].efficiency.gemm.launch, -1, 0),
+    "collective": (lambda x: x[1].efficiency.scale_up.collective, -1, 0),
+    "popularity": (lambda x: x[1].efficiency.popularity_cv2, 1, 0),
+    "imbalance": (lambda x: x[1].efficiency.imbalance_cv2, -1, 0),
 }
 
 
@@ -320,7 +319,11 @@ def test_doubling_an_input_moves_every_layout_its_way(model: str, name: str) -> 
     """
     designs = layouts(model, 16)
     designs = eqx.tree_at(lambda d: d.batch, designs, designs.batch * 16)
-    base = (load_model(model), h100(16), Workload(8192.0), designs, efficiency(name))
+    base = (
+        load_model(model),
+        Service(h100(16), Workload(8192.0), efficiency(name)),
+        designs,
+    )
     before = sweep(*base)
     for what, (where, speed, held) in SCALED.items():
         after = sweep(*eqx.tree_at(where, base, 2.0 * where(base)))

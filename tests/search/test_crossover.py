@@ -11,13 +11,12 @@ import jax
 import numpy as np
 import pytest
 
-from qsopt import InputError, Workload, ideal, load_cluster, load_efficiency, load_model
-from qsopt.comparison import compare
+from qsopt import InputError, Workload, compare, ideal, load_cluster, load_efficiency, load_model
 from qsopt.comparison.compare import verdict
 from qsopt.deployments.capped import ServedModel, within_cap
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.maps.crossover import Crossovers, Duellists, _grid, _measure, crossovers
-from qsopt.physics.evaluate import evaluate
+from qsopt.physics.evaluate import compiled_metrics
 from qsopt.spec.service import Service
 
 MODEL = "mixtral-8x7b"
@@ -80,10 +79,10 @@ def test_compare_flips_at_a_crossing(over):
     for factor in (1 - 1e-6, 1 + 1e-6):
         at = replace(duel, q=crossing.value * factor) if over == "q" else duel
         workload = (
-            duel.problem.workload if over == "q" else Workload(context=crossing.value * factor)
+            duel.service.workload if over == "q" else Workload(context=crossing.value * factor)
         )
         verdicts.append(
-            compare(at.model, at.problem.cluster, workload, at.problem.efficiency, at.q).verdict
+            compare(at.model, at.service.cluster, workload, at.service.efficiency, at.q).verdict
         )
     expected = ["moe wins", "dense wins"]
     assert verdicts == (expected if crossing.direction == "to dense" else expected[::-1])
@@ -108,10 +107,10 @@ def test_where_a_side_stops_to_fit_is_an_edge():
 @pytest.mark.parametrize("cap", [1, 3, 7, 40, 1e6])
 def test_capped_batch_is_the_best_whole_batch_under_the_cap(cap):
     duel = sides()
-    layouts = legal_layouts(duel.model, duel.problem.cluster)
+    layouts = legal_layouts(duel.model, duel.service.cluster)
     for index in (0, layouts.tensor.shape[0] - 1):
         layout = jax.tree.map(lambda leaf: np.asarray(leaf)[index], layouts)  # noqa: B023
-        case = ServedModel(duel.model, duel.problem, cap)
+        case = ServedModel(duel.model, duel.service, cap)
         best = jax.jit(within_cap)(case, layout)
         unit, replicas = float(layout.pipeline * layout.data), float(4 // layout.replica_devices)
         batch = float(best.deployment.batch)
@@ -127,7 +126,7 @@ def test_capped_batch_is_the_best_whole_batch_under_the_cap(cap):
 
 def _reached(duel, layout, batch):
     at = eqx.tree_at(lambda d: d.batch, layout, np.asarray(float(batch)))
-    return evaluate(duel.model, duel.problem, at)
+    return compiled_metrics(duel.model, duel.service, at)
 
 
 def _fits(duel, layout, batch) -> bool:
