@@ -34,6 +34,16 @@ _OPERATOR_KEYS = (
 _LINK_KEYS = ("bandwidth", "collective_us", "step_us", "ramp")
 _ROUTING_KEYS = ("straggler", "popularity_cv2", "imbalance_cv2")
 _MEMORY_KEYS = ("workspace", "reserve_GiB")
+_CHOICES = {
+    "messages": {
+        "merged_dispatch": 1.0,
+        "dispatch_bytes": 0.0,
+        "attention_overlap": 0.0,
+        "ffn_overlap": 0.0,
+    },
+    "placement": {"whole_domains": 1.0, "shared_links": 1.0},
+}
+"""Tables that a file may leave out, whole or in part, and what holds then."""
 _ABOUT_KEYS = {"name", "version", "date", "source", "note"}
 _SHARES = {"bandwidth", "compute"}
 
@@ -90,7 +100,7 @@ class _Reader:
             raise InputError(
                 f"{path}: not valid TOML ({error}); compare it with configs/efficiency/fitted.toml"
             ) from None
-        known = {*OPERATOR_KINDS, *LINK_TIERS, "routing", "memory", *_ABOUT_KEYS}
+        known = {*OPERATOR_KINDS, *LINK_TIERS, "routing", "memory", *_CHOICES, *_ABOUT_KEYS}
         for key in self.tables:
             if key not in known:
                 raise InputError(
@@ -102,10 +112,16 @@ class _Reader:
         tiers: dict[str, Any] = {name: self._link(name) for name in LINK_TIERS}
         routing = self._values("routing", self.tables.get("routing"), _ROUTING_KEYS)
         memory = self._values("memory", self.tables.get("memory"), _MEMORY_KEYS)
+        choices = {}
+        for name, usual in _CHOICES.items():
+            table = self.tables.get(name, {})
+            given = {**usual, **table} if isinstance(table, dict) else None
+            choices |= self._values(name, given, tuple(usual))
         return Efficiency(
             **operators,
             **tiers,
             **routing,
+            **choices,
             workspace=memory["workspace"],
             reserve_bytes=memory["reserve_GiB"] * GiB,
         )

@@ -25,9 +25,9 @@ from qsopt.physics.roofline import Cost, Spent, roofline
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency, OperatorEfficiency
-from qsopt.spec.formats import Format
+from qsopt.spec.formats import ARITHMETICS, Format
 from qsopt.spec.hardware import Accelerator
-from qsopt.spec.model import Attention, DenseFfn, Ffn, Gqa, LinearAttention, Model, MoeFfn
+from qsopt.spec.model import Attention, DenseFfn, Ffn, Gqa, LinearAttention, Mla, Model, MoeFfn
 
 Record = TypeVar("Record")
 
@@ -65,7 +65,8 @@ class Stage(eqx.Module):
 
     def group(self, size: Scalar) -> collectives.Group:
         """`size` ranks on this cluster."""
-        return collectives.group(size, self.accelerator.scale_up_devices, self.softness)
+        ranks = collectives.group(size, self.accelerator.scale_up_devices, self.softness)
+        return collectives.on_links(ranks, self.accelerator, self.efficiency.shared_links)
 
 
 class Work(eqx.Module):
@@ -126,6 +127,8 @@ def _works(stage: Stage, share: Scalar) -> Iterator[tuple[str, Work]]:
     for layers in stage.model.decoder.attention:
         yield "attention projections", _projections(stage, layers.kind, layers.count * share)
         yield "attention core", _core(stage, layers.kind, layers.count * share)
+        if isinstance(layers.kind, Mla):
+            yield "attention core", _indexer(stage, layers.kind, layers.count * share)
     for layers in stage.model.decoder.ffn:
         yield from _ffn(stage, layers.kind, layers.count * share)
     yield "head", _head(stage)
@@ -172,6 +175,15 @@ def _core(stage: Stage, kind: Attention, count: Scalar) -> Work:
     )
 
 
+def _indexer(stage: Stage, kind: Mla, count: Scalar) -> Work:
+    """Selection of the tokens that sparse attention sees, in fp8 (DeepSeek-V3.2)."""
+    cost = operators.indexer(kind, stage.load, stage.deployment)
+    family = stage.efficiency.mla.of(stage.model.precision.kv_cache)
+    attending = stage.load.tokens / stage.deployment.data
+    peak = stage.accelerator.peak_flops[ARITHMETICS.index("fp8")]
+    return Work(cost, family, peak, count, batch=attending)
+
+
 def _ffn(stage: Stage, kind: Ffn, count: Scalar) -> Iterator[tuple[str, Work]]:
     deployment, load, precision = stage.deployment, stage.load, stage.model.precision
     common = operators.common_ffn(kind, stage.model, load, deployment)
@@ -181,15 +193,20 @@ def _ffn(stage: Stage, kind: Ffn, count: Scalar) -> Iterator[tuple[str, Work]]:
     rows = load.tokens * deployment.stage_devices**-deployment.dispatched
     yield "shared experts", _product(stage, common, precision.ffn, count, rows)
     scores = operators.router(kind, stage.model, load, deployment)
-    yield "router", _product(stage, scores, precision.tables, count, load.tokens / deployment.data)
+    there = count * stage.world.imbalance
+    yield "router", _product(stage, scores, precision.tables, there, load.tokens / deployment.data)
     routed = operators.routed_experts(
         kind, stage.model, load, deployment, stage.efficiency, stage.world
     )
-    family, peak = (
-        stage.efficiency.experts.of(precision.experts),
-        stage.accelerator.peak(precision.experts),
-    )
-    yield "routed experts", Work(routed.cost, family, peak, count, routed.tokens)
+    peak = stage.accelerator.peak(precision.experts)
+    yield "routed experts", Work(routed.cost, _expert_family(stage), peak, count, routed.tokens)
+
+
+def _expert_family(stage: Stage) -> OperatorEfficiency:
+    """What kernels of experts reach; that of dense products in a world without imbalance."""
+    form, real = stage.model.precision.experts, stage.world.imbalance
+    grouped, plain = stage.efficiency.experts.of(form), stage.efficiency.gemm.of(form)
+    return jax.tree.map(lambda own, other: real * own + (1.0 - real) * other, grouped, plain)
 
 
 def _head(stage: Stage) -> Work:
@@ -213,18 +230,21 @@ def _messages(stage: Stage, share: Scalar) -> Iterator[tuple[str, Spent]]:
     attention = sum(layers.count for layers in decoder.attention) * share
     exposed = 1.0 - efficiency.attention_overlap
     yield "attention communication", _attention(stage, wires).times(attention * exposed)
-    exposed = 1.0 - efficiency.ffn_overlap
+    for layers in decoder.attention:
+        if not isinstance(layers.kind, LinearAttention):
+            shared = _shared_cache(stage, layers.kind, wires)
+            yield "attention communication", shared.times(layers.count * share * exposed)
+    turns = jnp.maximum(_several_data(stage), deployment.dispatched)
+    exposed = 1.0 - efficiency.ffn_overlap * turns
     gathered = (
         sum(layers.count * (1.0 - _sent(stage, layers.kind)) for layers in decoder.ffn) * share
     )
     yield "ffn communication", _gathered(stage, whole, wires).times(gathered * exposed)
     for layers in decoder.ffn:
         if isinstance(layers.kind, MoeFfn):
-            there_and_back = 2.0 * layers.count * share * deployment.dispatched
-            yield (
-                "ffn communication",
-                _dispatched(stage, layers.kind, whole, to_experts).times(there_and_back * exposed),
-            )
+            sent = layers.count * share * deployment.dispatched * exposed
+            moved = _dispatched(stage, layers.kind, whole, to_experts)
+            yield "ffn communication", moved.times(sent)
     yield "head communication", _head_messages(stage, whole, wires)
     yield "pipeline communication", _next_stage(stage, wires)
 
@@ -258,13 +278,44 @@ def _gathered(stage: Stage, whole: collectives.Group, wires: Links) -> Spent:
 
 
 def _dispatched(stage: Stage, kind: MoeFfn, whole: collectives.Group, wires: Links) -> Spent:
-    """Tokens to their experts, one way; the most loaded rank receives most."""
+    """Tokens to their experts and results back; the most loaded rank receives most."""
     deployment, model, load = stage.deployment, stage.model, stage.load
-    uneven = operators.unevenness(kind, load, deployment, stage.efficiency)
-    token = model.hidden * model.precision.activation_bytes * uneven
-    return collectives.dispatch(
-        whole, token, load.tokens / deployment.stage_devices, kind.top_k, deployment.expert, wires
+    efficiency, element = stage.efficiency, stage.model.precision.activation_bytes
+    uneven = operators.unevenness(kind, load, deployment, efficiency, stage.world)
+    exchange = collectives.Exchange(
+        load.tokens / deployment.stage_devices,
+        kind.top_k,
+        deployment.expert,
+        efficiency.merged_dispatch,
+        kind.groups,
+        kind.top_groups,
     )
+    out = jnp.where(efficiency.dispatch_bytes > 0.0, efficiency.dispatch_bytes, element)
+    there, back = (
+        collectives.dispatch(whole, model.hidden * size * uneven, exchange, wires)
+        for size in (out, element)
+    )
+    return there + back
+
+
+def _shared_cache(stage: Stage, kind: Gqa | Mla, wires: Links) -> Spent:
+    """Ranks that share a cache gather the queries of all their heads, and sum the partial outputs
+    with the log-sum-exp of each.
+    """
+    deployment, element = stage.deployment, stage.model.precision.activation_bytes
+    latent = isinstance(kind, Mla)
+    query = kind.kv_rank + kind.rope_dim if latent else kind.head_dim
+    output = kind.kv_rank if latent else kind.head_dim
+    ranks = stage.group(deployment.dcp)
+    heads = deployment.dcp * kind.heads / deployment.tensor
+    tokens = stage.load.tokens / deployment.data
+    gathered = collectives.all_gather(ranks, tokens * heads * query * element, wires)
+    partial = tokens * heads * (output * element + _LOG_SUM_BYTES)
+    return gathered + collectives.all_gather(ranks, partial, wires)
+
+
+_LOG_SUM_BYTES = 4.0
+"""One float32 for each head and token [byte]."""
 
 
 def _head_messages(stage: Stage, whole: collectives.Group, wires: Links) -> Spent:
@@ -283,5 +334,6 @@ def _next_stage(stage: Stage, wires: Links) -> Spent:
     crossing = smooth.step(
         deployment.replica_devices / stage.accelerator.scale_up_devices - 1.0, stage.softness
     )
-    sent = collectives.send(stage.message / deployment.data, crossing, wires)
+    links = stage.group(2.0 * jnp.ones_like(deployment.pipeline)).links
+    sent = collectives.send(stage.message / deployment.data, crossing, wires, links)
     return sent.times(jnp.clip(deployment.pipeline - 1.0, 0.0, 1.0))
