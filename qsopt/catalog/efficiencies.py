@@ -41,7 +41,7 @@ _CHOICES = {
         "attention_overlap": 0.0,
         "ffn_overlap": 0.0,
     },
-    "placement": {"whole_domains": 1.0, "shared_links": 1.0},
+    "placement": {"shared_links": 1.0},
 }
 """Tables that a file may leave out, whole or in part, and what holds then."""
 _ABOUT_KEYS = {"name", "version", "date", "source", "note"}

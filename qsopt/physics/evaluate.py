@@ -98,7 +98,7 @@ def timing(
     stage = Stage(model, cluster.accelerator, load, deployment, service.efficiency, world, softness)
     spent = microbatch(stage).times(deployment.pipeline)
     tpot = jnp.sum(spent.seconds) / workload.tokens_per_step
-    replicas = placement.replicas(cluster, deployment, service.efficiency.whole_domains, softness)
+    replicas = placement.replicas(cluster, deployment, service.rules.whole_domains, softness)
     return Timing(spent, tpot, replicas, replicas * deployment.batch / tpot)
 
 

@@ -99,8 +99,6 @@ class Efficiency(eqx.Module):
     """Bytes of an element on its way to the experts; 0 for those of an activation [byte]. Results
     come back as activations.
     """
-    whole_domains: Scalar = number(1.0)
-    """1 if groups of ranks are packed into whole scale-up domains, 0 if any devices do."""
     shared_links: Scalar = number(1.0)
     """1 if a small group in a mesh or torus has only the links between its own ranks, 0 if it has
     all of a device's.
