@@ -1,3 +1,3 @@
-"""An MoE against the dense model of its quality: the twin, both optima, what separates them, and how
-sure it is.
+"""An MoE against the dense model of its quality: the twin, both optima, what separates them, and
+how sure it is.
 """

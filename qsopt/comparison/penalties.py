@@ -10,12 +10,12 @@ are off, mostly the dense model's larger share of work per token, about 1/q.
 import itertools
 import math
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, number
+from qsopt.record import Record
 from qsopt.spec.counterfactual import Counterfactual
 
 CAUSES = ("reuse", "residency", "communication")
@@ -29,7 +29,7 @@ DENSE_WORLDS = Counterfactual(np.ones(2), np.ones(2), np.array([1.0, 0.0]))
 """What a dense model notices of them: communication as it is, and free."""
 
 
-class Penalties(eqx.Module):
+class Penalties(Record):
     """Factors of the ratio of dense over MoE throughput; above 1 the cause favours dense. NaN where
     a side is infeasible.
     """

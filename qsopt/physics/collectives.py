@@ -106,8 +106,10 @@ def dispatch(
     """
     devices, several = ranks.inside * ranks.domains, ranks.domains
     copies = top_k * jnp.maximum(devices - several, 0.0) / experts
-    reached = jnp.minimum(1.0 / jnp.minimum(several, experts), 1.0 - 1e-12)
-    remote = (several - 1.0) * -jnp.expm1(top_k * jnp.log1p(-reached))
+    visited = jnp.minimum(several, experts)
+    one = visited <= 1.0  # every token goes there, and 1 - 1/1 has no logarithm
+    missed = jnp.expm1(top_k * jnp.log1p(-1.0 / jnp.where(one, 2.0, visited)))
+    remote = (several - 1.0) * jnp.where(one, 1.0, -missed)
     sent = tokens * token_bytes
     up = _ring(ranks.inside, sent * copies, 1.0, 1.0, wires.up)
     return _spent(up, _ring(several, sent * remote, 1.0, 1.0, wires.out), wires)

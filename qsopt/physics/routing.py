@@ -11,9 +11,6 @@ import jax.numpy as jnp
 
 from qsopt.arrays import Scalar
 
-_ALL_BUT_ONE_IN = 1e-12
-"""k/E is held this far below 1, so that k = E hits all experts and ln(1 - k/E) stays finite."""
-
 
 def experts_hit(
     tokens: Scalar, experts: Scalar, top_k: Scalar, popularity_cv2: Scalar | float = 0.0
@@ -27,9 +24,11 @@ def experts_hit(
         popularity_cv2: c, squared coefficient of variation of the experts' popularity; 0 for
             uniform routing.
     """
-    share = jnp.minimum(top_k / experts, 1.0 - _ALL_BUT_ONE_IN)
-    exponent = -tokens * jnp.log1p(-share)
-    return experts * -jnp.expm1(-exponent * _log1p_over(popularity_cv2 * exponent))
+    share = top_k / experts
+    every = share >= 1.0  # k = E hits all experts, and has no logarithm
+    exponent = -tokens * jnp.log1p(-jnp.where(every, 0.5, share))
+    missed = jnp.expm1(-exponent * _log1p_over(popularity_cv2 * exponent))
+    return experts * jnp.where(every, 1.0, -missed)
 
 
 def _log1p_over(x: Scalar) -> Scalar:

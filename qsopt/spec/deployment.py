@@ -8,10 +8,9 @@ devices fill the cluster.
 
 import math
 
-import equinox as eqx
-
 from qsopt.arrays import Scalar, is_concrete, number
 from qsopt.errors import InputError
+from qsopt.record import Record
 
 GATHERED, DISPATCHED = 0.0, 1.0
 """Ways of the experts' communication: every device sees all tokens, or tokens are sent to their
@@ -19,7 +18,7 @@ experts.
 """
 
 
-class Deployment(eqx.Module):
+class Deployment(Record):
     """Parallel sizes, batch, and the experts' way of communication."""
 
     tensor: Scalar = number(1.0)

@@ -2,19 +2,18 @@
 stand in `efficiency`.
 """
 
-import equinox as eqx
-
-from qsopt.arrays import Scalar, Table, entry, is_concrete, number
+from qsopt.arrays import Scalar, Table, entry, is_concrete, number, numbers
 from qsopt.errors import InputError
+from qsopt.record import Record
 from qsopt.spec.formats import Format
 
 
-class Accelerator(eqx.Module):
+class Accelerator(Record):
     """One device as software sees it. Peaks are dense (never 2:4 sparse); link speeds are one
     direction.
     """
 
-    peak_flops: Table
+    peak_flops: Table = numbers()
     """Peak by arithmetic in the order of `formats.ARITHMETICS`; a missing one is that of the next
     wider [FLOP/s].
     """
@@ -36,7 +35,7 @@ class Accelerator(eqx.Module):
         return entry(self.peak_flops, form.arithmetic)
 
 
-class Cluster(eqx.Module):
+class Cluster(Record):
     """So many devices of one kind."""
 
     accelerator: Accelerator
