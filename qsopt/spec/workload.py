@@ -6,6 +6,7 @@ import equinox as eqx
 
 from qsopt.arrays import Scalar, is_concrete, number, scalar
 from qsopt.errors import InputError
+from qsopt.record import Record
 
 NO_LIMIT = 1e15
 """A limit that nothing reaches [s]: finite, so that derivatives stay so."""
@@ -14,7 +15,7 @@ _MOST = 1e12
 """No context is longer [tokens]."""
 
 
-class Workload(eqx.Module):
+class Workload(Record):
     """A decode workload."""
 
     context: Scalar = number()

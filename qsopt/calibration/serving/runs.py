@@ -29,7 +29,7 @@ from qsopt.errors import InputError
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column
 from qsopt.fitted.groups import Store
-from qsopt.physics.evaluate import prefill, timing, whole_units
+from qsopt.physics.evaluate import compiled_prefill, timing, whole_units
 from qsopt.physics.memory import memory
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
@@ -361,9 +361,7 @@ def _times(model: np.ndarray, cases: list[ServedRun]) -> tuple[Column, Column, C
 def _both(case: ServedRun) -> tuple[Scalar, Scalar, Scalar]:
     deployment = case.deployment
     step = timing(case.model, case.service, deployment).tpot
-    cluster, efficiency = case.service.cluster, case.service.efficiency
-    read = prefill(
-        case.model, cluster, Workload(context=case.prompt), deployment, efficiency
-    ).seconds
+    prompts = eqx.tree_at(lambda s: s.workload, case.service, Workload(context=case.prompt))
+    read = compiled_prefill(case.model, prompts, deployment).seconds
     reading = read / case.answer
     return step, reading, deployment.batch / deployment.data / deployment.pipeline * reading
