@@ -94,6 +94,18 @@ class Question:
         """The law behind q: with all laws side by side, the default one."""
         return "given" if self.q is not None else DEFAULT if self.law == "all" else self.law
 
+    def check_one_law(self) -> None:
+        """Refuse all laws side by side where the answer rests on one.
+
+        Raises:
+            InputError: if all are asked for and q is not given.
+        """
+        if self.law == "all" and self.q is None:
+            raise InputError(
+                "law = all: this command answers by one law; choose one, such as geometric, and "
+                "see them side by side with compare or evaluate"
+            )
+
     @property
     def training_tokens(self) -> float | None:
         """As given, or as the catalog has them; None if nobody knows.
@@ -111,7 +123,7 @@ class Question:
         return (
             given(self.q)
             if self.q is not None
-            else belief(model, self.law_used, self.training_tokens)
+            else belief(model, self.law_used, self.training_tokens, raw=True)
         )
 
     def _model(self) -> Model:
