@@ -8,15 +8,22 @@ from typing import Literal
 import equinox as eqx
 
 from qsopt.catalog.accelerators import accelerator_name, load_cluster
+from qsopt.catalog.efficiencies import assuming
 from qsopt.catalog.models import load_model
+from qsopt.comparison.dense import Twin, match_kind
 from qsopt.errors import InputError
 from qsopt.fitted.expected import SOFTWARE, named_efficiency
+from qsopt.quality.belief import DEFAULT
 from qsopt.report.inquiry import Inquiry, training_tokens
 from qsopt.spec.formats import number_format
 from qsopt.spec.model import Model
+from qsopt.spec.rules import NO_SLOTS, LayoutRules, Stack
 from qsopt.spec.service import Service
 from qsopt.spec.workload import NO_LIMIT, Workload
 from qsopt.units import MILLISECOND
+
+MOST_RANKS = 10**6
+"""No size is larger."""
 
 Way = Literal["gathered", "dispatched"]
 
@@ -47,12 +54,32 @@ class Question:
     """Tokens that the encoder of an encoder-decoder model has read; as many as the context if left
     out.
     """
-    law: str = "geometric"
+    law: str = DEFAULT
     """Quality law that gives q, the size of the dense model of the same quality over the active
     parameters; or all.
     """
+    law_raw: bool = False
+    """Take the bare law's q, not the median of the observed matches that it was calibrated on."""
     q: float | None = None
     """The size factor itself, instead of a law."""
+    twin: Twin = "released"
+    """Shape of the dense model: that of released dense models, or the MoE's own body."""
+    twin_attention: Literal["same", "gqa8"] = "same"
+    """Attention of a twin of released shape: the MoE's own, or eight KV heads of 128."""
+    dcp: str = "any"
+    """Ranks of a tensor group that share the cache of a sequence (decode context parallel): a
+    number, 1 for none, or any.
+    """
+    expert_slots: str = "any"
+    """Places for experts on all ranks: none beyond the experts, a number, or any: as many as fill
+    every rank.
+    """
+    stack: Stack = "any"
+    """Only layouts that this software can run: vllm, sglang or trtllm."""
+    packing: Literal["whole", "loose"] = "whole"
+    """Whether groups of ranks are packed into whole scale-up domains, or devices alone count."""
+    assume: str = ""
+    """Assumptions of the efficiency set to change, such as merged_dispatch=0,shared_links=0."""
     tokens: float | None = None
     """Training tokens for the laws that use them; those of the catalog if left out."""
     efficiency: str = "fitted"
@@ -70,7 +97,16 @@ class Question:
         """
         model, cluster, workload = self._model(), load_cluster(self.cluster), self._workload()
         chip = None if self.efficiency not in SOFTWARE else accelerator_name(cluster.accelerator)
-        return model, Service(cluster, workload, named_efficiency(self.efficiency, chip))
+        efficiency = assuming(named_efficiency(self.efficiency, chip), self.assume)
+        return model, Service(cluster, workload, efficiency, self._rules())
+
+    def _rules(self) -> LayoutRules:
+        return LayoutRules(
+            dcp=_size("dcp", self.dcp, {"any": None}),
+            expert_slots=_size("expert_slots", self.expert_slots, {"any": None, "none": NO_SLOTS}),
+            stack=self.stack,
+            whole_domains=self.packing == "whole",
+        )
 
     def inquiry(self, model: Model, service: Service) -> Inquiry:
         """What is asked of them, by the names on the command line."""
@@ -79,11 +115,25 @@ class Question:
             service,
             law=self.law,
             q=self.q,
+            law_raw=self.law_raw,
+            kind=match_kind(self.twin, self.twin_attention),
             tokens=self.tokens,
             model_name=self.model,
             efficiency_name=self.efficiency,
             phrase=self.cluster,
         )
+
+    def check_one_law(self) -> None:
+        """Refuse all laws side by side where the answer rests on one.
+
+        Raises:
+            InputError: if all are asked for and q is not given.
+        """
+        if self.law == "all" and self.q is None:
+            raise InputError(
+                "law = all: this command answers by one law; choose one, such as geometric, and "
+                "see them side by side with compare or evaluate"
+            )
 
     @property
     def training_tokens(self) -> float | None:
@@ -116,6 +166,15 @@ class Question:
             utilization=self.utilization,
             encoder_context=self.encoder_context,
         )
+
+
+def _size(name: str, text: str, words: dict[str, int | None]) -> int | None:
+    """A size, or the word that stands for one."""
+    if text.lower() in words:
+        return words[text.lower()]
+    if not text.isdecimal() or not 0 < int(text) < MOST_RANKS:
+        raise InputError(f"{name} = {text[:40]}: give a whole number, or {' or '.join(words)}")
+    return int(text)
 
 
 def _weight_formats(model: Model) -> tuple:

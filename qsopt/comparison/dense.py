@@ -2,8 +2,8 @@
 
 * `same-body`: the MoE's layers, hidden size and attention with one wide feed-forward layer, as the
   paper argues.
-* `released`: the shape of released dense models (see `shapes`), with the MoE's own attention or with
-  eight KV heads of 128.
+* `released`: the shape of released dense models (see `shapes`), with the MoE's own attention or
+  with eight KV heads of 128.
 * `named`: a model that exists; its size over the MoE's active parameters is q, a result.
 """
 
@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, scalar
@@ -104,7 +105,7 @@ def _released(model: Model, q: Scalar, kind: MatchKind, exact: bool) -> Model:
     return shapes.released(model, size, attention, exact=exact)
 
 
-def relaxed_matches(model: Model, qs: Float[Array, " cases"], kind: MatchKind) -> Model:
+def relaxed_matches(model: Model, qs: ArrayLike, kind: MatchKind) -> Model:
     """Matches of real sizes for several q as one batch, aligned to the MoE's structure."""
     return _relaxed(model, jnp.asarray(qs), kind)
 

@@ -85,7 +85,9 @@ def dense_optima(
         twins = (dense_match(model, size, SAME_BODY) for size in (q, small))
         body = _in_worlds(model, service, *twins)
     # switches(DENSE_CAUSES): arithmetic is slowest, then attention, then communication
-    worlds = [side.worlds[2 * size + free] for size in (0, 1) for side in (own, body) for free in (0, 1)]
+    worlds = [
+        side.worlds[2 * size + free] for size in (0, 1) for side in (own, body) for free in (0, 1)
+    ]
     return Optima(own.model, own.layouts, own.best, jnp.stack(worlds))
 
 

@@ -99,7 +99,9 @@ def odds(
             names as in `Efficiency`; `OPERATOR_SPREAD` where it says nothing.
     """
     low, high = (float(bound) for bound in bracket(model, service, _made(duel)))
-    qs = np.clip(q.sample(seed, draws) if isinstance(q, QDistribution) else np.full(draws, q), low, high)
+    qs = np.clip(
+        q.sample(seed, draws) if isinstance(q, QDistribution) else np.full(draws, q), low, high
+    )
     spread = np.array([(spreads or {}).get(kind, OPERATOR_SPREAD) for kind in _KINDS])
     normal = np.random.default_rng([seed, 1]).normal(size=(draws, len(_KINDS) + 2))
     factors = np.exp(spread * normal[:, :-2])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from qsopt.arrays import scalar
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.dense import NAMED, SAME_BODY, dense_match
 from qsopt.comparison.duel import CASES, Duel
@@ -14,7 +15,6 @@ from qsopt.deployments.optimum import best_of_each
 from qsopt.errors import InputError
 from qsopt.quality import BAND, MoeArchitecture, QualityLaw, laws
 from qsopt.quality.of_model import architecture, checked_q, law_warnings
-from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
@@ -56,9 +56,7 @@ def opinions(
         name: _attempt(each, seen, tokens) for name, each in known.items()
     }
     valid = {name: q for name, q in qs.items() if isinstance(q, float)}
-    dense = (
-        {} if service is None or duel is None else _throughputs(model, valid, service, duel)
-    )
+    dense = {} if service is None or duel is None else _throughputs(model, valid, service, duel)
     moe = 0.0 if duel is None else float(duel.throughputs[0])
     return [
         _opinion(each, qs[name], seen, tokens is not None, dense.get(name), moe)
