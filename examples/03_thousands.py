@@ -32,7 +32,7 @@ for context in (4096.0, 32768.0, 131072.0):
     row, column = jnp.unravel_index(jnp.argmax(throughput), throughput.shape)
     best = jax.tree.map(lambda leaf, row=row: float(leaf[row]), layouts)
     print(
-        f"{context:7,.0f} tokens: {throughput.max():10,.0f} tokens/s, the best of {throughput.size:,}"
+        f"{context:7,.0f} tokens: {throughput.max():9,.0f} tokens/s, best of {throughput.size:,}"
         f" designs: tp {best.tensor:g} dp {best.data:g} pp {best.pipeline:g} ep {best.expert:g}"
         f" batch {best.batch * float(steps[column]):g}"
     )

@@ -16,7 +16,7 @@ QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 ANSWERS = {
     "01_compare": ("32,768", "would flip the verdict"),
     "02_gradients": ("elasticity to context", "65,536"),
-    "03_thousands": ("tokens/s, the best of", "131,072 tokens"),
+    "03_thousands": ("tokens/s, best of", "131,072 tokens"),
     "04_search": ("designs hold none better", "bandwidth", "tokens/s per"),
     "05_own_model_and_accelerator": ("20.35 B parameters", "my accelerator", "H200"),
 }
@@ -45,7 +45,7 @@ def test_an_example_answers(path: Path, tmp_path: Path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
