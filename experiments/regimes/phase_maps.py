@@ -18,7 +18,6 @@ from experiments.framework import study, style
 from experiments.framework.pieces import Row, write_whole
 from qsopt.catalog.accelerators import load_cluster
 from qsopt.catalog.efficiencies import load_efficiency
-from qsopt.catalog.folder import configs
 from qsopt.catalog.models import load_model, model_facts
 from qsopt.maps.axes import axis
 from qsopt.maps.condition import Sparsity
@@ -192,9 +191,7 @@ def summary(rows: list[Row], drawn: list[Row]) -> Row:
 
 def operating_points() -> list[Row]:
     """Real deployments with their sources."""
-    return tomllib.loads((configs() / "experiments" / "operating_points.toml").read_text())[
-        "points"
-    ]
+    return tomllib.loads((study.SETTINGS / "operating_points.toml").read_text())["points"]
 
 
 # ---- figures -------------------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -83,7 +84,7 @@ def test_what_cannot_be_used_is_counted_by_reason(published):
 
 def test_throughput_follows_from_the_time_of_a_request(published):
     found, _ = published
-    runs, host = found[STATIC].unlabelled, Host(np.array([1.0]), np.array([1e-3]), 0.5)
+    runs, host = found[STATIC].unlabelled, Host(jnp.array([1.0]), jnp.array([1e-3]), 0.5)
     request = 2048 * float(tpot(runs, host)[0]) + 2048 * float(runs.reading[0])
     assert float(throughput(runs, host)[0]) == pytest.approx(64 * 2048 / request / 2)
 

@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -27,7 +28,7 @@ def runs() -> Runs:
     )
     backend = generator.integers(0, 2, 300)
     model, gpu = generator.choice(["a", "b", "c"], 300), generator.choice(["x", "y"], 300)
-    truth = Host(np.array([0.9, 1.2]), np.array([1e-3, 4e-3]), 0.7)
+    truth = Host(jnp.array([0.9, 1.2]), jnp.array([1e-3, 4e-3]), 0.7)
 
     def made(times: np.ndarray) -> Runs:
         return Runs(

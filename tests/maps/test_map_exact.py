@@ -196,7 +196,9 @@ def test_trends_hold_for_every_layout(model, service, name):
         }
         numbers[name] = along.values[:, None]
         rows.append(bounds.optima(side, type(base)(**numbers), (0, 0)).throughput[:, 0])
-    steps = np.diff(np.array(rows), axis=1) * KINDS[name].trend[0]
+    trend = KINDS[name].trend[0]
+    assert trend is not None
+    steps = np.diff(np.array(rows, dtype=float), axis=1) * trend
     assert (steps >= -1e-9 * np.array(rows)[:, 1:]).all()
     assert np.abs(steps).max() > 0.0
 

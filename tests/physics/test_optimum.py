@@ -172,9 +172,7 @@ def score(model, service: Service, designs: Deployment, world: Counterfactual):
     return jax.vmap(one)(designs)
 
 
-def brute_force(
-    model, case: str, world: tuple[float, float, float] = (1.0, 1.0, 1.0)
-) -> tuple[float, dict]:
+def brute_force(model, case: str, world: tuple[float, ...] = (1.0, 1.0, 1.0)) -> tuple[float, dict]:
     """The best of every legal layout at every whole batch up to the first that memory refuses, and
     its design.
     """

@@ -14,6 +14,7 @@ from qsopt.quality import (
     BAND,
     COMBINED,
     Abnar,
+    Clark,
     Krajewski,
     Ludziejewski,
     MoeArchitecture,
@@ -97,9 +98,15 @@ def test_a_dense_model_matches_itself(name: str) -> None:
     assert float(law(name).q(DENSE)) == pytest.approx(1, rel=5e-3 if name == "combined" else 1e-12)
 
 
+def clark(name: str) -> Clark:
+    chosen = law(name)
+    assert isinstance(chosen, Clark)
+    return chosen
+
+
 def test_clark_inverts_its_loss() -> None:
     for name in (name for name in NAMES if name.startswith("clark")):
-        chosen = law(name)
+        chosen = clark(name)
         size, experts = jnp.float64(4e8), jnp.float64(40)
         dense = chosen.effective_parameters(size, experts)
         assert float(chosen.loss(dense, jnp.float64(1))) == pytest.approx(
@@ -151,7 +158,7 @@ def test_statuses() -> None:
 
 
 def test_clark_warns_right_above_its_cutoff() -> None:
-    chosen = law("clark-hash-refit")
+    chosen = clark("clark-hash-refit")
     above = eqx.tree_at(
         lambda a: a.active_nonembedding, DEEPSEEK_V3, np.asarray(1.001 * float(chosen.cutoff))
     )
