@@ -51,9 +51,15 @@ def test_exchange_across_domains_by_hand(tmp_path):
     token = 128 * 7168
     np.testing.assert_allclose(points.bandwidth, [inside, across, across])
     assert points.steps.tolist() == [7, 1, 7]
-    two = token * (8 * 7 / 8 * across / inside + (1 - 0.5**8))
-    eight = token * (8 * 7 / 8 * across / inside + 7 * (1 - (7 / 8) ** 8))
-    np.testing.assert_allclose(points.sent, [token * 7, two, eight])
+
+    def ranks_visited(ranks: int) -> float:
+        """Of 8 picks, copies for one rank merged."""
+        return ranks * (1 - (1 - 1 / ranks) ** 8)
+
+    inner = token * across / inside
+    two = ranks_visited(16) * 14 / 16 * inner + token * (1 - 0.5**8)
+    eight = ranks_visited(64) * 56 / 64 * inner + token * 7 * (1 - (7 / 8) ** 8)
+    np.testing.assert_allclose(points.sent, [token * ranks_visited(8) * 7 / 8, two, eight])
     assert points.labels.backend.tolist() == ["sglang-deepep-ll", *["sglang-deepep-ll-across"] * 2]
 
 
