@@ -3,9 +3,10 @@ workload.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import equinox as eqx
+import tyro
 
 from qsopt.catalog.accelerators import accelerator_name, load_cluster
 from qsopt.catalog.models import load_model
@@ -26,7 +27,9 @@ class Question:
     """A model, a cluster and a workload."""
 
     model: str
-    """Catalog name, or path of a Hugging Face config.json or of a folder that holds one."""
+    """Catalog name, path of a Hugging Face config.json or of a folder that holds one, or name on
+    the Hub such as Qwen/Qwen3-30B-A3B.
+    """
     cluster: str
     """Devices and accelerator, such as 8xmi300x, or path of a cluster's TOML file."""
     context: float
@@ -59,6 +62,10 @@ class Question:
     """Efficiency set: ideal; fitted, pooled over accelerators and software; trtllm, vllm or sglang
     as measured on this accelerator; or path of a TOML file.
     """
+    family: Annotated[str | None, tyro.conf.arg(name="as")] = None
+    """Read the config as this family, whatever its model_type."""
+    ignore: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Field of the config to pass over; may be repeated."""
     json: bool = False
     """Print JSON and nothing else to stdout."""
 
@@ -95,7 +102,7 @@ class Question:
         return training_tokens(self.tokens, self.model)
 
     def _model(self) -> Model:
-        model = load_model(self.model)
+        model = load_model(self.model, self.family, self.ignore)
         if self.weight_dtype is not None:
             form = number_format(self.weight_dtype)
             model = eqx.tree_at(_weight_formats, model, (form,) * 4)
