@@ -154,7 +154,7 @@ def cached_tokens(
 
 def recent_tokens(kind: Mla, context: Scalar) -> Scalar:
     """Latest tokens that are cached one by one beside compressed entries [tokens]."""
-    return jnp.minimum(context, kind.window)
+    return jnp.minimum(context, kind.recent)
 
 
 def entries(kind: Gqa | Mla, context: Scalar) -> Scalar:

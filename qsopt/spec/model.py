@@ -89,7 +89,7 @@ class Mla(Record):
     """
     entry_tokens: Scalar = number(1.0)
     """Tokens that one entry of the cache stands for [tokens]."""
-    window: Scalar = number(0.0)
+    recent: Scalar = number(0.0)
     """Latest tokens that are cached and seen one by one beside the entries [tokens]."""
     compressor: Scalar = number(0.0)
     """Columns of the projections of the layer's input that make compressed entries."""

@@ -19,6 +19,7 @@ from qsopt.catalog.huggingface import (
     nas,
     qwen,
     routed,
+    sparse,
     state,
     windows,
 )
@@ -44,6 +45,7 @@ FAMILIES: dict[str, Callable[[Reader], Model]] = dict(
             **nas.FAMILIES,
             **qwen.FAMILIES,
             **routed.FAMILIES,
+            **sparse.FAMILIES,
             **state.FAMILIES,
             **windows.FAMILIES,
         }.items()
@@ -53,7 +55,6 @@ FAMILIES: dict[str, Callable[[Reader], Model]] = dict(
 
 _NOT_EXPRESSIBLE = {
     "bitnet": "its products of ternary weights are no format in qsopt",
-    "deepseek_v4": "its compressed attention keeps fewer than one entry per token",
     "mllama": "its cross-attention reads image tokens, whose number no decode step knows",
     "recurrent_gemma": "its gated linear recurrence is no kind of layer in qsopt.model",
     "rwkv": "its time mixing is no kind of layer in qsopt.model",

@@ -34,7 +34,8 @@ def plan(reader: Reader) -> Plan:
             f"quant_method '{method}' is not supported; known: {', '.join(sorted(_METHODS))}"
         )
     chosen = _METHODS[method](reader)
-    wide = tuple(name for key in _WIDE_KEYS if reader.has(key) for name in reader.words(key))
+    keys = [key for key in _WIDE_KEYS if reader.has(key) and not reader.has("moe_quant_algo")]
+    wide = tuple(name for key in keys for name in reader.words(key))
     return dataclasses.replace(chosen, method=method, wide=chosen.wide + wide)
 
 

@@ -16,7 +16,7 @@ MATRICES: dict[str, tuple[str, ...]] = {
     "q_b": words("q_b_proj q_proj wq_b"),
     "kv_a": words("kv_a_proj_with_mqa fused_qkv_a_proj_with_mqa wkv"),
     "kv_b": words("kv_b_proj wkv_b"),
-    "indexer": words("indexer compressor"),
+    "indexer": words("indexer compressor index_k_proj index_q_proj"),
     "in": words("in_proj in_proj_qkv in_proj_qkvz qkv_proj q_proj k_proj v_proj"),
     "gate_in": words("in_proj in_proj_z in_proj_qkvz output_gate g_proj g_a_proj"),
     "inner": words("x_proj dt_proj g_b_proj f_a_proj f_b_proj"),

@@ -1,5 +1,8 @@
 """Methods with one format for all modules: fp8, mxfp4, int8, AWQ, GPTQ, bitsandbytes."""
 
+import dataclasses
+
+from qsopt.catalog.huggingface.algorithms import algorithm_format
 from qsopt.catalog.huggingface.harmless import words
 from qsopt.catalog.huggingface.plan import Plan, packed
 from qsopt.catalog.huggingface.reader import Reader
@@ -11,7 +14,14 @@ def fp8(reader: Reader) -> Plan:
     reader.skip("activation_scheme", "fmt", "scale_fmt", "dequantize", "kv_cache_scheme")
     reader.expect("kv_cache_scheme", None)
     blocks = reader.wholes("weight_block_size") if reader.has("weight_block_size") else []
-    return Plan("fp8", number_format("fp8_block" if blocks else "fp8"))
+    chosen = Plan("fp8", number_format("fp8_block" if blocks else "fp8"))
+    if not reader.has("moe_quant_algo"):
+        return chosen
+    # ModelOpt's DeepSeek-V4: experts alone are requantised, and its groups and lists say so again.
+    reader.skip("config_groups", "quantized_layers", "quant_algo", "group_size", "producer")
+    reader.skip("ignore", "kv_cache_quant_algo")
+    experts = algorithm_format(reader, "moe_quant_algo")
+    return dataclasses.replace(chosen, targets=((("experts",), experts),))
 
 
 def mxfp4(reader: Reader) -> Plan:

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 
-from qsopt.spec.formats import ARITHMETICS, Format, number_format
+from qsopt.spec.formats import Format, number_format
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,17 @@ class Plan:
     """Format of the output head where it is quantised."""
 
 
+_COMPUTED_AS = {"fp8": "fp8", "int8": "fp8", "fp4": "nvfp4"}
+"""The format whose peak and efficiencies stand for an arithmetic: int8 activations are taken for
+fp8, beside which every accelerator that has it reaches the same rate.
+"""
+
+
 def computing(form: Format, arithmetic: str) -> Format:
-    """The same bytes, computed in another arithmetic."""
-    return dataclasses.replace(form, arithmetic=ARITHMETICS.index(arithmetic))
+    """The same bytes, computed in another arithmetic; in bf16 as weight-only integers are."""
+    few_bits = float(form.bytes) < 0.75
+    stand_in = _COMPUTED_AS.get(arithmetic, "int4" if few_bits else "int8")
+    return dataclasses.replace(number_format(stand_in), bytes=form.bytes)
 
 
 def packed(bits: int, overhead: float) -> Format:

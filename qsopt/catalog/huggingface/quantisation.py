@@ -45,6 +45,9 @@ def precision(
         modules = Modules(blocks, hidden, experts_apart, section.error)
         parts |= _formats(chosen, modules, base)
         cache = chosen.kv_cache
+        if section.has("moe_quant_algo"):
+            reader.skip("expert_dtype")
+            return Precision(**parts, kv_cache=cache)
     if reader.has("expert_dtype"):
         parts["experts"] = _expert_format(reader, parts["experts"])
     return Precision(**parts, kv_cache=cache)

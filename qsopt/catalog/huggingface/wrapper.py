@@ -50,7 +50,8 @@ _UNUSED = frozenset(
         max_dynamic_patch pad2square use_backbone_lora use_llm_lora system_message
         encoder_patch_size downsample max_image_tokens min_image_tokens max_num_patches
         max_pixels_tolerance min_tiles text_config_dict vision_config_dict
-        position_id_per_seconds use_tile_tokens merged_hidden_size"""
+        position_id_per_seconds use_tile_tokens img_token_compression_config num_reward_heads
+        process_image_mode num_image_tokens merged_hidden_size"""
     )
 )
 """Fields of wrappers about images and sound, which change nothing of the language model."""
