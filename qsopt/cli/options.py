@@ -38,7 +38,7 @@ class Question:
     """Longest time per output token allowed [ms]."""
     weight_dtype: str | None = None
     """Format of all weights, tables included, instead of the model's own: bf16, fp8, fp8_block,
-    nvfp4, mxfp4, int8, int4.
+    nvfp4, mxfp4, int8, int4, or one of llama.cpp such as q4_k_m.
     """
     kv_dtype: str | None = None
     """Format of the KV cache instead of bf16."""
