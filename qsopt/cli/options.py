@@ -3,9 +3,10 @@ workload.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import equinox as eqx
+import tyro
 
 from qsopt.catalog.accelerators import accelerator_name, load_cluster
 from qsopt.catalog.efficiencies import assuming
@@ -33,7 +34,9 @@ class Question:
     """A model, a cluster and a workload."""
 
     model: str
-    """Catalog name, or path of a Hugging Face config.json or of a folder that holds one."""
+    """Catalog name, path of a Hugging Face config.json or of a folder that holds one, or name on
+    the Hub such as Qwen/Qwen3-30B-A3B.
+    """
     cluster: str
     """Devices and accelerator, such as 8xmi300x, or path of a cluster's TOML file."""
     context: float
@@ -42,7 +45,7 @@ class Question:
     """Longest time per output token allowed [ms]."""
     weight_dtype: str | None = None
     """Format of all weights, tables included, instead of the model's own: bf16, fp8, fp8_block,
-    nvfp4, mxfp4, int8, int4.
+    nvfp4, mxfp4, int8, int4, or one of llama.cpp such as q4_k_m.
     """
     kv_dtype: str | None = None
     """Format of the KV cache instead of bf16."""
@@ -86,6 +89,10 @@ class Question:
     """Efficiency set: ideal; fitted, pooled over accelerators and software; trtllm, vllm or sglang
     as measured on this accelerator; or path of a TOML file.
     """
+    family: Annotated[str | None, tyro.conf.arg(name="as")] = None
+    """Read the config as this family, whatever its model_type."""
+    ignore: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Field of the config to pass over; may be repeated."""
     json: bool = False
     """Print JSON and nothing else to stdout."""
 
@@ -145,7 +152,7 @@ class Question:
         return training_tokens(self.tokens, self.model)
 
     def _model(self) -> Model:
-        model = load_model(self.model)
+        model = load_model(self.model, self.family, self.ignore)
         if self.weight_dtype is not None:
             form = number_format(self.weight_dtype)
             model = eqx.tree_at(_weight_formats, model, (form,) * 4)

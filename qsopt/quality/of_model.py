@@ -33,7 +33,7 @@ def architecture(model: Model, tokens: Scalar | None = None) -> MoeArchitecture:
         )
     count = compiled_parameter_count(model)
     return MoeArchitecture(
-        total=count.total,
+        total=count.total - count.resident,
         active=count.active,
         total_nonembedding=count.total_without_tables,
         active_nonembedding=count.active_without_tables,
