@@ -3,8 +3,8 @@ experiments rest on.
 
 `TOTALS` follows from the configs by the counting formula (tables + attention + feed-forward +
 norms); for all but MiniMax-M1, Grok-1, Arctic and GPT-3 the sums were also obtained from
-transformers' own model classes built without weights (5.23 and 5.24; Switch-C to 0.009 %, since that class
-holds a table twice).
+transformers' own model classes built without weights (5.23 and 5.24; Switch-C to 0.009 %, since
+that class holds a table twice).
 """
 
 import pytest

@@ -37,6 +37,7 @@ from qsopt.report.records.comparison import compare_record
 from qsopt.report.records.maps import crossover_record, map_record
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model, moe_layers
+from qsopt.spec.rules import LayoutRules, Stack
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
@@ -58,6 +59,9 @@ def compare(
     twin_attention: MatchAttention = ...,
     dense: AnyModel | None = ...,
     law_raw: bool = ...,
+    dcp: int | None = ...,
+    expert_slots: int | None = ...,
+    stack: Stack = ...,
 ) -> Comparison: ...
 
 
@@ -75,6 +79,9 @@ def compare(
     twin_attention: MatchAttention = ...,
     dense: AnyModel | None = ...,
     law_raw: bool = ...,
+    dcp: int | None = ...,
+    expert_slots: int | None = ...,
+    stack: Stack = ...,
 ) -> Comparison: ...
 
 
@@ -92,6 +99,9 @@ def compare(
     twin_attention: MatchAttention = "same",
     dense: AnyModel | None = None,
     law_raw: bool = False,
+    dcp: int | None = None,
+    expert_slots: int | None = None,
+    stack: Stack = "any",
     service: Service | None = None,
 ) -> Comparison:
     """Compare an MoE with a dense model of its quality on a cluster, each in its own best legal
@@ -115,13 +125,19 @@ def compare(
         twin_attention: of a twin of released shape, `same` or `gqa8`.
         dense: a dense model that exists, or its name, instead; q becomes a result.
         law_raw: take the bare law's q, not the calibrated median.
-        service: instead of cluster, workload and efficiency; its rules say which layouts count.
+        dcp: ranks that share a cache; 1 for none, any if left out.
+        expert_slots: places for experts; 0 for as many as experts, any if left out.
+        stack: software whose layouts count: any, vllm, sglang or trtllm.
+        service: instead of cluster, workload and efficiency, and of these rules, with its own.
 
     Raises:
         InputError: if a name is unknown, the model has no routed experts or is being traced, or q
             leaves the twin no feed-forward layers.
     """
     served = as_service(cluster, workload, efficiency, service)
+    if isinstance(workload, Workload):
+        rules = LayoutRules(dcp, expert_slots, stack)
+        served = Service(served.cluster, served.workload, served.efficiency, rules)
     kind = match_kind(twin, twin_attention) if dense is None else NAMED
     named = None if dense is None else as_model(dense)
     how = {"law": law, "q": stated(q), "tokens": tokens, "law_raw": law_raw}
