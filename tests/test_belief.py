@@ -6,9 +6,14 @@ import equinox as eqx
 import numpy as np
 import pytest
 
-from qsopt import Workload, load_cluster, load_efficiency, load_model
+from qsopt import (
+    Workload,
+    compare,
+    load_cluster,
+    load_efficiency,
+    load_model,
+)
 from qsopt.catalog.models import model_facts
-from qsopt.comparison import compare
 from qsopt.comparison.compare import duel
 from qsopt.comparison.odds import OPERATOR_SPREAD, odds
 from qsopt.comparison.opinions import opinions

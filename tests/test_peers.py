@@ -21,13 +21,13 @@ from qsopt import (
     Metrics,
     Model,
     Workload,
+    evaluate,
     kv_bytes_per_token,
     load_cluster,
     load_model,
     number_format,
     parameter_count,
 )
-from qsopt.physics import evaluate
 from qsopt.physics.step import OPERATORS
 from qsopt.units import GiB, MiB
 

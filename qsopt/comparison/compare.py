@@ -141,25 +141,39 @@ def settle(model: Model, service: Service, q: Scalar) -> tuple[Comparison, Duel]
             "the model is dense: compare needs a Mixture-of-Experts model; use evaluate for a "
             "dense one"
         )
-    twin, fixed = dense_twin(model, q), _constant(service)
-    found = duel(model, _constant(twin), fixed)
-    chosen = [
-        _chosen(side, fixed, layouts, best)
-        for side, layouts, best in zip(
-            found.sides, found.layouts, (found.moe, found.dense), strict=True
-        )
-    ]
+    twin = dense_twin(model, q)
+    search = _searched(model, _constant(twin), _constant(service))
     reached = [
         compiled_metrics(aligned(side, model), service, best.deployment)
-        for side, best in zip((model, twin), chosen, strict=True)
+        for side, best in zip((model, twin), search.chosen, strict=True)
     ]
-    flip = _break_even(model, fixed, found.layouts[1], found.throughputs[0])
-    return _comparison((model, twin), tuple(chosen), tuple(reached), found, q, flip), found
+    return _comparison((model, twin), tuple(reached), search, q), search.duel
+
+
+class Search(Record):
+    """What of a comparison is found, and not computed: a constant to derivatives."""
+
+    duel: Duel
+    chosen: tuple[Best, Best]
+    """The best deployment of each side as things are."""
+    break_even_q: Scalar = number()
 
 
 def _constant(tree: Tree) -> Tree:
     """The same numbers, of which a derivative sees nothing."""
     return jax.tree.map(lambda leaf: leaf if is_concrete(leaf) else lax.stop_gradient(leaf), tree)
+
+
+def _searched(model: Model, twin: Model, service: Service) -> Search:
+    found = duel(model, twin, service)
+    moe, dense = (
+        _chosen(side, service, layouts, best)
+        for side, layouts, best in zip(
+            found.sides, found.layouts, (found.moe, found.dense), strict=True
+        )
+    )
+    flip = _break_even(model, service, found.layouts[1], found.throughputs[0])
+    return Search(found, (moe, dense), flip)
 
 
 def _chosen(side: Model, service: Service, layouts: Deployment, best: Best) -> Best:
@@ -184,12 +198,7 @@ _DENSE_CASES = jax.tree.map(
 
 @jax.jit
 def _comparison(
-    models: tuple[Model, Model],
-    chosen: tuple[Best, Best],
-    reached: tuple[Metrics, Metrics],
-    found: Duel,
-    q: Scalar,
-    break_even_q: Scalar,
+    models: tuple[Model, Model], reached: tuple[Metrics, Metrics], search: Search, q: Scalar
 ) -> Comparison:
     moe, dense = (
         Side(
@@ -199,12 +208,13 @@ def _comparison(
             best.feasible,
             jnp.where(best.feasible, result.throughput, 0.0),
         )
-        for model, best, result in zip(models, chosen, reached, strict=True)
+        for model, best, result in zip(models, search.chosen, reached, strict=True)
     )
+    found = search.duel
     penalties = shapley(found.moe.throughput, found.dense.throughput[: DENSE_WORLDS.reuse.size])
     both = moe.feasible & dense.feasible
     ratio = jnp.where(both, dense.throughput / jnp.where(both, moe.throughput, 1.0), jnp.nan)
-    return Comparison(moe, dense, qs_numbers(models[0], q), penalties, ratio, break_even_q)
+    return Comparison(moe, dense, qs_numbers(models[0], q), penalties, ratio, search.break_even_q)
 
 
 def _break_even(model: Model, service: Service, layouts: Deployment, target: Scalar) -> Scalar:

@@ -34,7 +34,7 @@ def legal_layouts(
         InputError: if a size that decides legality is being traced or is not whole, or the cluster
             is too large.
     """
-    if not is_concrete((model, cluster.devices)):
+    if not is_concrete((_deciding(model), cluster.devices)):
         raise InputError(
             "the legal layouts depend on heads, KV heads, experts, layers and devices, which are "
             "being traced here: close over "
@@ -48,6 +48,18 @@ def legal_layouts(
         )
     rows = sorted(_rows(model, int(cluster.devices), ways), key=lambda row: (row[2], *row))
     return layout_batch(rows)
+
+
+def _deciding(model: Model) -> list[Scalar]:
+    """The sizes that decide which layouts are legal."""
+    heads = [
+        getattr(layers.kind, name)
+        for layers in model.decoder.attention
+        for name in ("heads", "kv_heads")
+        if hasattr(layers.kind, name)
+    ]
+    kinds = [layers.kind for layers in model.decoder.ffn]
+    return [model.layers, *heads, *(kind.experts for kind in kinds if isinstance(kind, MoeFfn))]
 
 
 def layout_batch(rows: Sequence[tuple[float, ...]]) -> Deployment:

@@ -2,7 +2,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qsopt import Deployment, Workload, load_cluster, load_model
+from qsopt import (
+    Deployment,
+    Workload,
+    evaluate,
+    load_cluster,
+    load_model,
+)
 from qsopt.catalog.efficiencies import efficiency_set
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Errors
@@ -16,7 +22,6 @@ from qsopt.fitted.expected import (
 )
 from qsopt.fitted.groups import Group, Own, Store
 from qsopt.fitted.parameters import DEFAULTS
-from qsopt.physics import evaluate
 from qsopt.physics.roofline import Spent
 from qsopt.physics.step import OPERATORS
 from qsopt.spec.formats import FORMATS

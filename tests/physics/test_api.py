@@ -11,15 +11,15 @@ from qsopt import (
     Deployment,
     InputError,
     Workload,
+    compare,
     dense_twin,
+    evaluate,
     geometric_q,
     kv_bytes_per_token,
     load_cluster,
     load_model,
     parameter_count,
 )
-from qsopt.comparison import compare
-from qsopt.physics import evaluate
 from qsopt.spec.model import Layers
 
 MODEL = load_model("mixtral-8x7b")

@@ -11,9 +11,15 @@ from typing import NamedTuple
 
 import pytest
 
-from qsopt import Deployment, Metrics, Workload, load_cluster, load_model
+from qsopt import (
+    Deployment,
+    Metrics,
+    Workload,
+    evaluate,
+    load_cluster,
+    load_model,
+)
 from qsopt.catalog.folder import configs
-from qsopt.physics import evaluate
 from qsopt.physics.step import OPERATORS
 
 BF16, FP8, NVLINK, NETWORK = 989e12, 1979e12, 450e9, 50e9

@@ -23,8 +23,13 @@ from physics_designs import (
     silent,
 )
 
-from qsopt import Deployment, Workload, ideal, load_model
-from qsopt.physics import evaluate
+from qsopt import (
+    Deployment,
+    Workload,
+    evaluate,
+    ideal,
+    load_model,
+)
 from qsopt.physics.evaluate import metrics
 from qsopt.spec.model import DenseFfn, Layers, Mla, MoeFfn
 from qsopt.spec.service import Service

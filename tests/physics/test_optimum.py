@@ -13,8 +13,15 @@ import numpy as np
 import pytest
 from physics_designs import GQA, MOE, build, efficiency, h100, resized
 
-from qsopt import Deployment, Workload, dense_twin, legal_layouts, load_cluster, load_model
-from qsopt.comparison import compare
+from qsopt import (
+    Deployment,
+    Workload,
+    compare,
+    dense_twin,
+    legal_layouts,
+    load_cluster,
+    load_model,
+)
 from qsopt.comparison.compare import Comparison, verdict
 from qsopt.comparison.penalties import DENSE_WORLDS, WORLDS, shapley
 from qsopt.comparison.twin import aligned

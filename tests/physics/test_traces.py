@@ -11,16 +11,16 @@ from physics_designs import structure
 from qsopt import (
     Deployment,
     Workload,
+    compare,
     dense_twin,
+    evaluate,
     load_cluster,
     load_efficiency,
     load_model,
     number_format,
 )
-from qsopt.comparison import compare
 from qsopt.comparison.compare import duel
 from qsopt.comparison.twin import aligned
-from qsopt.physics import evaluate
 from qsopt.physics.evaluate import compiled_metrics, metrics
 from qsopt.spec.service import Service
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from search_problems import problem
 
-from qsopt.comparison import compare
+from qsopt import compare
 from qsopt.deployments.capped import BATCH
 from qsopt.search.dense import POINTS, DenseSide
 from qsopt.search.judge import Judge

@@ -11,13 +11,20 @@ import jax
 import numpy as np
 import pytest
 
-from qsopt import InputError, Workload, ideal, load_cluster, load_efficiency, load_model
-from qsopt.comparison import compare
+from qsopt import (
+    InputError,
+    Workload,
+    compare,
+    evaluate,
+    ideal,
+    load_cluster,
+    load_efficiency,
+    load_model,
+)
 from qsopt.comparison.compare import verdict
 from qsopt.deployments.capped import ServedModel, within_cap
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.maps.crossover import Crossovers, Duellists, _grid, _measure, crossovers
-from qsopt.physics.evaluate import evaluate
 from qsopt.spec.service import Service
 
 MODEL = "mixtral-8x7b"
