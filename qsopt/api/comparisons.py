@@ -85,7 +85,7 @@ def compare(
 ) -> Comparison: ...
 
 
-def compare(
+def compare(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | None = None,
@@ -232,7 +232,7 @@ def crossovers(
 ) -> Crossovers: ...
 
 
-def crossovers(
+def crossovers(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | None = None,
@@ -308,7 +308,7 @@ def phase_map(
 ) -> PhaseMap: ...
 
 
-def phase_map(
+def phase_map(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | None = None,
@@ -347,7 +347,7 @@ def phase_map(
     served = as_service(cluster, workload, efficiency, service)
     inquiry = inquire(model, cluster, served, law=law, q=q, tokens=tokens)
     _check_sides(inquiry.model)
-    axes = tuple(_axis(each, inquiry.model, served) for each in (x, y))
+    axes = _axis(x, inquiry.model, served), _axis(y, inquiry.model, served)
     check_links(served.cluster, axes)
     found = _phase_map(inquiry.model, served, *axes, inquiry.believe, batch, interval)
     return answered(found, map_record, inquiry=inquiry, batch=batch)
@@ -389,8 +389,8 @@ def check_links(cluster: Cluster, axes: tuple[Axis, ...]) -> None:
         InputError: naming the device, as for a cluster of that size.
     """
     values = {each.name: each.values for each in axes}
-    devices = float(np.max(values.get("devices", cluster.devices)))
-    domain = float(np.min(values.get("domain", cluster.accelerator.scale_up_devices)))
+    devices = float(np.max(values.get("devices", np.asarray(cluster.devices))))
+    domain = float(np.min(values.get("domain", np.asarray(cluster.accelerator.scale_up_devices))))
     name = accelerator_name(cluster.accelerator)
     if devices <= domain or "scale_out" in values or name is None:
         return

@@ -56,7 +56,7 @@ def evaluate(
 ) -> Metrics: ...
 
 
-def evaluate(
+def evaluate(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | Deployment | None = None,
@@ -105,7 +105,7 @@ def prefill(
 ) -> Spent: ...
 
 
-def prefill(
+def prefill(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | Deployment | None = None,
@@ -140,7 +140,7 @@ def sensitivity(
 ) -> Sensitivity: ...
 
 
-def sensitivity(
+def sensitivity(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | Deployment | None = None,

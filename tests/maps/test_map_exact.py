@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import qsopt
+from qsopt import compare
 from qsopt.cli.map import Map
-from qsopt.comparison.compare import compare
 from qsopt.comparison.twin import dense_twin, geometric_q, qs_numbers
 from qsopt.deployments.capped import ServedModel, best_throughputs
 from qsopt.deployments.layouts import legal_layouts
