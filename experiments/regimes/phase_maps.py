@@ -133,7 +133,12 @@ def one_map(
     ]
     interval = efficiency != "ideal"
     found = phase_map(
-        moe, service, axes[0], axes[1], lambda side: belief(side, law, tokens), interval=interval
+        moe,
+        service,
+        axes[0],
+        axes[1],
+        lambda side: belief(side, law, tokens, raw=True),
+        interval=interval,
     )
     columns = {
         "x_value": np.broadcast_to(axes[0].values[:, None], found.q.shape),
@@ -269,7 +274,7 @@ def _marks(settings: Settings, model: str, accelerator: str, x: str, y: str) -> 
         own = {"bandwidth": float(chip.bandwidth), "capacity": float(chip.memory_bytes)}
         return [Mark(own[x], own[y], "as built")]
     if {x, y} == {"sparsity", "q"}:
-        held = belief(load_model(model), settings.law, model_facts(model).training_tokens)
+        held = belief(load_model(model), settings.law, model_facts(model).training_tokens, raw=True)
         own = {"sparsity": _share(model), "q": held.q}
         return [Mark(own[x], own[y], "as trained")]
     here = [

@@ -85,6 +85,18 @@ class Inquiry:
         """Whether the answers of all laws are wanted."""
         return self.law == ALL
 
+    def check_one_law(self) -> None:
+        """Refuse all laws side by side where the answer rests on one.
+
+        Raises:
+            InputError: if all are asked for and q is not stated.
+        """
+        if self.all_laws and self.q is None:
+            raise InputError(
+                "law = all: this answer rests on one law; choose one, such as geometric, and see "
+                "all side by side with compare or evaluate"
+            )
+
     @property
     def law_name(self) -> str:
         """The law behind q: with all laws side by side, the default one."""
@@ -110,9 +122,8 @@ class Inquiry:
         """q of the model, or of another one, by the law or as stated, and how sure it is."""
         if self.q is not None:
             return given(self.q)
-        return belief(
-            self.model if model is None else model, self.quality_law, self.training_tokens
-        )
+        asked = self.model if model is None else model
+        return belief(asked, self.quality_law, self.training_tokens, raw=True)
 
     def expectation(self) -> Expectation | None:
         """How far from measurements the answer is expected to be; None for a bound or a user's own
