@@ -55,6 +55,7 @@ class Crossover(Question):
         if self.over == "devices":
             service = eqx.tree_at(lambda s: s.cluster, service, resized(service.cluster, self.high))
         inquiry = self.inquiry(model, service)
+        inquiry.check_one_law()
         q = inquiry.believe().q
         found = crossovers(Duellists(model, service, q), self.over, self.low, self.high)
         record = crossover_record(found, inquiry, self.over, q)

@@ -61,6 +61,7 @@ class Map(Question):
         axes = self._axes(model, service)
         check_links(service.cluster, axes)
         inquiry = self.inquiry(model, service)
+        inquiry.check_one_law()
         found = phase_map(model, service, *axes, inquiry.believe, self.batch)
         if self.plot is not None:
             self._plot(found, self.plot)

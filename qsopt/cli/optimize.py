@@ -86,6 +86,7 @@ class Optimize(Question):
         model, service = self.load()
         sizes = {"tp": self.tp, "dp": self.dp, "pp": self.pp, "ep": self.ep, "batch": self.batch}
         inquiry = self.inquiry(model, service)
+        inquiry.check_one_law()
         return design_problem(
             model,
             service,

@@ -162,12 +162,12 @@ def _comparison(
             best.feasible,
             jnp.where(best.feasible, result.throughput, 0.0),
         )
-        for model, best, result in zip(models, search.chosen, reached, strict=True)
+        for model, best, result in zip(models, chosen, reached, strict=True)
     )
     penalties = shapley(duel.moe.worlds, duel.dense.worlds)
     both = moe.feasible & dense.feasible
     ratio = jnp.where(both, dense.throughput / jnp.where(both, moe.throughput, 1.0), jnp.nan)
-    return Comparison(moe, dense, qs_numbers(models[0], q), penalties, ratio, search.break_even_q)
+    return Comparison(moe, dense, qs_numbers(models[0], q), penalties, ratio, break_even_q)
 
 
 def _break_even(model: Model, service: Service, duel: Duel) -> Scalar:
