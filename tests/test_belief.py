@@ -13,7 +13,7 @@ from qsopt.comparison.odds import OPERATOR_SPREAD, odds
 from qsopt.comparison.opinions import opinions
 from qsopt.errors import InputError
 from qsopt.quality import MoeArchitecture, QDistribution, law
-from qsopt.quality.belief import BEST_HELD_OUT, belief, given
+from qsopt.quality.belief import DEFAULT, belief, given
 from qsopt.quality.of_model import architecture, checked_q
 from qsopt.spec.service import Service
 
@@ -111,7 +111,7 @@ def test_the_centre_is_the_calibrated_median_and_the_bare_law_stays_at_hand() ->
 
 
 def test_power_needs_no_tokens_and_is_its_own_centre() -> None:
-    held = belief(load_model("glm-4.5"), BEST_HELD_OUT, None)
+    held = belief(load_model("glm-4.5"), DEFAULT, None)
     assert held.raw == pytest.approx(10.49**0.6102, rel=2e-3)
     assert held.q == pytest.approx(held.raw, rel=0.02)
 

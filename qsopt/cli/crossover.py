@@ -50,11 +50,11 @@ class Crossover(Question):
         """Find the flips and print."""
         if self.low is None or self.high is None:
             raise InputError(f"crossover over {self.over} needs a range: give --from and --to")
-        self.check_one_law()
         model, service = self.load()
         if self.over == "devices":
             service = eqx.tree_at(lambda s: s.cluster, service, resized(service.cluster, self.high))
         inquiry = self.inquiry(model, service)
+        inquiry.check_one_law()
         q = inquiry.believe().q
         found = crossovers(Duellists(model, service, q), self.over, self.low, self.high)
         record = crossover_record(found, inquiry, self.over, q)

@@ -56,11 +56,11 @@ class Map(Question):
             raise InputError(
                 f"batch = {self.batch:g}: give 1 or more sequences, and none where batch is an axis"
             )
-        self.check_one_law()
         model, service = self.load()
         axes = self._axes(model, service)
         check_links(service.cluster, axes)
         inquiry = self.inquiry(model, service)
+        inquiry.check_one_law()
         found = phase_map(model, service, *axes, inquiry.believe, self.batch)
         if self.plot is not None:
             self._plot(found, self.plot)

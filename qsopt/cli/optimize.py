@@ -80,12 +80,12 @@ class Optimize(Question):
                 "q = given: a search compares architectures, so it needs a law; leave q out and "
                 "choose --law"
             )
-        self.check_one_law()
         if self.starts < 1:
             raise InputError(f"starts = {self.starts}: give at least one")
         model, service = self.load()
         sizes = {"tp": self.tp, "dp": self.dp, "pp": self.pp, "ep": self.ep, "batch": self.batch}
         inquiry = self.inquiry(model, service)
+        inquiry.check_one_law()
         return design_problem(
             model,
             service,
