@@ -1,5 +1,8 @@
 """Does gradient search find the true optimum, and does it get there sooner than black-box search?
 
+`python -m experiments.search.search_benchmark` writes what every method reached on every problem,
+and when, with a figure, into `results/search_benchmark`, and docs/search-benchmark.md.
+
 Narrow problems are solved by the gradient search and by enumeration of their whole grid, and every
 method is timed until it is within 1 % of the optimum, on the same exact model, in the same run. On
 wide problems, with twelve free variables and more, nothing can be enumerated: there every method

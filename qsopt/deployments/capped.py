@@ -7,20 +7,25 @@ largest that the limits allow and the cap's share of a replica; where the cap is
 replicas' least, some replicas idle.
 """
 
+from collections import defaultdict
+from collections.abc import Sequence
 from operator import itemgetter
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from qsopt.arrays import Scalar, number
-from qsopt.deployments.optimum import CHUNK, Best, at_largest_batch, pick
+from qsopt.deployments.layouts import legal_layouts
+from qsopt.deployments.optimum import CHUNK, Best, at_largest_batch, pick, same_length
 from qsopt.physics import placement
-from qsopt.physics.evaluate import timing
+from qsopt.physics.evaluate import Metrics, metrics, timing
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
+from qsopt.spec.rules import LayoutRules
 from qsopt.spec.service import Service
 
 NO_CAP = 1e15
@@ -63,15 +68,17 @@ def _in_chunks(cases: ServedModel, layouts: Deployment) -> Float[np.ndarray, " b
     chunks = [
         jax.tree.map(itemgetter(slice(at, at + CHUNK)), layouts) for at in range(0, length, CHUNK)
     ]
-    return np.max([np.asarray(_best(cases, chunk)) for chunk in chunks], axis=0)
+    return np.max([np.asarray(_best(cases, chunk).throughput) for chunk in chunks], axis=0)
 
 
 @jax.jit
-def _best(cases: ServedModel, layouts: Deployment) -> Float[Array, " batch"]:
-    def of(case: ServedModel) -> Scalar:
-        return pick(jax.vmap(lambda layout: within_cap(case, layout))(layouts)).throughput
+def _best(cases: ServedModel, layouts: Deployment) -> Best:
+    """The best of some layouts for each case of a batch."""
 
-    return jax.lax.map(of, cases)
+    def best(case: ServedModel) -> Best:
+        return pick(jax.vmap(lambda layout: within_cap(case, layout))(layouts))
+
+    return jax.lax.map(best, cases)
 
 
 def within_cap(case: ServedModel, layout: Deployment) -> Best:
@@ -86,3 +93,81 @@ def within_cap(case: ServedModel, layout: Deployment) -> Best:
     time = timing(case.model, case.service, capped)
     throughput = jnp.where(free.feasible, used * batch / time.tpot, 0.0)
     return Best(capped, throughput, throughput > 0.0)
+
+
+# ---- optima with their metrics -------------------------------------------------------------------
+
+LAYOUTS = 512
+"""Layouts that one call of `optima` evaluates: one compilation for clusters of all sizes."""
+
+CASES = 8
+"""Cases that one call of `optima` takes: often few differ on a cluster of one size."""
+
+
+class Optimum(eqx.Module):
+    """A served model in its best deployment, with the metrics of it (of the first layout at its
+    smallest batch where none is feasible).
+    """
+
+    best: Best
+    metrics: Metrics
+
+    @property
+    def sequences(self) -> Scalar:
+        """Sequences that decode at once in the whole cluster, 0 where nothing is feasible."""
+        decoding = self.best.deployment.batch * self.metrics.replicas
+        return jnp.where(self.best.feasible, decoding, 0.0)
+
+
+def optima(cases: Sequence[ServedModel], like: Model) -> list[Optimum]:
+    """The best legal deployment of each of several cases, in their order, in NumPy.
+
+    Args:
+        cases: concrete, their models of one structure (see `comparison.twin.aligned`), on clusters
+            of any sizes.
+        like: a model that splits as all of them do; it decides which layouts are legal.
+
+    Raises:
+        InputError: if a cluster is too large for its layouts to be listed.
+    """
+    members: dict[tuple[float, LayoutRules], list[int]] = defaultdict(list)
+    for place, case in enumerate(cases):
+        members[float(case.service.cluster.devices), case.service.rules].append(place)
+    optimum: dict[int, Optimum] = {}
+    for places in members.values():
+        service = cases[places[0]].service
+        chunks = _layout_chunks(legal_layouts(like, service.cluster, service.rules))
+        for start in range(0, len(places), CASES):
+            part = places[start : start + CASES]
+            filled = [*part, *part[-1:] * (CASES - len(part))]
+            solved = _optima(_stacked([cases[place] for place in filled]), chunks)
+            optimum |= {place: _entry(solved, row) for row, place in enumerate(part)}
+    return [optimum[place] for place in range(len(cases))]
+
+
+def _layout_chunks(layouts: Deployment) -> list[Deployment]:
+    """Layouts in parts of one length, the last one filled up with its first."""
+    parts = [
+        _entry(layouts, slice(at, at + LAYOUTS)) for at in range(0, len(layouts.tensor), LAYOUTS)
+    ]
+    return [*parts[:-1], *same_length(parts[-1], at_least=LAYOUTS)]
+
+
+def _optima(cases: ServedModel, chunks: Sequence[Deployment]) -> Optimum:
+    """The best of all layouts for each case of a batch."""
+    parts = _stacked([_best(cases, chunk) for chunk in chunks])
+    winner = np.argmax(parts.throughput, axis=0)
+    best = _entry(parts, (winner, np.arange(len(winner))))
+    return jax.tree.map(np.asarray, Optimum(best, _metrics(cases, best.deployment)))
+
+
+_metrics = jax.jit(jax.vmap(lambda case, deployment: metrics(case.model, case.service, deployment)))
+
+
+def _stacked(records: Sequence[Any]) -> Any:
+    """Records of one structure as one batch."""
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *records)
+
+
+def _entry(batch: Any, index: Any) -> Any:
+    return jax.tree.map(itemgetter(index), batch)

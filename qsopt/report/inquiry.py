@@ -95,9 +95,9 @@ class Inquiry:
         """Refuse all laws side by side where the answer rests on one.
 
         Raises:
-            InputError: if all are asked for and q is not stated.
+            InputError: if all are asked for and q is neither stated nor that of a named model.
         """
-        if self.all_laws and self.q is None:
+        if self.all_laws and self.q is None and self.named is None:
             raise InputError(
                 "law = all: this answer rests on one law; choose one, such as geometric, and see "
                 "all side by side with compare or evaluate"
