@@ -1,8 +1,7 @@
 """Efficiency sets from fitted groups: the values of one software, or pools that carry over best to
 other accelerators.
 
-The values of attention are those of decode kernels; prompts are read by others. For linear
-attention, where nothing was measured, stand those of decode attention.
+For linear attention, where nothing was measured, stand the values of decode attention.
 """
 
 from collections.abc import Mapping
@@ -29,8 +28,8 @@ KINDS = {
     "attention": "attention",
     "mla": "mla",
     "linear": "attention",
-    "prefill_attention": "attention",
-    "prefill_mla": "mla",
+    "prefill_attention": "prefill_attention",
+    "prefill_mla": "prefill_mla",
 }
 """Which fitted kind each kind of a set takes its values from."""
 

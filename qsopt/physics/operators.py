@@ -54,9 +54,16 @@ def products(
 def _product(gemm: Gemm, tokens: Scalar, weight_bytes: Scalar, activation_bytes: Scalar) -> Cost:
     exists = gemm.weights > 0
     activations = jnp.where(exists, gemm.reads + gemm.writes, 0.0)
-    moved = gemm.weights * weight_bytes + tokens * activations * activation_bytes
-    columns = jnp.where(exists & (gemm.writes > 0), gemm.writes, 1.0)
-    return Cost(2.0 * gemm.weights * tokens, moved, jnp.where(exists, 1.0, 0.0), moved / columns)
+    flops, read = 2.0 * gemm.weights * tokens, gemm.weights * weight_bytes
+    some = exists & (gemm.writes > 0)
+    per_column = jnp.where(some, 1.0 / jnp.where(some, gemm.writes, 1.0), 0.0)
+    return Cost(
+        flops,
+        read + tokens * activations * activation_bytes,
+        jnp.where(exists, 1.0, 0.0),
+        read * per_column,
+        flops * per_column,
+    )
 
 
 def projections(
@@ -189,6 +196,7 @@ def routed_experts(
         rows,
         precision.experts.bytes,
         precision.activation_bytes,
+        (1.0 - deployment.dispatched) * jnp.maximum(load.tokens * kind.top_k - rows, 0.0),
     )
     return Routed(cost, load.tokens * kind.top_k / read)
 
@@ -201,6 +209,7 @@ def grouped_experts(
     rows: Scalar,
     weight_bytes: Scalar,
     activation_bytes: Scalar,
+    rows_elsewhere: Scalar | float = 0.0,
 ) -> Cost:
     """The routed experts of one layer on one rank as one grouped product.
 
@@ -212,11 +221,19 @@ def grouped_experts(
         rows: token rows that pass through them, each counted once for every expert that it visits.
         weight_bytes: of one weight [byte].
         activation_bytes: of one element between operators [byte].
+        rows_elsewhere: rows of gathered tokens whose experts are on other ranks.
     """
     gemms = accounting.ffn_gemms(hidden, width, matrices)
     work = products(gemms, rows, 0.0 * weight_bytes, activation_bytes)
-    moved = work.bytes + experts_read * accounting.weights(gemms) * weight_bytes
-    return Cost(work.flops, moved, 1.0, moved / width)
+    read = experts_read * accounting.weights(gemms) * weight_bytes
+    return Cost(
+        work.flops,
+        work.bytes + read,
+        1.0,
+        narrow=read / width,
+        narrow_flops=work.flops / width,
+        elsewhere=rows_elsewhere * accounting.activations(gemms) * activation_bytes,
+    )
 
 
 def fullness(kind: MoeFfn, deployment: Deployment) -> Scalar:

@@ -208,7 +208,7 @@ def test_sample_is_of_shapes_and_the_same_everywhere(write):
     assert len(kept["h100_sxm"]) == 3
     assert kept["h100_sxm"] == kept["b200_sxm"]
     counted = {record["reason"]: record["rows"] for record in skipped.records()}
-    assert counted == {"off the grid of decode-sized rows": 16, "a shape out of the sample": 20}
+    assert counted == {"off the grid of sizes": 16, "a shape out of the sample": 20}
     assert len(table) == 12
 
 
