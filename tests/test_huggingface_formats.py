@@ -129,7 +129,7 @@ def test_quantisation_beside_completes_that_in_the_config(tmp_path: Path) -> Non
 def test_quantisation_beside_that_contradicts(tmp_path: Path) -> None:
     config = {**LLAMA, "quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8"}}
     folder = checkpoint(tmp_path, config, hf_quant_config={"quantization": NVFP4_ALGORITHM})
-    with pytest.raises(InputError, match=r"'FP8', but hf_quant_config\.json beside it says 'NVFP4'"):
+    with pytest.raises(InputError, match=r"'FP8', but hf_quant_config.json beside .* 'NVFP4'"):
         read_config(folder)
 
 

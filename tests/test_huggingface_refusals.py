@@ -7,6 +7,7 @@ import pytest
 from huggingface_configs import (
     DEEPSEEK,
     GPT_OSS,
+    JAMBA,
     LLAMA,
     LLAMA4,
     MIXTRAL,
@@ -169,6 +170,42 @@ FP8 = {"quant_method": "fp8"}
             "only 'greedy' or 'group_limited_greedy' is",
         ),
         (LLAMA, {"text_config": 3}, "'text_config' must be a table"),
+        (
+            JAMBA,
+            {"attn_layer_offset": 4},
+            "'attn_layer_offset' = 4 lies beyond 'attn_layer_period' = 4",
+        ),
+        (JAMBA, {"expert_layer_offset": 2}, "'expert_layer_offset' = 2 lies beyond"),
+        (
+            {**LLAMA, "model_type": "qwen2", "sliding_window": 8, "use_sliding_window": False},
+            {"layer_types": ["full_attention"] * 3 + ["sliding_attention"]},
+            "'use_sliding_window' is not true, but 'layer_types' has sliding layers",
+        ),
+        (LLAMA4, {"no_rope_layers": [1, 1, 2, 0]}, "'no_rope_layers': it must hold only 0 and 1"),
+        (
+            MIXTRAL,
+            {"model_type": "minimax_m1", "attn_type_list": [0, 1, 1, 3]},
+            "'attn_type_list': it must hold only 0 and 1",
+        ),
+        (LLAMA, {"sliding_window": 8}, "'sliding_window' = 8 is not supported"),
+        (
+            DEEPSEEK,
+            {"mlp_layer_types": ["dense"] * 2 + ["sparse"] * 2},
+            "'mlp_layer_types' contradicts the fields that place experts",
+        ),
+        (DEEPSEEK, {"mlp_layer_types": ["dense", "odd", "sparse", "sparse"]}, "holds 'odd'"),
+        (LLAMA, {"vision_config": {"odd": 3}}, "the tower in 'vision_config' (llama) is not"),
+        (
+            {"model_type": "some_vl", "text_config": LLAMA},
+            {"odd": 3},
+            "'odd' of the wrapper around 'text_config' is not understood",
+        ),
+        (MIXTRAL, {"num_experts": 8}, "'num_experts' is not understood"),
+        (
+            {**LLAMA, "model_type": "gemma3n_text", "head_dim": 8},
+            {"intermediate_size": [96, 96, 96, 48]},
+            "'intermediate_size' has several widths",
+        ),
     ],
 )
 def test_refusals(base: dict, change: dict, named: str) -> None:
@@ -219,6 +256,20 @@ def test_malformed_file(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(InputError, match=named) as caught:
         read_config(tmp_path)
     assert str(file) in str(caught.value)
+
+
+def test_field_that_stands_there_twice(tmp_path: Path) -> None:
+    """JSON readers silently keep the last."""
+    text = json.dumps(LLAMA)[:-1] + ', "hidden_size": 128}'
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError, match="field 'hidden_size' stands there twice"):
+        read_config(tmp_path)
+    text = json.dumps({"text_config": LLAMA}).replace(
+        '"vocab_size"', '"vocab_size": 9, "vocab_size"'
+    )
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError, match="field 'vocab_size' stands there twice"):
+        read_config(tmp_path)
 
 
 def test_missing_file(tmp_path: Path) -> None:

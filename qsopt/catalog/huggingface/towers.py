@@ -125,6 +125,9 @@ def _projector(inner: Reader, kind: str, outer: Outer) -> int:
         return stages * merged * (merged + text)
     if inner.has("encoder_ffn_dim") or kind.startswith(("voxtral", "whisper", "qwen2_audio")):
         return 4 * hidden * text + text**2
+    if outer.wrapper.has("alignment_intermediate_size"):
+        gated = outer.wrapper.count("alignment_intermediate_size")
+        return merged * gated + gated // 2 * text
     between = outer.wrapper.count("projector_hidden_size", text)
     return merged * between + between * text
 
