@@ -45,12 +45,12 @@ INERT = {
     "laguna": "num_attention_heads sliding_window",  # a list of layers, which all see all
     "lfm2": "conv_L_cache",  # all layers attend
     "lfm2_vl": "conv_L_cache",
-    "llama4_text": "intermediate_size_mlp interleave_moe_layer_step",  # moe_layers: all
+    "llama4_text": "intermediate_size_mlp interleave_moe_layer_step no_rope_layer_interval",
     "llava": "image_seq_length vision_feature_layer",
     "llava_next": "image_seq_length vision_feature_layer",
     "mamba2": "time_step_rank chunk_size",
     "mellum": "intermediate_size sliding_window",
-    "minimax_m3_vl": f"dense_intermediate_size {INDEXER}",
+    "minimax_m3_vl": f"dense_intermediate_size merged_hidden_size {INDEXER}",
     "minimax_m3_vl_text": f"dense_intermediate_size {INDEXER}",
     "mistral3": "vision_feature_layer",
     "mistral4": "intermediate_size",
