@@ -1,9 +1,13 @@
 """Every family against its own class, and what families do that a plain one does not, by hand."""
 
+import json
+from pathlib import Path
+
 import pytest
 from huggingface_configs import DEEPSEEK, LLAMA, MIXTRAL, RELEASED, ffn, total
 
 from qsopt.catalog.huggingface import read_config
+from qsopt.cli.options import Question
 from qsopt.physics.accounting import kv_bytes_per_token, parameter_count
 from qsopt.spec.model import DenseFfn, Gqa, LinearAttention, Mla, Model, MoeFfn
 
@@ -265,6 +269,13 @@ def test_inner_type_of_a_known_wrapper() -> None:
 def test_read_as_another_family() -> None:
     config = {**MIXTRAL, "model_type": "brand_new"}
     assert int(parameter_count(read_config(config, family="mixtral")).total) == total(MIXTRAL)
+
+
+def test_both_ways_on_the_command_line(tmp_path: Path) -> None:
+    config = {**MIXTRAL, "model_type": "brand_new", "foo": 1, "bar": 2}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    question = Question(str(tmp_path), "1xh100", 1024.0, family="mixtral", ignore=("foo", "bar"))
+    assert int(parameter_count(question.load()[0]).total) == total(MIXTRAL)
 
 
 def test_ignored_fields() -> None:
