@@ -26,6 +26,7 @@ _TYPES = {
     "idefics3": "llama",
     "internvl": "qwen2",
     "llama4": "llama4_text",
+    "mllama": "mllama_text_model",
     "llava": "llama",
     "llava_next": "llama",
     "mistral3": "mistral",
@@ -50,7 +51,8 @@ _UNUSED = frozenset(
         max_dynamic_patch pad2square use_backbone_lora use_llm_lora system_message
         encoder_patch_size downsample max_image_tokens min_image_tokens max_num_patches
         max_pixels_tolerance min_tiles text_config_dict vision_config_dict
-        position_id_per_seconds use_tile_tokens img_token_compression_config num_reward_heads
+        position_id_per_seconds use_tile_tokens img_token_compression_config
+        tile_tag global_view_pos candidate_resolutions projector_config num_reward_heads
         process_image_mode num_image_tokens merged_hidden_size"""
     )
 )
