@@ -78,3 +78,19 @@ class Deployment(Record):
         experts.
         """
         return self.stage_devices / self.expert
+
+    @property
+    def token_split(self) -> Scalar:
+        """Share of a microbatch's tokens that a device works on in the shared experts, n^-d: all
+        where tokens are gathered (d = 0), one n-th where they are dispatched (d = 1).
+
+        A power, so that relaxed designs between the two ways have a value and a slope.
+        """
+        return self.stage_devices**-self.dispatched
+
+    @property
+    def width_split(self) -> Scalar:
+        """Share of the shared experts' width that a device holds, n^(d - 1): one n-th where tokens
+        are gathered, all where they are dispatched. With `token_split` it makes 1/n.
+        """
+        return self.stage_devices ** (self.dispatched - 1.0)
