@@ -17,9 +17,10 @@ from qsopt.arrays import scalar
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.opinions import opinions
 from qsopt.comparison.twin import aligned, bracket, dense_twin, qs_numbers, relaxed_twins
+from qsopt.deployments.batches import same_length
 from qsopt.deployments.capped import NO_CAP, ServedModel, within_cap
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Best, pick, same_length
+from qsopt.deployments.optimum import Best, pick
 from qsopt.physics.evaluate import Metrics, metrics
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model

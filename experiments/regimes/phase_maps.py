@@ -21,8 +21,8 @@ from qsopt.catalog.efficiencies import load_efficiency
 from qsopt.catalog.folder import configs
 from qsopt.catalog.models import load_model, model_facts
 from qsopt.maps.axes import axis
-from qsopt.maps.condition import Sparsity
 from qsopt.maps.phase_map import phase_map
+from qsopt.maps.points import Sparsity
 from qsopt.quality.belief import belief
 from qsopt.report.map_plot import Mark, Picture, axis_label, draw_map, finish
 from qsopt.spec.service import Service
@@ -281,7 +281,7 @@ def _marks(settings: Settings, model: str, accelerator: str, x: str, y: str) -> 
 
 
 def _share(model: str) -> float:
-    return Sparsity.of(load_model(model)).own
+    return Sparsity.from_model(load_model(model)).own
 
 
 if __name__ == "__main__":

@@ -27,14 +27,15 @@ from experiments.framework.pieces import Row, write_whole
 from qsopt.catalog.accelerators import load_cluster
 from qsopt.catalog.efficiencies import load_efficiency
 from qsopt.catalog.models import load_model, model_facts, model_names
+from qsopt.deployments.batches import same_length
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Best, same_length
+from qsopt.deployments.optimum import Best
 from qsopt.deployments.request import best_batch
 from qsopt.errors import InputError
 from qsopt.physics.accounting import parameter_count
 from qsopt.quality import QualityLaw, law
 from qsopt.quality.of_model import UNKNOWN_TOKENS
-from qsopt.search.architecture import matched, with_architecture
+from qsopt.search.architecture import matched_sizes, with_architecture
 from qsopt.sensitivity.inputs import Design
 from qsopt.sensitivity.slopes import sensitivity
 from qsopt.spec.model import Model, moe_layers
@@ -163,7 +164,9 @@ def _log_sizes(
     """Logs of the dense match and of s of the model with other experts."""
     changed = with_architecture(moe, {"experts": experts, "top_k": top_k})
     count = parameter_count(changed)
-    return jnp.log(jnp.stack([matched(changed, chosen, tokens)[0], count.active / count.total]))
+    return jnp.log(
+        jnp.stack([matched_sizes(changed, chosen, tokens).dense, count.active / count.total])
+    )
 
 
 def _sizes(

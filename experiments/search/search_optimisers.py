@@ -24,9 +24,9 @@ from experiments.framework import study
 from experiments.framework.pieces import Row
 from experiments.search import search_tasks
 from experiments.search.search_tasks import Task, narrow_tasks
+from qsopt.search.evaluator import Evaluator
 from qsopt.search.gradient import ADAM, BROKEN, KEPT, SOFTNESS, Optimiser, descend, spread
-from qsopt.search.judge import Judge
-from qsopt.search.relaxed import Relaxed, relaxed_problem, terms
+from qsopt.search.relaxed import Relaxed, joined, relaxed_problem, terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ SLSQP = "SLSQP, no augmented Lagrangian"
 def rows_of(task: Row, starts: int, slsqp_starts: int, seed: int) -> list[Row]:
     """One problem by all optimisers."""
     asked = Task(**task)
-    relaxed = relaxed_problem(Judge.of(asked.problem()))
+    relaxed = relaxed_problem(Evaluator.for_problem(asked.problem()))
     points, ways = spread(starts, len(relaxed.names), seed)
     about = {"problem": asked.name, "load": os.getloadavg()[0]}
     rows = [
@@ -83,7 +83,7 @@ def rows_of(task: Row, starts: int, slsqp_starts: int, seed: int) -> list[Row]:
 def _ruled(relaxed: Relaxed, points: np.ndarray, ways: np.ndarray, rule: Optimiser) -> Row:
     inputs = (relaxed, jnp.asarray(points), jnp.asarray(ways), rule)
     began = time.perf_counter()
-    merits = np.asarray(descend(*inputs).merits)
+    merits = np.asarray(descend(*inputs).costs)
     first = time.perf_counter() - began
     began = time.perf_counter()
     jax.block_until_ready(descend(*inputs))
@@ -130,8 +130,7 @@ def _terms_and_slopes(relaxed: Relaxed, point: Array, way: Array) -> tuple[Array
     """What is wanted and every log ratio, as smooth as the descent ends, and their derivatives."""
 
     def outputs(at: Array) -> tuple[Array, Array]:
-        found = terms(relaxed, at, way, jnp.asarray(SOFTNESS[1]))
-        together = jnp.concatenate([found.wanted[None], found.deployment, found.architecture])
+        together = joined(terms(relaxed, at, way, jnp.asarray(SOFTNESS[1])))
         return together, together
 
     slopes, values = jax.jacfwd(outputs, has_aux=True)(point)

@@ -24,7 +24,7 @@ from qsopt.maps import axes as map_axes
 from qsopt.maps import crossover
 from qsopt.maps import phase_map as maps
 from qsopt.maps.axes import Axis
-from qsopt.maps.crossover import Crossovers, Duellists, Input
+from qsopt.maps.crossover import Crossovers, MatchedPair, SweptInput
 from qsopt.maps.phase_map import PhaseMap
 from qsopt.precision import in_float64
 from qsopt.quality import belief as beliefs
@@ -170,7 +170,7 @@ def crossovers(
     model: AnyModel,
     service: Service,
     *,
-    over: Input,
+    over: SweptInput,
     low: float,
     high: float,
     q: float | None = ...,
@@ -186,7 +186,7 @@ def crossovers(
     workload: Workload,
     efficiency: AnyEfficiency = ...,
     *,
-    over: Input,
+    over: SweptInput,
     low: float,
     high: float,
     q: float | None = ...,
@@ -201,7 +201,7 @@ def crossovers(
     workload: Workload | None = None,
     efficiency: AnyEfficiency = "fitted",
     *,
-    over: Input,
+    over: SweptInput,
     low: float,
     high: float,
     q: float | None = None,
@@ -235,7 +235,7 @@ def crossovers(
     inquiry = inquire(model, cluster, served, law=law, q=q, tokens=tokens)
     _check_sides(inquiry.model)
     size = central_q(inquiry)
-    found = _crossovers(Duellists(inquiry.model, served, size), over, low, high)
+    found = _crossovers(MatchedPair(inquiry.model, served, size), over, low, high)
     return answered(found, crossover_record, inquiry=inquiry, over=over, q=size)
 
 

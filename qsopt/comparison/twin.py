@@ -12,7 +12,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, is_concrete, number, scalar
 from qsopt.errors import InputError

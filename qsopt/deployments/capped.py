@@ -7,8 +7,6 @@ largest that the limits allow and the cap's share of a replica; where the cap is
 replicas' least, some replicas idle.
 """
 
-from operator import itemgetter
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -16,7 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, number
-from qsopt.deployments.optimum import CHUNK, Best, at_largest_batch, pick
+from qsopt.deployments.batches import CHUNK, chunks, in_batches
+from qsopt.deployments.optimum import Best, at_largest_batch, pick
 from qsopt.physics import placement
 from qsopt.physics.evaluate import timing
 from qsopt.spec.deployment import Deployment
@@ -47,31 +46,19 @@ def best_throughputs(cases: ServedModel, layouts: Deployment) -> Float[np.ndarra
         layouts: legal layouts of all cases; a layout larger than a case's cluster has no replica
             there and is passed over.
     """
-    count = cases.cap.shape[0]
-    filled = jax.tree.map(
-        lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], -count % BATCH, axis=0)]), cases
-    )
-    best = [
-        _in_chunks(jax.tree.map(itemgetter(slice(at, at + BATCH)), filled), layouts)
-        for at in range(0, count, BATCH)
-    ]
-    return np.concatenate(best)[:count]
+    return in_batches(lambda part: _best_by_chunk(part, layouts), cases, BATCH)
 
 
-def _in_chunks(cases: ServedModel, layouts: Deployment) -> Float[np.ndarray, " batch"]:
-    length = layouts.tensor.shape[0]
-    chunks = [
-        jax.tree.map(itemgetter(slice(at, at + CHUNK)), layouts) for at in range(0, length, CHUNK)
-    ]
-    return np.max([np.asarray(_best(cases, chunk)) for chunk in chunks], axis=0)
+def _best_by_chunk(cases: ServedModel, layouts: Deployment) -> Float[np.ndarray, " batch"]:
+    return np.max([np.asarray(_best(cases, chunk)) for chunk in chunks(layouts, CHUNK)], axis=0)
 
 
 @jax.jit
 def _best(cases: ServedModel, layouts: Deployment) -> Float[Array, " batch"]:
-    def of(case: ServedModel) -> Scalar:
+    def best(case: ServedModel) -> Scalar:
         return pick(jax.vmap(lambda layout: within_cap(case, layout))(layouts)).throughput
 
-    return jax.lax.map(of, cases)
+    return jax.lax.map(best, cases)
 
 
 def within_cap(case: ServedModel, layout: Deployment) -> Best:

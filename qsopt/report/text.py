@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from qsopt.spec.deployment import PARALLEL_SIZES
+
 GB = 1e9
 
 
@@ -262,7 +264,7 @@ def _cell(value: Any) -> str:
 
 def layout_text(layout: dict[str, Any]) -> str:
     """A deployment in one line."""
-    sizes = " ".join(f"{name}{layout[name]}" for name in ("tp", "dp", "pp", "ep", "etp"))
+    sizes = " ".join(f"{name}{layout[name]}" for name in PARALLEL_SIZES)
     return f"{sizes} batch {layout['batch']} x {layout['replicas']} {layout['way']}"
 
 

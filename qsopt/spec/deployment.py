@@ -19,6 +19,17 @@ GATHERED, DISPATCHED = 0.0, 1.0
 experts.
 """
 
+PARALLEL_SIZES = {
+    "tp": "tensor",
+    "dp": "data",
+    "pp": "pipeline",
+    "ep": "expert",
+    "etp": "expert_tensor",
+}
+"""Parallel sizes by their short names, which the command line and every record have, and what each
+is of a `Deployment`.
+"""
+
 _ROUNDING = 1e-6
 """Relative excess of a whole number that counts as rounding, in float32 too."""
 

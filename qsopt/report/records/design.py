@@ -18,7 +18,7 @@ from qsopt.physics.step import OPERATORS
 from qsopt.precision import in_float64
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.quality import belief_record, opinion_records
-from qsopt.spec.deployment import Deployment
+from qsopt.spec.deployment import PARALLEL_SIZES, Deployment
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
@@ -207,14 +207,7 @@ def bound(row: dict[str, float]) -> str:
 
 def deployment_record(deployment: Deployment, reached: Metrics) -> dict[str, Any]:
     """Parallel sizes, batch and way under the names of the command line."""
-    sizes = {
-        "tp": "tensor",
-        "dp": "data",
-        "pp": "pipeline",
-        "ep": "expert",
-        "etp": "expert_tensor",
-        "batch": "batch",
-    }
+    sizes = {**PARALLEL_SIZES, "batch": "batch"}
     return {
         **{short: int(float(getattr(deployment, name))) for short, name in sizes.items()},
         "way": "dispatched" if float(deployment.dispatched) else "gathered",
