@@ -20,8 +20,9 @@ from experiments.framework.pieces import Row
 from experiments.paper import claims
 from qsopt.cli.options import Question
 from qsopt.comparison.twin import aligned, dense_twin
+from qsopt.deployments.batches import repeat, same_length
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import repeated, same_length, throughputs_of_each
+from qsopt.deployments.optimum import throughputs_of_each
 from qsopt.quality.belief import belief
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -86,7 +87,7 @@ def smallest_replica(side: Model, pattern: Model, service: Service) -> int | Non
     none.
     """
     (layouts,) = same_length(legal_layouts(side, service.cluster))
-    throughputs = throughputs_of_each(repeated(aligned(side, pattern), 1), service, layouts)[0]
+    throughputs = throughputs_of_each(repeat(aligned(side, pattern), 1), service, layouts)[0]
     sizes = np.asarray(layouts.replica_devices)[np.asarray(throughputs) > 0.0]
     return int(sizes.min()) if len(sizes) else None
 

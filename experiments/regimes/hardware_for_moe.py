@@ -31,8 +31,8 @@ from qsopt.comparison.twin import dense_twin
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.request import best_batch
 from qsopt.maps.axes import Axis, axis
-from qsopt.maps.condition import condition_of
 from qsopt.maps.phase_map import phase_map
+from qsopt.maps.points import SERVICE_NUMBERS
 from qsopt.quality.belief import belief
 from qsopt.report.map_plot import axis_label, axis_unit
 from qsopt.report.plot import tokens_text
@@ -116,7 +116,7 @@ def walks(
     rows = []
     slopes = {context: _elasticities(moe, known.q, service, context) for context in contexts}
     for name in inputs:
-        own = float(getattr(condition_of(service), name))
+        own = float(SERVICE_NUMBERS[name](service))
         along = axis(name, moe, service, own / factor, own * factor, points)
         if name == "domain":
             along = Axis("domain", np.array(sorted({*DOMAINS, own})))

@@ -22,8 +22,8 @@ from qsopt.catalog.accelerators import load_cluster
 from qsopt.catalog.efficiencies import load_efficiency
 from qsopt.catalog.models import load_model, model_facts
 from qsopt.maps.axes import axis
-from qsopt.maps.condition import Sparsity
 from qsopt.maps.phase_map import phase_map
+from qsopt.maps.points import Sparsity
 from qsopt.quality.belief import belief
 from qsopt.report.map_plot import Mark, Picture, axis_label, draw_map, finish
 from qsopt.spec.service import Service
@@ -274,7 +274,7 @@ def _marks(settings: Settings, model: str, accelerator: str, x: str, y: str) -> 
         return [Mark(own[x], own[y], "as built")]
     if {x, y} == {"sparsity", "q"}:
         q = belief(load_model(model), settings.law, model_facts(model).training_tokens, raw=True).q
-        own = {"sparsity": Sparsity.of(load_model(model)).own, "q": q}
+        own = {"sparsity": Sparsity.from_model(load_model(model)).own, "q": q}
         return [Mark(own[x], own[y], "as trained")]
     here = [
         point

@@ -18,14 +18,15 @@ from experiments.framework.pieces import Row
 from qsopt.catalog.accelerators import load_cluster
 from qsopt.catalog.efficiencies import load_efficiency
 from qsopt.catalog.models import load_model, model_facts
+from qsopt.deployments.batches import same_length
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Best, same_length
+from qsopt.deployments.optimum import Best
 from qsopt.deployments.request import best_batch
 from qsopt.errors import InputError
 from qsopt.physics.accounting import parameter_count
 from qsopt.quality import QualityLaw, law
 from qsopt.quality.of_model import UNKNOWN_TOKENS
-from qsopt.search.architecture import matched, with_architecture
+from qsopt.search.architecture import matched_sizes, with_architecture
 from qsopt.sensitivity.inputs import Design
 from qsopt.sensitivity.slopes import sensitivity
 from qsopt.spec.model import Model, moe_layers
@@ -119,7 +120,9 @@ def _traced_log_sizes(
 ) -> Float[Array, " sizes"]:
     changed = with_architecture(moe, {"experts": experts, "top_k": top_k})
     count = parameter_count(changed)
-    return jnp.log(jnp.stack([matched(changed, chosen, tokens)[0], count.active / count.total]))
+    return jnp.log(
+        jnp.stack([matched_sizes(changed, chosen, tokens).dense, count.active / count.total])
+    )
 
 
 def log_sizes(

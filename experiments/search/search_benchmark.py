@@ -22,10 +22,10 @@ from experiments.search import search_report, search_rivals, search_tasks
 from experiments.search.search_rivals import METHODS, raced
 from experiments.search.search_tasks import Task, narrow_tasks, wide_tasks
 from qsopt.search.admission import Admission
+from qsopt.search.evaluator import Designs, Evaluator
 from qsopt.search.exact import Scorer
-from qsopt.search.judge import Judge, Verdicts
-from qsopt.search.legal import legal
 from qsopt.search.optimize import STARTS, Solution, optimize, search_relaxed
+from qsopt.search.refine import refine
 
 CLOSE = 0.01
 """Distance from the optimum that counts as there: of logs, for an advantage itself."""
@@ -81,33 +81,33 @@ def narrow_rows(task: Row, seconds: float, certify: float, seed: int) -> list[Ro
         f"{GRADIENT}_s": hits[0],
         f"{GRADIENT}_evaluations": hits[1],
     }
-    judge = Judge.of(problem)
+    evaluator = Evaluator.for_problem(problem)
     if (
         asked.objective == "advantage"
     ):  # the dense side is known to the black boxes before they start
-        judge.dense.of_exact(
-            judge.admission.sizes(
-                judge.admission.candidates([x.legal() for x in problem.architecture])
-            )[:, 4]
+        evaluator.dense.exact_throughputs(
+            evaluator.admission.sizes(
+                evaluator.admission.candidates([x.legal() for x in problem.architecture])
+            ).twin_width
         )
     for name in METHODS:
-        box = raced(name, judge, seconds, seed)
+        box = raced(name, evaluator, seconds, seed)
         spent, count = box.reached(merit - CLOSE) or (None, None)
         row |= {f"{name}_s": spent, f"{name}_evaluations": count, f"{name}_gap": merit - box.best}
     return [row]
 
 
 @dataclass
-class _Watched(Judge):
-    """A judge that notes when a design came close to the optimum."""
+class _Watched(Evaluator):
+    """An evaluator that notes when a design came close to the optimum."""
 
     target: float = np.inf
     began: float = 0.0
     hit: tuple[float, int] | None = None
 
-    def judge(self, rows, layouts=None) -> Verdicts:
+    def designs(self, rows, layouts=None) -> Designs:
         """As always; a rough judgment, with the dense side from its curve, does not count."""
-        found = super().judge(rows, layouts)
+        found = super().designs(rows, layouts)
         exact = layouts is None or self.problem.objective != "advantage"
         if self.hit is None and exact and len(found.merits) and found.merits.max() >= self.target:
             self.hit = (time.perf_counter() - self.began, self.evaluations)
@@ -121,13 +121,17 @@ def _gradient(
     of it, both warm.
     """
     problem = task.problem()
-    judge = _Watched(
-        problem, Admission(problem), Scorer.of(problem), target=target, began=time.perf_counter()
+    evaluator = _Watched(
+        problem,
+        Admission(problem),
+        Scorer.for_problem(problem),
+        target=target,
+        began=time.perf_counter(),
     )
-    found, relaxed = search_relaxed(judge, seed, STARTS)
-    legal(judge, relaxed, found)
-    hit = (None, None) if judge.hit is None else judge.hit
-    return hit, time.perf_counter() - judge.began
+    found, relaxed = search_relaxed(evaluator, seed, STARTS)
+    refine(evaluator, relaxed, found)
+    hit = (None, None) if evaluator.hit is None else evaluator.hit
+    return hit, time.perf_counter() - evaluator.began
 
 
 def wide_rows(task: Row, seconds: float, seed: int) -> list[Row]:
@@ -144,7 +148,7 @@ def wide_rows(task: Row, seconds: float, seed: int) -> list[Row]:
         **task,
         "load": os.getloadavg()[0],
         "free": sum(each.free for each in problem.variables) + 1,
-        "designs": _designs(first, Judge.of(problem)),
+        "designs": _designs(first, Evaluator.for_problem(problem)),
         "seconds": seconds,
         "search_s": tries[0].seconds["search"],
         "searches": len(tries),
@@ -153,18 +157,18 @@ def wide_rows(task: Row, seconds: float, seed: int) -> list[Row]:
         "value": max(each.value for each in tries),
         "relaxed": max(_log(asked, each.relaxed_value) for each in tries) - reached,
     }
-    judge = Judge.of(problem)
+    evaluator = Evaluator.for_problem(problem)
     for name in METHODS:
-        box = raced(name, judge, seconds, seed)
+        box = raced(name, evaluator, seconds, seed)
         row |= {name: box.best if np.isfinite(box.best) else None, f"{name}_evaluations": box.count}
     return [row]
 
 
-def _designs(solution: Solution, judge: Judge) -> float:
+def _designs(solution: Solution, evaluator: Evaluator) -> float:
     """Architectures times layouts of the grid, batches not counted."""
     assert solution.best is not None
-    sizes = [float(each.legal().size) for each in judge.problem.architecture]
-    return float(np.prod(sizes)) * judge.scorer.layouts.tensor.shape[0]
+    sizes = [float(each.legal().size) for each in evaluator.problem.architecture]
+    return float(np.prod(sizes)) * evaluator.scorer.layouts.tensor.shape[0]
 
 
 def _log(task: Task, value: float) -> float:

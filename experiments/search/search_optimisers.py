@@ -28,9 +28,9 @@ from experiments.framework.pieces import Row
 from experiments.pages.template import render
 from experiments.search import search_tasks
 from experiments.search.search_tasks import Task, narrow_tasks
+from qsopt.search.evaluator import Evaluator
 from qsopt.search.gradient import ADAM, BROKEN, KEPT, SOFTNESS, Optimiser, descend, spread
-from qsopt.search.judge import Judge
-from qsopt.search.relaxed import Relaxed, relaxed_problem, terms
+from qsopt.search.relaxed import Relaxed, joined, relaxed_problem, terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ SLSQP = "SLSQP, no augmented Lagrangian"
 def rows_of(task: Row, starts: int, slsqp_starts: int, seed: int) -> list[Row]:
     """One problem by all optimisers."""
     asked = Task(**task)
-    relaxed = relaxed_problem(Judge.of(asked.problem()))
+    relaxed = relaxed_problem(Evaluator.for_problem(asked.problem()))
     points, ways = spread(starts, len(relaxed.names), seed)
     about = {"problem": asked.name, "load": os.getloadavg()[0]}
     rows = [
@@ -87,7 +87,7 @@ def rows_of(task: Row, starts: int, slsqp_starts: int, seed: int) -> list[Row]:
 def _ruled(relaxed: Relaxed, points: np.ndarray, ways: np.ndarray, rule: Optimiser) -> Row:
     inputs = (relaxed, jnp.asarray(points), jnp.asarray(ways), rule)
     began = time.perf_counter()
-    merits = np.asarray(descend(*inputs).merits)
+    merits = np.asarray(descend(*inputs).costs)
     first = time.perf_counter() - began
     began = time.perf_counter()
     jax.block_until_ready(descend(*inputs))
@@ -134,8 +134,7 @@ def _terms_and_slopes(relaxed: Relaxed, point: Array, way: Array) -> tuple[Array
     """What is wanted and every log ratio, as smooth as the descent ends, and their derivatives."""
 
     def outputs(at: Array) -> tuple[Array, Array]:
-        found = terms(relaxed, at, way, jnp.asarray(SOFTNESS[1]))
-        together = jnp.concatenate([found.wanted[None], found.deployment, found.architecture])
+        together = joined(terms(relaxed, at, way, jnp.asarray(SOFTNESS[1])))
         return together, together
 
     slopes, values = jax.jacfwd(outputs, has_aux=True)(point)

@@ -26,7 +26,7 @@ from qsopt.maps import axes as map_axes
 from qsopt.maps import crossover
 from qsopt.maps import phase_map as maps
 from qsopt.maps.axes import Axis
-from qsopt.maps.crossover import Crossovers, Duellists, Input
+from qsopt.maps.crossover import Crossovers, MatchedPair, SweptInput
 from qsopt.maps.phase_map import PhaseMap
 from qsopt.precision import in_float64
 from qsopt.quality import belief as beliefs
@@ -210,7 +210,7 @@ def crossovers(
     model: AnyModel,
     service: Service,
     *,
-    over: Input,
+    over: SweptInput,
     low: float,
     high: float,
     q: float | None = ...,
@@ -226,7 +226,7 @@ def crossovers(
     workload: Workload,
     efficiency: AnyEfficiency = ...,
     *,
-    over: Input,
+    over: SweptInput,
     low: float,
     high: float,
     q: float | None = ...,
@@ -241,7 +241,7 @@ def crossovers(  # pyright: ignore[reportInconsistentOverload]  (the service sta
     workload: Workload | None = None,
     efficiency: AnyEfficiency = "fitted",
     *,
-    over: Input,
+    over: SweptInput,
     low: float,
     high: float,
     q: float | None = None,
@@ -276,7 +276,7 @@ def crossovers(  # pyright: ignore[reportInconsistentOverload]  (the service sta
     inquiry.check_one_law()
     _check_sides(inquiry.model)
     size = central_q(inquiry)
-    found = _crossovers(Duellists(inquiry.model, served, size), over, low, high)
+    found = _crossovers(MatchedPair(inquiry.model, served, size), over, low, high)
     return answered(found, crossover_record, inquiry=inquiry, over=over, q=size)
 
 

@@ -22,7 +22,8 @@ from qsopt.comparison.dense import (
 from qsopt.comparison.duel import CASES, Duel, Optima, dense_optima, moe_optima
 from qsopt.comparison.penalties import Penalties, shapley
 from qsopt.comparison.twin import QsNumbers, aligned, qs_numbers
-from qsopt.deployments.optimum import Best, Tree, best_of_each
+from qsopt.deployments.batches import Tree
+from qsopt.deployments.optimum import Best, best_of_each
 from qsopt.deployments.request import closest
 from qsopt.errors import InputError
 from qsopt.physics.evaluate import Metrics, compiled_metrics

@@ -12,8 +12,9 @@ from qsopt.arrays import Scalar, scalar
 from qsopt.comparison.dense import NAMED, RELEASED_GQA8, SAME_BODY, MatchKind, dense_match
 from qsopt.comparison.penalties import DENSE_WORLDS, WORLDS
 from qsopt.comparison.twin import aligned
+from qsopt.deployments.batches import repeat, same_length
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Best, best_of_each, repeated, same_length
+from qsopt.deployments.optimum import Best, best_of_each
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
@@ -54,7 +55,7 @@ def moe_optima(model: Model, service: Service) -> Optima:
     layouts = layouts_of(model, service)
     side = aligned(model, model)
     parts = [
-        best_of_each(repeated(side, CASES), service, layouts, _taken(WORLDS, start))
+        best_of_each(repeat(side, CASES), service, layouts, _taken(WORLDS, start))
         for start in range(0, WORLDS.reuse.size, CASES)
     ]
     worlds = jnp.concatenate([part.throughput for part in parts])
@@ -107,7 +108,7 @@ def _in_worlds(model: Model, service: Service, match: Model, small: Model) -> Op
 
 
 def _messages(side: Model, service: Service, layouts: Deployment) -> Best:
-    return best_of_each(repeated(side, CASES), service, layouts, _padded(DENSE_WORLDS))
+    return best_of_each(repeat(side, CASES), service, layouts, _padded(DENSE_WORLDS))
 
 
 def _interleaved(leaves: tuple[Array, ...]) -> Array:
@@ -137,7 +138,7 @@ def layouts_of(model: Model, service: Service) -> Deployment:
 def throughput_of(model: Model, like: Model, service: Service) -> float:
     """A side's throughput in its best deployment, as things are [tokens/s]."""
     side, layouts = aligned(model, like), layouts_of(model, service)
-    return float(best_of_each(repeated(side, CASES), service, layouts).throughput[0])
+    return float(best_of_each(repeat(side, CASES), service, layouts).throughput[0])
 
 
 @jax.jit

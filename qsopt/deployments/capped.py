@@ -19,8 +19,9 @@ import numpy as np
 from jaxtyping import Float
 
 from qsopt.arrays import Scalar, number
+from qsopt.deployments.batches import CHUNK, chunks, in_batches, same_length
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import CHUNK, Best, at_largest_batch, pick, same_length
+from qsopt.deployments.optimum import Best, at_largest_batch, pick
 from qsopt.physics import placement
 from qsopt.physics.evaluate import Metrics, metrics, timing
 from qsopt.spec.deployment import Deployment
@@ -52,23 +53,12 @@ def best_throughputs(cases: ServedModel, layouts: Deployment) -> Float[np.ndarra
         layouts: legal layouts of all cases; a layout larger than a case's cluster has no replica
             there and is passed over.
     """
-    count = cases.cap.shape[0]
-    filled = jax.tree.map(
-        lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], -count % BATCH, axis=0)]), cases
-    )
-    best = [
-        _in_chunks(jax.tree.map(itemgetter(slice(at, at + BATCH)), filled), layouts)
-        for at in range(0, count, BATCH)
-    ]
-    return np.concatenate(best)[:count]
+    return in_batches(lambda part: _best_by_chunk(part, layouts), cases, BATCH)
 
 
-def _in_chunks(cases: ServedModel, layouts: Deployment) -> Float[np.ndarray, " batch"]:
-    length = layouts.tensor.shape[0]
-    chunks = [
-        jax.tree.map(itemgetter(slice(at, at + CHUNK)), layouts) for at in range(0, length, CHUNK)
-    ]
-    return np.max([np.asarray(_best(cases, chunk).throughput) for chunk in chunks], axis=0)
+def _best_by_chunk(cases: ServedModel, layouts: Deployment) -> Float[np.ndarray, " batch"]:
+    parts = [np.asarray(_best(cases, chunk).throughput) for chunk in chunks(layouts, CHUNK)]
+    return np.max(parts, axis=0)
 
 
 @jax.jit

@@ -130,15 +130,11 @@ def common_ffn(kind: Ffn, model: Model, load: Load, deployment: Deployment) -> C
     """A dense layer or the shared experts: split over the stage, or whole on each device where
     tokens are dispatched.
     """
-    split = deployment.stage_devices
     width, tokens = accounting.shared_width(kind), load.tokens
     if isinstance(kind, DenseFfn):
-        width = width / split
+        width = width / deployment.stage_devices
     else:
-        width, tokens = (
-            width * split ** (deployment.dispatched - 1.0),
-            tokens * split**-deployment.dispatched,
-        )
+        width, tokens = width * deployment.width_split, tokens * deployment.token_split
     precision = model.precision
     return products(
         accounting.ffn_gemms(model.hidden, width, kind.matrices),

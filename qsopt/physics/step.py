@@ -190,7 +190,7 @@ def _ffn(stage: Stage, kind: Ffn, count: Scalar) -> Iterator[tuple[str, Work]]:
     if isinstance(kind, DenseFfn):
         yield "dense ffn", _product(stage, common, precision.ffn, count, load.tokens)
         return
-    rows = load.tokens * deployment.stage_devices**-deployment.dispatched
+    rows = load.tokens * deployment.token_split
     yield "shared experts", _product(stage, common, precision.ffn, count, rows)
     scores = operators.router(kind, stage.model, load, deployment)
     there = count * stage.world.imbalance

@@ -12,7 +12,7 @@ import pytest
 from qsopt import Deployment, Workload, load_cluster, load_efficiency, load_model
 from qsopt.physics.accounting import compiled_parameter_count
 from qsopt.physics.evaluate import compiled_metrics
-from qsopt.sensitivity.inputs import Design, inputs_of
+from qsopt.sensitivity.inputs import Design, design_inputs
 from qsopt.sensitivity.slopes import MEMORY, TPOT, Sensitivity, relaxed_throughput, sensitivity
 from qsopt.spec.service import Service
 
@@ -60,7 +60,7 @@ def throughput(moved: Design) -> float:
 def test_every_elasticity_is_the_central_difference(case):
     """At the design as it is, and where the batch follows the limit."""
     here = design(case)
-    for each in inputs_of(here):
+    for each in design_inputs(here):
         up, down = (each.scale(here, np.exp(step)) for step in (STEP, -STEP))
         fixed = np.log(throughput(up) / throughput(down)) / (2 * STEP)
         assert found(case).fixed.elasticity[each.name] == pytest.approx(fixed, abs=1e-6), each.name
@@ -73,7 +73,7 @@ def test_every_elasticity_is_the_central_difference(case):
 @pytest.mark.parametrize("case", CASES)
 def test_gradient_is_elasticity_in_units(case):
     slopes = found(case).fixed
-    values = {each.name: float(each.value(design(case))) for each in inputs_of(design(case))}
+    values = {each.name: float(each.value(design(case))) for each in design_inputs(design(case))}
     for name, value in values.items():
         assert slopes.gradient[name] == pytest.approx(
             slopes.elasticity[name] * slopes.throughput / value
@@ -109,7 +109,7 @@ def test_share_moves_alone(name):
     s and nothing else.
     """
     here = design("memory binds")
-    by_name = {each.name: each for each in inputs_of(here)}
+    by_name = {each.name: each for each in design_inputs(here)}
 
     def size(moved: Design):
         return compiled_parameter_count(moved.model)
