@@ -27,7 +27,7 @@ from qsopt.deployments.stacks import RUNS, Layout, Traits
 from qsopt.errors import InputError
 from qsopt.spec.deployment import DISPATCHED, GATHERED, Deployment
 from qsopt.spec.hardware import Cluster
-from qsopt.spec.model import Gqa, LinearAttention, Mla, Model
+from qsopt.spec.model import Gqa, LinearAttention, Mla, Model, MoeFfn
 from qsopt.spec.rules import EVERY, LayoutRules
 
 MOST_DEVICES = 16384
