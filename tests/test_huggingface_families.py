@@ -248,6 +248,27 @@ def test_names_of_the_inner_config(key: str) -> None:
     assert total({"model_type": "some_vl", key: LLAMA}) == total(LLAMA)
 
 
+def test_sizes_that_an_inner_config_leaves_out() -> None:
+    """LLaVA-1.5-7B and Gemma-3-4B, as released: 7.06B and 4.30B."""
+    vicuna = {"model_type": "llama", "max_position_embeddings": 4096, "vocab_size": 32064}
+    clip = {
+        "model_type": "clip_vision_model",
+        "hidden_size": 1024,
+        "image_size": 336,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "patch_size": 14,
+    }
+    llava = {"model_type": "llava", "text_config": vicuna, "vision_config": clip}
+    assert total(llava) == pytest.approx(7.06e9, rel=1e-3)
+    text = {"model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240}
+    text |= {"num_hidden_layers": 34, "sliding_window": 1024}
+    siglip = {**clip, "model_type": "siglip_vision_model", "hidden_size": 1152, "image_size": 896}
+    siglip |= {"intermediate_size": 4304, "num_hidden_layers": 27}
+    gemma = {"model_type": "gemma3", "text_config": text, "vision_config": siglip}
+    assert total(gemma) == pytest.approx(4.30e9, rel=1e-3)
+
+
 def test_wrapper_in_a_wrapper() -> None:
     thinker = {"model_type": "thinker", "text_config": LLAMA}
     assert total({"model_type": "omni", "thinker_config": thinker}) == total(LLAMA)

@@ -125,10 +125,15 @@ def _projector(inner: Reader, kind: str, outer: Outer) -> int:  # noqa: PLR0911 
         return stages * merged * (merged + text)
     if inner.has("encoder_ffn_dim") or kind.startswith(("voxtral", "whisper", "qwen2_audio")):
         return 4 * hidden * text + text**2
-    if outer.wrapper.has("alignment_intermediate_size"):
-        gated = outer.wrapper.count("alignment_intermediate_size")
+    return _plain_projector(outer.wrapper, merged, text)
+
+
+def _plain_projector(wrapper: Reader, merged: int, text: int) -> int:
+    """Two products, or a gated pair (Command A Vision)."""
+    if wrapper.has("alignment_intermediate_size"):
+        gated = wrapper.count("alignment_intermediate_size")
         return merged * gated + gated // 2 * text
-    between = outer.wrapper.count("projector_hidden_size", text)
+    between = wrapper.count("projector_hidden_size", text)
     return merged * between + between * text
 
 

@@ -36,6 +36,37 @@ _TYPES = {
 }
 """Families of language models whose wrappers may leave their type out."""
 
+_LLAMA = {
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "vocab_size": 32000,
+}
+_DEFAULTS: dict[str, Fields] = {
+    "gemma3_text": {
+        "hidden_size": 2304,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 26,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "vocab_size": 262208,
+        "sliding_window": 4096,
+    },
+    "llama": _LLAMA,
+    "mistral": {**_LLAMA, "intermediate_size": 14336, "num_key_value_heads": 8},
+    "qwen2": {
+        **_LLAMA,
+        "intermediate_size": 22016,
+        "num_key_value_heads": 32,
+        "vocab_size": 151936,
+    },
+}
+"""Sizes that an inner config leaves out where they are those of its class: transformers writes only
+what differs (its configuration classes, 5.24).
+"""
+
 _UNUSED = frozenset(
     words(
         """image_token_index video_token_index audio_token_index image_seq_length
@@ -83,7 +114,7 @@ def language_model(where: str, fields: Fields, ignored: tuple[str, ...]) -> tupl
     family = str(fields.get("model_type"))
     if "model_type" not in inner and family in _TYPES:
         text["model_type"] = _TYPES[family]
-    return text, outer
+    return {**_DEFAULTS.get(str(text.get("model_type")), {}), **text}, outer
 
 
 def _flat(fields: Fields) -> tuple[Fields, Fields]:
