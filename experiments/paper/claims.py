@@ -4,7 +4,7 @@ throughput: what the experiments on the paper's claims share.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from qsopt.comparison.compare import verdict
 from qsopt.comparison.dense import SAME_BODY, bracket, relaxed_matches
 from qsopt.comparison.opinions import opinions
 from qsopt.comparison.twin import aligned, dense_twin, qs_numbers
+from qsopt.deployments.batches import in_batches, take
 from qsopt.deployments.capped import NO_CAP, Optimum, ServedModel, optima
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -83,16 +84,9 @@ def outcomes(model: Model, points: Sequence[Point]) -> list[Outcome]:
 
 def exact_twins(model: Model, qs: Sequence[float]) -> dict[float, Model]:
     """The twin of whole width for each q, in the structure of the MoE."""
-    known = sorted(set(qs))
-    filled = np.array(known + known[-1:] * (-len(known) % TWINS))
-    parts = [
-        jax.tree.map(np.asarray, _twins(model, filled[at : at + TWINS]))
-        for at in range(0, len(filled), TWINS)
-    ]
-    return {
-        q: jax.tree.map(itemgetter(place % TWINS), parts[place // TWINS])
-        for place, q in enumerate(known)
-    }
+    distinct = sorted(set(qs))
+    twins = in_batches(partial(_twins, model), np.array(distinct), TWINS)
+    return {q: take(twins, place) for place, q in enumerate(distinct)}
 
 
 @jax.jit
@@ -142,11 +136,8 @@ def q_of_throughput(
     like, wanted = dense_twin(model, 1.01 * np.exp(low[0])), np.asarray(target)
 
     def throughputs(log_q: np.ndarray) -> np.ndarray:
-        twins = jax.tree.map(np.asarray, relaxed_matches(model, np.exp(log_q), SAME_BODY))
-        cases = [
-            point.served(jax.tree.map(itemgetter(place), twins))
-            for place, point in enumerate(points)
-        ]
+        twins = relaxed_matches(model, np.exp(log_q), SAME_BODY)
+        cases = [point.served(take(twins, place)) for place, point in enumerate(points)]
         return np.array([float(side.best.throughput) for side in optima(cases, like)])
 
     possible = (wanted > 0) & (throughputs(low) >= wanted)

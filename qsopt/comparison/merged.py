@@ -13,14 +13,13 @@ sides and no cache, the ratio of bytes is 1/(q s): the criterion of arXiv 2603.0
 """
 
 from collections.abc import Sequence
-from operator import itemgetter
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from qsopt.arrays import Scalar, number
+from qsopt.deployments.batches import in_batches, stack, take
 from qsopt.deployments.capped import ServedModel, within_cap
 from qsopt.physics.evaluate import metrics
 from qsopt.physics.step import OPERATORS
@@ -101,16 +100,8 @@ def merged_rooflines(cases: Sequence[ServedModel]) -> list[MergedRoofline]:
     """Each of several cases on its merged device, in their order, in NumPy; their models are of one
     structure (see `twin.aligned`).
     """
-    rooflines = []
-    for start in range(0, len(cases), CASES):
-        part = list(cases[start : start + CASES])
-        batch = jax.tree.map(
-            lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]),
-            *(part + part[-1:] * (CASES - len(part))),
-        )
-        solved = jax.tree.map(np.asarray, _merged_rooflines(batch))
-        rooflines += [jax.tree.map(itemgetter(row), solved) for row in range(len(part))]
-    return rooflines
+    rooflines = in_batches(_merged_rooflines, stack(cases), CASES)
+    return [take(rooflines, place) for place in range(len(cases))]
 
 
 _merged_rooflines = jax.jit(jax.vmap(merged_roofline))

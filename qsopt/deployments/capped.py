@@ -9,8 +9,7 @@ replicas' least, some replicas idle.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from operator import itemgetter
-from typing import Any
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -19,7 +18,15 @@ import numpy as np
 from jaxtyping import Float
 
 from qsopt.arrays import Scalar, number
-from qsopt.deployments.batches import CHUNK, chunks, in_batches, same_length
+from qsopt.deployments.batches import (
+    CHUNK,
+    chunks,
+    in_batches,
+    in_numpy,
+    pad_to,
+    stack,
+    take,
+)
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.optimum import Best, at_largest_batch, pick
 from qsopt.physics import placement
@@ -114,50 +121,37 @@ def optima(cases: Sequence[ServedModel], like: Model) -> list[Optimum]:
 
     Args:
         cases: concrete, their models of one structure (see `comparison.twin.aligned`), on clusters
-            of any sizes.
+            of any kind and size.
         like: a model that splits as all of them do; it decides which layouts are legal.
 
     Raises:
         InputError: if a cluster is too large for its layouts to be listed.
     """
-    members: dict[tuple[float, LayoutRules], list[int]] = defaultdict(list)
+    members: dict[tuple[float, float, LayoutRules], list[int]] = defaultdict(list)
     for place, case in enumerate(cases):
-        members[float(case.service.cluster.devices), case.service.rules].append(place)
+        members[_what_layouts_depend_on(case.service)].append(place)
     optimum: dict[int, Optimum] = {}
     for places in members.values():
         service = cases[places[0]].service
-        chunks = _layout_chunks(legal_layouts(like, service.cluster, service.rules))
-        for start in range(0, len(places), CASES):
-            part = places[start : start + CASES]
-            filled = [*part, *part[-1:] * (CASES - len(part))]
-            solved = _optima(_stacked([cases[place] for place in filled]), chunks)
-            optimum |= {place: _entry(solved, row) for row, place in enumerate(part)}
+        layouts = legal_layouts(like, service.cluster, service.rules)
+        batch = stack([cases[place] for place in places])
+        solved = in_batches(partial(_optima, layouts), batch, CASES)
+        optimum |= {place: take(solved, row) for row, place in enumerate(places)}
     return [optimum[place] for place in range(len(cases))]
 
 
-def _layout_chunks(layouts: Deployment) -> list[Deployment]:
-    """Layouts in parts of one length, the last one filled up with its first."""
-    parts = [
-        _entry(layouts, slice(at, at + LAYOUTS)) for at in range(0, len(layouts.tensor), LAYOUTS)
-    ]
-    return [*parts[:-1], *same_length(parts[-1], at_least=LAYOUTS)]
+def _what_layouts_depend_on(service: Service) -> tuple[float, float, LayoutRules]:
+    """Devices, the size of a domain, and the rules."""
+    cluster = service.cluster
+    return float(cluster.devices), float(cluster.accelerator.scale_up_devices), service.rules
 
 
-def _optima(cases: ServedModel, chunks: Sequence[Deployment]) -> Optimum:
+def _optima(layouts: Deployment, cases: ServedModel) -> Optimum:
     """The best of all layouts for each case of a batch."""
-    parts = _stacked([_best(cases, chunk) for chunk in chunks])
+    parts = stack([_best(cases, pad_to(chunk, LAYOUTS)) for chunk in chunks(layouts, LAYOUTS)])
     winner = np.argmax(parts.throughput, axis=0)
-    best = _entry(parts, (winner, np.arange(len(winner))))
-    return jax.tree.map(np.asarray, Optimum(best, _metrics(cases, best.deployment)))
+    best = take(parts, (winner, np.arange(len(winner))))
+    return in_numpy(Optimum(best, _metrics(cases, best.deployment)))
 
 
 _metrics = jax.jit(jax.vmap(lambda case, deployment: metrics(case.model, case.service, deployment)))
-
-
-def _stacked(records: Sequence[Any]) -> Any:
-    """Records of one structure as one batch."""
-    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *records)
-
-
-def _entry(batch: Any, index: Any) -> Any:
-    return jax.tree.map(itemgetter(index), batch)
