@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import matplotlib
@@ -18,15 +19,15 @@ from qsopt.catalog.models import load_model, model_facts, model_names
 from qsopt.comparison.opinions import Opinion, opinions
 from qsopt.errors import InputError
 from qsopt.physics.accounting import parameter_count
-from qsopt.quality import BAND, FITTED, laws
-from qsopt.quality.belief import LEVEL, belief
+from qsopt.quality import BAND, FITTED, MATCHES, Match, law, laws, leave_one_out, power
+from qsopt.quality.belief import DEFAULT, LEVEL, belief
 from qsopt.report.plot import BLUE, GREY, ORANGE
 from qsopt.spec.model import Model, moe_layers
 
 EXAMPLES = ("deepseek-v3", "qwen3-235b-a22b", "grok-1", "switch-c")
 """Models of the qs inequality, with an interval under every law."""
-INTERVAL_LAW = "combined"
-"""Law of the plotted intervals."""
+INTERVAL_LAW = DEFAULT
+"""Law of the plotted intervals: needs no training tokens."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,14 @@ def main(settings: Settings) -> None:
     }
     page = render(
         "quality.md",
-        matches=len(FITTED),
+        matches=[row(match) for match in MATCHES],
+        exact=sum(match.is_exact for match in FITTED),
+        bounds=sum(not match.is_exact for match in FITTED),
+        laboratories=len({match.laboratory for match in FITTED if match.is_exact}),
+        errors={each.law: each for each in leave_one_out([law(DEFAULT), law("geometric")])},
+        exponent=float(power().exponent),
         level=LEVEL,
+        default=DEFAULT,
         interval_law=INTERVAL_LAW,
         laws=list(laws()),
         examples=[
@@ -77,6 +84,12 @@ def main(settings: Settings) -> None:
     draw(moes, answers, settings.plot)
 
 
+def row(match: Match) -> dict[str, Any]:
+    """A match with its numbers."""
+    s = float(match.architecture.active_fraction)
+    return {"match": match, "s": s, "qs": match.q * s, "fitted": match in FITTED}
+
+
 def active_share(model: Model) -> float:
     """s of a model."""
     count = parameter_count(model)
@@ -85,13 +98,13 @@ def active_share(model: Model) -> float:
 
 def intervals(name: str, model: Model) -> dict[str, Interval | None]:
     """q under every law, None where a law has no physical answer."""
-    return {law: interval(law, model, model_facts(name).training_tokens) for law in laws()}
+    return {each: interval(each, model, model_facts(name).training_tokens) for each in laws()}
 
 
-def interval(law: str, model: Model, tokens: float | None) -> Interval | None:
+def interval(name: str, model: Model, tokens: float | None) -> Interval | None:
     """q under one law; None where it has no physical answer."""
     try:
-        known = belief(model, law, tokens)
+        known = belief(model, name, tokens)
     except InputError:
         return None
     assert known.interval is not None and known.distribution is not None
@@ -102,7 +115,7 @@ def interval(law: str, model: Model, tokens: float | None) -> Interval | None:
 def qs_interval(name: str, model: Model) -> tuple[float, float, float]:
     """Lower end, median and upper end of q s under the law of the plot."""
     tokens, s = model_facts(name).training_tokens, active_share(model)
-    known = interval(INTERVAL_LAW if tokens is not None else "geometric", model, tokens)
+    known = interval(INTERVAL_LAW, model, tokens)
     assert known is not None
     return known.low * s, known.median * s, known.high * s
 
@@ -112,19 +125,19 @@ def draw(moes: dict[str, Model], answers: dict[str, list[Opinion]], path: Path) 
     order = sorted(moes, key=lambda name: qs_interval(name, moes[name])[1])
     figure, axes = plt.subplots(figsize=(8, 0.24 * len(order) + 1.2), layout="constrained")
     axes.axvline(1.0, color=ORANGE, linewidth=1.2)
-    for row, name in enumerate(order):
+    for height, name in enumerate(order):
         s = active_share(moes[name])
         low, middle, high = qs_interval(name, moes[name])
         band = [
             answer.qs for answer in answers[name] if answer.law in BAND and answer.qs is not None
         ]
-        height = [row, row]
-        axes.plot([min(band), max(band)], height, color=GREY, linewidth=1)
+        ends = [height, height]
+        axes.plot([min(band), max(band)], ends, color=GREY, linewidth=1)
         thick = {"linewidth": 4, "alpha": 0.5, "solid_capstyle": "butt"}
-        axes.plot([low, high], height, color=BLUE, **thick)
-        axes.plot(middle, row, "o", color=BLUE, markersize=4)
+        axes.plot([low, high], ends, color=BLUE, **thick)
+        axes.plot(middle, height, "o", color=BLUE, markersize=4)
         beside = {"xycoords": ("axes fraction", "data"), "va": "center"}
-        axes.annotate(f"s = {s:.3f}", (1.02, row), fontsize=7, color=GREY, **beside)
+        axes.annotate(f"s = {s:.3f}", (1.02, height), fontsize=7, color=GREY, **beside)
     axes.set_yticks(range(len(order)), order, fontsize=8)
     axes.set_ylim(-0.7, len(order) - 0.3)
     axes.set_xscale("log")
