@@ -89,6 +89,25 @@ def test_all_kinds_of_tables(write):
         decode | {"num_heads": 16},
         decode | {"num_heads": 2},
     )
+    prompt = {
+        "kernel_source": "a",
+        "kv_cache_dtype": "fp8",
+        "batch_size": 4,
+        "isl": 2048,
+        "step": 0,
+        "latency": 0.2,
+    }
+    write(
+        "h100_sxm/attention/vllm/0.24.0/context_attention",
+        prompt | heads | {"attn_dtype": "bfloat16", "window_size": 0},
+        prompt | heads | {"attn_dtype": "bfloat16", "window_size": 128},
+        prompt | heads | {"attn_dtype": "bfloat16", "window_size": 0, "isl": 3072},
+    )
+    write(
+        "h100_sxm/mla/trtllm/1.3.0/context_mla",
+        prompt | {"num_heads": 16, "mla_dtype": "bfloat16"},
+        prompt | {"num_heads": 16, "mla_dtype": "bfloat16", "step": 512},
+    )
     ring = {
         "op_name": "all_reduce",
         "kernel_source": "K_graph",
@@ -152,6 +171,8 @@ def test_all_kinds_of_tables(write):
         "experts/trtllm-wide/fp8": 1,
         "gemm/vllm/bf16": 1,
         "mla/trtllm/fp8": 1,
+        "prefill_attention/vllm/fp8": 1,
+        "prefill_mla/trtllm/fp8": 1,
     }
     assert families["attention/vllm/fp8"].cost.flops[0] == 4 * 4 * 512 * 32 * 128
     assert families["collective/nccl/all_reduce"].sent[0] == pytest.approx(2 * 7 / 8 * 2048)
