@@ -110,7 +110,7 @@ def _side(inner: Reader, key: str) -> int:
     return inner.wholes(key)[0] if inner.listed(key) else inner.count(key)
 
 
-def _projector(inner: Reader, kind: str, outer: Outer) -> int:  # noqa: PLR0911  (a table of families)
+def _projector(inner: Reader, kind: str, outer: Outer) -> int:
     """From the tower's width, several patches together where they are merged, to hidden."""
     hidden, text = inner.count(inner.either(*_HIDDEN)), outer.hidden
     merged = hidden * _merge(inner, outer) ** 2
