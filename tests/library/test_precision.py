@@ -32,7 +32,7 @@ TRACED_FIRST = (
 )
 """Another order: transformed before plain, and the other way round."""
 
-IN_FLOAT64 = tuple(name for name in PLAIN if name != "optimize") + ("grad of compare",)
+IN_FLOAT64 = (*(name for name in PLAIN if name != "optimize"), "grad of compare")
 
 
 @cache
