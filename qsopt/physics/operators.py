@@ -169,6 +169,7 @@ def routed_experts(
     deployment: Deployment,
     efficiency: Efficiency,
     world: Counterfactual,
+    softness: Scalar | float = 0.0,
 ) -> Routed:
     """The experts of a rank as one grouped product: only those hit are read, copies of an expert in
     several places each.
@@ -180,7 +181,7 @@ def routed_experts(
     hit = routing.experts_hit(load.tokens, places, kind.top_k, efficiency.popularity_cv2)
     read = world.read_experts(hit, kind.top_k)
     width = kind.width / deployment.expert_tensor
-    uneven = unevenness(kind, load, deployment, efficiency, world)
+    uneven = unevenness(kind, load, deployment, efficiency, world, softness)
     rows = uneven * load.tokens * kind.top_k / deployment.expert
     busiest = routing.busiest_hits(hit, places, deployment.expert) - hit / deployment.expert
     extra = efficiency.straggler * world.imbalance * world.reuse * busiest
@@ -188,7 +189,7 @@ def routed_experts(
         model.hidden,
         width,
         kind.matrices,
-        read / deployment.expert * fullness(kind, deployment) + extra,
+        read / deployment.expert * fullness(kind, deployment, softness) + extra,
         rows,
         precision.experts.bytes,
         precision.activation_bytes,
@@ -232,10 +233,10 @@ def grouped_experts(
     )
 
 
-def fullness(kind: MoeFfn, deployment: Deployment) -> Scalar:
+def fullness(kind: MoeFfn, deployment: Deployment, softness: Scalar | float = 0.0) -> Scalar:
     """Places of the fullest expert rank over the mean: 1 where the ranks divide them."""
     mean = deployment.slots(kind.experts) / deployment.expert
-    return smooth.rounded(jnp.ones_like(mean), deployment.rank_slots(kind.experts) / mean, 0.0)
+    return smooth.rounded(jnp.ones_like(mean), deployment.rank_slots(kind.experts) / mean, softness)
 
 
 def unevenness(
@@ -244,6 +245,7 @@ def unevenness(
     deployment: Deployment,
     efficiency: Efficiency,
     world: Counterfactual = ACTUAL,
+    softness: Scalar | float = 0.0,
 ) -> Scalar:
     """Load of the most loaded expert rank over the mean; beside the places of the fullest rank 1
     where the efficiency set leaves stragglers out.
@@ -257,7 +259,7 @@ def unevenness(
         deployment.slots(kind.experts),
     )
     chance = efficiency.straggler * world.imbalance * (load_ratio - 1.0)
-    return fullness(kind, deployment) * (1.0 + chance)
+    return fullness(kind, deployment, softness) * (1.0 + chance)
 
 
 def head(model: Model, load: Load, deployment: Deployment) -> Cost:

@@ -124,7 +124,11 @@ def test_freedoms_are_those_of_the_rules(model: str, kv_heads: int, experts: int
     """Ranks share a cache where it would be copied; any divisor of a stage splits the experts."""
     rows = rows_of(legal_layouts(load_model(model), load_cluster("24xh100")))
     assert len(rows) == len(set(rows))
-    plain = rows_of(legal_layouts(load_model(model), load_cluster("24xh100"), PLAIN))
+    plain = rows_of(
+        legal_layouts(
+            load_model(model), load_cluster("24xh100"), LayoutRules(dcp=1, expert_slots=0)
+        )
+    )
     assert set(plain) < set(rows) if model != "llama-3.1-70b" else set(plain) <= set(rows)
     for tensor, data, _, expert, _, dcp, slots in rows:
         assert max(tensor // kv_heads, 1) % dcp == 0
@@ -225,6 +229,9 @@ def score(model, service: Service, designs: Deployment, world: Counterfactual):
     return jax.vmap(one)(designs)
 
 
+DESIGN = ("tensor", "data", "pipeline", "expert", "batch", "dispatched")
+
+
 def brute_force(model, case: str, world: tuple[float, ...] = (1.0, 1.0, 1.0)) -> tuple[float, dict]:
     """The best of every legal layout at every whole batch up to the first that memory refuses, and
     its design.
@@ -244,7 +251,7 @@ def brute_force(model, case: str, world: tuple[float, ...] = (1.0, 1.0, 1.0)) ->
     for start in range(0, len(filled[0]), size):
         columns = [column[start : start + size] for column in filled]
         designs = eqx.tree_at(
-            lambda x: tuple(getattr(x, name) for name in SIZES), Deployment(), tuple(columns)
+            lambda x: tuple(getattr(x, name) for name in DESIGN), Deployment(), tuple(columns)
         )
         throughput, fits = score(aligned_model, service(case), designs, Counterfactual(*world))
         assert not bool(np.asarray(fits)[columns[4] == most * columns[1] * columns[2]].any()), (
@@ -254,7 +261,7 @@ def brute_force(model, case: str, world: tuple[float, ...] = (1.0, 1.0, 1.0)) ->
         if float(throughput[index]) > best[0]:
             best = (
                 float(throughput[index]),
-                {name: float(c[index]) for name, c in zip(SIZES, columns, strict=True)},
+                {name: float(c[index]) for name, c in zip(DESIGN, columns, strict=True)},
             )
     return best
 
