@@ -229,7 +229,7 @@ def score(model, service: Service, designs: Deployment, world: Counterfactual):
     return jax.vmap(one)(designs)
 
 
-DESIGN = ("tensor", "data", "pipeline", "expert", "batch", "dispatched")
+DESIGN = ("tensor", "data", "pipeline", "expert", "batch", "dispatched", "dcp", "expert_slots")
 
 
 def brute_force(model, case: str, world: tuple[float, ...] = (1.0, 1.0, 1.0)) -> tuple[float, dict]:
@@ -246,7 +246,7 @@ def brute_force(model, case: str, world: tuple[float, ...] = (1.0, 1.0, 1.0)) ->
     size = 65536
     filled = [
         np.resize(column, -(-len(units) // size) * size)
-        for column in (t, d, p, e, p * d * units, way)
+        for column in (t, d, p, e, p * d * units, way, np.ones_like(t), np.zeros_like(t))
     ]
     for start in range(0, len(filled[0]), size):
         columns = [column[start : start + size] for column in filled]
