@@ -56,13 +56,7 @@ def test_outcomes_are_those_of_compare(
     mixtral: qsopt.Model, outcomes: list[claims.Outcome]
 ) -> None:
     for point, outcome in zip(points(1.9) + points(3.0), outcomes, strict=True):
-        expected = qsopt.compare(
-            mixtral,
-            point.service.cluster,
-            point.service.workload,
-            point.service.efficiency,
-            point.q,
-        )
+        expected = qsopt.compare(mixtral, service=point.service, q=point.q, twin="same-body")
         assert outcome.verdict == expected.verdict
         np.testing.assert_allclose(
             outcome.throughputs,
@@ -211,6 +205,7 @@ def test_context_run(tmp_path: Path) -> None:
         qsopt.Workload(4096.0),
         "ideal",
         point["q"],
+        twin="same-body",
     )
     assert point["ratio"] == pytest.approx(float(expected.ratio), rel=1e-9)
 

@@ -47,7 +47,7 @@ def believe(side):
 
 
 def compared(model, service, q=None):
-    return compare(model, service.cluster, service.workload, service.efficiency, q)
+    return compare(model, service=service, q=q, law="geometric", twin="same-body")
 
 
 def moved(service, name, value):

@@ -33,7 +33,9 @@ def test_advantage_is_that_of_brute_force_and_of_compare(name, pick):
     asked, answer = PROBLEMS[name], found(name)
     service = asked.service
     ratio = float(
-        compare(answer.best.model, service.cluster, service.workload, service.efficiency).ratio
+        compare(
+            answer.best.model, service=service, law="geometric", law_raw=True, twin="same-body"
+        ).ratio
     )
     assert answer.value == pytest.approx(-np.log(ratio), abs=1e-9)
     evaluator = Evaluator.for_problem(asked)

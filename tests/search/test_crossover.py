@@ -82,7 +82,14 @@ def test_compare_flips_at_a_crossing(over):
             pair.service.workload if over == "q" else Workload(context=crossing.value * factor)
         )
         verdicts.append(
-            compare(at.model, at.service.cluster, workload, at.service.efficiency, at.q).verdict
+            compare(
+                at.model,
+                at.service.cluster,
+                workload,
+                at.service.efficiency,
+                at.q,
+                twin="same-body",
+            ).verdict
         )
     expected = ["moe wins", "dense wins"]
     assert verdicts == (expected if crossing.direction == "to dense" else expected[::-1])
