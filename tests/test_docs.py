@@ -147,6 +147,7 @@ def test_reference_knows_every_room() -> None:
         re.M,
     )
     ground = [path.stem for path in (ROOT / "qsopt").glob("[a-z]*.py")]
+    ground.remove("version")
     assert sorted(known) == sorted([*ROOMS, *ground])
 
 

@@ -133,7 +133,7 @@ def test_sparsity_and_q_equal_comparisons(model, service):
         assert_point(found, at, compared(changed, service, y.values[at[1]]))
     alone = phase_map(model, service, x, axis("context", model, service, 1e3, 1e5, 2), believe)
     changed = with_top_k_factor(model, np.asarray(float(share.factors(x.values[1:2])[0])))
-    assert alone.q[1, 0] == pytest.approx(float(geometric_q(changed)), rel=1e-12)
+    assert alone.q[1, 0] == pytest.approx(believe(changed).q, rel=1e-12)
     assert found.believed is not None and found.sure is None
 
 
