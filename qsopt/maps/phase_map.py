@@ -166,11 +166,10 @@ def _points(
 ) -> MapPoint:
     """All points, [x, y] each; the width of the twin is still open."""
     grids = np.meshgrid(*(axis.values for axis in axes), indexing="ij")
-    changes = {
-        axis.kind.number: line.factors(values) if axis.name == "sparsity" else values
+    changes = [
+        (axis.kind.number, line.factors(values) if axis.name == "sparsity" else values)
         for axis, values in zip(axes, grids, strict=True)
-        if axis.kind.number is not None
-    }
+    ]
     return point_grid(service, batch, grids[0].shape, changes)
 
 
