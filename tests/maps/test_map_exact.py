@@ -194,7 +194,7 @@ def test_trends_hold_for_every_layout(model, service, name):
         rows.append(bounds.optima(side, points, (0, 0)).throughput[:, 0])
     trend = AXIS_KINDS[name].trend[0]
     assert trend is not None
-    steps = np.diff(np.array(rows), axis=1) * trend
+    steps = np.diff(np.array(rows, dtype=float), axis=1) * trend
     assert (steps >= -1e-9 * np.array(rows)[:, 1:]).all()
     assert np.abs(steps).max() > 0.0
 
@@ -236,7 +236,17 @@ def test_what_is_refused(model, service):
 
 # ---- the command ---------------------------------------------------------------------------------
 
-COMMAND = Map(MODEL, "4xh100", x="context", x_points=3, y="devices", y_from=1, y_to=4, y_points=4)
+COMMAND = Map(
+    MODEL,
+    "4xh100",
+    law="geometric",
+    x="context",
+    x_points=3,
+    y="devices",
+    y_from=1,
+    y_to=4,
+    y_points=4,
+)
 
 
 def test_command_tells_what_the_map_holds(model, service, capsys, tmp_path):
