@@ -160,8 +160,11 @@ def test_an_algorithm_for_each_module() -> None:
     layers |= {f"model.layers.{i}.mlp.{p}": {"quant_algo": "W4A16_NVFP4", "group_size": 16}
                for i in range(3) for p in names}  # fmt: skip
     layers["lm_head"] = {"quant_algo": "W4A16_NVFP4", "group_size": 16}
-    section = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}
-    section["quantized_layers"] = layers
+    section = {
+        "quant_method": "modelopt",
+        "quant_algo": "MIXED_PRECISION",
+        "quantized_layers": layers,
+    }
     chosen = read_config({**LLAMA, "quantization_config": section}).precision
     assert float(chosen.attention.bytes) == 1.0
     assert float(chosen.ffn.bytes) == (3 * 9 / 16 + 2) / 4

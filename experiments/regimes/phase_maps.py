@@ -11,6 +11,7 @@ point. The same maps under ideal efficiencies tell where the bound would conclud
 import tomllib
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -129,21 +130,14 @@ def map_points(
     cluster = load_cluster(f"{devices}x{accelerator}")
     service = Service(cluster, Workload(context=context), load_efficiency(efficiency))
     ranges = RANGES | {"devices": (1.0, float(more["most_devices"]))}
-    axes = [
+    across, up = (
         axis(name, moe, service, *ranges.get(name, (None, None)), points=points) for name in (x, y)
-    ]
-    interval = efficiency != "ideal"
-    outcome = phase_map(
-        moe,
-        service,
-        axes[0],
-        axes[1],
-        lambda side: belief(side, law, tokens, raw=True),
-        interval=interval,
     )
+    known = partial(belief, name=law, tokens=tokens, raw=True)
+    outcome = phase_map(moe, service, across, up, known, interval=efficiency != "ideal")
     columns = {
-        "x_value": np.broadcast_to(axes[0].values[:, None], outcome.q.shape),
-        "y_value": np.broadcast_to(axes[1].values, outcome.q.shape),
+        "x_value": np.broadcast_to(across.values[:, None], outcome.q.shape),
+        "y_value": np.broadcast_to(up.values, outcome.q.shape),
         "moe": outcome.moe.throughput,
         "dense": outcome.dense.throughput,
         "ratio": outcome.ratio,

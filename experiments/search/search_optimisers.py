@@ -66,7 +66,7 @@ RULES: dict[str, Optimiser] = {
 SLSQP = "SLSQP, no augmented Lagrangian"
 
 
-def rows_of(task: Row, starts: int, slsqp_starts: int, seed: int) -> list[Row]:
+def descents(task: Row, starts: int, slsqp_starts: int, seed: int) -> list[Row]:
     """One problem by all optimisers."""
     asked = Task(**task)
     relaxed = relaxed_problem(Evaluator.for_problem(asked.problem()))
@@ -183,7 +183,7 @@ def main(settings: Settings) -> None:
             "seed": settings.seed,
         }
         keys = [{"task": asdict(task), **same} for task in tasks]
-        rows = [row for piece in run.pieces(keys, rows_of, (search_tasks,)) for row in piece]
+        rows = [row for piece in run.pieces(keys, descents, (search_tasks,)) for row in piece]
         run.write(rows)
         optimisers = [medians(rows, name) for name in (*RULES, SLSQP)]
         print(render("search-optimisers.md", optimisers=optimisers))

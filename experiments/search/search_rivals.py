@@ -81,7 +81,7 @@ class BlackBox:
         best = self.history[-1][0] if self.history else WORTHLESS
         return best if best > WORTHLESS / 2 else -np.inf
 
-    def reached(self, merit: float) -> tuple[float, int] | None:
+    def time_to(self, merit: float) -> tuple[float, int] | None:
         """Seconds and evaluations after which the best was at least so good; None if it never
         was.
         """
@@ -95,7 +95,7 @@ class BlackBox:
         )
         free = len(self.architecture)
         values = {
-            each.name: _nearest(each, x)
+            each.name: nearest_legal(each, x)
             for each, x in zip(self.architecture, filled[:, :free].T, strict=True)
         }
         layouts = self._layouts(filled[:, free:])
@@ -129,7 +129,7 @@ class BlackBox:
         )
 
 
-def _nearest(variable: Variable, x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def nearest_legal(variable: Variable, x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """The legal values nearest in log to places between the bounds."""
     low, high = variable.range
     legal = np.log(variable.legal())
@@ -222,7 +222,7 @@ METHODS: dict[str, tuple[Callable[[BlackBox, int], None], int]] = {
 """Methods, and how many points each has evaluated at once."""
 
 
-def raced(name: str, evaluator: Evaluator, seconds: float, seed: int) -> BlackBox:
+def race(name: str, evaluator: Evaluator, seconds: float, seed: int) -> BlackBox:
     """A method's box after its budget is spent."""
     method, together = METHODS[name]
     box = BlackBox(evaluator, seconds, together)

@@ -60,9 +60,10 @@ def pad_to(batch: Tree, count: int) -> Tree:
     spare = count - length(batch)
     if spare <= 0:
         return batch
+    array = np if is_concrete(batch) else jnp
 
     def filled(leaf: Any) -> Any:
-        return np.concatenate([leaf, np.repeat(leaf[:1], spare, axis=0)])
+        return array.concatenate([leaf, array.repeat(leaf[:1], spare, axis=0)])
 
     return jax.tree.map(filled, batch)
 

@@ -16,6 +16,7 @@ from qsopt.arrays import Scalar, is_concrete
 from qsopt.deployments.batches import take
 from qsopt.deployments.legality import (
     allows_experts,
+    deciding_sizes,
     expert_counts,
     has_replica,
     shares_cache,
@@ -27,7 +28,7 @@ from qsopt.deployments.stacks import RUNS, Layout, Traits
 from qsopt.errors import InputError
 from qsopt.spec.deployment import DISPATCHED, GATHERED, Deployment
 from qsopt.spec.hardware import Cluster
-from qsopt.spec.model import Gqa, LinearAttention, Mla, Model, MoeFfn
+from qsopt.spec.model import Gqa, LinearAttention, Mla, Model
 from qsopt.spec.rules import EVERY, LayoutRules
 
 MOST_DEVICES = 16384
@@ -55,7 +56,7 @@ def legal_layouts(
         InputError: if a size that decides legality is being traced or is not whole, the cluster is
             too large, or the rules leave no layout.
     """
-    if not is_concrete((_deciding(model), cluster.devices)):
+    if not is_concrete((deciding_sizes(model), cluster.devices)):
         raise InputError(
             "the legal layouts depend on heads, KV heads, experts, layers and devices, which are "
             "being traced here: close over the model and cluster, and trace only other inputs"
@@ -146,18 +147,6 @@ def _rows(
                 if stage * pipeline > devices:
                     break
                 yield from (layout._replace(pipeline=pipeline) for layout in kept)
-
-
-def _deciding(model: Model) -> list[Scalar]:
-    """The sizes that decide which layouts are legal."""
-    heads = [
-        getattr(layers.kind, name)
-        for layers in model.decoder.attention
-        for name in ("heads", "kv_heads")
-        if hasattr(layers.kind, name)
-    ]
-    kinds = [layers.kind for layers in model.decoder.ffn]
-    return [model.layers, *heads, *(kind.experts for kind in kinds if isinstance(kind, MoeFfn))]
 
 
 def layout_batch(rows: Sequence[tuple[float, ...]]) -> Deployment:

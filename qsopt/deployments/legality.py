@@ -86,6 +86,12 @@ def is_legal(
     return first
 
 
+def deciding_sizes(model: Model) -> list[Scalar]:
+    """The sizes of a model that decide which layouts are legal."""
+    heads = [layers.kind.heads for layers in model.decoder.attention]
+    return [model.layers, *heads, *_kv_heads(model), *expert_counts(model)]
+
+
 # ---- attention -----------------------------------------------------------------------------------
 
 

@@ -107,8 +107,8 @@ def _faster_way(model: Model, service: Service, designs: Deployment) -> Best:
     """
     ways = []
     for design in (take(designs, index) for index in range(length(designs))):
-        reached = compiled_metrics(model, service, design)
-        ways.append(Best(design, reached.throughput, reached.feasible))
+        result = compiled_metrics(model, service, design)
+        ways.append(Best(design, result.throughput, result.feasible))
     return max(ways, key=lambda best: (bool(best.feasible), float(best.throughput)))
 
 
@@ -123,8 +123,8 @@ def best_at(model: Model, service: Service, designs: Deployment) -> Best:
     """The best of several designs at the batch that they have."""
 
     def scored(design: Deployment) -> Best:
-        reached = metrics(model, service, design)
-        return Best(design, jnp.where(reached.feasible, reached.throughput, 0.0), reached.feasible)
+        result = metrics(model, service, design)
+        return Best(design, jnp.where(result.feasible, result.throughput, 0.0), result.feasible)
 
     return pick(jax.vmap(scored)(designs))
 
@@ -134,16 +134,16 @@ def closest(model: Model, service: Service, designs: Deployment) -> Best:
     """The design whose `excess` is least."""
 
     def closeness(design: Deployment) -> Best:
-        reached = metrics(model, service, design)
-        return Best(design, 1.0 / excess(reached, service), reached.feasible)
+        result = metrics(model, service, design)
+        return Best(design, 1.0 / excess(result, service), result.feasible)
 
     return pick(jax.vmap(closeness)(designs))
 
 
-def excess(reached: Metrics, service: Service) -> Scalar:
+def excess(result: Metrics, service: Service) -> Scalar:
     """The larger of memory over capacity and TPOT over its limit; above 1 a limit is broken."""
-    memory = reached.memory.total / reached.memory.capacity
-    return jnp.maximum(memory, reached.tpot / service.workload.tpot_limit)
+    memory = result.memory.total / result.memory.capacity
+    return jnp.maximum(memory, result.tpot / service.workload.tpot_limit)
 
 
 def _at_batch(layouts: Deployment, batch: float) -> Deployment:

@@ -129,29 +129,38 @@ def phase_map(
     """
     if x.name == y.name:
         raise InputError(f"x and y are both {x.name}: take two different axes")
-    line = Sparsity.from_model(model)
-    points = _points(service, line, (x, y), batch)
+    axes, line = (x, y), Sparsity.from_model(model)
+    points = _points(service, line, axes, batch)
     factors = np.asarray(points.top_k_factor)
-    q, low, high = _q_at(model, factors, (x, y), believe)
+    q, low, high = _q_at(model, factors, axes, believe)
     _check_twins(model, factors, q)
     layouts = _layouts(model, service, points, float(q.flat[0]))
-    capped = batch is not None or "batch" in (x.name, y.name)
-    moe_trends, dense_trends = (
-        (_trend(x, side, capped), _trend(y, side, capped)) for side in (0, 1)
+    moe, dense = (
+        MapSide(model, service, layouts[side], dense=bool(side), capped=_is_capped(axes, batch))
+        for side in (0, 1)
     )
-
-    def dense_at(qs: Grid) -> Optima:
-        widths = np.asarray(twin_widths(model, factors.ravel(), qs.ravel())).reshape(qs.shape)
-        side = MapSide(model, service, layouts[1], dense=True, capped=capped)
-        return optima(side, eqx.tree_at(lambda p: p.twin_width, points, widths), dense_trends)
-
-    moe_side = MapSide(model, service, layouts[0], dense=False, capped=capped)
-    moe = optima(moe_side, points, moe_trends)
     ends: tuple[Optima | None, Optima | None] = (None, None)
     if interval and low is not None and high is not None and "q" not in (x.name, y.name):
-        ends = dense_at(low), dense_at(high)
-    s = line.at_factor(factors)
-    return PhaseMap(x, y, s, q, low, high, moe, dense_at(q), *ends, layouts)
+        ends = _optima(dense, points, axes, low), _optima(dense, points, axes, high)
+    sides = _optima(moe, points, axes), _optima(dense, points, axes, q)
+    return PhaseMap(x, y, line.at_factor(factors), q, low, high, *sides, *ends, layouts)
+
+
+def _is_capped(axes: tuple[Axis, Axis], batch: float | None) -> bool:
+    """Whether the sequences in the cluster are limited anywhere."""
+    return batch is not None or "batch" in [axis.name for axis in axes]
+
+
+def _optima(
+    side: MapSide, points: MapPoint, axes: tuple[Axis, Axis], q: Grid | None = None
+) -> Optima:
+    """A side at every point; the dense one is the twin of q there."""
+    if q is not None:
+        factors = np.ravel(points.top_k_factor)
+        widths = np.asarray(twin_widths(side.model, factors, q.ravel())).reshape(q.shape)  # pyright: ignore[reportArgumentType]
+        points = eqx.tree_at(lambda p: p.twin_width, points, widths)
+    x, y = (_trend(axis, int(side.dense), side.capped) for axis in axes)
+    return optima(side, points, (x, y))
 
 
 def _trend(axis: Axis, side: int, capped: bool) -> int | None:
@@ -166,11 +175,10 @@ def _points(
 ) -> MapPoint:
     """All points, [x, y] each; the width of the twin is still open."""
     grids = np.meshgrid(*(axis.values for axis in axes), indexing="ij")
-    changes = {
-        axis.kind.number: line.factors(values) if axis.name == "sparsity" else values
+    changes = [
+        (axis.kind.number, line.factors(values) if axis.name == "sparsity" else values)
         for axis, values in zip(axes, grids, strict=True)
-        if axis.kind.number is not None
-    }
+    ]
     return point_grid(service, batch, grids[0].shape, changes)
 
 

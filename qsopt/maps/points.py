@@ -4,7 +4,7 @@ Every point states every number, changed or not, so all kinds of maps share one 
 Efficiencies and rules are those of the map.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -56,7 +56,7 @@ def point_grid(
     service: Service,
     cap: float | None,
     shape: tuple[int, int],
-    changes: dict[Callable[[MapPoint], Scalar], Float[np.ndarray, "x y"]],
+    changes: Iterable[tuple[Callable[[MapPoint], Scalar] | None, Float[np.ndarray, "x y"]]],
 ) -> MapPoint:
     """The points of a map, every number an array that begins with [x, y].
 
@@ -64,12 +64,13 @@ def point_grid(
         service: what no axis changes.
         cap: sequences that may decode at once in the whole cluster; as many as fit if None.
         shape: points along both axes.
-        changes: by the number of a point that they replace, its values at all points.
+        changes: numbers of a point, and their values at all points; those of None are left out.
     """
     point = MapPoint(service.cluster, service.workload, NO_CAP if cap is None else cap)
     points = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (*shape, *np.shape(leaf))), point)
-    for leaf, values in changes.items():
-        points = eqx.tree_at(leaf, points, values)
+    for number_of, values in changes:
+        if number_of is not None:
+            points = eqx.tree_at(number_of, points, values)
     return points
 
 

@@ -99,14 +99,7 @@ def design_problem(
     Raises:
         InputError: if a name is unknown, or the question has no meaning.
     """
-    names = ["ep" if name == "etp" else name for name in vary]
-    unknown = [name for name in names if name not in (*ARCHITECTURE, *DEPLOYMENT)]
-    if unknown:
-        raise InputError(
-            f"vary: unknown '{unknown[0]}'; choose from "
-            f"{', '.join((*ARCHITECTURE, *DEPLOYMENT, 'etp'))}"
-        )
-    fixed, bounds = dict(fixed or {}), dict(bounds or {})
+    names, fixed, bounds = _known_names(vary), dict(fixed or {}), dict(bounds or {})
     model = [
         bounds.get(name) or usual_variable(reference, name)
         for name in ARCHITECTURE
@@ -120,6 +113,18 @@ def design_problem(
     problem = DesignProblem(reference, service, (*model, *deployment), **options)  # pyright: ignore[reportArgumentType]
     _check(problem)
     return problem
+
+
+def _known_names(vary: Iterable[str]) -> list[str]:
+    """Names of variables, `ep` for `etp`."""
+    names = ["ep" if name == "etp" else name for name in vary]
+    unknown = [name for name in names if name not in (*ARCHITECTURE, *DEPLOYMENT)]
+    if unknown:
+        raise InputError(
+            f"vary: unknown '{unknown[0]}'; choose from "
+            f"{', '.join((*ARCHITECTURE, *DEPLOYMENT, 'etp'))}"
+        )
+    return names
 
 
 def _check(problem: DesignProblem) -> None:

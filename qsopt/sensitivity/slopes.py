@@ -101,16 +101,6 @@ def at_batch(design: Design, batch: float) -> Design:
     return eqx.tree_at(lambda d: d.deployment.batch, design, np.asarray(float(batch)))
 
 
-def relaxed_throughput(design: Design) -> float:
-    """Throughput at the real batch that fills the first limit to bind, 0 where there is none
-    [tokens/s].
-    """
-    most = _memory_batch(design)
-    if float(design.service.workload.tpot_limit) < NO_LIMIT:
-        most = min(most, tpot_batch(design, _most(most)))
-    return float(design_metrics(at_batch(design, most)).throughput) if 0.0 < most < np.inf else 0.0
-
-
 def design_metrics(design: Design) -> Metrics:
     """What a design reaches, by the function that evaluates single designs, which is compiled
     anyway.

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qsopt.calibration.points import where
+from qsopt.calibration.points import MessagePoints, OperatorPoints, where
 from qsopt.calibration.tables import aiconfigurator
 from qsopt.calibration.tables.aiconfigurator import Choice, installed, read_tables
 from qsopt.calibration.tables.columns import Skipped
@@ -56,6 +56,7 @@ def times(folder: Path, choice: Choice | None = None, column: str = "latency_ms"
 
 def test_moe_rows_get_the_work_of_their_rank(write):
     points = read_folder(write("h200_sxm/moe/trtllm/1.3.0/moe", MOE)).by_kind()["experts"]
+    assert isinstance(points, OperatorPoints)
     assert points.labels.family[0] == "experts/trtllm/fp8"
     assert (points.labels.gpu[0], points.labels.shape[0], points.labels.file[0]) == (
         "h200",
@@ -174,8 +175,11 @@ def test_all_kinds_of_tables(write):
         "prefill_attention/vllm/fp8": 1,
         "prefill_mla/trtllm/fp8": 1,
     }
-    assert families["attention/vllm/fp8"].cost.flops[0] == 4 * 4 * 512 * 32 * 128
-    assert families["collective/nccl/all_reduce"].sent[0] == pytest.approx(2 * 7 / 8 * 2048)
+    attention, reduced = families["attention/vllm/fp8"], families["collective/nccl/all_reduce"]
+    assert isinstance(attention, OperatorPoints)
+    assert isinstance(reduced, MessagePoints)
+    assert attention.cost.flops[0] == 4 * 4 * 512 * 32 * 128
+    assert reduced.sent[0] == pytest.approx(2 * 7 / 8 * 2048)
     assert families["exchange/trtllm-K/combine"].seconds[0] == pytest.approx(20e-6)
     assert families["exchange/sglang-deepep-ll-across/combine"].seconds[0] == pytest.approx(70e-6)
 

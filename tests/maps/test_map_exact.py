@@ -189,10 +189,12 @@ def test_trends_hold_for_every_layout(model, service, name):
         one = jax.tree.map(lambda leaf, index=index: np.asarray(leaf)[index : index + 1], layouts)
         capped = name == "batch"
         side = bounds.MapSide(model, service, one, dense=False, capped=capped)
-        changes = {AXIS_KINDS[name].number: along.values[:, None]}
+        changes = [(AXIS_KINDS[name].number, along.values[:, None])]
         points = point_grid(service, None, (len(along.values), 1), changes)
         rows.append(bounds.optima(side, points, (0, 0)).throughput[:, 0])
-    steps = np.diff(np.array(rows), axis=1) * AXIS_KINDS[name].trend[0]
+    trend = AXIS_KINDS[name].trend[0]
+    assert trend is not None
+    steps = np.diff(np.array(rows, dtype=float), axis=1) * trend
     assert (steps >= -1e-9 * np.array(rows)[:, 1:]).all()
     assert np.abs(steps).max() > 0.0
 
@@ -234,7 +236,17 @@ def test_what_is_refused(model, service):
 
 # ---- the command ---------------------------------------------------------------------------------
 
-COMMAND = Map(MODEL, "4xh100", x="context", x_points=3, y="devices", y_from=1, y_to=4, y_points=4)
+COMMAND = Map(
+    MODEL,
+    "4xh100",
+    law="geometric",
+    x="context",
+    x_points=3,
+    y="devices",
+    y_from=1,
+    y_to=4,
+    y_points=4,
+)
 
 
 def test_command_tells_what_the_map_holds(model, service, capsys, tmp_path):

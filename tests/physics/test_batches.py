@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from jaxtyping import Array, Float
 
+from qsopt.arrays import Scalar, Table
 from qsopt.deployments.batches import (
     CHUNK,
     chunks,
@@ -21,8 +22,8 @@ from qsopt.deployments.batches import (
 
 
 class Pair(eqx.Module):
-    number: Float[Array, ""]
-    table: Float[Array, " three"]
+    number: Scalar
+    table: Table
 
 
 def pairs(count: int) -> Pair:

@@ -15,7 +15,7 @@ from qsopt import InputError, Workload, compare, ideal, load_cluster, load_effic
 from qsopt.comparison.compare import verdict
 from qsopt.deployments.capped import ServedModel, within_cap
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.maps.crossover import Crossovers, MatchedPair, _grid, _measure, crossovers
+from qsopt.maps.crossover import Crossovers, MatchedPair, SweptInput, _grid, _measure, crossovers
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.spec.service import Service
 
@@ -41,7 +41,7 @@ RANGES = {
 
 
 @cache
-def found(over: str) -> Crossovers:
+def found(over: SweptInput) -> Crossovers:
     pair, low, high = RANGES[over]
     return crossovers(pair, over, low, high)
 

@@ -12,7 +12,7 @@ for rival in ("cma", "optuna"):
     pytest.importorskip(rival, reason="needs the extra bench")
 
 from experiments.search import search_report
-from experiments.search.search_rivals import METHODS, BlackBox, raced
+from experiments.search.search_rivals import METHODS, BlackBox, nearest_legal, race
 from experiments.search.search_tasks import CLUSTERS, MODELS, WIDE_VARY, narrow_tasks, wide_tasks
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.search.architecture import with_architecture
@@ -61,24 +61,24 @@ def test_rivals_see_the_exact_model(evaluator):
 
 
 def _values(box: BlackBox, points: np.ndarray) -> dict[str, np.ndarray]:
-    from experiments.search.search_rivals import _nearest
-
     columns = points[:, : len(box.architecture)].T
-    return {each.name: _nearest(each, x) for each, x in zip(box.architecture, columns, strict=True)}
+    return {
+        each.name: nearest_legal(each, x) for each, x in zip(box.architecture, columns, strict=True)
+    }
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_rival_stops_in_time_and_remembers_when(evaluator, name):
-    box = raced(name, evaluator, seconds=0.2, seed=0)
+    box = race(name, evaluator, seconds=0.2, seed=0)
     assert box.count > 0
     merits = [merit for merit, _, _ in box.history]
     assert merits == sorted(merits)
-    first = box.reached(merits[-1])
+    first = box.time_to(merits[-1])
     assert first is not None
     spent, count = first
     assert spent > 0
     assert count <= box.count
-    assert box.reached(merits[-1] + 1.0) is None
+    assert box.time_to(merits[-1] + 1.0) is None
 
 
 def test_page_says_what_the_rows_say():

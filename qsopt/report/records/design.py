@@ -214,11 +214,14 @@ def deployment_record(
     software.
     """
     batch = int(float(deployment.batch))
+    tensor, data, pipeline, expert = (
+        int(float(getattr(deployment, name))) for name in ("tensor", "data", "pipeline", "expert")
+    )
     layout = Layout(
-        *(
-            int(float(getattr(deployment, name)))
-            for name in ("tensor", "data", "pipeline", "expert")
-        ),
+        tensor,
+        data,
+        pipeline,
+        expert,
         float(deployment.dispatched),
         int(float(deployment.dcp)),
         int(float(deployment.expert_slots)),
