@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from qsopt.arrays import Scalar, scalar
+from qsopt.arrays import Scalar, is_concrete, scalar
 from qsopt.comparison import shapes
 from qsopt.comparison.twin import (
     aligned,
@@ -96,13 +96,20 @@ def dense_match(model: Model, q: Scalar, kind: MatchKind, *, exact: bool = True)
     """
     if kind.twin == "same-body":
         return dense_twin(model, q, exact=exact)
-    return _released(model, scalar(q), kind, exact)
+    size = scalar(q)
+    if not is_concrete((model, size)):
+        return _released(model, size, kind, exact)
+    with jax.ensure_compile_time_eval():  # inside of a user's jit too: its layouts can be listed
+        return _compiled_released(model, size, kind, exact)
 
 
 def _released(model: Model, q: Scalar, kind: MatchKind, exact: bool) -> Model:
     size = q * parameter_count(model).active
     attention: shapes.MatchAttention = "gqa8" if kind.attention == GQA8 else "same"
     return shapes.released(model, size, attention, exact=exact)
+
+
+_compiled_released = jax.jit(_released, static_argnums=(2, 3))
 
 
 def relaxed_matches(model: Model, qs: ArrayLike, kind: MatchKind) -> Model:

@@ -537,7 +537,7 @@ def test_list_hardware(answer: Answer) -> None:
                 "verdict: dense wins",
                 "q = 2.000",
                 "would flip it",
-                "the verdict survives these errors",
+                "of draws of them at q = 2.00",
             ),
         ),
         (
