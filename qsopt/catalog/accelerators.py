@@ -25,8 +25,8 @@ from qsopt.spec.formats import ARITHMETICS, FORMATS, default_arithmetic
 from qsopt.spec.hardware import Accelerator, Cluster
 from qsopt.units import GB, TFLOPS
 
-_OF_THE_NODE = ("price_per_hour", "scale_up_devices")
-"""Numbers that are not the accelerator's own."""
+_APART = ("price_per_hour", "power_limit", "scale_up_devices")
+"""Numbers of an accelerator that who builds and rents out the node decides."""
 
 
 class _Kind(NamedTuple):
@@ -175,7 +175,7 @@ def load_cluster(which: str | Path) -> Cluster:
 
 
 def accelerator_name(accelerator: Accelerator) -> str | None:
-    """The catalog's name of an accelerator, found by its numbers (its price and the size of its
+    """The catalog's name of an accelerator, found by its numbers (price, power limit and size of the
     domain apart, which depend on who builds and rents out the node); None for any other.
 
     A record holds no name, so that all accelerators share one compilation; and one whose numbers
@@ -224,7 +224,7 @@ def _numbers(accelerator: Accelerator) -> list[Any]:
     return [
         getattr(accelerator, field.name)
         for field in fields(Accelerator)
-        if field.name not in _OF_THE_NODE
+        if field.name not in _APART
     ]
 
 
@@ -257,6 +257,7 @@ def _accelerator(facts: HardwareFacts, devices: float) -> Accelerator:
         torus_links=scalar(facts.torus_links or 0.0),
         arithmetic=_arithmetic(facts),
         price_per_hour=scalar(facts.price_per_hour or float("nan")),
+        power_limit=scalar(facts.tdp or float("nan")),
     )
 
 
