@@ -175,8 +175,8 @@ def load_cluster(which: str | Path) -> Cluster:
 
 
 def accelerator_name(accelerator: Accelerator) -> str | None:
-    """The catalog's name of an accelerator, found by its numbers (price, power limit and size of the
-    domain apart, which depend on who builds and rents out the node); None for any other.
+    """The catalog's name of an accelerator, found by its numbers; None for any other. Price, power
+    limit and size of the domain do not count: they are of who builds and rents out the node.
 
     A record holds no name, so that all accelerators share one compilation; and one whose numbers
     were changed is not the catalog's any more.

@@ -192,7 +192,7 @@ def save_power(rows: PowerRows, source: str, path: Path) -> None:
     """
     document = tomlkit.document()
     for line in (
-        "Power of a device in units of its limit: idle + memory * share of the time in which memory",
+        "Power of a device over its limit: idle + memory * share of the time in which memory",
         "works + compute * that of matrix units, up to 1. Written by `qsopt calibrate`.",
         "step: shares of the decode step that the model predicts; pace: of the measured time.",
         "Lists of errors are [rows, median, 90th percentile, signed median] of relative error.",

@@ -188,7 +188,7 @@ NO_POWER = (
 
 
 def energy_record(cluster: Cluster, deployment: Deployment, reached: Metrics) -> dict[str, Any]:
-    """Power and energy of the devices, and how sure they are; None where no power limit is known."""
+    """Power and energy of the devices, and how sure they are; None without a power limit."""
     found = shipped_power()
     drawn = energy(
         cluster,
