@@ -4,7 +4,7 @@ peaks, and every refusal.
 Provenance of `KEY`: memory of NVIDIA as `nvidia-smi` shows it (MiB), of AMD and Google as their
 tables list it (GiB); dense peaks and one-way links as in aiconfigurator-core 0.12.0, the
 ml-engineering guides (2026-08-22), InferenceX-app's registry (2026-08-15) and
-docs.cloud.google.com/tpu; prices are that registry's 3-year rentals.
+docs.cloud.google.com/tpu; prices are that registry's 3-year rentals, of A100 RunPod's lowest rate.
 """
 
 import csv
@@ -79,7 +79,7 @@ KEY = {
     "gb200": (189471 * MiB, 8000, 2500, 5000, 10000, 72, 900, 50, 2.60),
     "mi300x": (192 * GiB, 5300, 1307.4, 2614.9, 2614.9, 8, 448, 50, 1.30),
     "mi355x": (288 * GiB, 8000, 2516.6, 5033, 10066, 8, 537.6, 50, 2.10),
-    "a100-80gb": (80 * GiB, 2039, 312, 312, 312, 8, 300, 25, math.nan),
+    "a100-80gb": (80 * GiB, 2039, 312, 312, 312, 8, 300, 25, 1.39),
     "tpu-v5p": (95 * GiB, 2765, 459, 459, 459, 8960, 600, 6.25, math.nan),
 }
 
