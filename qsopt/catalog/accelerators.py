@@ -7,10 +7,9 @@ speed is refused where a cluster would use it. The figures of each file in `conf
 their source, doubt and grade there.
 """
 
-import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -20,13 +19,14 @@ import numpy as np
 
 from qsopt.arrays import is_concrete, scalar
 from qsopt.catalog.folder import configs
+from qsopt.catalog.phrases import MOST_DEVICES, one_line, read_phrase
 from qsopt.errors import InputError, unknown_name
 from qsopt.spec.formats import ARITHMETICS, FORMATS, default_arithmetic
 from qsopt.spec.hardware import Accelerator, Cluster
 from qsopt.units import GB, TFLOPS
 
-_MOST = 1e9
-"""A phrase names fewer devices."""
+_APART = ("price_per_hour", "power_limit", "scale_up_devices")
+"""Numbers of an accelerator that who builds and rents out the node decides."""
 
 
 class _Kind(NamedTuple):
@@ -156,15 +156,17 @@ def load_accelerator(which: str | Path, devices: float = 1) -> Accelerator:
 
 
 def load_cluster(which: str | Path) -> Cluster:
-    """The cluster that a phrase names (`8xmi300x`; a bare `h200` is one device), or that a `.toml`
-    file describes.
+    """The cluster that a phrase names, or that a `.toml` file describes.
 
+    A phrase is so many devices and an accelerator (`8xmi300x`; a bare `h200` is one device), or
+    scale-up domains, the devices of each and an accelerator (`2x8xh200`: two nodes of eight, as
+    `16xh200`; `4x4xh200`: four nodes of four, whose links end at four).
     A file states `devices = 16` and `accelerator = "h100"`, the name of a file beside it, or a
     table `[accelerator]` as in `configs/hardware`.
 
     Raises:
-        InputError: if the phrase or the file is wrong, or a link speed that the cluster would use
-            is unknown.
+        InputError: if the phrase or the file is wrong, a domain is larger than the accelerator's,
+            or a link speed that the cluster would use is unknown.
     """
     devices, facts = (
         _from_file(Path(which)) if str(which).endswith(".toml") else _from_phrase(str(which))
@@ -173,8 +175,8 @@ def load_cluster(which: str | Path) -> Cluster:
 
 
 def accelerator_name(accelerator: Accelerator) -> str | None:
-    """The catalog's name of an accelerator, found by its numbers (its price apart); None for any
-    other.
+    """The catalog's name of an accelerator, found by its numbers; None for any other. Price, power
+    limit and size of the domain do not count: they are of who builds and rents out the node.
 
     A record holds no name, so that all accelerators share one compilation; and one whose numbers
     were changed is not the catalog's any more.
@@ -191,6 +193,18 @@ def accelerator_name(accelerator: Accelerator) -> str | None:
     return _names_by_numbers().get(_key(numbers))
 
 
+def cluster_phrase(cluster: Cluster, name: str) -> str | None:
+    """The phrase that names a cluster of the accelerator of that name, with its domains where they
+    are not the accelerator's own; None where there is none.
+    """
+    devices, domain = float(cluster.devices), float(cluster.accelerator.scale_up_devices)
+    own = hardware_facts(name).scale_up_devices
+    if domain == own:
+        return f"{devices:g}x{name}"
+    whole = domain < own and devices % domain == 0
+    return f"{devices / domain:g}x{domain:g}x{name}" if whole else None
+
+
 def resized(cluster: Cluster, devices: float) -> Cluster:
     """A cluster of the same accelerator with other devices, read anew where the catalog has it.
 
@@ -198,15 +212,19 @@ def resized(cluster: Cluster, devices: float) -> Cluster:
         InputError: if that cluster would use a link speed that is unknown.
     """
     name = accelerator_name(cluster.accelerator)
-    known = name is not None and devices < _MOST
-    return load_cluster(f"{int(devices)}x{name}") if known else cluster
+    if name is None or not devices < MOST_DEVICES:
+        return cluster
+    old = cluster.accelerator
+    facts = replace(hardware_facts(name), scale_up_devices=int(float(old.scale_up_devices)))
+    new = replace(_accelerator(facts, int(devices)), price_per_hour=old.price_per_hour)
+    return Cluster(new, scalar(int(devices)))
 
 
 def _numbers(accelerator: Accelerator) -> list[Any]:
     return [
         getattr(accelerator, field.name)
         for field in fields(Accelerator)
-        if field.name != "price_per_hour"
+        if field.name not in _APART
     ]
 
 
@@ -239,6 +257,7 @@ def _accelerator(facts: HardwareFacts, devices: float) -> Accelerator:
         torus_links=scalar(facts.torus_links or 0.0),
         arithmetic=_arithmetic(facts),
         price_per_hour=scalar(facts.price_per_hour or float("nan")),
+        power_limit=scalar(facts.tdp or float("nan")),
     )
 
 
@@ -250,22 +269,18 @@ def _arithmetic(facts: HardwareFacts) -> np.ndarray:
 
 
 def _from_phrase(phrase: str) -> tuple[int, HardwareFacts]:
-    count, name = _named(phrase)
-    return count, hardware_facts(name)
-
-
-def _named(phrase: str) -> tuple[int, str]:
-    text = _one_line(phrase).lower()
-    count, _, name = (part.strip() for part in text.partition("x"))
-    counted = name in accelerator_names() or count.isdecimal()
-    if text in accelerator_names() or not counted:
-        return 1, text
-    if not name or not re.fullmatch("0*[1-9][0-9]{0,8}", count):
+    said = read_phrase(phrase, accelerator_names())
+    facts = hardware_facts(said.accelerator)
+    if said.domains is None:
+        return said.devices, facts
+    devices = said.domains * said.devices
+    if said.devices > facts.scale_up_devices:
         raise InputError(
-            f"cluster '{text[:60]}': write a positive whole number of devices and an accelerator, "
-            f"as in 8xh100"
+            f"cluster '{one_line(phrase)[:60]}': {facts.name} has scale-up domains of at most "
+            f"{facts.scale_up_devices}; write {devices}x{said.accelerator}, or state "
+            f"scale_up.devices in a copy of its file"
         )
-    return int(count), name
+    return devices, replace(facts, scale_up_devices=said.devices)
 
 
 def _from_file(path: Path) -> tuple[int, HardwareFacts]:
@@ -283,14 +298,10 @@ def _from_file(path: Path) -> tuple[int, HardwareFacts]:
 
 
 def _catalog_file(text: str) -> Path:
-    name = _one_line(text).lower()
+    name = one_line(text).lower()
     if name not in accelerator_names():
         raise unknown_name("accelerator", name, accelerator_names())
     return configs() / "hardware" / f"{name}.toml"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -331,7 +342,7 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any
 
 def _refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
     for key in sorted(set(given) - set(known)):
-        raise InputError(f"{where}: {unknown_name('field', _one_line(key), known)}")
+        raise InputError(f"{where}: {unknown_name('field', one_line(key), known)}")
 
 
 def _value(entry: Field[Any], given: Mapping[str, Any], where: str) -> Any:
@@ -345,5 +356,5 @@ def _checked(key: str, value: Any, kind: _Kind, where: str) -> Any:
     if value is None:
         raise InputError(f"{where}: missing field {key}; write {kind.words}")
     if not kind.accepts(value):
-        raise InputError(f"{where}: {key} = {_one_line(repr(value))[:60]}; write {kind.words}")
+        raise InputError(f"{where}: {key} = {one_line(repr(value))[:60]}; write {kind.words}")
     return value

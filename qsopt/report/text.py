@@ -73,10 +73,18 @@ def _facts_table(record: dict[str, Any]) -> Table:
         "rental per million tokens": "no price known"
         if price is None
         else f"{price:.3g} US dollars",
+        "power per device": _power_text(record),
     }
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _power_text(record: dict[str, Any]) -> str:
+    watts, joules = record["watts_per_device"], record["joules_per_output_token"]
+    if watts is None:
+        return "no power limit known"
+    return f"{watts:,.0f} W, {joules:.3g} J per output token"
 
 
 def _memory_table(memory: dict[str, float]) -> Table:
