@@ -172,7 +172,7 @@ LAYERS = (
     ("quality",),
     ("deployments",),
     ("fitted",),
-    ("sensitivity", "comparison"),
+    ("slopes", "comparison"),
     ("maps",),
     ("search",),
     ("calibration",),

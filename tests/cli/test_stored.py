@@ -1,0 +1,102 @@
+"""Stored answers of ten commands: every key in its order, every text, and every number to nine
+digits, as `data/` has them.
+
+To store them anew, after a change that is meant to move them: `python tests/cli/test_stored.py`.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DATA = Path(__file__).parent / "data"
+
+COMMANDS = {
+    "compare_ideal": "compare --model deepseek-v3 --cluster 8xmi300x --context 131072 "
+    "--efficiency ideal --weight-dtype bf16",
+    "compare_laws": "compare --model deepseek-v3 --cluster 16xh200 --context 131072 --law all",
+    "compare_mixtral": "compare --model mixtral-8x7b --cluster 8xh100 --context 8192 --tpot-ms 30",
+    "compare_switch": "compare --model switch-c --cluster 16xh100 --context 512",
+    "evaluate_best": "evaluate --model deepseek-v3 --cluster 64xh100 --context 32768 --tpot-ms 50",
+    "evaluate_given": "evaluate --model mixtral-8x7b --cluster 4xa100-80gb --context 8192 "
+    "--batch 64 --tp 4",
+    "optimize": "optimize --like mixtral-8x7b --cluster 8xh100 --context 8192 --tpot-ms 50 "
+    "--vary experts,top_k,tp,ep,batch",
+    "sensitivity": "sensitivity --model mixtral-8x7b --cluster 4xa100-80gb --context 8192 "
+    "--batch 64 --tp 4",
+    "crossover": "crossover --model deepseek-v3 --cluster 16xh200 --over context --from 1024 "
+    "--to 1048576",
+    "map": "map --model mixtral-8x7b --cluster 8xh100 --x context --y devices --x-points 6 "
+    "--y-points 5",
+}
+
+DIGITS = 9
+
+LOOSE = {"all_real_value": 1e-6}
+"""Ends of a long descent, which rounding moves: compared less sharply."""
+
+
+def compact(value: Any) -> Any:
+    """A record with numbers of `DIGITS` digits and without the times that a search took."""
+    if isinstance(value, dict):
+        return {
+            key: compact(entry)
+            for key, entry in value.items()
+            if not (key == "seconds" and isinstance(entry, dict))
+        }
+    if isinstance(value, list):
+        return [compact(entry) for entry in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def assert_same(found: Any, stored: Any, where: str = "") -> None:
+    """Equal in structure, order of keys, texts and whole numbers, and in numbers to a unit of the
+    last digit.
+    """
+    assert type(found) is type(stored), where
+    if isinstance(stored, dict):
+        assert list(found) == list(stored), where
+        for key, entry in stored.items():
+            assert_same(found[key], entry, f"{where}.{key}")
+    elif isinstance(stored, list):
+        assert len(found) == len(stored), where
+        for place, (one, other) in enumerate(zip(found, stored, strict=True)):
+            assert_same(one, other, f"{where}[{place}]")
+    elif isinstance(stored, float):
+        tolerance = LOOSE.get(where.rpartition(".")[2], 10.0 ** (1 - DIGITS))
+        assert found == pytest.approx(stored, rel=tolerance, abs=1e-13), where
+    else:
+        assert found == stored, where
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_answers_as_stored(name: str, answer: Callable[..., Any]) -> None:
+    stored = json.loads((DATA / f"{name}.json").read_text("utf-8"))
+    assert_same(compact(answer(f"{COMMANDS[name]} --json")), stored)
+
+
+def test_the_comparison_sees_a_change() -> None:
+    stored = {"a": 1.0, "b": [1, None, "x"]}
+    for changed in ({"b": [1, None, "x"], "a": 1.0}, {"a": 1.0 + 1e-7, "b": [1, None, "x"]}):
+        with pytest.raises(AssertionError):
+            assert_same(changed, stored)
+
+
+def store() -> None:
+    """Write the answers of this checkout."""
+    DATA.mkdir(exist_ok=True)
+    main = "import sys; from qsopt.cli import main; sys.exit(main(sys.argv[1:]))"
+    for name, command in COMMANDS.items():
+        words = [sys.executable, "-c", main, *shlex.split(command), "--json"]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        text = json.dumps(compact(json.loads(done.stdout)), separators=(",", ":"))
+        (DATA / f"{name}.json").write_text(text + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    store()
