@@ -34,7 +34,7 @@ from qsopt.maps.axes import Axis, axis
 from qsopt.maps.phase_map import phase_map
 from qsopt.maps.points import SERVICE_NUMBERS
 from qsopt.quality.belief import belief
-from qsopt.report.map_plot import axis_label, axis_unit
+from qsopt.report.map_axes import axis_label, axis_unit
 from qsopt.report.plot import tokens_text
 from qsopt.slopes.inputs import Design
 from qsopt.slopes.sensitivity import sensitivity

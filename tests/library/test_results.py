@@ -98,16 +98,16 @@ def test_results_print_short_and_in_numbers(name: str) -> None:
 
 def test_records_print_in_numbers() -> None:
     cluster = qsopt.load_cluster(PHRASE)
-    records = {
-        qsopt.load_model(NAME): ("mixtral-8x7b", "experts=8", "hidden=4096", "kv_cache=bf16"),
-        cluster: ("devices=2", "bandwidth=4.8e+12"),
-        WORKLOAD: ("Workload(context=8192)",),
-        LAYOUT: ("Deployment(tensor=2, expert=2, batch=64)",),
-        qsopt.load_efficiency("fitted"): ("name='fitted'", "straggler=1"),
-        qsopt.Service(cluster, WORKLOAD, qsopt.ideal()): ("context=8192",),
-        qsopt.number_format("fp8"): ("fp8",),
-        qsopt.parameter_count(NAME): ("routed=45097156608",),
-    }.items()
+    records = (
+        (qsopt.load_model(NAME), ("mixtral-8x7b", "experts=8", "hidden=4096", "kv_cache=bf16")),
+        (cluster, ("devices=2", "bandwidth=4.8e+12")),
+        (WORKLOAD, ("Workload(context=8192)",)),
+        (LAYOUT, ("Deployment(tensor=2, expert=2, batch=64)",)),
+        (qsopt.load_efficiency("fitted"), ("name='fitted'", "straggler=1")),
+        (qsopt.Service(cluster, WORKLOAD, qsopt.ideal()), ("context=8192",)),
+        (qsopt.number_format("fp8"), ("fp8",)),
+        (qsopt.parameter_count(NAME), ("routed=45097156608",)),
+    )
     for record, words in records:
         for word in words:
             assert word in repr(record), repr(record)
