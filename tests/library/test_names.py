@@ -111,8 +111,8 @@ def test_what_is_missing_is_named() -> None:
     service = qsopt.Service(CLUSTER, WORKLOAD, qsopt.ideal())
     for ask, words in (
         (lambda: qsopt.evaluate(NAME, service), "deployment"),  # pyright: ignore[reportCallIssue]
-        (lambda: qsopt.compare(NAME, PHRASE), "workload"),  # pyright: ignore[reportCallIssue]
-        (lambda: qsopt.compare(NAME, service, WORKLOAD), "not both"),  # pyright: ignore[reportCallIssue]
+        (lambda: qsopt.compare(NAME, PHRASE), "workload"),  # pyright: ignore[reportCallIssue, reportArgumentType]
+        (lambda: qsopt.compare(NAME, service, WORKLOAD), "not both"),  # pyright: ignore[reportCallIssue, reportArgumentType]
         (lambda: qsopt.compare("mixtral", service), "did you mean"),
         (lambda: qsopt.compare(NAME, "8xh101", WORKLOAD), "unknown accelerator"),
         (lambda: qsopt.compare(NAME, service, law="tien"), "tian"),
