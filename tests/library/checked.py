@@ -1,5 +1,5 @@
-"""Formulas of one design, quality laws, deployments and comparisons, with the types and shapes of
-every call checked as they are annotated.
+"""Formulas of one design and quality laws, with the types and shapes of every call checked as they
+are annotated.
 
 usage: checked.py [x64]
 """
@@ -17,7 +17,7 @@ from jaxtyping import TypeCheckError, install_import_hook  # noqa: E402
 if sys.argv[1:2] == ["x64"]:
     jax.config.update("jax_enable_x64", True)
 
-ROOMS = ("physics", "quality", "deployments", "comparison", "slopes")
+ROOMS = ("physics", "quality")
 """Where arrays are passed between formulas."""
 
 install_import_hook([f"qsopt.{room}" for room in ROOMS], "shapes.checked")
@@ -62,13 +62,6 @@ def laws() -> None:
                 qsopt.belief(name, law, 1e12, raw=True)
 
 
-def comparisons() -> None:
-    workload = qsopt.Workload(4096.0)
-    qsopt.compare("mixtral-8x7b", "2xh200", workload, law="all").to_dict()
-    qsopt.compare("mixtral-8x7b", "2xh200", workload, "trtllm", q=1.9, twin="same-body")
-    qsopt.sensitivity("mixtral-8x7b", PHRASE, workload, DESIGNS["mixtral-8x7b"])
-
-
 def refusals() -> None:
     """A batch where one number is meant, and a text."""
     for wrong in (jnp.ones(3), "1"):
@@ -80,6 +73,6 @@ def refusals() -> None:
 
 
 if __name__ == "__main__":
-    for step in (steps_and_prompts, transformed, laws, comparisons, refusals):
+    for step in (steps_and_prompts, transformed, laws, refusals):
         step()
         print(step.__name__, flush=True)
