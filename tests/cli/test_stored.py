@@ -1,4 +1,4 @@
-"""Stored answers of ten commands: every key in its order, every text, and every number to six
+"""Stored answers of commands: every key in its order, every text, and every number to six
 digits, as `data/` has them, so that another processor rounds to the same.
 
 To store them anew, after a change that is meant to move them: `python tests/cli/test_stored.py`.
@@ -28,14 +28,8 @@ COMMANDS = {
     "evaluate_best": "evaluate --model mixtral-8x7b --cluster 8xh100 --context 8192 --tpot-ms 50",
     "evaluate_given": "evaluate --model mixtral-8x7b --cluster 4xa100-80gb --context 8192 "
     "--batch 64 --tp 4",
-    "optimize": "optimize --like mixtral-8x7b --cluster 2xh200 --context 8192 --tpot-ms 50 "
-    "--vary tp,batch",
     "sensitivity": "sensitivity --model mixtral-8x7b --cluster 4xa100-80gb --context 8192 "
     "--batch 64 --tp 4",
-    "crossover": "crossover --model mixtral-8x7b --cluster 2xh200 --over context --from 1024 "
-    "--to 16384",
-    "map": "map --model mixtral-8x7b --cluster 2xh200 --x context --y devices --x-points 4 "
-    "--y-points 3",
 }
 
 DIGITS = 6
