@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from qsopt.api.comparisons import check_links
+from qsopt.api.maps import check_links
 from qsopt.catalog.accelerators import load_cluster
 from qsopt.cli.options import Question
 from qsopt.errors import InputError
@@ -60,7 +60,10 @@ class Map(Question):
         check_links(service.cluster, axes)
         inquiry = self.inquiry(model, service)
         inquiry.check_one_law()
-        found = phase_map(model, service, *axes, inquiry.believe, self.batch)
+        kind, named = inquiry.kind, inquiry.named
+        found = phase_map(
+            model, service, *axes, inquiry.believe, self.batch, kind=kind, named=named
+        )
         if self.plot is not None:
             self._plot(found, self.plot)
         if self.json:
