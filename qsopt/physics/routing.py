@@ -111,13 +111,15 @@ def busiest_hits(hit: Scalar, experts: Scalar, ranks: Scalar) -> Scalar:
         ranks: e, expert parallel size.
     """
     held, share = experts / ranks, jnp.minimum(hit / experts, 1.0)
-    peak = expected_peak(held * share, held * share * (1.0 - share), ranks)
+    peak = expected_peak(held * share, held * share * (1.0 - share), ranks, held)
     least = jnp.maximum(held * share, jnp.minimum(hit, 1.0))
     return jnp.minimum(jnp.maximum(peak, least), jnp.maximum(held, held * share))
 
 
-def expected_peak(mean: Scalar, variance: Scalar, count: Scalar) -> Scalar:
-    """Expected maximum of `count` independent counts of this mean and variance.
+def expected_peak(
+    mean: Scalar, variance: Scalar, count: Scalar, most: Scalar | float = jnp.inf
+) -> Scalar:
+    """Expected maximum of `count` independent counts of this mean and variance, none above `most`.
 
     Small counts: the sum over j of P(maximum > j) = 1 - F(j)^n, F by Panjer's recursion. Large
     ones: mean + deviation (z + skewness/6 (E[Z_max^2] - 1)) with z the normal maximum
@@ -126,12 +128,12 @@ def expected_peak(mean: Scalar, variance: Scalar, count: Scalar) -> Scalar:
     share = jnp.clip((mean - FEW) / (MANY - FEW), 0.0, 1.0)
     share = share * share * (3.0 - 2.0 * share)
     few = jnp.minimum(mean, MANY)
-    return (1.0 - share) * _peak_of_few(few, variance * few / mean, count) + share * _peak_of_many(
-        mean, variance, count
-    )
+    return (1.0 - share) * _peak_of_few(
+        few, variance * few / mean, count, most
+    ) + share * _peak_of_many(mean, variance, count)
 
 
-def _peak_of_few(mean: Scalar, variance: Scalar, count: Scalar) -> Scalar:
+def _peak_of_few(mean: Scalar, variance: Scalar, count: Scalar, most: Scalar | float) -> Scalar:
     """The sum: p(j+1)/p(j) = a + b/(j+1) with mean (a+b)/(1-a), variance (a+b)/(1-a)^2."""
     spread = jnp.maximum(variance, 1e-6 * mean)
     a = 1.0 - mean / spread
@@ -139,7 +141,9 @@ def _peak_of_few(mean: Scalar, variance: Scalar, count: Scalar) -> Scalar:
     probability = jnp.exp(-together * _log1p_over(-a))
     below, peak = probability, 0.0 * mean
     for j in range(TERMS):
-        peak = peak + 1.0 - jnp.exp(count * jnp.log(jnp.maximum(below, _TINY)))
+        above = 1.0 - jnp.exp(count * jnp.log(jnp.maximum(below, _TINY)))
+        # of a real number of trials the recursion loses mass, which must not count beyond the last
+        peak = peak + above * jnp.clip(most - j, 0.0, 1.0)
         probability = probability * jnp.maximum(a + (together - a) / (j + 1.0), 0.0)
         below = jnp.minimum(below + probability, 1.0)
     return peak
