@@ -170,6 +170,8 @@ def write_page(rows: Sequence[Row], reviewed: Sequence[Row], settings: Settings)
         dense_wins={name: sum(row[f"{name}: verdict"] == "dense wins" for row in rows)
                     for name in names},
         reviewed=reviewed,
+        asked=len(settings.models) * len(settings.clusters) * len(settings.contexts)
+        * len(settings.limits_ms),
         copies=merged_copies(8.0, 8.0),
     )  # fmt: skip
     settings.page.write_text(text)
