@@ -31,7 +31,7 @@ from qsopt.physics.evaluate import Metrics
 from qsopt.physics.roofline import Spent
 from qsopt.quality import QualityLaw, law, laws
 from qsopt.quality.belief import Belief
-from qsopt.sensitivity.slopes import Sensitivity
+from qsopt.slopes.sensitivity import Sensitivity
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency, ideal

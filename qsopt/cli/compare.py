@@ -11,9 +11,9 @@ from qsopt.cli.options import Question
 from qsopt.comparison.compare import settle
 from qsopt.comparison.duel import throughput_of
 from qsopt.errors import InputError
+from qsopt.report.comparison_text import show_comparison
 from qsopt.report.records import to_json
 from qsopt.report.records.comparison import compare_record
-from qsopt.report.text import show_comparison
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
 

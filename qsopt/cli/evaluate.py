@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from qsopt.cli.options import Question, Way
+from qsopt.cli.quantities import OptionalCount
 from qsopt.deployments.request import Request, resolve
 from qsopt.errors import InputError
 from qsopt.physics.evaluate import compiled_metrics
@@ -21,19 +22,19 @@ class Evaluate(Question):
     experts. With no size given the best legal deployment is used.
     """
 
-    batch: float | None = None
+    batch: OptionalCount = None
     """Sequences decoding at once in one replica; replicas fill the cluster. The largest that fits
     if left out.
     """
-    tp: float | None = None
+    tp: OptionalCount = None
     """Tensor parallel size of attention."""
-    dp: float | None = None
+    dp: OptionalCount = None
     """Attention data parallel size inside a replica."""
-    pp: float | None = None
+    pp: OptionalCount = None
     """Pipeline stages."""
-    ep: float | None = None
+    ep: OptionalCount = None
     """Expert parallel size."""
-    etp: float | None = None
+    etp: OptionalCount = None
     """Tensor parallel size of an expert; ep * etp = tp * dp."""
     way: Way | None = None
     """How tokens meet experts; the faster way if left out."""

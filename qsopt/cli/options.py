@@ -9,15 +9,25 @@ from typing import Annotated, Literal
 import equinox as eqx
 import tyro
 
+from qsopt.arrays import scalar
 from qsopt.catalog.accelerators import accelerator_name, load_cluster
 from qsopt.catalog.efficiencies import assuming
 from qsopt.catalog.models import load_model
+from qsopt.cli.quantities import (
+    OptionalDollars,
+    OptionalLarge,
+    OptionalMilliseconds,
+    OptionalTokens,
+    Share,
+    Tokens,
+)
 from qsopt.comparison.dense import NAMED, MatchKind, Twin, match_kind
 from qsopt.errors import InputError
 from qsopt.fitted.expected import SOFTWARE, named_efficiency
 from qsopt.quality.belief import DEFAULT
 from qsopt.report.inquiry import Inquiry, training_tokens
 from qsopt.spec.formats import Format, number_format
+from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
 from qsopt.spec.rules import NO_SLOTS, LayoutRules, Stack
 from qsopt.spec.service import Service
@@ -39,11 +49,13 @@ class Question:
     the Hub such as Qwen/Qwen3-30B-A3B.
     """
     cluster: str
-    """Devices and accelerator, such as 8xmi300x, or path of a cluster's TOML file."""
-    context: float
-    """Tokens in the KV cache of a sequence."""
-    tpot_ms: float | None = None
-    """Longest time per output token allowed [ms]."""
+    """Devices and accelerator, such as 8xmi300x; scale-up domains, their devices and accelerator,
+    such as 2x8xh200; or path of a cluster's TOML file.
+    """
+    context: Tokens
+    """Tokens in the KV cache of a sequence; 128k is 131,072 and 1M is 1,048,576."""
+    tpot_ms: OptionalMilliseconds = None
+    """Longest time per output token allowed, such as 40 [ms], 40ms or 2s."""
     weight_dtype: str | None = None
     """Format of all weights, tables included, instead of the model's own: bf16, fp8, fp8_block,
     nvfp4, mxfp4, int8, int4, or one of llama.cpp such as q4_k_m; or of some parts, such as
@@ -51,11 +63,11 @@ class Question:
     """
     kv_dtype: str | None = None
     """Format of the KV cache instead of bf16."""
-    utilization: float = 0.9
-    """Share of the device memory that may be used."""
+    utilization: Share = 0.9
+    """Share of the device memory that may be used, such as 0.9 or 90%."""
     tokens_per_step: float = 1.0
     """Tokens that a sequence contributes to a step; more than 1 with speculative decoding."""
-    encoder_context: float | None = None
+    encoder_context: OptionalTokens = None
     """Tokens that the encoder of an encoder-decoder model has read; as many as the context if left
     out.
     """
@@ -87,8 +99,11 @@ class Question:
     """Whether groups of ranks are packed into whole scale-up domains, or devices alone count."""
     assume: str = ""
     """Assumptions of the efficiency set to change, such as merged_dispatch=0,shared_links=0."""
-    tokens: float | None = None
-    """Training tokens for the laws that use them; those of the catalog if left out."""
+    tokens: OptionalLarge = None
+    """Training tokens for the laws that use them, such as 15T; those of the catalog if left out.
+    """
+    price: OptionalDollars = None
+    """Rental of a device instead of the catalog's [US dollar/hour]."""
     efficiency: str = "fitted"
     """Efficiency set: ideal; fitted, pooled over accelerators and software; trtllm, vllm or sglang
     as measured on this accelerator; or path of a TOML file.
@@ -106,10 +121,19 @@ class Question:
         Raises:
             InputError: naming what is wrong.
         """
-        model, cluster, workload = self._model(), load_cluster(self.cluster), self._workload()
+        model, cluster, workload = self._model(), self._cluster(), self._workload()
         chip = None if self.efficiency not in SOFTWARE else accelerator_name(cluster.accelerator)
         efficiency = assuming(named_efficiency(self.efficiency, chip), self.assume)
         return model, Service(cluster, workload, efficiency, self._rules())
+
+    def _cluster(self) -> Cluster:
+        cluster = load_cluster(self.cluster)
+        if self.price is None:
+            return cluster
+        if not 0 < self.price < float("inf"):
+            raise InputError(f"price = {self.price:g}: give a positive number of US dollars/hour")
+        price = scalar(self.price)
+        return eqx.tree_at(lambda c: c.accelerator.price_per_hour, cluster, price)
 
     def _rules(self) -> LayoutRules:
         return LayoutRules(

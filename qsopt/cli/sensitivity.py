@@ -7,8 +7,8 @@ from qsopt.deployments.request import resolve
 from qsopt.report.records import to_json
 from qsopt.report.records.slopes import sensitivity_record
 from qsopt.report.sensitivity_text import show_sensitivity
-from qsopt.sensitivity.inputs import Design
-from qsopt.sensitivity.slopes import sensitivity
+from qsopt.slopes.inputs import Design
+from qsopt.slopes.sensitivity import sensitivity
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from qsopt.deployments.request import closest
 from qsopt.errors import InputError
 from qsopt.physics.evaluate import Metrics, compiled_metrics
 from qsopt.record import Record, Result
-from qsopt.sensitivity.inputs import Design
-from qsopt.sensitivity.slopes import compiled_at_limit
+from qsopt.slopes.inputs import Design
+from qsopt.slopes.sensitivity import compiled_at_limit
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service

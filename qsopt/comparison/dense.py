@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from qsopt.arrays import Scalar, scalar
+from qsopt.arrays import Scalar, is_concrete, scalar
 from qsopt.comparison.shapes import DenseShape, MatchAttention, released_shape, with_shape
 from qsopt.comparison.twin import (
     aligned,
@@ -100,8 +100,19 @@ def dense_match(model: Model, q: Scalar, kind: MatchKind, *, exact: bool = True)
     check_q(model, q, kind)
     if kind.twin == "same-body":
         return dense_twin(model, q, exact=exact)
-    size = scalar(q) * parameter_count(model).active
+    size = scalar(q)
+    if not is_concrete((model, size)):
+        return _released(model, size, kind, exact)
+    with jax.ensure_compile_time_eval():  # inside of a user's jit too: its layouts can be listed
+        return _compiled_released(model, size, kind, exact)
+
+
+def _released(model: Model, q: Scalar, kind: MatchKind, exact: bool) -> Model:
+    size = q * parameter_count(model).active
     return with_sizes(model, match_shape(model, size, kind, exact=exact), kind)
+
+
+_compiled_released = jax.jit(_released, static_argnums=(2, 3))
 
 
 def check_q(model: Model, q: Scalar, kind: MatchKind) -> None:

@@ -2,7 +2,7 @@
 the MoE.
 
 Each side stands in its own best layout at the real batch that fills the limit that binds, memory or
-time per token, and the batch follows that limit (see `sensitivity.slopes`). q is kept as experts
+time per token, and the batch follows that limit (see `slopes.sensitivity`). q is kept as experts
 and top_k move, so the dense match follows the active parameters.
 
 Throughput in a layout is the smaller of what its limits allow, and the optimum is the largest over
@@ -28,8 +28,8 @@ from qsopt.comparison.duel import CASES, Duel, Optima
 from qsopt.comparison.twin import aligned
 from qsopt.deployments.batches import repeat, take
 from qsopt.deployments.optimum import throughputs_of_each
-from qsopt.sensitivity.inputs import Design, named_inputs, scaled
-from qsopt.sensitivity.slopes import LIMIT_ROWS, at_batch, limit_batches, log_outputs
+from qsopt.slopes.inputs import Design, named_inputs, scaled
+from qsopt.slopes.sensitivity import LIMIT_ROWS, at_batch, limit_batches, log_outputs
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service

@@ -59,7 +59,8 @@ def legal_layouts(
     if not is_concrete((deciding_sizes(model), cluster.devices)):
         raise InputError(
             "the legal layouts depend on heads, KV heads, experts, layers and devices, which are "
-            "being traced here: close over the model and cluster, and trace only other inputs"
+            "being traced here: close over the model and cluster, and over the q of a twin of "
+            "released shape (that of a same-body twin may be traced), and trace only other inputs"
         )
     devices = int(cluster.devices)
     if devices > MOST_DEVICES:

@@ -97,27 +97,12 @@ def _ratio_over_context(
     throughputs: Sequence[tuple[float, float]],
     marked: float,
 ) -> None:
-    ratios = [dense / moe if moe and dense else np.nan for moe, dense in throughputs]
+    ratios = np.array([dense / moe if moe and dense else np.nan for moe, dense in throughputs])
     axes.axhline(1.0, color=GREY, linewidth=1)
     axes.plot(contexts, ratios, color=BLUE, marker="o", markersize=4)
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(tokens_text))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
-    axes.yaxis.set_minor_formatter(FuncFormatter(_minor_text))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    _scales(axes)
     axes.set_xlim(contexts[0] / 1.2, contexts[-1] * 1.2)
-    axes.axvline(marked, color=GREY, linewidth=1, linestyle=":")
-    nearest = int(np.argmin(np.abs(np.log(contexts / marked))))
-    if np.isfinite(ratios[nearest]):
-        text = f" {tokens_text(contexts[nearest])}: {ratios[nearest]:.1f}x"
-        axes.annotate(
-            text,
-            (contexts[nearest], ratios[nearest]),
-            xytext=(4, 6),
-            textcoords="offset points",
-            color=BLUE,
-        )
+    _mark(axes, contexts, ratios, marked)
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.8), max(high, 1.5))
     _shade(axes, contexts, [verdict(*pair) for pair in throughputs])
@@ -129,8 +114,37 @@ def _ratio_over_context(
         color=GREY,
         fontsize=9,
     )
+
+
+def _scales(axes: Axes) -> None:
+    """Both in log, with their words."""
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(tokens_text))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
+    axes.yaxis.set_minor_formatter(FuncFormatter(_minor_text))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("context length [tokens]")
     axes.set_ylabel("throughput, dense twin over MoE")
+
+
+def _mark(
+    axes: Axes,
+    contexts: Float[np.ndarray, " points"],
+    ratios: Float[np.ndarray, " points"],
+    marked: float,
+) -> None:
+    """A line at one context, and the ratio at the point that is nearest to it."""
+    axes.axvline(marked, color=GREY, linewidth=1, linestyle=":")
+    nearest = int(np.argmin(np.abs(np.log(contexts / marked))))
+    if np.isfinite(ratios[nearest]):
+        axes.annotate(
+            f" {tokens_text(contexts[nearest])}: {ratios[nearest]:.1f}x",
+            (contexts[nearest], ratios[nearest]),
+            xytext=(4, 6),
+            textcoords="offset points",
+            color=BLUE,
+        )
 
 
 def _minor_text(value: float, _position: object) -> str:

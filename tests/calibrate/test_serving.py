@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from qsopt.calibration.serving.host import check_host, load_host, ordering, save_host
-from qsopt.calibration.serving.runs import Host, Runs, model_name, precise, tpot
+from qsopt.calibration.serving.runs import Host, Runs, tpot
+from qsopt.calibration.serving.served_run import model_name, precise
 from qsopt.calibration.tables.folder import read_folder
 from qsopt.calibration.validation import rows
 from qsopt.catalog.efficiencies import efficiency_set, load_efficiency
@@ -76,6 +77,7 @@ def test_sets_take_a_backend_and_fall_back_to_the_nearest_format(tmp_path):
     np.testing.assert_allclose(again.gemm.bandwidth, made.gemm.bandwidth, rtol=1e-3)
     np.testing.assert_allclose(again.scale_up.collective, made.scale_up.collective, rtol=1e-3)
     assert again.scale_out == efficiency_set("fitted").scale_out
+    assert "# NCCL between nodes" in (tmp_path / "t.toml").read_text(), "comments stay"
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the measured data are not here")

@@ -19,8 +19,8 @@ from qsopt.comparison.slopes import NAMES, ComparisonSlopes, SideSlopes, compari
 from qsopt.comparison.twin import aligned
 from qsopt.deployments.batches import repeat, take
 from qsopt.deployments.optimum import throughputs_of_each
-from qsopt.sensitivity.inputs import Design, named_inputs, scaled
-from qsopt.sensitivity.slopes import at_batch, design_metrics, limit_batches, sensitivity
+from qsopt.slopes.inputs import Design, named_inputs, scaled
+from qsopt.slopes.sensitivity import at_batch, design_metrics, limit_batches, sensitivity
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 from qsopt.spec.workload import NO_LIMIT, Workload

@@ -283,8 +283,8 @@ COMMAND = Map(
     x="context",
     x_points=3,
     y="devices",
-    y_from=1,
-    y_to=4,
+    y_from="1",
+    y_to="4",
     y_points=4,
 )
 

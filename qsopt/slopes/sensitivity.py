@@ -27,7 +27,7 @@ from qsopt.physics.accounting import parameter_count
 from qsopt.physics.evaluate import Metrics, compiled_metrics, timing
 from qsopt.physics.memory import memory
 from qsopt.record import Result
-from qsopt.sensitivity.inputs import Design, Input, design_inputs, scaled
+from qsopt.slopes.inputs import Design, Input, design_inputs, scaled
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.workload import NO_LIMIT
 from qsopt.units import GB, MILLISECOND
