@@ -5,6 +5,7 @@ from pathlib import Path
 
 from qsopt.api.maps import check_links
 from qsopt.catalog.accelerators import load_cluster
+from qsopt.catalog.models import trained_context
 from qsopt.cli.options import Question
 from qsopt.cli.quantities import OptionalCount, Tokens, range_end
 from qsopt.errors import InputError
@@ -72,7 +73,8 @@ class Map(Question):
         if self.json:
             print(to_json(map_record(found, inquiry, self.batch)))
         else:
-            show_map(found, f"{self.model} against its dense twin on {self.cluster}")
+            title = f"{self.model} against its dense twin on {self.cluster}"
+            show_map(found, title, trained_context(self.model))
 
     def _axes(self, model: Model, service: Service) -> tuple[Axis, Axis]:
         x = range_end(self.x_from, self.x, "x_from"), range_end(self.x_to, self.x, "x_to")

@@ -316,7 +316,8 @@ def test_command_as_text(capsys):
     COMMAND.run()
     text = capsys.readouterr().out
     assert "D dense wins" in text and "context length [tokens]" in text
-    assert text.count("\n") == 4 + 5
+    assert "beyond 32,768 tokens" in text
+    assert text.count("\n") == 4 + 6
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ def crossover_record(
         "cluster": asked["cluster"],
         "over": over,
         "context": None if over == "context" else asked["context"],
+        "trained_context": asked["trained_context"],
         "q": None if over == "q" else pair.q,
         "twin": twin_record(None if over == "q" else pair.dense, pair.kind),
         "efficiency": inquiry.efficiency_name,
@@ -65,6 +66,7 @@ def map_record(found: PhaseMap, inquiry: Inquiry, batch: float | None) -> dict[s
         "law": inquiry.law_name,
         "twin": twin_record(found.match, inquiry.kind),
         **{name: value for name, value in fixed.items() if name.removesuffix("_ms") not in moved},
+        "trained_context": asked["trained_context"],
         "utilization": float(inquiry.service.workload.utilization),
         "axes": [
             {"name": each.name, "what": each.kind.what, "values": each.values.tolist()}
