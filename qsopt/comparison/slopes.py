@@ -131,8 +131,11 @@ class _Piece:
 
 def _side(
     asked: _Asked, kind: MatchKind | None, optima: Optima, deployment: Deployment
-) -> SideSlopes:
+) -> SideSlopes | None:
+    """None where the deployment fills its limit but for rounding, so that no batch is left."""
     own = _piece(asked, kind, optima.model, deployment)
+    if own is None:
+        return None
     others = [
         piece
         for layout in _near_layouts(optima, asked.service, deployment)
