@@ -20,7 +20,7 @@ import tomlkit
 from scipy.optimize import least_squares
 
 from qsopt.arrays import Scalar
-from qsopt.calibration.serving.runs import model_name, precise
+from qsopt.calibration.serving.served_run import model_name, precise
 from qsopt.calibration.tables import names
 from qsopt.calibration.tables.columns import Skipped, Table, known, per_name, timed
 from qsopt.catalog.efficiencies import efficiency_set
