@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 
 from qsopt import load_cluster, load_efficiency, load_model
-from qsopt.comparison.compare import settle
+from qsopt.comparison.compare import Comparison, settle
 from qsopt.comparison.dense import RELEASED, RELEASED_GQA8, SAME_BODY, MatchKind, dense_match
-from qsopt.comparison.duel import CASES
+from qsopt.comparison.duel import CASES, Duel, Optima
 from qsopt.comparison.slopes import NAMES, ComparisonSlopes, SideSlopes, comparison_slopes
 from qsopt.comparison.twin import aligned
 from qsopt.deployments.batches import repeat, take
 from qsopt.deployments.optimum import throughputs_of_each
 from qsopt.slopes.inputs import Design, named_inputs, scaled
 from qsopt.slopes.sensitivity import at_batch, design_metrics, limit_batches, sensitivity
+from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 from qsopt.spec.workload import NO_LIMIT, Workload
@@ -60,7 +61,7 @@ def cases() -> list[Case]:
 
 
 @cache
-def solved(case: Case) -> tuple[Model, Service, object, object, ComparisonSlopes]:
+def solved(case: Case) -> tuple[Model, Service, Comparison, Duel, ComparisonSlopes]:
     workload = Workload(context=case.context, tpot_limit=case.limit)
     service = Service(load_cluster(case.cluster), workload, load_efficiency("fitted"))
     model = load_model(case.model)
@@ -68,7 +69,7 @@ def solved(case: Case) -> tuple[Model, Service, object, object, ComparisonSlopes
     return model, service, result, duel, comparison_slopes(result, duel, service)
 
 
-def best_log(side: Model, service: Service, layouts: list) -> float:
+def best_log(side: Model, service: Service, layouts: list[Deployment]) -> float:
     """Log throughput of the best of some layouts, each at the real batch that its limits allow."""
     logs = []
     for layout in layouts:
@@ -78,14 +79,16 @@ def best_log(side: Model, service: Service, layouts: list) -> float:
     return max(logs)
 
 
-def contenders(optima, service: Service) -> list:
+def contenders(optima: Optima, service: Service) -> list[Deployment]:
     """Layouts that may become the best within a step: those within a tenth of the best."""
     reached = np.asarray(throughputs_of_each(repeat(optima.model, CASES), service, optima.layouts))
     near = np.flatnonzero(reached[0] > 0.9 * reached[0].max())
     return [take(optima.layouts, int(index)) for index in near[:12]]
 
 
-def moved_side(case: Case, name: str, factor: float, model: Model, service: Service, dense: bool):
+def moved_side(
+    case: Case, name: str, factor: float, model: Model, service: Service, dense: bool
+) -> tuple[Model, Service]:
     """A side and its service with an input multiplied; whole sizes of the dense match stay, but
     for q, with which it moves as the real one does.
     """
@@ -97,7 +100,7 @@ def moved_side(case: Case, name: str, factor: float, model: Model, service: Serv
         side = jax.tree.map(lambda a, b, c: a + (c - b), exact, real, there)
         return (side if dense else aligned(model, model)), service
     design = scaled(
-        Design(model, service, None), named_inputs((name,)), jnp.asarray([np.log(factor)])
+        Design(model, service, Deployment()), named_inputs((name,)), jnp.asarray([np.log(factor)])
     )
     side = dense_match(model, jnp.asarray(case.q), case.kind) if dense else model
     return aligned(side, model), design.service
@@ -111,6 +114,7 @@ def test_slopes_are_those_of_the_optimum_found_anew(index: int) -> None:
         assert not (bool(result.moe.feasible) and bool(result.dense.feasible))
         return
     for dense, (told, optima) in enumerate(((slopes.moe, duel.moe), (slopes.dense, duel.dense))):
+        assert told is not None
         layouts = contenders(optima, service)
         for name in MOVED:
             if name not in told.elasticity:

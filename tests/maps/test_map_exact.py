@@ -5,6 +5,7 @@ fit.
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -187,7 +188,7 @@ def test_maps_of_released_twins_equal_enumeration_and_comparisons(
     quick = phase_map(model, service, *axes, believe, kind=kind)
     for at in ((0, 0), (3, 4), (6, 7)):
         there = moved(service, "context", axes[1].values[at[1]])
-        twin = {"twin": "released", "twin_attention": kind.attention}
+        twin: dict[str, Any] = {"twin": "released", "twin_attention": kind.attention}
         assert_point(quick, at, compare(model, service=there, q=axes[0].values[at[0]], **twin))
     monkeypatch.setattr(bounds, "BLOCKS", (1,))
     plain = phase_map(model, service, *axes, believe, kind=kind)

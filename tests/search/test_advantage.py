@@ -4,6 +4,7 @@
 
 import itertools
 from functools import cache
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -39,9 +40,9 @@ def test_advantage_is_that_of_brute_force_and_of_compare(name):
     asked, answer = PROBLEMS[name], found(name)
     pick = min if asked.minimize else max
     service, kind = asked.service, asked.kind
-    how = {"law": asked.law, "law_raw": asked.law_raw}
-    twin = {"twin": kind.twin, "twin_attention": kind.attention}
-    ratio = float(compare(answer.best.model, service=service, **how, **twin).ratio)
+    how: dict[str, Any] = {"twin": kind.twin, "twin_attention": kind.attention}
+    how |= {"law": asked.law, "law_raw": asked.law_raw}
+    ratio = float(compare(answer.best.model, service=service, **how).ratio)
     assert answer.value == pytest.approx(-np.log(ratio), abs=1e-9)
     evaluator = Evaluator.for_problem(asked)
     rows = evaluator.admission.admissible(
