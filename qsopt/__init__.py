@@ -9,15 +9,7 @@ name or as records, compute in float64 whatever precision the process works in, 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from qsopt.api.comparisons import (
-    axis,
-    belief,
-    compare,
-    crossovers,
-    dense_twin,
-    geometric_q,
-    phase_map,
-)
+from qsopt.api.comparisons import belief, compare, dense_twin, geometric_q
 from qsopt.api.designs import (
     evaluate,
     kv_bytes_per_token,
@@ -26,6 +18,7 @@ from qsopt.api.designs import (
     prefill,
     sensitivity,
 )
+from qsopt.api.maps import axis, crossovers, phase_map
 from qsopt.api.names import load_efficiency
 from qsopt.catalog.accelerators import accelerator_names, load_accelerator, load_cluster
 from qsopt.catalog.models import load_model, model_names

@@ -50,8 +50,9 @@ class Crossover(Question):
         inquiry = self.inquiry(model, service)
         inquiry.check_one_law()
         q = inquiry.believe().q
-        found = crossovers(MatchedPair(model, service, q), self.over, low, high)
-        record = crossover_record(found, inquiry, self.over, q)
+        pair = MatchedPair(model, service, q, inquiry.kind, inquiry.named)
+        found = crossovers(pair, self.over, low, high)
+        record = crossover_record(found, inquiry, self.over, pair)
         if self.json:
             print(to_json(record))
         else:

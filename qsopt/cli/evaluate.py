@@ -1,10 +1,12 @@
 """`qsopt evaluate`: one design."""
 
+import dataclasses
 from dataclasses import dataclass
 
 from qsopt.cli.options import Question, Way
 from qsopt.cli.quantities import OptionalCount
 from qsopt.deployments.request import Request, resolve
+from qsopt.errors import InputError
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.report.records import to_json
 from qsopt.report.records.design import evaluate_record
@@ -39,6 +41,7 @@ class Evaluate(Question):
 
     def run(self) -> None:
         """Evaluate and print."""
+        self.check_flags()
         model, service = self.load()
         found = resolve(model, service, self._request())
         reached = compiled_metrics(model, service, found.deployment)
@@ -50,6 +53,20 @@ class Evaluate(Question):
             show_design(
                 record, f"{self.model} on {self.cluster}, {self.context:,.0f} tokens of context"
             )
+
+    def check_flags(self) -> None:
+        """Refuse flags that could change nothing here.
+
+        Raises:
+            InputError: naming the first.
+        """
+        usual = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in ("q", "dense", "twin", "twin_attention"):
+            if getattr(self, name) != usual[name]:
+                raise InputError(
+                    f"{name} = {getattr(self, name)}: one model is asked about, and there is no "
+                    f"dense match; leave it out, or use compare"
+                )
 
     def _request(self) -> Request:
         way = None if self.way is None else DISPATCHED if self.way == "dispatched" else GATHERED

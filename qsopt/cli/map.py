@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from qsopt.api.comparisons import check_links
+from qsopt.api.maps import check_links
 from qsopt.catalog.accelerators import load_cluster
+from qsopt.catalog.models import trained_context
 from qsopt.cli.options import Question
 from qsopt.cli.quantities import OptionalCount, Tokens, range_end
 from qsopt.errors import InputError
@@ -63,13 +64,17 @@ class Map(Question):
         check_links(service.cluster, axes)
         inquiry = self.inquiry(model, service)
         inquiry.check_one_law()
-        found = phase_map(model, service, *axes, inquiry.believe, self.batch)
+        kind, named = inquiry.kind, inquiry.named
+        found = phase_map(
+            model, service, *axes, inquiry.believe, self.batch, kind=kind, named=named
+        )
         if self.plot is not None:
             self._plot(found, self.plot)
         if self.json:
             print(to_json(map_record(found, inquiry, self.batch)))
         else:
-            show_map(found, f"{self.model} against its dense twin on {self.cluster}")
+            title = f"{self.model} against its dense twin on {self.cluster}"
+            show_map(found, title, trained_context(self.model))
 
     def _axes(self, model: Model, service: Service) -> tuple[Axis, Axis]:
         x = range_end(self.x_from, self.x, "x_from"), range_end(self.x_to, self.x, "x_to")

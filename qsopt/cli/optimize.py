@@ -82,6 +82,11 @@ class Optimize(Question):
                 "q = given: a search compares architectures, so it needs a law; leave q out and "
                 "choose --law"
             )
+        if self.dense is not None:
+            raise InputError(
+                "dense = given: over one dense model the best design is that of the largest "
+                "throughput; leave --dense out and take --objective throughput"
+            )
         if self.starts < 1:
             raise InputError(f"starts = {self.starts}: give at least one")
         model, service = self.load()
@@ -100,4 +105,7 @@ class Optimize(Question):
             keep_quality=not self.any_quality,
             most_total=self.max_total,
             most_active=self.max_active,
+            twin=self.twin,
+            twin_attention=self.twin_attention,
+            law_raw=self.law_raw,
         )

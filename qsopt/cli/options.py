@@ -2,6 +2,7 @@
 workload.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -20,12 +21,12 @@ from qsopt.cli.quantities import (
     Share,
     Tokens,
 )
-from qsopt.comparison.dense import Twin, match_kind
+from qsopt.comparison.dense import NAMED, MatchKind, Twin, match_kind
 from qsopt.errors import InputError
 from qsopt.fitted.expected import SOFTWARE, named_efficiency
 from qsopt.quality.belief import DEFAULT
 from qsopt.report.inquiry import Inquiry, training_tokens
-from qsopt.spec.formats import number_format
+from qsopt.spec.formats import Format, number_format
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
 from qsopt.spec.rules import NO_SLOTS, LayoutRules, Stack
@@ -57,7 +58,8 @@ class Question:
     """Longest time per output token allowed, such as 40 [ms], 40ms or 2s."""
     weight_dtype: str | None = None
     """Format of all weights, tables included, instead of the model's own: bf16, fp8, fp8_block,
-    nvfp4, mxfp4, int8, int4, or one of llama.cpp such as q4_k_m.
+    nvfp4, mxfp4, int8, int4, or one of llama.cpp such as q4_k_m; or of some parts, such as
+    attention=bf16,ffn=fp8,experts=mxfp4,tables=bf16.
     """
     kv_dtype: str | None = None
     """Format of the KV cache instead of bf16."""
@@ -81,6 +83,8 @@ class Question:
     """Shape of the dense model: that of released dense models, or the MoE's own body."""
     twin_attention: Literal["same", "gqa8"] = "same"
     """Attention of a twin of released shape: the MoE's own, or eight KV heads of 128."""
+    dense: str | None = None
+    """A dense model that exists, by catalog name or config.json: q becomes a result."""
     dcp: str = "any"
     """Ranks of a tensor group that share the cache of a sequence (decode context parallel): a
     number, 1 for none, or any.
@@ -140,19 +144,33 @@ class Question:
         )
 
     def inquiry(self, model: Model, service: Service) -> Inquiry:
-        """What is asked of them, by the names on the command line."""
+        """What is asked of them, by the names on the command line.
+
+        Raises:
+            InputError: if q is stated beside a dense model, or there is no such match.
+        """
+        kind, named = self._match()
         return Inquiry(
             model,
             service,
             law=self.law,
             q=self.q,
             law_raw=self.law_raw,
-            kind=match_kind(self.twin, self.twin_attention),
+            kind=kind,
+            named=named,
             tokens=self.tokens,
             model_name=self.model,
             efficiency_name=self.efficiency,
             phrase=self.cluster,
         )
+
+    def _match(self) -> tuple[MatchKind, Model | None]:
+        """Which dense match, and the model where it is named."""
+        if self.dense is None:
+            return match_kind(self.twin, self.twin_attention), None
+        if self.q is not None:
+            raise InputError("q follows from the model given as --dense; leave --q out")
+        return NAMED, load_model(self.dense)
 
     @property
     def training_tokens(self) -> float | None:
@@ -166,8 +184,8 @@ class Question:
     def _model(self) -> Model:
         model = load_model(self.model, self.family, self.ignore)
         if self.weight_dtype is not None:
-            form = number_format(self.weight_dtype)
-            model = eqx.tree_at(_weight_formats, model, (form,) * 4)
+            for part, form in _part_formats(self.weight_dtype).items():
+                model = eqx.tree_at(_format_of(part), model, number_format(form))
         if self.kv_dtype is not None:
             model = eqx.tree_at(lambda m: m.precision.kv_cache, model, number_format(self.kv_dtype))
         return model
@@ -196,6 +214,29 @@ def _size(name: str, text: str, words: dict[str, int | None]) -> int | None:
     return int(text)
 
 
-def _weight_formats(model: Model) -> tuple:
-    precision = model.precision
-    return precision.attention, precision.ffn, precision.experts, precision.tables
+PARTS = ("attention", "ffn", "experts", "tables")
+"""Parts of a model that may have a weight format of their own."""
+
+
+def _part_formats(text: str) -> dict[str, str]:
+    """Names of formats by part, from one name for all of them or `part=name` with commas.
+
+    Raises:
+        InputError: if there is no such part, or one stands twice.
+    """
+    if "=" not in text:
+        return dict.fromkeys(PARTS, text)
+    formats: dict[str, str] = {}
+    for each in text.split(","):
+        part, _, name = (word.strip() for word in each.partition("="))
+        if part not in PARTS or part in formats:
+            raise InputError(
+                f"weight_dtype = {text[:60]}: give a format, or part=format once for some of "
+                f"{', '.join(PARTS)}"
+            )
+        formats[part] = name
+    return formats
+
+
+def _format_of(part: str) -> Callable[[Model], Format]:
+    return lambda model: getattr(model.precision, part)

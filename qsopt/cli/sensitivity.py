@@ -22,6 +22,7 @@ class SensitivityCommand(Evaluate):
 
     def run(self) -> None:
         """Differentiate and print."""
+        self.check_flags()
         model, service = self.load()
         found = resolve(model, service, self._request())
         slopes = sensitivity(Design(model, service, found.deployment))

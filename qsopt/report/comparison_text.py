@@ -8,7 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from qsopt.report.text import GB, console, error_text, layout_text
+from qsopt.report.text import GB, console, error_text, layout_text, say_context, show_rows
 
 
 def show_comparison(record: dict[str, Any], title: str) -> None:
@@ -19,6 +19,7 @@ def show_comparison(record: dict[str, Any], title: str) -> None:
         f"efficiency set: {escape(record['efficiency'])}; each side in its own best legal "
         f"deployment and batch"
     )
+    say_context(record)
     out.print(_sides_table(record))
     if record["reason"]:
         out.print(record["reason"])
@@ -30,6 +31,7 @@ def show_comparison(record: dict[str, Any], title: str) -> None:
     _say_expected_errors(record)
     if _finite(record["ratio_dense_over_moe"]) is not None:
         out.print(_penalties_table(record))
+    _show_slopes(record["slopes"])
     if record["laws"]:
         out.print(_laws_table(record["laws"]))
     for row in record["by_utilization"]:
@@ -194,5 +196,31 @@ def _penalties_table(record: dict[str, Any]) -> Table:
     for name in (*names, "ratio"):
         table.add_column(name, justify="right")
     factors = [*(record["penalties"][name] for name in names), record["ratio_dense_over_moe"]]
-    table.add_row(*("-" if factor is None else f"{factor:.3f}" for factor in factors))
+    table.add_row(*("-" if _finite(each) is None else f"{each:.3f}" for each in factors))
     return table
+
+
+def _show_slopes(slopes: dict[str, Any]) -> None:
+    """Elasticities of both sides and of the ratio, and where they differ from side to side."""
+    sides = {"moe": "MoE", "dense": "dense twin", "ratio": "ratio"}
+    known = {name: slopes[name] for name in sides if slopes[name] is not None}
+    if not known:
+        return
+    inputs = next(iter(known.values()))["elasticity"]
+    rows = [
+        {"input": each, **{name: _slope_text(side, each) for name, side in known.items()}}
+        for each in inputs
+    ]
+    binding = {name: known[name].get("binding") for name in known}
+    headings = {
+        name: sides[name] + (f" ({binding[name]} binds)" if binding[name] else "") for name in known
+    }
+    show_rows(rows, {"input": "d log / d log, the batch follows", **headings})
+    for words in known.get("ratio", {}).get("kinks", ()):
+        console().print(f"a|b: slope with less | with more of the input; {words}")
+
+
+def _slope_text(side: dict[str, Any], name: str) -> str:
+    if name in side["left"]:
+        return f"{side['left'][name]:.3f}|{side['right'][name]:.3f}"
+    return f"{side['elasticity'][name]:.3f}"

@@ -33,6 +33,7 @@ def show_design(record: dict[str, Any], title: str) -> None:
         f"efficiency set: {escape(record['efficiency'])}; deployment: "
         f"{layout_text(record['deployment'])} ({record['chosen']})"
     )
+    say_context(record)
     if record["expected_error"] is not None:
         out.print(error_text(record["expected_error"]))
     for broken in record["violations"]:
@@ -44,6 +45,16 @@ def show_design(record: dict[str, Any], title: str) -> None:
     out.print(_facts_table(record))
     out.print(_memory_table(record["memory_bytes_per_device"]))
     out.print(_breakdown_table(record["breakdown"]))
+
+
+def say_context(record: dict[str, Any]) -> None:
+    """Mark what is said of a context that the model was not made for."""
+    if record["beyond_trained_context"]:
+        console().print(
+            f"[bold]beyond the model's context[/bold]: its config takes "
+            f"{record['trained_context']:,.0f} tokens, so nobody can say what it is worth at "
+            f"{record['context']:,.0f}"
+        )
 
 
 def error_text(expected: dict[str, Any]) -> str:

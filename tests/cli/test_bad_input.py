@@ -64,6 +64,12 @@ NAMES = [
     (f"{EVALUATE} --efficiency fited", ("efficiency", "'fited'", "fitted")),
     (f"{EVALUATE} --efficiency missing.toml", ("efficiency", "missing.toml", "fitted")),
     (f"{EVALUATE} --weight-dtype fp7", ("number format", "'fp7'", "fp8")),
+    (f"{EVALUATE} --weight-dtype ffn=fp8,heads=bf16", ("weight_dtype", "attention, ffn")),
+    (f"{EVALUATE} --weight-dtype ffn=fp8,ffn=bf16", ("weight_dtype", "once")),
+    (f"{EVALUATE} --weight-dtype ffn=fp7", ("number format", "'fp7'")),
+    (f"{EVALUATE} --q 2", ("q = 2", "compare")),
+    (f"{EVALUATE} --dense llama-3.1-8b", ("dense = llama-3.1-8b", "compare")),
+    (f"{EVALUATE} --twin same-body", ("twin = same-body", "compare")),
     (f"{EVALUATE} --kv-dtype bf17", ("number format", "'bf17'", "bf16")),
     (f"{COMPARE} --law geometrc", ("law", "geometrc", "geometric")),
     (

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from qsopt.arrays import Scalar
+from qsopt.catalog.models import trained_context
 from qsopt.comparison.opinions import opinions
 from qsopt.comparison.twin import qs_numbers
 from qsopt.deployments.layouts import traits_of
@@ -34,11 +35,14 @@ AS_GIVEN = "as given"
 
 
 def asked_record(inquiry: Inquiry) -> dict[str, Any]:
-    """What was asked."""
+    """What was asked, and whether the model was made for so long a context."""
+    context, longest = float(inquiry.service.workload.context), trained_context(inquiry.model_name)
     return {
         "model": inquiry.model_name,
         "cluster": inquiry.cluster_name,
-        "context": float(inquiry.service.workload.context),
+        "context": context,
+        "trained_context": longest,
+        "beyond_trained_context": longest is not None and context > longest,
     }
 
 
