@@ -19,6 +19,7 @@ import numpy as np
 import wadler_lindig as wl
 from jax.core import Tracer
 
+from qsopt.arrays import is_concrete
 from qsopt.errors import InputError
 
 T = TypeVar("T")
@@ -34,12 +35,12 @@ class Readable:
     """Prints as plain numbers; fields that are as they are by default are left out."""
 
     _first: ClassVar[tuple[str, ...]] = ()
-    """Properties that are printed before the fields."""
+    """Properties that are printed before the fields, where nothing is traced."""
 
     def __pdoc__(self, **kwargs: Any) -> wl.AbstractDoc:
         name = name_of(self)
         shown = [] if name is None else [("name", name)]
-        shown += [(each, getattr(self, each)) for each in self._first]
+        shown += [(each, getattr(self, each)) for each in self._first if is_concrete(self)]
         shown += [
             (field.name, getattr(self, field.name))
             for field in fields(self)  # pyright: ignore[reportArgumentType]

@@ -121,5 +121,6 @@ def written(value: float, unit: Unit) -> str:
     texts = [f"{value:g}", repr(float(value))]
     if math.isfinite(value):
         exact = Decimal(repr(float(value)))
-        texts += [f"{float(exact / factor):.12g}{name}" for name, factor in unit.factors.items()]
+        counts = {name: float(exact / factor) for name, factor in unit.factors.items()}
+        texts += [f"{count:.12g}{name}" for name, count in counts.items() if math.isfinite(count)]
     return min((text for text in texts if quantity(text, unit) == value), key=len, default=texts[1])

@@ -5,6 +5,7 @@ Both sides get the same cluster, context, formats, utilization and TPOT limit. T
 throughput of dense over MoE.
 """
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -45,9 +46,9 @@ ROUNDS = 9
 class Side(Record):
     """One side of a comparison in its best deployment."""
 
-    model: Model
+    model: Model = eqx.field(repr=False)
     deployment: Deployment
-    metrics: Metrics
+    metrics: Metrics = eqx.field(repr=False)
     feasible: Bool[Array, ""]
     """Whether any deployment keeps the limits."""
     throughput: Scalar = number()
@@ -56,6 +57,8 @@ class Side(Record):
 
 class Comparison(Result, Record):
     """Both sides, and what separates them."""
+
+    _first = ("verdict",)
 
     moe: Side
     dense: Side

@@ -232,7 +232,7 @@ def _made(moe: Model, named: Model | None, q: Scalar, kind: MatchKind | None) ->
 
 def _named(values: Float[np.ndarray, " inputs"], asked: _Asked) -> Elasticities:
     """By name; without a limit that nobody set."""
-    named = dict(zip((*NAMES, "q"), map(float, values), strict=True))
+    named: Elasticities = dict(zip((*NAMES, "q"), map(float, values), strict=True))
     if float(asked.service.workload.tpot_limit) >= NO_LIMIT:
         del named["tpot_limit"]
     return named

@@ -86,7 +86,7 @@ def _waterfall(axes: Axes, penalties: Mapping[str, float]) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_yticks([*places, len(names)], [*names, "ratio"])
+    axes.set_yticks(np.arange(len(names) + 1), [*names, "ratio"])
     axes.invert_yaxis()
     axes.set_xlabel("throughput, dense over MoE; orange favours dense, blue the MoE")
 

@@ -1,6 +1,6 @@
 """The records of a search's answer, and objectives in their own units."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,11 +22,11 @@ MILLION = 1e6
 class Answer:
     """A legal design that keeps every constraint."""
 
-    model: Model
+    model: Model = field(repr=False)
     """The architecture."""
     deployment: Deployment
     """Its parallel sizes, batch and way."""
-    metrics: Metrics
+    metrics: Metrics = field(repr=False)
     """What it reaches."""
     architecture: dict[str, float]
     """Values of the free architecture variables."""
@@ -49,7 +49,7 @@ class Solution(Result):
     """The objective where parallel sizes may be real too; NaN if no start kept the constraints."""
     certificate: Certificate | None
     """None if none was asked for, or there is no answer."""
-    sensitivity: Sensitivity | None
+    sensitivity: Sensitivity | None = field(repr=False)
     """Slopes at the best design, its architecture as it is."""
     shadow_prices: tuple[ShadowPrice, ...]
     """Of the constraints at the relaxed optimum in the best design's layout (see `prices`)."""

@@ -13,7 +13,7 @@ limit itself is its shadow price. Legal sizes stay as they are: a slope belongs 
 says nothing of a jump to another layout.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import equinox as eqx
@@ -49,7 +49,7 @@ class Slopes:
     """At that batch [tokens/s]."""
     elasticity: dict[str, float]
     """d log throughput / d log x by input."""
-    gradient: dict[str, float]
+    gradient: dict[str, float] = field(repr=False)
     """d throughput / d x by input [tokens/s over the input's unit]."""
 
 

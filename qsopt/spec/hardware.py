@@ -4,9 +4,8 @@ stand in `efficiency`.
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array
 
-from qsopt.arrays import Scalar, Table, entry, integers, is_concrete, number, numbers
+from qsopt.arrays import Scalar, Table, entry, is_concrete, number, numbers, scalar
 from qsopt.errors import InputError
 from qsopt.record import Record
 from qsopt.spec.formats import Format, default_arithmetic
@@ -37,9 +36,9 @@ class Accelerator(Record):
     """
     torus_links: Scalar = number(0.0)
     """Links of a device in a torus or ring, each to one neighbour; 0 without one."""
-    arithmetic: Array = eqx.field(default_factory=default_arithmetic, converter=integers)
+    arithmetic: Table = eqx.field(default_factory=default_arithmetic, converter=scalar)
     """Index into `formats.ARITHMETICS` for each of `formats.FORMATS`: what products with weights of
-    that format run in here.
+    that format run in here. Stored as floats, so that a derivative by a whole cluster is one.
     """
     price_per_hour: Scalar = number(float("nan"))
     """Rental price of a device where known, else NaN [US dollar/hour]."""
@@ -48,7 +47,8 @@ class Accelerator(Record):
 
     def peak(self, form: Format) -> Scalar:
         """Peak of the arithmetic that weights of this format compute in [FLOP/s]."""
-        return entry(self.peak_flops, entry(self.arithmetic, form.index))
+        index = jnp.round(entry(self.arithmetic, form.index)).astype(jnp.int32)
+        return entry(self.peak_flops, index)
 
     def links_share(self, ranks: Scalar) -> Scalar:
         """Share of a device's scale-up links that lie between so many ranks of one domain.

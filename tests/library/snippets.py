@@ -11,12 +11,10 @@ ROOT = Path(__file__).parents[2]
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def snippets() -> list[str]:
-    """The Python blocks of all texts."""
-    blocks = []
-    for path in TEXTS:
-        blocks += re.findall(r"^```python\n(.*?)^```", path.read_text("utf-8"), re.M | re.S)
-    return blocks
+def snippets() -> list[list[str]]:
+    """The Python blocks of each text, which build on those before them."""
+    texts = (path.read_text("utf-8") for path in TEXTS)
+    return [re.findall(r"^```python\n(.*?)^```", text, re.M | re.S) for text in texts]
 
 
 if __name__ == "__main__":
@@ -24,5 +22,7 @@ if __name__ == "__main__":
         import jax
 
         jax.config.update("jax_enable_x64", True)
-    for block in snippets():
-        exec(compile(block, "example", "exec"), {})
+    for blocks in snippets():
+        names: dict[str, object] = {}
+        for block in blocks:
+            exec(compile(block, "example", "exec"), names)
