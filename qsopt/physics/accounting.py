@@ -68,7 +68,10 @@ def attention_gemms(
     if isinstance(kind, Gqa):
         return _gqa_gemms(kind, hidden, tensor, softness)
     if isinstance(kind, Mla):
-        return _mla_gemms(kind, hidden, tensor)
+        return (
+            *latent_projections(kind, hidden, tensor),
+            *absorbed_projections(kind, tensor),
+        )
     return (
         matrix(hidden, kind.input_width / tensor),
         Gemm(kind.inner / tensor, 0.0, 0.0),
@@ -84,9 +87,11 @@ def _gqa_gemms(
     return matrix(hidden, query * (1.0 + kind.output_gate) + keys_values), matrix(query, hidden)
 
 
-def _mla_gemms(kind: Mla, hidden: Scalar, tensor: Scalar | float) -> tuple[Gemm, ...]:
-    """Down-projections are replicated; the up-projections, absorbed into query and output, are
-    split over heads.
+def latent_projections(
+    kind: Mla, hidden: Scalar, tensor: Scalar | float = 1.0
+) -> tuple[Gemm, ...]:
+    """Projections of latent attention apart from the latents' own: the down-projections and the
+    indexer's are replicated, query and output split over heads.
     """
     heads = kind.heads / tensor
     query_input = jnp.where(kind.q_rank > 0, kind.q_rank, hidden)
@@ -97,11 +102,25 @@ def _mla_gemms(kind: Mla, hidden: Scalar, tensor: Scalar | float) -> tuple[Gemm,
     return (
         matrix(hidden, kind.q_rank + latent),
         matrix(query_input, heads * (kind.nope_dim + kind.rope_dim)),
-        Gemm(heads * kind.nope_dim * kind.kv_rank, heads * kind.nope_dim, heads * kind.kv_rank),
-        Gemm(heads * kind.kv_rank * kind.v_dim, heads * kind.kv_rank, heads * kind.v_dim),
         matrix(heads * kind.v_dim, hidden),
         Gemm(indexer_in, 0.0, kind.index_heads * kind.index_dim + kind.index_dim),
     )
+
+
+def absorbed_projections(kind: Mla, tensor: Scalar | float = 1.0) -> tuple[Gemm, ...]:
+    """The up-projections of latents, absorbed into query and output as a decode step does."""
+    heads = kind.heads / tensor
+    return (
+        Gemm(heads * kind.nope_dim * kind.kv_rank, heads * kind.nope_dim, heads * kind.kv_rank),
+        Gemm(heads * kind.kv_rank * kind.v_dim, heads * kind.kv_rank, heads * kind.v_dim),
+    )
+
+
+def expanded_projection(kind: Mla, tensor: Scalar | float = 1.0) -> Gemm:
+    """The same weights as one product that makes keys and values of a latent, as prompts use
+    them.
+    """
+    return matrix(kind.kv_rank, kind.heads / tensor * (kind.nope_dim + kind.v_dim))
 
 
 def attention_weights(

@@ -1,0 +1,186 @@
+"""Attention of prompts that are read in chunks: pairs of tokens, cache bytes and the expansion of
+latents, on one device for one layer.
+
+A prompt's tokens from `begin` to `end` are read in chunks of `length`; a chunk that starts at s
+sees the s tokens before it and, causally, its own. Every quantity is the mean over the chunks of a
+prompt, so the chunks of a prompt add up to the whole prompt exactly: a token at position x sees
+min(x, window) others (half a token of the diagonal is ignored), and the pairs are its integral.
+Softmax attention costs 4 H d FLOP a pair, latents expanded to keys and values 2 H (nope + rope + v)
+and as latents (absorbed) 2 H (2 c + rope). What earlier chunks cached is read once per chunk, and
+expanded once more if it is latent: 2 c H (nope + v) FLOP a token. Where attention ranks share a
+prompt (context parallel) each also sees what the others hold.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from qsopt.arrays import Scalar, number
+from qsopt.physics import accounting
+from qsopt.physics.roofline import Cost
+from qsopt.spec.model import NO_WINDOW, Attention, Gqa, LinearAttention, Mla
+
+
+class Chunk(eqx.Module):
+    """Prompt tokens of one forward, averaged over the chunks of a prompt."""
+
+    tokens: Scalar = number()
+    """Prompt tokens of the forward over all attention ranks, c [tokens]."""
+    length: Scalar = number()
+    """Tokens of one prompt that one forward reads [tokens]."""
+    begin: Scalar = number()
+    """Tokens of a prompt that are cached before any is read [tokens]."""
+    end: Scalar = number()
+    """Tokens of a prompt [tokens]."""
+    sharing: Scalar = number(1.0)
+    """Attention ranks that read one prompt together: context parallel."""
+
+    @property
+    def pieces(self) -> Scalar:
+        """Chunks of prompts in the forward, of `length` tokens each."""
+        return self.tokens / self.length
+
+    @property
+    def finished(self) -> Scalar:
+        """Prompts whose last token is in the forward."""
+        return self.tokens / (self.end - self.begin)
+
+    def seen(self, window: Scalar | float) -> Scalar:
+        """Tokens that a token sees on average, at most `window` [tokens]."""
+        return mean_of_least(self.begin, self.end, window)
+
+    def before(self, window: Scalar | float) -> Scalar:
+        """Cached tokens that a chunk sees on average, at most `window` [tokens]."""
+        return mean_of_least(self.begin, jnp.maximum(self.end - self.length, self.begin), window)
+
+    def elsewhere(self, window: Scalar | float) -> Scalar:
+        """Tokens that a rank sees for one chunk and has not just computed itself: cached ones, and
+        those of the ranks that share the prompt [tokens].
+        """
+        own = 1.0 / self.sharing
+        return self.before(window) + jnp.minimum(self.length, window) * (1.0 - own)
+
+
+def whole_prompts(
+    prompts: Scalar, tokens: Scalar, cached: Scalar | float = 0.0, sharing: Scalar | float = 1.0
+) -> Chunk:
+    """So many prompts of `tokens` tokens in one forward, of which `cached` tokens need no
+    reading.
+    """
+    read = tokens - cached
+    return Chunk(prompts * read, read, cached, tokens, sharing)
+
+
+def mean_of_least(low: Scalar, high: Scalar, limit: Scalar | float) -> Scalar:
+    """Mean of min(x, limit) over x between `low` and `high`; min(low, limit) where they meet."""
+    turn = jnp.clip(limit, low, high)
+    apart = high - low
+    spread = jnp.where(apart > 0, apart, 1.0)
+    below = (turn - low) * (turn + low) / 2.0
+    mean = (below + limit * (high - turn)) / spread
+    inside = (low + high) / 2.0
+    return jnp.where(high <= limit, inside, jnp.where(apart > 0, mean, jnp.minimum(low, limit)))
+
+
+def softmax_core(
+    kind: Gqa,
+    chunk: Chunk,
+    encoder: Scalar,
+    element: Scalar,
+    data: Scalar,
+    tensor: Scalar,
+    softness: Scalar | float = 0.0,
+) -> Cost:
+    """Scores, softmax and weighted sums of one layer over grouped heads.
+
+    Args:
+        kind: the attention.
+        chunk: what is read.
+        encoder: tokens that cross-attention sees [tokens].
+        element: of the cache [byte].
+        data: attention data ranks.
+        tensor: attention tensor ranks.
+        softness: of the relaxed model.
+    """
+    tokens, own = chunk.tokens / data, 1.0 - kind.cross
+    seen = kind.cross * encoder + own * chunk.seen(kind.window)
+    cached = kind.cross * encoder + own * chunk.elsewhere(kind.window)
+    entry = accounting.token_kv_elements(kind, tensor, softness) * element
+    pieces = chunk.pieces * chunk.sharing / data
+    pair = 4.0 * kind.heads * kind.head_dim / tensor
+    return Cost(tokens * seen * pair, entry * (pieces * cached + own * tokens), runs(tokens))
+
+
+def latent_core(
+    kind: Mla, chunk: Chunk, absorbed: bool, element: Scalar, data: Scalar, tensor: Scalar
+) -> Cost:
+    """Scores, softmax and weighted sums of one layer over latents as they are (absorbed), each
+    token over those that the indexer selects, or over expanded keys and values, masked where it
+    selects.
+    """
+    tokens, heads = chunk.tokens / data, kind.heads / tensor
+    pieces = chunk.pieces * chunk.sharing / data
+    entry = accounting.token_kv_elements(kind) * element
+    moved = entry * (pieces * chunk.elsewhere(NO_WINDOW) + tokens)
+    if absorbed:
+        pair, seen = 2.0 * kind.kv_rank + kind.rope_dim, chunk.seen(kind.index_top_k)
+    else:
+        pair, seen = kind.nope_dim + kind.rope_dim + kind.v_dim, chunk.seen(NO_WINDOW)
+    return Cost(2.0 * tokens * seen * heads * pair, moved, runs(tokens))
+
+
+def expansion(
+    kind: Mla, chunk: Chunk, data: Scalar, tensor: Scalar, activation_bytes: Scalar
+) -> Cost:
+    """Keys and values of the latents that a rank has not just computed itself, as a product of its
+    own: the weights are read with the chunk's.
+    """
+    heads = kind.heads / tensor
+    rows = chunk.pieces * chunk.sharing / data * chunk.elsewhere(NO_WINDOW)
+    columns = heads * (kind.nope_dim + kind.v_dim)
+    moved = rows * (kind.kv_rank + columns) * activation_bytes
+    return Cost(2.0 * rows * kind.kv_rank * columns, moved, runs(rows), moved / columns)
+
+
+def indexer(kind: Mla, chunk: Chunk, element: Scalar, data: Scalar) -> Cost:
+    """Scores of every earlier token against the indexer's heads, replicated on all tensor ranks."""
+    tokens, pieces = chunk.tokens / data, chunk.pieces * chunk.sharing / data
+    pair = 2.0 * kind.index_heads * kind.index_dim
+    keys = kind.index_dim * element * (pieces * chunk.elsewhere(NO_WINDOW) + tokens)
+    exists = jnp.where(kind.index_heads > 0, 1.0, 0.0)
+    return Cost(tokens * chunk.seen(NO_WINDOW) * pair, keys, exists * runs(tokens))
+
+
+def state_update(kind: LinearAttention, chunk: Chunk, data: Scalar, tensor: Scalar) -> Cost:
+    """The state's arithmetic for every token, and one read and write of it for each chunk."""
+    tokens, pieces = chunk.tokens / data, chunk.pieces * chunk.sharing / data
+    flops = tokens * kind.state_flops / tensor
+    return Cost(flops, 2.0 * pieces * kind.state_bytes / tensor, runs(tokens))
+
+
+def exchanged_bytes(
+    kind: Attention,
+    chunk: Chunk,
+    element: Scalar,
+    data: Scalar,
+    tensor: Scalar,
+    softness: Scalar | float = 0.0,
+) -> Scalar:
+    """Cache entries of one layer that all ranks which share a prompt must see: what a gather over
+    them moves, or a state that is handed on [byte].
+    """
+    pieces = chunk.pieces * chunk.sharing / data
+    if isinstance(kind, LinearAttention):
+        return pieces * kind.state_bytes / tensor
+    window = NO_WINDOW if isinstance(kind, Mla) else kind.window
+    visible = chunk.before(window) + jnp.minimum(chunk.length, window)
+    elements = accounting.token_kv_elements(kind, tensor, softness)
+    if isinstance(kind, Mla):
+        elements = elements + kind.index_dim
+    return pieces * visible * elements * element * (1.0 - getattr(kind, "cross", 0.0))
+
+
+def runs(tokens: Scalar) -> Scalar:
+    """Launches of a kernel that runs if there is anything to do; less than a token a forward is
+    that share of the forwards.
+    """
+    return jnp.clip(tokens, 0.0, 1.0)
