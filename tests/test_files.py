@@ -7,8 +7,8 @@ from qsopt.files import replacement, write_text
 
 
 def test_writes_a_file_and_its_folder(tmp_path: Path) -> None:
-    write_text(tmp_path / "new" / "a.toml", "α = 1\n")
-    assert (tmp_path / "new" / "a.toml").read_bytes() == "α = 1\n".encode()
+    write_text(tmp_path / "new" / "a.toml", "é = 1\n")
+    assert (tmp_path / "new" / "a.toml").read_bytes() == "é = 1\n".encode()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.toml"]
 
 
