@@ -125,7 +125,7 @@ def test_import_is_silent_and_sets_nothing() -> None:
 # ---- layers --------------------------------------------------------------------------------------
 
 LAYERS = (
-    ("units", "arrays", "errors"),
+    ("units", "arrays", "errors", "files"),
     ("spec",),
     ("catalog",),
     ("physics",),

@@ -14,6 +14,7 @@ from qsopt.errors import InputError, unknown_name
 from qsopt.spec.efficiency import (
     LINK_TIERS,
     OPERATOR_KINDS,
+    PREFILL_KINDS,
     Efficiency,
     LinkEfficiency,
     OperatorEfficiency,
@@ -90,7 +91,7 @@ class _Reader:
             raise InputError(
                 f"{path}: not valid TOML ({error}); compare it with configs/efficiency/fitted.toml"
             ) from None
-        known = {*OPERATOR_KINDS, *LINK_TIERS, "routing", "memory", *_ABOUT_KEYS}
+        known = {*OPERATOR_KINDS, *PREFILL_KINDS, *LINK_TIERS, "routing", "memory", *_ABOUT_KEYS}
         for key in self.tables:
             if key not in known:
                 raise InputError(
@@ -99,6 +100,8 @@ class _Reader:
 
     def efficiency(self) -> Efficiency:
         operators: dict[str, Any] = {name: self._operator(name) for name in OPERATOR_KINDS}
+        for name, decode in PREFILL_KINDS.items():
+            operators[name] = self._operator(name) if name in self.tables else operators[decode]
         tiers: dict[str, Any] = {name: self._link(name) for name in LINK_TIERS}
         routing = self._values("routing", self.tables.get("routing"), _ROUTING_KEYS)
         memory = self._values("memory", self.tables.get("memory"), _MEMORY_KEYS)

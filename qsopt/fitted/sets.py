@@ -23,6 +23,8 @@ KINDS = {
     "attention": "attention",
     "mla": "mla",
     "linear": "attention",
+    "prefill_attention": "attention",
+    "prefill_mla": "mla",
 }
 """Which fitted kind each kind of a set takes its values from."""
 

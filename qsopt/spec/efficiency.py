@@ -72,6 +72,10 @@ class Efficiency(eqx.Module):
     """Decode attention over latents."""
     linear: OperatorEfficiency
     """Update of a linear-attention state."""
+    prefill_attention: OperatorEfficiency
+    """Causal attention of prompts over grouped KV heads."""
+    prefill_mla: OperatorEfficiency
+    """Causal attention of prompts over latents expanded to keys and values."""
     scale_up: LinkEfficiency
     """Collectives over the links inside a domain."""
     scale_out: LinkEfficiency
@@ -97,7 +101,12 @@ class Efficiency(eqx.Module):
 
 
 OPERATOR_KINDS = ("gemm", "experts", "attention", "mla", "linear")
-"""Fields of an `Efficiency` that are kinds of operators."""
+"""Fields of an `Efficiency` that are kinds of operators of a decode step."""
+
+PREFILL_KINDS = {"prefill_attention": "attention", "prefill_mla": "mla"}
+"""Fields that are kinds of operators of prompts alone, each with the kind of a decode step that
+stands in for it where a set does not have it.
+"""
 
 LINK_TIERS = ("scale_up", "scale_out", "dispatch_up", "dispatch_out")
 """Fields that are tiers of links."""
@@ -109,4 +118,5 @@ def ideal() -> Efficiency:
     """
     one, none = np.ones(len(FORMATS)), np.zeros(len(FORMATS))
     operator, link = OperatorEfficiency(none, one, one, none, none, none, none), LinkEfficiency()
-    return Efficiency(operator, operator, operator, operator, operator, link, link, link, link)
+    operators = dict.fromkeys((*OPERATOR_KINDS, *PREFILL_KINDS), operator)
+    return Efficiency(**operators, **dict.fromkeys(LINK_TIERS, link))  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,46 @@
+"""Files written whole or not at all: a run that is stopped half-way leaves the old file, never a
+torn one.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from qsopt.errors import InputError
+
+
+@contextmanager
+def replacement(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place when the block ends without an exception.
+
+    The temporary file is in the same folder, which is made where it is missing, since only a rename
+    within one file system is atomic. It ends like `path`, as some writers choose a format by the
+    suffix.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); give a file in a folder that you may "
+            f"write to"
+        ) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    with replacement(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
