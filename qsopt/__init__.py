@@ -21,7 +21,7 @@ from qsopt.physics.accounting import kv_bytes_per_token as kv_bytes_per_token
 from qsopt.physics.accounting import parameter_count as parameter_count
 from qsopt.physics.evaluate import Metrics as Metrics
 from qsopt.physics.evaluate import evaluate as evaluate
-from qsopt.physics.evaluate import prefill as prefill
+from qsopt.physics.prefill import prefill as prefill
 from qsopt.spec.deployment import Deployment as Deployment
 from qsopt.spec.efficiency import ideal as ideal
 from qsopt.spec.formats import number_format as number_format

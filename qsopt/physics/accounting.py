@@ -87,9 +87,7 @@ def _gqa_gemms(
     return matrix(hidden, query * (1.0 + kind.output_gate) + keys_values), matrix(query, hidden)
 
 
-def latent_projections(
-    kind: Mla, hidden: Scalar, tensor: Scalar | float = 1.0
-) -> tuple[Gemm, ...]:
+def latent_projections(kind: Mla, hidden: Scalar, tensor: Scalar | float = 1.0) -> tuple[Gemm, ...]:
     """Projections of latent attention apart from the latents' own: the down-projections and the
     indexer's are replicated, query and output split over heads.
     """

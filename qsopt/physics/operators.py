@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from qsopt.arrays import Scalar, number
 from qsopt.physics import accounting, routing
 from qsopt.physics.accounting import Gemm
-from qsopt.physics.chunks import Chunk
+from qsopt.physics.chunks import Chunk, runs
 from qsopt.physics.roofline import Cost
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.deployment import Deployment
@@ -37,9 +37,7 @@ class Load(eqx.Module):
     logits: Scalar = number()
     """Tokens of each that pass the head."""
     chunk: Chunk | None = None
-    """What is read of prompts; None if nothing is."""
-    decodes: bool = eqx.field(static=True, default=True)
-    """Whether any sequence decodes."""
+    """What is read of prompts; None if nothing is. With it, no sequence need decode."""
 
     @property
     def decoding(self) -> Scalar:
@@ -70,7 +68,7 @@ class Load(eqx.Module):
 def reading(chunk: Chunk, encoder_context: Scalar) -> Load:
     """A forward that reads prompts and decodes nothing."""
     none, one = jnp.zeros_like(chunk.tokens), jnp.ones_like(chunk.tokens)
-    return Load(none, one, none, encoder_context, none, chunk, decodes=False)
+    return Load(none, one, none, encoder_context, one, chunk)
 
 
 def products(
@@ -98,11 +96,11 @@ def projections(
     tokens = load.tokens / deployment.data
     if isinstance(kind, Mla) and load.chunk is not None:
         gemms = accounting.latent_projections(kind, model.hidden, deployment.tensor)
-        absorbed = accounting.absorbed_projections(kind, deployment.tensor) if load.decodes else ()
+        absorbed = accounting.absorbed_projections(kind, deployment.tensor)
         decoding = load.decoding / deployment.data
         return products(gemms, tokens, form.bytes, activation) + products(
             absorbed, decoding, form.bytes, activation
-        )
+        ).times(runs(decoding))
     gemms = accounting.attention_gemms(kind, model.hidden, deployment.tensor, softness)
     return products(gemms, tokens, form.bytes, activation)
 
@@ -239,6 +237,4 @@ def head(model: Model, load: Load, deployment: Deployment) -> Cost:
     """Logits, split over the devices of the last stage."""
     gemm = accounting.matrix(model.hidden, model.vocabulary / deployment.stage_devices)
     precision = model.precision
-    return products(
-        (gemm,), load.rows, precision.tables.bytes, precision.activation_bytes
-    )
+    return products((gemm,), load.rows, precision.tables.bytes, precision.activation_bytes)

@@ -9,22 +9,24 @@ batches are not legal).
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
-from qsopt.arrays import Scalar, number
-from qsopt.physics import collectives, operators, smooth
+from qsopt.arrays import Scalar
+from qsopt.physics import chunks, collectives, operators, prompt_attention, smooth
 from qsopt.physics.collectives import Links
 from qsopt.physics.memory import ends_together, stage_share
 from qsopt.physics.operators import Load
-from qsopt.physics.roofline import Cost, Spent, roofline
+from qsopt.physics.roofline import Cost, Spent, Work, roofline
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.deployment import Deployment
-from qsopt.spec.efficiency import Efficiency, OperatorEfficiency
+from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.formats import Format
 from qsopt.spec.hardware import Accelerator
 from qsopt.spec.model import Attention, DenseFfn, Ffn, Gqa, LinearAttention, Model, MoeFfn
@@ -45,6 +47,9 @@ OPERATORS = (
     "pipeline communication",
 )
 """Operators of a breakdown, in its order."""
+
+SPLIT = ("attention communication", "ffn communication")
+"""Those that two halves of a batch of prompts overlap with compute."""
 
 
 class Stage(eqx.Module):
@@ -68,49 +73,91 @@ class Stage(eqx.Module):
         return collectives.group(size, self.accelerator.scale_up_devices, self.softness)
 
 
-class Work(eqx.Module):
-    """One kind of operator in a stage: its cost, how often it runs, and what it runs at."""
-
-    cost: Cost
-    efficiency: OperatorEfficiency
-    peak: Scalar = number()
-    """Peak of its arithmetic [FLOP/s]."""
-    count: Scalar = number()
-    """Times that it runs for a microbatch."""
-    tokens: Scalar = number(1.0)
-    """Rows of its products."""
-    batch: Scalar = number(1.0)
-    """Tokens that attend at once."""
-
-
 def microbatch(stage: Stage) -> Spent:
     """Time of one microbatch in the slowest stage; every field of the record has one entry for each
     of `OPERATORS`.
     """
     share = stage_share(stage.model, stage.deployment, stage.softness)
-    works = list(_works(stage, share))
+    prompts = [] if stage.load.chunk is None else _prompt_attention(stage, share)
+    works = [*_works(stage, share), *(work for layer in prompts for work in layer.fixed)]
+    fixed = len(works)
+    works += [work for layer in prompts for work in (*layer.either, *layer.other)]
+    computed = jax.vmap(partial(timed, stage))(stacked([work for _, work in works]))
     messages = list(_messages(stage, share))
-    accelerator = stage.accelerator
-
-    def timed(work: Work) -> Spent:
-        spent = roofline(
-            work.cost,
-            work.peak,
-            accelerator.bandwidth,
-            work.efficiency,
-            stage.softness,
-            work.tokens,
-            work.batch,
-        )
-        return spent.times(work.count)
-
-    computed = jax.vmap(timed)(stacked([work for _, work in works]))
     sent = stacked([message.times(stage.world.communication) for _, message in messages])
     named = [name for name, _ in works] + [name for name, _ in messages]
     membership = np.array(
         [[name == operator for operator in OPERATORS] for name in named], dtype=float
     )
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts) @ membership, computed, sent)
+    if stage.load.chunk is None:
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts) @ membership, computed, sent)
+    ways = [(len(layer.either), len(layer.other)) for layer in prompts]
+    done = cheaper(computed.seconds, fixed, ways, stage.softness)
+    total = jax.tree.map(
+        lambda work, message: jnp.concatenate([work * done, message]) @ membership, computed, sent
+    )
+    return overlapped(total, stage)
+
+
+def timed(stage: Stage, work: Work) -> Spent:
+    """Time of one kind of operator in all of a stage's layers."""
+    spent = roofline(
+        work.cost,
+        work.peak,
+        stage.accelerator.bandwidth,
+        work.efficiency,
+        stage.softness,
+        work.tokens,
+        work.batch,
+    )
+    return spent.times(work.count)
+
+
+def cheaper(
+    seconds: Float[Array, " works"],
+    fixed: int,
+    ways: list[tuple[int, int]],
+    softness: Scalar | float,
+) -> Float[Array, " works"]:
+    """What of each work is done: all of it, or, of two ways, that which takes less time; relaxed,
+    so much of it that its time is the smooth minimum of both.
+
+    Args:
+        seconds: time of each work [s].
+        fixed: works that are done in any case, which come first.
+        ways: after them, works of either way of each kind of layer.
+        softness: of the relaxed model.
+    """
+    done, start = [jnp.ones(fixed)], fixed
+    for one, other in ways:
+        end = start + one + other
+        first, second = jnp.sum(seconds[start : start + one]), jnp.sum(seconds[start + one : end])
+        least, exact = smooth.minimum(first, second, softness), jnp.minimum(first, second)
+        share = jnp.where(exact > 0, least / jnp.where(exact > 0, exact, 1.0), 1.0)
+        done += [jnp.full(one, jnp.where(first <= second, share, 0.0))]
+        done += [jnp.full(other, jnp.where(first <= second, 0.0, share))]
+        start = end
+    return jnp.concatenate(done)
+
+
+def overlapped(total: Spent, stage: Stage) -> Spent:
+    """What is left of communication where prompts are read in two halves, one computing while the
+    other communicates: a share of the smaller of both is hidden. Decoding tokens in the same
+    forward are not.
+    """
+    sent = np.array([operator in SPLIT for operator in OPERATORS], dtype=float)
+    messages = total.seconds @ sent
+    computing = jnp.sum(total.seconds) - messages
+    prompts = stage.load.chunk.tokens / stage.load.tokens  # pyright: ignore[reportOptionalMemberAccess]
+    least = smooth.minimum(messages, computing, stage.softness)
+    some = messages > 0
+    hidden = stage.efficiency.prefill_overlap * prompts * least / jnp.where(some, messages, 1.0)
+    left = 1.0 - jnp.where(some, hidden, 0.0) * sent
+    return eqx.tree_at(
+        lambda t: (t.seconds, t.latency, t.link),
+        total,
+        (total.seconds * left, total.latency * left, total.link * left),
+    )
 
 
 def stacked(records: list[Record]) -> Record:
@@ -162,7 +209,9 @@ def _core(stage: Stage, kind: Attention, count: Scalar) -> Work:
     """Scores and sums run in bf16 whatever the cache is stored in."""
     cost = operators.attention_core(kind, stage.model, stage.load, stage.deployment, stage.softness)
     family = getattr(stage.efficiency, core_kind(kind))
-    attending = stage.load.tokens / stage.deployment.data
+    attending = stage.load.decoding / stage.deployment.data
+    if stage.load.chunk is not None:
+        count, attending = count * chunks.runs(attending), jnp.maximum(attending, 1.0)
     return Work(
         cost,
         family.of(stage.model.precision.kv_cache),
@@ -194,9 +243,52 @@ def _ffn(stage: Stage, kind: Ffn, count: Scalar) -> Iterator[tuple[str, Work]]:
 
 def _head(stage: Stage) -> Work:
     cost = operators.head(stage.model, stage.load, stage.deployment)
-    return _product(
-        stage, cost, stage.model.precision.tables, 1.0, stage.load.sequences * stage.load.logits
+    return _product(stage, cost, stage.model.precision.tables, 1.0, stage.load.rows)
+
+
+# ---- prompts -------------------------------------------------------------------------------------
+
+
+def _reader(stage: Stage) -> prompt_attention.Reader:
+    assert stage.load.chunk is not None
+    return prompt_attention.Reader(
+        stage.model,
+        stage.accelerator,
+        stage.load.chunk,
+        stage.load.encoder_context,
+        stage.deployment,
+        stage.efficiency,
+        stage.softness,
     )
+
+
+def _prompt_attention(stage: Stage, share: Scalar) -> list[prompt_attention.Works]:
+    """Attention of prompts by kind of layer."""
+    reader = _reader(stage)
+    return [
+        prompt_attention.attention(reader, layers.kind, layers.count * share)
+        for layers in stage.model.decoder.attention
+    ]
+
+
+def _exchanges(stage: Stage, share: Scalar, wires: Links) -> Iterator[tuple[str, Spent]]:
+    """What ranks that read one prompt together tell each other, every t-th of t * sharing
+    neighbours.
+    """
+    reader, deployment = _reader(stage), stage.deployment
+    whole = stage.group(deployment.tensor * reader.chunk.sharing)
+    ranks = collectives.Group(reader.chunk.sharing / whole.domains, whole.domains)
+    for layers in stage.model.decoder.attention:
+        entries = chunks.exchanged_bytes(
+            layers.kind,
+            reader.chunk,
+            reader.element,
+            deployment.data,
+            deployment.tensor,
+            stage.softness,
+        )
+        exchange = collectives.all_gather(ranks, entries, wires)
+        yield "attention communication", exchange.times(layers.count * share)
 
 
 # ---- communication -------------------------------------------------------------------------------
@@ -225,6 +317,8 @@ def _messages(stage: Stage, share: Scalar) -> Iterator[tuple[str, Spent]]:
                 "ffn communication",
                 _dispatched(stage, layers.kind, whole, to_experts).times(there_and_back * exposed),
             )
+    if stage.load.chunk is not None:
+        yield from _exchanges(stage, share, wires)
     yield "head communication", _head_messages(stage, whole, wires)
     yield "pipeline communication", _next_stage(stage, wires)
 
@@ -272,7 +366,7 @@ def _head_messages(stage: Stage, whole: collectives.Group, wires: Links) -> Spen
     the embeddings too.
     """
     load = stage.load
-    last = collectives.all_gather(whole, stage.message * load.logits / load.new_tokens, wires)
+    last = collectives.all_gather(whole, stage.message * load.rows / load.tokens, wires)
     first = collectives.all_gather(whole, stage.message, wires)
     return (last + first.times(ends_together(stage.deployment))).times(_several_data(stage))
 

@@ -59,6 +59,23 @@ class LinkEfficiency(eqx.Module):
     """
 
 
+class Server(eqx.Module):
+    """What a server adds to the operators' times. The default adds nothing."""
+
+    scale: Scalar = number(1.0)
+    """Time of a step in service over that of its operators."""
+    host: Scalar = number(0.0)
+    """Scheduling, sampling and launches of a step [s]."""
+    prefill_scale: Scalar = number(1.0)
+    """Time of a forward that only reads prompts over that of its operators."""
+    prefill_host: Scalar = number(0.0)
+    """Scheduling and launches of such a forward [s]."""
+    interference: Scalar = number(1.0)
+    """Share of the time that reads prompts for which decoding waits, where the two alternate."""
+    transfer_overlap: Scalar = number(0.0)
+    """Share of a cache's way between pools that is hidden behind the prompt's reading."""
+
+
 class Efficiency(eqx.Module):
     """A whole set."""
 
@@ -94,6 +111,16 @@ class Efficiency(eqx.Module):
     """Share of attention's communication hidden behind compute."""
     ffn_overlap: Scalar = number(0.0)
     """Share of the feed-forward layers' communication hidden behind compute."""
+    prefill_overlap: Scalar = number(0.0)
+    """Share of the smaller of communication and compute that is hidden where prompts are read, by
+    two halves of a batch that take turns.
+    """
+    sequence_correlation: Scalar = number(0.0)
+    """How alike tokens that one sequence contributes to a step pick their experts: n of them hit as
+    many as n^(1 - correlation) tokens that pick by themselves.
+    """
+    server: Server = Server()
+    """Between kernels and a server."""
     workspace: Scalar = number(0.0)
     """Largest activation buffers held at once, in units of the largest activation."""
     reserve_bytes: Scalar = number(0.0)

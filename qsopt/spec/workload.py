@@ -77,7 +77,7 @@ class Workload(eqx.Module):
     @property
     def context(self) -> Scalar:
         """Tokens in the KV cache of a decoding sequence: as given, or on average over an answer."""
-        if self.decode_context is not None:
+        if self.prompt is None or self.answer is None:
             return self.decode_context
         return self.prompt + self.answer / 2.0
 
@@ -94,7 +94,7 @@ class Workload(eqx.Module):
         token's [tokens].
         """
         prompt = self.context if self.prompt is None else self.prompt
-        return jnp.maximum(prompt * (1.0 - self.cached), jnp.minimum(prompt, 1.0))
+        return jnp.maximum(prompt * (1.0 - self.cached), 1.0)
 
     @property
     def accepted(self) -> Scalar:

@@ -29,8 +29,9 @@ from qsopt.errors import InputError
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column
 from qsopt.fitted.groups import Store
-from qsopt.physics.evaluate import prefill, timing, whole_units
+from qsopt.physics.evaluate import timing, whole_units
 from qsopt.physics.memory import memory
+from qsopt.physics.prefill import prefill
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.formats import number_format

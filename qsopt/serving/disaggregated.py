@@ -1,0 +1,199 @@
+"""Disaggregated: a pool that reads prompts and one that writes answers, each with its own layout,
+and the cache that moves between them.
+
+With rates of one replica X_p and X_d [requests/s] and devices n_p and n_d, a and d replicas serve
+min(a X_p, d X_d) requests/s. Real numbers of replicas reach devices / (n_p/X_p + n_d/X_d); whole
+ones are found exactly, as a X_p rises and d = floor((devices - a n_p)/n_d) falls with a. The cache
+of a prompt, over the t x p devices that hold it in the smaller pool, takes its bytes over their
+links: between domains, or inside one where the whole cluster is one. It adds to TTFT but for what
+is hidden behind reading, and no device may send or receive faster than its link.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+
+from qsopt.arrays import Scalar, number
+from qsopt.physics import smooth
+from qsopt.physics.evaluate import TOLERANCE
+from qsopt.physics.memory import Memory, Occupancy, sequence_bytes
+from qsopt.physics.prefill import forwards
+from qsopt.serving.one_pool import ALTERNATING, alone, in_service
+from qsopt.serving.queue import busiest, waiting
+from qsopt.serving.replica import Served, carrying, held, span, times
+from qsopt.serving.span import Span
+from qsopt.spec.deployment import Deployment
+
+
+class Pool(eqx.Module):
+    """One replica of a pool."""
+
+    busy: Span
+    """Its work for one request."""
+    memory: Memory
+    rate: Scalar = number()
+    """Requests that it serves [1/s]."""
+    devices: Scalar = number()
+    """Its devices."""
+    holders: Scalar = number()
+    """Devices that hold the cache of one sequence."""
+
+
+class Reader(eqx.Module):
+    """A replica that reads prompts, and how soon."""
+
+    pool: Pool
+    first: Scalar = number()
+    """Wait and reading, without the transfer [s]."""
+    finished: Scalar = number()
+    """Prompts that one forward finishes."""
+
+
+class Writer(eqx.Module):
+    """A replica that writes answers."""
+
+    pool: Pool
+    tpot: Scalar = number()
+    """Time per output token [s]."""
+
+
+def reader(
+    served: Served, deployment: Deployment, tokens: Scalar, sharing: Scalar | float = 1.0
+) -> Reader:
+    """A replica of the pool that reads prompts, at the load allowed."""
+    workload, softness, pipeline = served.service.workload, served.softness, deployment.pipeline
+    reading = carrying(served, deployment, 0.0 * tokens, tokens, sharing)
+    (spent,) = map(span, times(served, deployment, (reading,)))
+    server, chunk = served.service.efficiency.server, reading.chunk
+    forward = in_service(spent, server, ALTERNATING, pipeline)
+    per_prompt = forward.times(1.0 / chunk.finished)
+    count = forwards(chunk, softness)
+    waits = waiting(workload.load, count * forward.seconds)
+    none, in_progress = 0.0 * tokens, chunk.finished * (count + pipeline - 1.0)
+    occupancy = Occupancy(none, in_progress, chunk.end, tokens, chunk.finished)
+    pool = Pool(
+        busy=per_prompt,
+        memory=held(served, deployment, occupancy),
+        rate=smooth.minimum(
+            busiest(workload.load) / per_prompt.seconds, link_rate(served, deployment), softness
+        ),
+        devices=deployment.replica_devices,
+        holders=deployment.tensor * pipeline * sharing,
+    )
+    return Reader(pool, waits + (count + pipeline - 1.0) * forward.seconds, chunk.finished)
+
+
+def writer(served: Served, deployment: Deployment) -> Writer:
+    """A replica of the pool that writes answers."""
+    pace = alone(served, deployment)
+    request = pace.token.times(served.service.workload.answer / deployment.batch)
+    rate = smooth.minimum(1.0 / request.seconds, link_rate(served, deployment), served.softness)
+    holders = deployment.tensor * deployment.pipeline
+    pool = Pool(request, pace.memory, rate, deployment.replica_devices, holders)
+    return Writer(pool, pace.tpot)
+
+
+# ---- the cache on its way ------------------------------------------------------------------------
+
+
+def cache_bytes(served: Served) -> Scalar:
+    """What a prompt leaves in the cache, each entry once [byte]."""
+    workload = served.service.workload
+    prompt, encoder = workload.prompt, workload.encoder_tokens
+    return sequence_bytes(served.model, prompt, encoder, Deployment(), served.softness)
+
+
+def link_speed(served: Served) -> Scalar:
+    """Of one device towards the other pool [byte/s]."""
+    cluster, efficiency = served.service.cluster, served.service.efficiency
+    chip = cluster.accelerator
+    beyond = smooth.step(cluster.devices / chip.scale_up_devices - 1.0, served.softness)
+    inside = (1.0 - beyond) / (chip.scale_up_bandwidth * efficiency.scale_up.bandwidth)
+    return 1.0 / (inside + beyond / (chip.scale_out_bandwidth * efficiency.scale_out.bandwidth))
+
+
+def link_rate(served: Served, deployment: Deployment) -> Scalar:
+    """Requests whose cache the links of a replica can send or receive [1/s]."""
+    return deployment.replica_devices * link_speed(served) / cache_bytes(served)
+
+
+def transfer(served: Served, holders: Scalar) -> Scalar:
+    """What the cache's way adds to the time to first token [s]."""
+    seen = 1.0 - served.service.efficiency.server.transfer_overlap
+    return seen * cache_bytes(served) / (holders * link_speed(served))
+
+
+# ---- the split -----------------------------------------------------------------------------------
+
+
+class Split(eqx.Module):
+    """Replicas of both pools, and what they serve together."""
+
+    readers: Scalar = number()
+    """Replicas that read prompts."""
+    writers: Scalar = number()
+    """Replicas that write answers."""
+    requests: Scalar = number()
+    """Requests served [1/s]; 0 where the cluster cannot hold one replica of each."""
+
+
+def best_split(devices: Scalar, reads: Pool, writes: Pool, softness: Scalar | float = 0.0) -> Split:
+    """The best numbers of replicas: whole ones, or real ones in the relaxed model."""
+    return split_of(devices, reads.rate, reads.devices, writes.rate, writes.devices, softness)
+
+
+def split_of(
+    devices: Scalar,
+    read_rate: Scalar,
+    read_devices: Scalar,
+    write_rate: Scalar,
+    write_devices: Scalar,
+    softness: Scalar | float = 0.0,
+) -> Split:
+    """`best_split` of rates and devices of one replica of each pool."""
+    per_request = read_devices / read_rate + write_devices / write_rate
+    real = devices / per_request
+    whole = whole_readers(devices, read_rate, read_devices, write_rate, write_devices)
+    soft = softness > jnp.zeros(())
+    readers = jnp.where(soft, real / read_rate, whole)
+    left = jnp.maximum(devices * (1.0 + TOLERANCE) - readers * read_devices, 0.0)
+    writers = smooth.floor(left / write_devices, softness)
+    exact = jnp.minimum(readers * read_rate, writers * write_rate)
+    return Split(readers, writers, jnp.where(soft, real, exact))
+
+
+def whole_readers(
+    devices: Scalar,
+    read_rate: Scalar,
+    read_devices: Scalar,
+    write_rate: Scalar,
+    write_devices: Scalar,
+) -> Scalar:
+    """The best whole number of reading replicas, at least one, by bisection on where what they read
+    meets what the rest can write.
+    """
+    devices, read_rate, read_devices, write_rate, write_devices = (
+        lax.stop_gradient(x) for x in (devices, read_rate, read_devices, write_rate, write_devices)
+    )
+
+    def written(readers: Scalar) -> Scalar:
+        left = devices * (1.0 + TOLERANCE) - readers * read_devices
+        return jnp.floor(jnp.maximum(left, 0.0) / write_devices) * write_rate
+
+    def served(readers: Scalar) -> Scalar:
+        return jnp.minimum(readers * read_rate, written(readers))
+
+    def narrowed(_: int, bounds: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
+        low, high = bounds
+        middle = jnp.floor((low + high) / 2.0)
+        behind = middle * read_rate <= written(middle)
+        return jnp.where(behind, middle, low), jnp.where(behind, high, middle)
+
+    most = jnp.floor(devices * (1.0 + TOLERANCE) / read_devices) + 1.0
+    low, _ = lax.fori_loop(0, _HALVINGS, narrowed, (jnp.zeros_like(most), most))
+    below, above = jnp.maximum(low, 1.0), low + 1.0
+    return jnp.where(served(below) >= served(above), below, above)
+
+
+_HALVINGS = 16
+"""Enough for the largest cluster that layouts are listed for."""

@@ -1,0 +1,188 @@
+"""What a plan reaches on a cluster: rates, latencies, memory, and which limits it keeps, the same
+record for every way of serving.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from qsopt.arrays import Scalar, number
+from qsopt.physics import smooth
+from qsopt.physics.evaluate import TOLERANCE
+from qsopt.physics.memory import Memory
+from qsopt.serving.disaggregated import Reader, Writer, best_split, reader, transfer, writer
+from qsopt.serving.one_pool import BESIDE, alone, one_pool
+from qsopt.serving.pace import Pace, end_to_end
+from qsopt.serving.plan import Plan
+from qsopt.serving.replica import Served
+from qsopt.serving.span import Span
+from qsopt.spec.workload import Workload
+
+
+class RequestMetrics(eqx.Module):
+    """What a way of serving reaches."""
+
+    memory: Memory
+    """Of the fullest device that writes answers."""
+    prefill_memory: Memory
+    """Of the fullest device that reads prompts; the same where one pool does both."""
+    fits_memory: Bool[Array, ""]
+    """Whether the fullest devices hold what they must."""
+    fits_devices: Bool[Array, ""]
+    """Whether the cluster holds one replica of each pool."""
+    meets_ttft: Bool[Array, ""]
+    """Whether the time to first token is within its limit."""
+    meets_tpot: Bool[Array, ""]
+    """Whether the time per output token is within its limit."""
+    keeps_up: Bool[Array, ""]
+    """Whether prompts are read as fast as answers end, at the load allowed."""
+    throughput: Scalar = number()
+    """Output tokens of the whole cluster [tokens/s]."""
+    per_device: Scalar = number()
+    """Output tokens per device, idle devices counted [tokens/s]."""
+    per_user: Scalar = number()
+    """Output tokens of one sequence [tokens/s]."""
+    requests: Scalar = number()
+    """Requests of the whole cluster [1/s]."""
+    ttft: Scalar = number()
+    """Time to first token; 0 for decode alone, where prompts come from elsewhere [s]."""
+    tpot: Scalar = number()
+    """Time per output token [s]."""
+    end_to_end: Scalar = number()
+    """From a request's arrival to its last token [s]."""
+    decode_replicas: Scalar = number()
+    """Replicas that write answers."""
+    prefill_replicas: Scalar = number()
+    """Replicas that read prompts; the same where one pool does both."""
+    prompts: Scalar = number()
+    """Prompts that one forward finishes."""
+    compute_share: Scalar = number()
+    """Share of the time that the matrix units of a device in use work."""
+    memory_share: Scalar = number()
+    """Share of the time that the memory of a device in use works."""
+    used_devices: Scalar = number()
+    """Devices in use."""
+
+    @property
+    def feasible(self) -> Bool[Array, ""]:
+        """Whether every limit is kept."""
+        return (
+            self.fits_memory & self.fits_devices & self.meets_ttft & self.meets_tpot & self.keeps_up
+        )
+
+
+def request_metrics(served: Served, plan: Plan, way: str) -> RequestMetrics:
+    """What a plan reaches; differentiable in every number of both.
+
+    Args:
+        served: model, service and draft; the workload has a prompt and an answer, except for decode
+            alone.
+        plan: layouts, batch and chunk.
+        way: of `plan.WAYS`.
+    """
+    if way == "disaggregated":
+        return _of_pools(served, plan)
+    return _of_pace(served, plan, _pace(served, plan, way))
+
+
+compiled_request_metrics = jax.jit(request_metrics, static_argnames="way")
+
+
+def _pace(served: Served, plan: Plan, way: str) -> Pace:
+    if way == "decode":
+        return alone(served, plan.decode)
+    return one_pool(served, plan.decode, plan.tokens, BESIDE[way])
+
+
+def within(value: Scalar, limit: Scalar) -> Bool[Array, ""]:
+    """Whether a value keeps a limit, but for rounding."""
+    return value <= limit * (1.0 + TOLERANCE)
+
+
+def fits(memory: Memory) -> Bool[Array, ""]:
+    """Whether a device holds what it must."""
+    return within(memory.total, memory.capacity)
+
+
+def _answer(workload: Workload) -> Scalar:
+    """Tokens of an answer; a token at a time for decode alone."""
+    return jnp.ones(()) if workload.answer is None else workload.answer
+
+
+def _of_pace(served: Served, plan: Plan, pace: Pace) -> RequestMetrics:
+    """One pool on all of the cluster."""
+    workload, devices = served.service.workload, served.service.cluster.devices
+    replica = plan.decode.replica_devices
+    replicas = smooth.floor(devices / replica * (1.0 + TOLERANCE), served.softness)
+    throughput = replicas * plan.decode.batch / pace.tpot
+    ttft = pace.ttft(workload)
+    return RequestMetrics(
+        memory=pace.memory,
+        prefill_memory=pace.memory,
+        fits_memory=fits(pace.memory),
+        fits_devices=within(replica, devices),
+        meets_ttft=within(ttft, workload.ttft_limit),
+        meets_tpot=within(pace.tpot, workload.tpot_limit),
+        keeps_up=pace.keeps_up(workload),
+        requests=throughput / _answer(workload),
+        prefill_replicas=replicas,
+        decode_replicas=replicas,
+        prompts=pace.finished,
+        used_devices=replicas * replica,
+        **_rates(throughput, ttft, pace.tpot, served),
+        **_shares(pace.token),
+    )
+
+
+def _of_pools(served: Served, plan: Plan) -> RequestMetrics:
+    """Two pools with the best split."""
+    reads = reader(served, plan.prefill, plan.tokens, plan.sharing)
+    writes = writer(served, plan.decode)
+    devices = served.service.cluster.devices
+    split = best_split(devices, reads.pool, writes.pool, served.softness)
+    ttft = reads.first + transfer(served, _holders(served, reads, writes))
+    workload = served.service.workload
+    busy = reads.pool.busy.times(split.requests) + writes.pool.busy.times(split.requests)
+    used = split.readers * reads.pool.devices + split.writers * writes.pool.devices
+    return RequestMetrics(
+        memory=writes.pool.memory,
+        prefill_memory=reads.pool.memory,
+        fits_memory=fits(writes.pool.memory) & fits(reads.pool.memory),
+        fits_devices=within(reads.pool.devices + writes.pool.devices, devices),
+        meets_ttft=within(ttft, workload.ttft_limit),
+        meets_tpot=within(writes.tpot, workload.tpot_limit),
+        keeps_up=jnp.ones((), bool),
+        requests=split.requests,
+        prefill_replicas=split.readers,
+        decode_replicas=split.writers,
+        prompts=reads.finished,
+        used_devices=used,
+        **_rates(split.requests * _answer(workload), ttft, writes.tpot, served),
+        **_shares(busy),
+    )
+
+
+def _holders(served: Served, reads: Reader, writes: Writer) -> Scalar:
+    """Devices over whose links the cache of one sequence moves."""
+    return smooth.minimum(reads.pool.holders, writes.pool.holders, served.softness)
+
+
+def _rates(throughput: Scalar, ttft: Scalar, tpot: Scalar, served: Served) -> dict[str, Scalar]:
+    answer = _answer(served.service.workload)
+    return {
+        "throughput": throughput,
+        "per_device": throughput / served.service.cluster.devices,
+        "per_user": 1.0 / tpot,
+        "ttft": ttft,
+        "tpot": tpot,
+        "end_to_end": end_to_end(ttft, tpot, answer),
+    }
+
+
+def _shares(busy: Span) -> dict[str, Scalar]:
+    seconds = jnp.where(busy.seconds > 0, busy.seconds, 1.0)
+    return {
+        "compute_share": busy.compute / seconds,
+        "memory_share": busy.memory / seconds,
+    }

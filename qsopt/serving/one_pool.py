@@ -1,0 +1,134 @@
+"""One pool that reads prompts and writes answers: in mixed steps, or alternating.
+
+While B sequences write A tokens a step, c = (B/p) A i/osl prompt tokens must be read for each
+microbatch, i of a prompt not being cached. A share phi = c/C of the steps comes with C prompt
+tokens, the rest with none.
+
+* Mixed (continuous batching with chunked prefill): decode and prompt tokens in one forward, so
+  weights are read once for both:
+      TPOT = (phi step(B, C) + (1 - phi) step(B, 0)) / A
+  These are bursts; with C = c every step is the same: uniform. Neither is always better: small
+  chunks read and expand the cache again and again, large ones stall decoding.
+* Alternating: prompts in forwards of their own, while decoding waits:
+      TPOT = (step(B, 0) + share phi step(0, C)) / A
+  which is step/A + share B prefill/osl. `share` is 1 where decoding stands still; that of a server
+  which hides some of it is fitted (`Server.interference`). It is bursts without decode tokens
+  beside the prompts.
+
+Both are one formula with a number that says whether sequences decode beside prompts. A prompt is
+read in ceil(i D/C) forwards that follow each other. Ignored: last chunks of prompts are as full as
+others.
+"""
+
+from qsopt.arrays import Scalar
+from qsopt.physics import smooth
+from qsopt.physics.chunks import Chunk
+from qsopt.physics.memory import Memory, Occupancy
+from qsopt.physics.prefill import forwards
+from qsopt.serving.pace import Pace
+from qsopt.serving.replica import Forward, Served, carrying, held, span, times
+from qsopt.serving.span import Span
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.efficiency import Server
+from qsopt.spec.workload import Workload
+
+MIXED, ALTERNATING = 1.0, 0.0
+"""Whether sequences decode beside prompts."""
+
+BESIDE = {"mixed": MIXED, "alternating": ALTERNATING}
+"""The same by the name of the way."""
+
+
+def needed(workload: Workload, deployment: Deployment) -> Scalar:
+    """Prompt tokens that a microbatch must read in a mean step, c [tokens]."""
+    sequences = deployment.batch / deployment.pipeline
+    return sequences * workload.accepted * workload.read / workload.answer
+
+
+def one_pool(
+    served: Served, deployment: Deployment, tokens: Scalar, beside: Scalar | float
+) -> Pace:
+    """The pace of a replica.
+
+    Args:
+        served: model, service and draft.
+        deployment: layout and batch of a replica.
+        tokens: C, prompt tokens of a microbatch in a step that comes with any.
+        beside: `MIXED` or `ALTERNATING`.
+    """
+    workload, server = served.service.workload, served.service.efficiency.server
+    sequences, pipeline = deployment.batch / deployment.pipeline, deployment.pipeline
+    loaded = carrying(served, deployment, beside * sequences, tokens)
+    bare = carrying(served, deployment, sequences, 0.0 * tokens)
+    with_prompts, without = map(span, times(served, deployment, (loaded, bare)))
+    share = needed(workload, deployment) / tokens
+    forward = in_service(with_prompts, server, beside, pipeline)
+    step = in_service(without, server, MIXED, pipeline).times(pipeline)
+    waits = share * (beside + (1.0 - beside) * server.interference)
+    prompts = forward.times(pipeline * waits)
+    token = (step.times(1.0 - beside * share) + prompts).times(1.0 / workload.accepted)
+    count = forwards(loaded.chunk, served.softness)
+    alternating = prompts.seconds / (token.seconds * workload.accepted)
+    return Pace(
+        token=token,
+        memory=_memory(served, deployment, loaded, bare, count, beside),
+        first=(count + pipeline - 1.0) * forward.seconds,
+        service=count * forward.seconds,
+        reading=beside * share + (1.0 - beside) * alternating,
+        finished=loaded.chunk.finished,
+    )
+
+
+def in_service(forward: Span, server: Server, decodes: Scalar | float, pipeline: Scalar) -> Span:
+    """A forward as a server takes it: one that decodes is a p-th of a step, one that does not only
+    reads prompts.
+    """
+    scale = decodes * server.scale + (1.0 - decodes) * server.prefill_scale
+    host = decodes * server.host / pipeline + (1.0 - decodes) * server.prefill_host
+    return Span(forward.seconds * scale + host, forward.compute, forward.memory)
+
+
+def _memory(
+    served: Served,
+    deployment: Deployment,
+    loaded: Forward,
+    bare: Forward,
+    count: Scalar,
+    beside: Scalar | float,
+) -> Memory:
+    """Prompts in progress come on top of what decodes in mixed steps, and take the places of
+    sequences that have ended where both alternate; the largest forward counts.
+    """
+    new, softness = served.service.workload.tokens_per_step, served.softness
+    chunk: Chunk = loaded.chunk
+    decoding = bare.sequences * new
+    prompts = beside * chunk.finished * (count + deployment.pipeline - 1.0)
+    return held(
+        served,
+        deployment,
+        Occupancy(
+            deployment.batch,
+            prompts,
+            chunk.end,
+            smooth.maximum(loaded.sequences * new + chunk.tokens, decoding, softness),
+            smooth.maximum(loaded.sequences * new + chunk.finished, decoding, softness),
+        ),
+    )
+
+
+def alone(served: Served, deployment: Deployment) -> Pace:
+    """The pace of decode alone: prompts come from elsewhere."""
+    workload, server = served.service.workload, served.service.efficiency.server
+    sequences, none = deployment.batch / deployment.pipeline, 0.0 * deployment.batch
+    bare = carrying(served, deployment, sequences, none)
+    (without,) = map(span, times(served, deployment, (bare,)))
+    step = in_service(without, server, MIXED, deployment.pipeline).times(deployment.pipeline)
+    new = sequences * workload.tokens_per_step
+    return Pace(
+        step.times(1.0 / workload.accepted),
+        held(served, deployment, Occupancy(deployment.batch, none, none, new, new)),
+        none,
+        none,
+        none,
+        none,
+    )
