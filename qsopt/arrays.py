@@ -45,6 +45,11 @@ def integer(value: object) -> Any:
     return value if isinstance(value, jax.Array) else np.asarray(value, dtype=np.int32)
 
 
+def integers(values: object) -> Any:
+    """Convert to an int32 array of indices; traced ones pass through."""
+    return values if isinstance(values, jax.Array) else np.asarray(values, dtype=np.int32)
+
+
 def entry(table: Table, index: Array) -> Scalar:
     """One entry of a small table at a traced index that is known to be inside it."""
     return lax.dynamic_index_in_dim(jnp.asarray(table), jnp.asarray(index), keepdims=False)

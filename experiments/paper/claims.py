@@ -135,7 +135,7 @@ def optima(like: Model, sides: Sequence[tuple[Model, Point]]) -> list[Optimum]:
     for place, (_, point) in enumerate(sides):
         of_size[float(point.service.cluster.devices)].append(place)
     for members in of_size.values():
-        chunks = _chunks(legal_layouts(like, sides[members[0]][1].service.cluster))
+        chunks = _chunks(_layouts(like, sides[members[0]][1].service))
         for start in range(0, len(members), BATCH):
             part = members[start : start + BATCH]
             cases = stacked(
@@ -146,6 +146,10 @@ def optima(like: Model, sides: Sequence[tuple[Model, Point]]) -> list[Optimum]:
                 place: jax.tree.map(itemgetter(row), solved) for row, place in enumerate(part)
             }
     return [found[place] for place in range(len(sides))]
+
+
+def _layouts(like: Model, service: Service) -> Deployment:
+    return legal_layouts(like, service.cluster, service.rules)
 
 
 def _case(model: Model, point: Point) -> ServedModel:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from qsopt.arrays import scalar
 from qsopt.catalog.folder import configs
 from qsopt.errors import InputError, unknown_name
-from qsopt.spec.formats import ARITHMETICS
+from qsopt.spec.formats import ARITHMETICS, FORMATS, default_arithmetic
 from qsopt.spec.hardware import Accelerator, Cluster
 from qsopt.units import GB, TFLOPS
 
@@ -43,6 +44,7 @@ _DATE = _Kind(lambda value: type(value) is date, "a date without quotes such as 
 _COUNT = _Kind(lambda value: type(value) is int and _positive(value), "a positive whole number")
 _NUMBER = _Kind(_positive, "a positive finite number")
 _SPEED = _Kind(_positive, _NUMBER.words, lambda value: value * GB)
+_ARITHMETIC = _Kind(ARITHMETICS.__contains__, f"one of {', '.join(ARITHMETICS)}")
 _PEAK = _Kind(_positive, _NUMBER.words, lambda value: value * TFLOPS)
 
 
@@ -84,9 +86,22 @@ class HardwareFacts:
     technology: str | None = _optional("scale_up.technology", _TEXT)
     topology: str | None = _optional("scale_up.topology", _TEXT)
     """Which devices are linked, and what one peer gets."""
+    mesh_peers: int | None = _optional("scale_up.mesh_peers", _COUNT)
+    """Peers of a full mesh, each with its own share of the links; none behind a switch."""
+    torus_links: int | None = _optional("scale_up.torus_links", _COUNT)
+    """Links of a torus or ring, each to one neighbour."""
     scale_out_bandwidth: float | None = _optional("scale_out.GBps", _SPEED)
     """Per device and direction between domains [byte/s]."""
     scale_out_note: str | None = _optional("scale_out.note", _TEXT)
+    int8_arithmetic: str | None = _optional("arithmetic.int8", _ARITHMETIC)
+    """What products with weights of a format run in, where it is not the format's own usual
+    arithmetic: a property of the accelerator and of the software for it.
+    """
+    int4_arithmetic: str | None = _optional("arithmetic.int4", _ARITHMETIC)
+    mxfp4_arithmetic: str | None = _optional("arithmetic.mxfp4", _ARITHMETIC)
+    nvfp4_arithmetic: str | None = _optional("arithmetic.nvfp4", _ARITHMETIC)
+    arithmetic_note: str | None = _optional("arithmetic.note", _TEXT)
+    """Where that stands."""
     tdp: float | None = _optional("power.tdp_W", _NUMBER)
     """Thermal design power [watt]."""
     price_per_hour: float | None = _optional("price.usd_per_hour", _NUMBER)
@@ -179,8 +194,18 @@ def _accelerator(facts: HardwareFacts, devices: float) -> Accelerator:
         scale_up_devices=scalar(facts.scale_up_devices),
         scale_up_bandwidth=scalar(inside or between or facts.bandwidth),
         scale_out_bandwidth=scalar(between or inside or facts.bandwidth),
+        mesh_peers=scalar(facts.mesh_peers or 0.0),
+        torus_links=scalar(facts.torus_links or 0.0),
+        arithmetic=_arithmetic(facts),
         price_per_hour=scalar(facts.price_per_hour or float("nan")),
     )
+
+
+def _arithmetic(facts: HardwareFacts) -> np.ndarray:
+    """The arithmetic of each format: the file's where it states one, else the usual one."""
+    own = (getattr(facts, f"{name}_arithmetic", None) for name in FORMATS)
+    pairs = zip(default_arithmetic(), own, strict=True)
+    return np.array([usual if name is None else ARITHMETICS.index(name) for usual, name in pairs])
 
 
 def _from_phrase(phrase: str) -> tuple[int, HardwareFacts]:

@@ -18,10 +18,11 @@ from qsopt.spec.efficiency import (
     Efficiency,
     LinkEfficiency,
     OperatorEfficiency,
+    Server,
     ideal,
 )
 from qsopt.spec.formats import FORMATS
-from qsopt.units import MICROSECOND, GiB
+from qsopt.units import MICROSECOND, MILLISECOND, GiB
 
 _OPERATOR_KEYS = (
     "launch_us",
@@ -35,6 +36,27 @@ _OPERATOR_KEYS = (
 _LINK_KEYS = ("bandwidth", "collective_us", "step_us", "ramp")
 _ROUTING_KEYS = ("straggler", "popularity_cv2", "imbalance_cv2")
 _MEMORY_KEYS = ("workspace", "reserve_GiB")
+_CHOICES = {
+    "messages": {
+        "merged_dispatch": 1.0,
+        "dispatch_bytes": 0.0,
+        "attention_overlap": 0.0,
+        "ffn_overlap": 0.0,
+        "prefill_overlap": 0.0,
+    },
+    "speculation": {"sequence_correlation": 0.0},
+    "placement": {"whole_domains": 1.0, "shared_links": 1.0},
+}
+"""Tables that a file may leave out, whole or in part, and what holds then."""
+_SERVER = {
+    "scale": 1.0,
+    "host_ms": 0.0,
+    "prefill_scale": 1.0,
+    "prefill_host_ms": 0.0,
+    "interference": 1.0,
+    "transfer_overlap": 0.0,
+}
+"""One more such table, of `efficiency.Server`."""
 _ABOUT_KEYS = {"name", "version", "date", "source", "note"}
 _SHARES = {"bandwidth", "compute"}
 
@@ -91,7 +113,8 @@ class _Reader:
             raise InputError(
                 f"{path}: not valid TOML ({error}); compare it with configs/efficiency/fitted.toml"
             ) from None
-        known = {*OPERATOR_KINDS, *PREFILL_KINDS, *LINK_TIERS, "routing", "memory", *_ABOUT_KEYS}
+        kinds = (*OPERATOR_KINDS, *PREFILL_KINDS, *LINK_TIERS)
+        known = {*kinds, "routing", "memory", "server", *_CHOICES, *_ABOUT_KEYS}
         for key in self.tables:
             if key not in known:
                 raise InputError(
@@ -105,13 +128,30 @@ class _Reader:
         tiers: dict[str, Any] = {name: self._link(name) for name in LINK_TIERS}
         routing = self._values("routing", self.tables.get("routing"), _ROUTING_KEYS)
         memory = self._values("memory", self.tables.get("memory"), _MEMORY_KEYS)
+        choices = {}
+        for name, usual in _CHOICES.items():
+            choices |= self._completed(name, usual)
         return Efficiency(
             **operators,
             **tiers,
             **routing,
+            **choices,
+            server=self._server(),
             workspace=memory["workspace"],
             reserve_bytes=memory["reserve_GiB"] * GiB,
         )
+
+    def _completed(self, name: str, usual: dict[str, float]) -> dict[str, Any]:
+        """A table that may be left out, whole or in part."""
+        table = self.tables.get(name, {})
+        given = {**usual, **table} if isinstance(table, dict) else None
+        return self._values(name, given, tuple(usual))
+
+    def _server(self) -> Server:
+        row = self._completed("server", _SERVER)
+        for name in ("host", "prefill_host"):
+            row[name] = row.pop(f"{name}_ms") * MILLISECOND
+        return Server(**row)
 
     def _operator(self, name: str) -> OperatorEfficiency:
         table = self.tables.get(name)

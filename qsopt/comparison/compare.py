@@ -113,7 +113,8 @@ class Duel(eqx.Module):
 def duel(model: Model, twin: Model, service: Service) -> Duel:
     """The best deployments of an MoE and its twin in every world, exactly."""
     layouts = same_length(
-        legal_layouts(model, service.cluster), legal_layouts(twin, service.cluster)
+        legal_layouts(model, service.cluster, service.rules),
+        legal_layouts(twin, service.cluster, service.rules),
     )
     sides = (aligned(model, model), aligned(twin, model))
     return Duel(

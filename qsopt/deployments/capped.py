@@ -17,7 +17,8 @@ from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, number
 from qsopt.deployments.optimum import CHUNK, Best, at_largest_batch, pick
-from qsopt.physics.evaluate import TOLERANCE, timing
+from qsopt.physics import placement
+from qsopt.physics.evaluate import timing
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -77,7 +78,7 @@ def within_cap(case: ServedModel, layout: Deployment) -> Best:
     """A layout at the best whole batch that its limits and the cap allow."""
     free = at_largest_batch(case.model, case.service, layout)
     cluster, unit = case.service.cluster, layout.pipeline * layout.data
-    replicas = jnp.floor(cluster.devices / layout.replica_devices * (1.0 + TOLERANCE))
+    replicas = placement.replicas(cluster, layout, case.service.efficiency.whole_domains)
     used = jnp.minimum(replicas, jnp.floor(case.cap / unit))
     share = jnp.floor(case.cap / (jnp.maximum(used, 1.0) * unit)) * unit
     batch = jnp.minimum(free.deployment.batch, jnp.maximum(share, unit))

@@ -14,8 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsopt.deployments.layouts import (
+    cache_shares,
     expert_counts,
     expert_sizes,
+    expert_splits,
     layout_batch,
     legal_layouts,
     tensor_sizes,
@@ -27,6 +29,7 @@ from qsopt.physics.evaluate import compiled_metrics, metrics
 from qsopt.spec.deployment import DISPATCHED, GATHERED, Deployment
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
+from qsopt.spec.rules import LayoutRules
 from qsopt.spec.service import Service
 
 SHORT = {"tensor": "tp", "data": "dp", "pipeline": "pp", "expert": "ep", "expert_tensor": "etp"}
@@ -76,9 +79,9 @@ def resolve(model: Model, service: Service, request: Request) -> Resolved:
         InputError: if a size is illegal for this model and cluster.
     """
     layouts = (
-        _given(model, service.cluster, request)
+        _given(model, service, request)
         if request.names_layout
-        else legal_layouts(model, service.cluster)
+        else legal_layouts(model, service.cluster, service.rules)
     )
     if request.dispatched is not None:
         layouts = _of_way(layouts, request.dispatched)
@@ -173,16 +176,28 @@ def _of_way(layouts: Deployment, dispatched: float) -> Deployment:
     return jax.tree.map(lambda leaf: np.asarray(leaf)[kept], layouts)
 
 
-def _given(model: Model, cluster: Cluster, request: Request) -> Deployment:
-    """The layout that a request names, once for each way that it leaves open."""
+def _given(model: Model, service: Service, request: Request) -> Deployment:
+    """The layout that a request names, once for each way that it leaves open; the cache is shared
+    only where the rules say by how many.
+    """
     sizes = {name: _size(name, getattr(request, name)) for name in ("tensor", "data", "pipeline")}
     stage = sizes["tensor"] * sizes["data"]
-    _check_attention(model, cluster, **sizes)
-    expert = _expert_size(model, stage, request)
+    _check_attention(model, service.cluster, **sizes)
+    dcp = _cache_share(model, sizes["tensor"], service.rules.dcp or 1)
+    expert, slots = _expert_split(model, stage, request, service.rules)
     ways = (GATHERED, DISPATCHED) if expert > 1 else (GATHERED,)
-    return layout_batch(
-        [(sizes["tensor"], sizes["data"], sizes["pipeline"], expert, way) for way in ways]
-    )
+    split = sizes["tensor"], sizes["data"], sizes["pipeline"], expert
+    return layout_batch([(*split, way, dcp, slots) for way in ways])
+
+
+def _cache_share(model: Model, tensor: int, dcp: int) -> int:
+    legal = cache_shares(model, tensor)
+    if dcp not in legal:
+        raise InputError(
+            f"decode context parallel size dcp = {dcp} must divide the copies of the cache in a "
+            f"tensor group of {tensor}; legal here: {', '.join(map(str, legal))}"
+        )
+    return dcp
 
 
 def _size(name: str, value: float | None) -> int:
@@ -219,13 +234,17 @@ def _check_attention(model: Model, cluster: Cluster, tensor: int, data: int, pip
         )
 
 
-def _expert_size(model: Model, stage: int, request: Request) -> int:
-    """The expert parallel size asked for, or the largest legal one; expert * expert_tensor = tensor
-    * data.
+def _expert_split(
+    model: Model, stage: int, request: Request, rules: LayoutRules
+) -> tuple[int, int]:
+    """The expert parallel size asked for, or the largest that divides the experts, and the places
+    for experts; expert * expert_tensor = tensor * data.
     """
-    legal = expert_sizes(expert_counts(model), stage)
+    experts = expert_counts(model)
+    legal = dict(expert_splits(experts, stage, rules))
     if request.expert is None and request.expert_tensor is None:
-        return max(legal)
+        even = max(expert_sizes(experts, stage))
+        return even, legal[even]
     split = _size("expert_tensor", request.expert_tensor)
     wanted = _size("expert", request.expert) if request.expert is not None else stage // split
     if request.expert_tensor is not None and wanted * split != stage:
@@ -236,8 +255,8 @@ def _expert_size(model: Model, stage: int, request: Request) -> int:
         )
     if wanted not in legal:
         raise InputError(
-            f"expert parallel size ep = {wanted} must divide tp * dp = {stage} and the number of "
-            f"experts; "
+            f"expert parallel size ep = {wanted} must divide tp * dp = {stage} and, without "
+            f"redundant experts, the number of experts; "
             f"legal here: {', '.join(map(str, legal))}"
         )
-    return wanted
+    return wanted, legal[wanted]

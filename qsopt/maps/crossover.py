@@ -146,7 +146,10 @@ def _measure(
     ):  # legal layouts of the largest cluster; smaller ones have no replica of the larger layouts
         cluster = eqx.tree_at(lambda c: c.devices, cluster, scalar(np.floor(high)))
     twin = dense_twin(sides.model, high if over == "q" else sides.q)
-    layouts = same_length(legal_layouts(sides.model, cluster), legal_layouts(twin, cluster))
+    layouts = same_length(
+        legal_layouts(sides.model, cluster, sides.service.rules),
+        legal_layouts(twin, cluster, sides.service.rules),
+    )
 
     def measured(values: list[float]) -> dict[float, tuple[float, float]]:
         both = _cases(sides, twin, over, np.array(values))

@@ -217,4 +217,5 @@ def _layouts(
     larger layouts.
     """
     cluster = eqx.tree_at(lambda c: c.devices, service.cluster, scalar(numbers.devices.max()))
-    return legal_layouts(model, cluster), legal_layouts(dense_twin(model, q), cluster)
+    rules = service.rules
+    return legal_layouts(model, cluster, rules), legal_layouts(dense_twin(model, q), cluster, rules)

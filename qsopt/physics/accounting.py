@@ -163,28 +163,43 @@ def sequence_cache_bytes(
     element_bytes: Scalar,
     tensor: Scalar | float = 1.0,
     softness: Scalar | float = 0.0,
+    dcp: Scalar | float = 1.0,
 ) -> Scalar:
     """What one sequence keeps in one layer on one device: keys and values, latents, indexer keys,
-    or a state [byte].
+    or a state [byte]. Ranks that share the cache (`dcp`) hold a part of its tokens each.
     """
     if isinstance(kind, LinearAttention):
         return kind.state_bytes / tensor
-    elements = token_kv_elements(kind, tensor, softness)
-    if isinstance(kind, Mla):
-        elements = elements + kind.index_dim
-    return cached_tokens(kind, context, encoder_context, softness) * elements * element_bytes
+    token = token_kv_elements(kind, tensor, softness) * element_bytes + index_key_bytes(kind)
+    return cached_tokens(kind, context, encoder_context, softness) * token / dcp
+
+
+INDEX_SCALE_BYTES = 4.0
+"""The scale stored with each indexer key of 128 fp8 values [byte] (DeepSeek-V3.2)."""
+
+
+def index_key_bytes(kind: Gqa | Mla) -> Scalar | float:
+    """Bytes of one token's indexer key in one layer: fp8 with its scale, whatever the cache is
+    stored in; 0 without an indexer [byte].
+    """
+    if isinstance(kind, Gqa):
+        return 0.0
+    return jnp.where(kind.index_heads > 0.0, kind.index_dim + INDEX_SCALE_BYTES, 0.0)
 
 
 def kv_bytes_per_token(model: Model) -> Scalar:
-    """Cache growth per decoded token over all softmax layers, windowed ones included, indexer keys
-    not [byte/token].
+    """Cache growth per decoded token over all softmax layers, windowed ones and indexer keys
+    included [byte/token].
     """
+    element = model.precision.kv_cache.bytes
     growing = (
-        layers.count * token_kv_elements(layers.kind) * (1.0 - getattr(layers.kind, "cross", 0.0))
+        layers.count
+        * (token_kv_elements(layers.kind) * element + index_key_bytes(layers.kind))
+        * (1.0 - getattr(layers.kind, "cross", 0.0))
         for layers in model.decoder.attention
         if not isinstance(layers.kind, LinearAttention)
     )
-    return sum(growing) * model.precision.kv_cache.bytes  # pyright: ignore[reportReturnType]
+    return sum(growing)  # pyright: ignore[reportReturnType]
 
 
 # ---- feed-forward --------------------------------------------------------------------------------

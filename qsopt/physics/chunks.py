@@ -141,11 +141,11 @@ def expansion(
     return Cost(2.0 * rows * kind.kv_rank * columns, moved, runs(rows), moved / columns)
 
 
-def indexer(kind: Mla, chunk: Chunk, element: Scalar, data: Scalar) -> Cost:
+def indexer(kind: Mla, chunk: Chunk, data: Scalar) -> Cost:
     """Scores of every earlier token against the indexer's heads, replicated on all tensor ranks."""
     tokens, pieces = chunk.tokens / data, chunk.pieces * chunk.sharing / data
     pair = 2.0 * kind.index_heads * kind.index_dim
-    keys = kind.index_dim * element * (pieces * chunk.elsewhere(NO_WINDOW) + tokens)
+    keys = accounting.index_key_bytes(kind) * (pieces * chunk.elsewhere(NO_WINDOW) + tokens)
     exists = jnp.where(kind.index_heads > 0, 1.0, 0.0)
     return Cost(tokens * chunk.seen(NO_WINDOW) * pair, keys, exists * runs(tokens))
 
@@ -157,26 +157,36 @@ def state_update(kind: LinearAttention, chunk: Chunk, data: Scalar, tensor: Scal
     return Cost(flops, 2.0 * pieces * kind.state_bytes / tensor, runs(tokens))
 
 
-def exchanged_bytes(
+def entry_bytes(
     kind: Attention,
     chunk: Chunk,
     element: Scalar,
     data: Scalar,
     tensor: Scalar,
+    new: Scalar | float,
     softness: Scalar | float = 0.0,
 ) -> Scalar:
-    """Cache entries of one layer that all ranks which share a prompt must see: what a gather over
-    them moves, or a state that is handed on [byte].
+    """Cache entries of one layer that all ranks which hold parts of them must see: the cached ones
+    and `new` tokens of each chunk, or a state that is handed on [byte].
     """
     pieces = chunk.pieces * chunk.sharing / data
     if isinstance(kind, LinearAttention):
         return pieces * kind.state_bytes / tensor
     window = NO_WINDOW if isinstance(kind, Mla) else kind.window
-    visible = chunk.before(window) + jnp.minimum(chunk.length, window)
+    visible = chunk.before(window) + jnp.minimum(new, window)
+    own = 1.0 - getattr(kind, "cross", 0.0)
+    return pieces * visible * own * token_bytes(kind, element, tensor, softness)
+
+
+def token_bytes(
+    kind: Gqa | Mla,
+    element: Scalar,
+    tensor: Scalar | float = 1.0,
+    softness: Scalar | float = 0.0,
+) -> Scalar:
+    """What one token keeps in a layer on one device: entries, and its indexer key [byte]."""
     elements = accounting.token_kv_elements(kind, tensor, softness)
-    if isinstance(kind, Mla):
-        elements = elements + kind.index_dim
-    return pieces * visible * elements * element * (1.0 - getattr(kind, "cross", 0.0))
+    return elements * element + accounting.index_key_bytes(kind)
 
 
 def runs(tokens: Scalar) -> Scalar:

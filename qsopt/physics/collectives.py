@@ -4,7 +4,8 @@ Ranks are placed tensor first, then data, then pipeline, so a group of `size` ra
 ceil(size / domain) domains, s = size / M ranks in each. Collectives are hierarchical: reduce
 inside, exchange across, gather inside. Bandwidth terms are those of rings; the fixed time of a
 collective, the time of a ring step and the ramp between small and large messages come from the
-efficiency set. Ignored: contention between groups, topology inside a domain.
+efficiency set. In a mesh or torus a small group has only the links between its own ranks.
+Ignored: contention between groups.
 """
 
 from typing import NamedTuple
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from qsopt.arrays import Scalar, number
 from qsopt.physics import smooth
 from qsopt.physics.roofline import Spent
+from qsopt.physics.routing import survival
 from qsopt.spec.efficiency import LinkEfficiency
 from qsopt.spec.hardware import Accelerator
 
@@ -26,6 +28,8 @@ class Group(eqx.Module):
     """Ranks in each domain, s."""
     domains: Scalar = number()
     """Scale-up domains, M."""
+    links: Scalar = number(1.0)
+    """Share of a device's scale-up links that lie between the ranks of a domain."""
 
 
 class Links(eqx.Module):
@@ -55,6 +59,18 @@ def group(size: Scalar, domain: Scalar, softness: Scalar | float = 0.0) -> Group
     return Group(size / domains, domains)
 
 
+def on_links(ranks: Group, accelerator: Accelerator, shared: Scalar | float = 1.0) -> Group:
+    """The group with the links that its ranks have between them in a mesh or torus.
+
+    Args:
+        ranks: the group.
+        accelerator: how its scale-up links lie.
+        shared: 1 to count only those links, 0 to give every group all of a device's.
+    """
+    share = accelerator.links_share(ranks.inside)
+    return Group(ranks.inside, ranks.domains, 1.0 - shared * (1.0 - share))
+
+
 def all_reduce(
     ranks: Group, message: Scalar, wires: Links, collectives: Scalar | float = 1.0
 ) -> Spent:
@@ -72,7 +88,7 @@ def all_reduce(
     inside = 2.0 * (ranks.inside - 1.0) / ranks.inside * message
     across = 2.0 * (ranks.domains - 1.0) / ranks.domains * message / ranks.inside
     up = _ring(ranks.inside, inside, 2.0, collectives, wires.up)
-    return _spent(up, _ring(ranks.domains, across, 2.0, collectives, wires.out), wires)
+    return _spent(up, _ring(ranks.domains, across, 2.0, collectives, wires.out), wires, ranks.links)
 
 
 def all_gather(ranks: Group, message: Scalar, wires: Links) -> Spent:
@@ -82,46 +98,81 @@ def all_gather(ranks: Group, message: Scalar, wires: Links) -> Spent:
     inside = (ranks.inside - 1.0) / ranks.inside * message
     across = (ranks.domains - 1.0) / ranks.domains * message / ranks.inside
     up = _ring(ranks.inside, inside, 1.0, 1.0, wires.up)
-    return _spent(up, _ring(ranks.domains, across, 1.0, 1.0, wires.out), wires)
+    return _spent(up, _ring(ranks.domains, across, 1.0, 1.0, wires.out), wires, ranks.links)
 
 
-def dispatch(
-    ranks: Group, token_bytes: Scalar, tokens: Scalar, top_k: Scalar, experts: Scalar, wires: Links
-) -> Spent:
-    """Tokens sent to the ranks of their experts, one way (bringing the results back costs the
-    same).
+class Exchange(eqx.Module):
+    """Tokens on their way between the ranks of a stage and their experts."""
 
-    Inside the domain a device sends T/n k h a (u - M/e) bytes: every one of an expert's u shards
-    needs the token and one of e u is at home. Each of its peers there takes a step. Across, a token
-    goes once to each remote domain that it needs, (M - 1)(1 - (1 - 1/min(M, e))^k) of them.
-    Ignored: node-limited routing, which visits fewer domains.
+    tokens: Scalar = number()
+    """T/n, tokens that one device sends."""
+    top_k: Scalar = number()
+    """k, experts that a token uses."""
+    experts: Scalar = number()
+    """e, expert parallel size; n/e devices share an expert."""
+    merged: Scalar = number(1.0)
+    """1 if copies of a token for experts of one rank travel as one, 0 if each travels."""
+    groups: Scalar = number(1.0)
+    """Groups of experts for node-limited routing; 1 for none."""
+    top_groups: Scalar = number(1.0)
+    """Groups that a token's experts may come from."""
+
+
+def dispatch(ranks: Group, token_bytes: Scalar, exchange: Exchange, wires: Links) -> Spent:
+    """Tokens sent to the ranks of their experts, one way (bringing the results back costs the same
+    for the same bytes of a token).
+
+    A token has c = e (1 - (1 - 1/e)^k) different ranks to go to where copies are merged, k where
+    not. Inside the domain a device sends T/n h a c (u - M/e) bytes: every one of an expert's u
+    shards needs the token and one of e u is at home. Each of its peers there takes a step. Across,
+    a token goes once to each remote domain that it needs (see `remote_domains`).
 
     Args:
         ranks: the stage's devices, n = M s of them.
         token_bytes: h a, activation of one token [byte].
-        tokens: T/n, tokens that one device sends.
-        top_k: k.
-        experts: e, expert parallel size; u = n/e.
+        exchange: tokens, experts and how they travel.
         wires: links.
     """
     devices, several = ranks.inside * ranks.domains, ranks.domains
-    copies = top_k * jnp.maximum(devices - several, 0.0) / experts
-    reached = jnp.minimum(1.0 / jnp.minimum(several, experts), 1.0 - 1e-12)
-    remote = (several - 1.0) * -jnp.expm1(top_k * jnp.log1p(-reached))
-    sent = tokens * token_bytes
-    up = _ring(ranks.inside, sent * copies, 1.0, 1.0, wires.up)
-    return _spent(up, _ring(several, sent * remote, 1.0, 1.0, wires.out), wires)
+    once = exchange.experts * (1.0 - survival(1.0 / exchange.experts, exchange.top_k))
+    copies = exchange.top_k + exchange.merged * (once - exchange.top_k)
+    inside = copies * jnp.maximum(devices - several, 0.0) / exchange.experts
+    sent = exchange.tokens * token_bytes
+    up = _ring(ranks.inside, sent * inside, 1.0, 1.0, wires.up)
+    across = sent * remote_domains(several, exchange)
+    return _spent(up, _ring(several, across, 1.0, 1.0, wires.out), wires, ranks.links)
 
 
-def send(message: Scalar, crossing: Scalar, wires: Links) -> Spent:
+def remote_domains(domains: Scalar, exchange: Exchange) -> Scalar:
+    """Domains other than its own that a token needs, M - 1 times the chance of one.
+
+    Chance 1 - (1 - 1/min(M, e))^k by k free picks. With node-limited routing to g of G groups no
+    more than the chance that one of the domain's G/M groups is picked, 1 - (1 - g/G)^(G/M); where a
+    group spans domains, g/G times the chance of k picks among the M g/G domains of those groups.
+    """
+    free = 1.0 - survival(1.0 / jnp.minimum(domains, exchange.experts), exchange.top_k)
+    picked = jnp.minimum(exchange.top_groups / exchange.groups, 1.0)
+    held = exchange.groups / domains
+    spread = jnp.minimum(held / exchange.top_groups, 1.0)
+    of_groups = jnp.where(
+        held >= 1.0,
+        1.0 - survival(picked, jnp.maximum(held, 1.0)),
+        picked * (1.0 - survival(spread, exchange.top_k)),
+    )
+    limited = jnp.where(exchange.groups > exchange.top_groups, of_groups, 1.0)
+    return (domains - 1.0) * jnp.minimum(free, limited)
+
+
+def send(message: Scalar, crossing: Scalar, wires: Links, links: Scalar | float = 1.0) -> Spent:
     """`message` bytes from one device to the next stage's; `crossing` is 1 if that leaves the
-    domain.
+    domain, `links` the share of the scale-up links that lead to it.
     """
     stays = 1.0 - crossing
     return _spent(
         _once(1.0 + stays, message * stays, wires.up),
         _once(1.0 + crossing, message * crossing, wires.out),
         wires,
+        links,
     )
 
 
@@ -147,8 +198,8 @@ def _once(ranks: Scalar | float, sent: Scalar, link: LinkEfficiency) -> _Tier:
     return _Tier(sent, jnp.clip(ranks - 1.0, 0.0, 1.0) * (link.collective + link.step))
 
 
-def _spent(inside: _Tier, across: _Tier, wires: Links) -> Spent:
-    up = on_link(inside.sent / wires.up_bandwidth, inside.latency, wires.up.ramp)
+def _spent(inside: _Tier, across: _Tier, wires: Links, links: Scalar | float) -> Spent:
+    up = on_link(inside.sent / (wires.up_bandwidth * links), inside.latency, wires.up.ramp)
     out = on_link(across.sent / wires.out_bandwidth, across.latency, wires.out.ramp)
     latency, link = inside.latency + across.latency, up + out
     none = 0.0 * link

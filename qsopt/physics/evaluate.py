@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool
 
 from qsopt.arrays import Scalar, number, scalar
 from qsopt.catalog.efficiencies import efficiency_set
-from qsopt.physics import smooth
+from qsopt.physics import placement, smooth
 from qsopt.physics.memory import Memory, memory
 from qsopt.physics.operators import Load
 from qsopt.physics.roofline import Spent
@@ -98,9 +98,7 @@ def timing(
     stage = Stage(model, cluster.accelerator, load, deployment, service.efficiency, world, softness)
     spent = microbatch(stage).times(deployment.pipeline)
     tpot = jnp.sum(spent.seconds) / workload.tokens_per_step
-    replicas = smooth.floor(
-        cluster.devices / deployment.replica_devices * (1.0 + TOLERANCE), softness
-    )
+    replicas = placement.replicas(cluster, deployment, service.efficiency.whole_domains, softness)
     return Timing(spent, tpot, replicas, replicas * deployment.batch / tpot)
 
 
@@ -126,7 +124,7 @@ def metrics(
         breakdown=time.spent,
         fits_memory=held.total <= held.capacity * (1.0 + TOLERANCE),
         meets_tpot=meets(time.tpot, workload),
-        fits_devices=deployment.replica_devices <= cluster.devices * (1.0 + TOLERANCE),
+        fits_devices=time.replicas >= 1.0 - TOLERANCE,
         throughput=time.throughput,
         per_device=time.throughput / cluster.devices,
         per_user=1.0 / time.tpot,

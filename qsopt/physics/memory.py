@@ -13,7 +13,7 @@ from qsopt.physics import accounting, smooth
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
-from qsopt.spec.model import DenseFfn, Ffn, Gqa, LinearAttention, Mla, Model, stacks
+from qsopt.spec.model import DenseFfn, Ffn, Gqa, LinearAttention, Mla, Model, MoeFfn, stacks
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
@@ -121,11 +121,17 @@ def _stack_weights(model, stack, deployment, world, softness) -> Scalar:
             projections * precision.attention.bytes + layers.kind.small * precision.tables.bytes
         )
     for layers in stack.ffn:
-        total += layers.count * _ffn_weights(layers.kind, model, deployment, world)
+        total += layers.count * _ffn_weights(layers.kind, model, deployment, world, softness)
     return total  # pyright: ignore[reportReturnType]
 
 
-def _ffn_weights(kind: Ffn, model: Model, deployment: Deployment, world: Counterfactual) -> Scalar:
+def _ffn_weights(
+    kind: Ffn,
+    model: Model,
+    deployment: Deployment,
+    world: Counterfactual,
+    softness: Scalar | float,
+) -> Scalar:
     precision = model.precision
     common = accounting.weights(
         accounting.ffn_gemms(model.hidden, accounting.shared_width(kind), kind.matrices)
@@ -134,17 +140,30 @@ def _ffn_weights(kind: Ffn, model: Model, deployment: Deployment, world: Counter
     if isinstance(kind, DenseFfn):
         return common * precision.ffn.bytes / deployment.stage_devices + small
     copies = deployment.stage_devices ** (1.0 - deployment.dispatched)
-    expert = (
-        accounting.expert_weights(kind, model.hidden) * precision.experts.bytes
-        + kind.expert_small * precision.tables.bytes
-    )
-    resident = world.resident_experts(kind.experts, kind.top_k) * expert / deployment.stage_devices
     return (
         common * precision.ffn.bytes / copies
-        + resident
+        + resident_slots(kind, deployment, world, softness) * _expert_bytes(kind, model)
         + accounting.router_weights(kind, model.hidden) * precision.tables.bytes
         + small
     )
+
+
+def _expert_bytes(kind: MoeFfn, model: Model) -> Scalar:
+    """One routed expert [byte]."""
+    precision = model.precision
+    weights = accounting.expert_weights(kind, model.hidden) * precision.experts.bytes
+    return weights + kind.expert_small * precision.tables.bytes
+
+
+def resident_slots(
+    kind: MoeFfn, deployment: Deployment, world: Counterfactual, softness: Scalar | float = 0.0
+) -> Scalar:
+    """Experts that the fullest device holds: ceil(E'/e) whole places of a rank, a share of 1/u of
+    each on one of its u devices.
+    """
+    rank = world.resident_experts(deployment.slots(kind.experts), kind.top_k) / deployment.expert
+    exact = jnp.where(world.residency > 0.0, deployment.rank_slots(kind.experts), rank)
+    return smooth.rounded(rank, exact, softness) / deployment.expert_tensor
 
 
 def table_weights(model: Model, deployment: Deployment) -> Scalar:
@@ -182,7 +201,7 @@ def sequence_bytes(
     return sum(  # pyright: ignore[reportReturnType]
         layers.count
         * accounting.sequence_cache_bytes(
-            layers.kind, context, encoder, element, deployment.tensor, softness
+            layers.kind, context, encoder, element, deployment.tensor, softness, deployment.dcp
         )
         for layers in model.decoder.attention
     )

@@ -13,11 +13,11 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, number
-from qsopt.physics import accounting, routing
+from qsopt.physics import accounting, routing, smooth
 from qsopt.physics.accounting import Gemm
 from qsopt.physics.chunks import Chunk, runs
 from qsopt.physics.roofline import Cost
-from qsopt.spec.counterfactual import Counterfactual
+from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.model import Attention, DenseFfn, Ffn, Gqa, LinearAttention, Mla, Model, MoeFfn
@@ -115,7 +115,8 @@ def attention_core(
     if isinstance(kind, LinearAttention):
         flops = sequences * load.new_tokens * kind.state_flops / deployment.tensor
         return Cost(flops, 2.0 * sequences * kind.state_bytes / deployment.tensor, 1.0)
-    entry = sequences * accounting.token_kv_elements(kind, deployment.tensor, softness) * element
+    elements = accounting.token_kv_elements(kind, deployment.tensor, softness) / deployment.dcp
+    entry = sequences * elements * element
     if isinstance(kind, Gqa):
         seen = accounting.cached_tokens(kind, load.context, load.encoder_context, softness)
         pair = 4.0 * kind.heads * kind.head_dim / deployment.tensor
@@ -124,9 +125,7 @@ def attention_core(
             entry * (seen + load.new_tokens * (1.0 - kind.cross)),
             1.0,
         )
-    return _latent_core(kind, load, sequences, entry, deployment.tensor) + _indexer(
-        kind, load, sequences, element
-    )
+    return _latent_core(kind, load, sequences, entry, deployment.tensor)
 
 
 def _latent_core(kind: Mla, load: Load, sequences: Scalar, entry: Scalar, tensor: Scalar) -> Cost:
@@ -136,13 +135,16 @@ def _latent_core(kind: Mla, load: Load, sequences: Scalar, entry: Scalar, tensor
     return Cost(sequences * load.new_tokens * seen * pair, entry * (seen + load.new_tokens), 1.0)
 
 
-def _indexer(kind: Mla, load: Load, sequences: Scalar, element: Scalar) -> Cost:
-    """Scores of every cached token against the indexer's heads, replicated on all tensor ranks."""
-    pair = 2.0 * kind.index_heads * kind.index_dim
-    keys = sequences * kind.index_dim * element * (load.context + load.new_tokens)
+def indexer(kind: Mla, load: Load, deployment: Deployment) -> Cost:
+    """Scores of every cached token against the indexer's heads, replicated on all tensor ranks but
+    for those that share the cache. Ignored: merging their selections.
+    """
+    sequences = load.sequences / deployment.data
+    pair = 2.0 * kind.index_heads * kind.index_dim / deployment.dcp
+    keys = sequences * accounting.index_key_bytes(kind) / deployment.dcp
     return Cost(
         sequences * load.new_tokens * load.context * pair,
-        keys,
+        keys * (load.context + load.new_tokens),
         jnp.where(kind.index_heads > 0, 1.0, 0.0),
     )
 
@@ -195,42 +197,54 @@ def routed_experts(
     efficiency: Efficiency,
     world: Counterfactual,
 ) -> Routed:
-    """The experts of a rank as one grouped product: only those hit are read.
+    """The experts of a rank as one grouped product: only those hit are read, copies of an expert in
+    several places each.
 
     Where the efficiency set counts stragglers, the rank with most rows and the one with most
     experts hit set the time.
     """
+    places, precision = deployment.slots(kind.experts), model.precision
     independent = load.independent(efficiency.sequence_correlation)
-    hit = routing.experts_hit(independent, kind.experts, kind.top_k, efficiency.popularity_cv2)
+    hit = routing.experts_hit(independent, places, kind.top_k, efficiency.popularity_cv2)
     read = world.read_experts(hit, kind.top_k)
     width = kind.width / deployment.expert_tensor
     gemms = accounting.ffn_gemms(model.hidden, width, kind.matrices)
-    rows = (
-        unevenness(kind, load, deployment, efficiency)
-        * load.tokens
-        * kind.top_k
-        / deployment.expert
-    )
-    precision = model.precision
+    uneven = unevenness(kind, load, deployment, efficiency, world)
+    rows = uneven * load.tokens * kind.top_k / deployment.expert
     work = products(gemms, rows, 0.0 * precision.experts.bytes, precision.activation_bytes)
-    busiest = routing.busiest_hits(hit, kind.experts, deployment.expert)
-    mean, extra = (
-        read / deployment.expert,
-        efficiency.straggler * world.reuse * (busiest - hit / deployment.expert),
-    )
-    weights = (mean + extra) * accounting.weights(gemms) * precision.experts.bytes
-    moved = work.bytes + weights
+    busiest = routing.busiest_hits(hit, places, deployment.expert) - hit / deployment.expert
+    extra = efficiency.straggler * world.imbalance * world.reuse * busiest
+    experts = read / deployment.expert * fullness(kind, deployment) + extra
+    moved = work.bytes + experts * accounting.weights(gemms) * precision.experts.bytes
     return Routed(Cost(work.flops, moved, 1.0, moved / width), load.tokens * kind.top_k / read)
 
 
-def unevenness(kind: MoeFfn, load: Load, deployment: Deployment, efficiency: Efficiency) -> Scalar:
-    """Load of the most loaded expert rank over the mean; 1 where the efficiency set leaves
-    stragglers out.
+def fullness(kind: MoeFfn, deployment: Deployment) -> Scalar:
+    """Places of the fullest expert rank over the mean: 1 where the ranks divide them."""
+    mean = deployment.slots(kind.experts) / deployment.expert
+    return smooth.rounded(jnp.ones_like(mean), deployment.rank_slots(kind.experts) / mean, 0.0)
+
+
+def unevenness(
+    kind: MoeFfn,
+    load: Load,
+    deployment: Deployment,
+    efficiency: Efficiency,
+    world: Counterfactual = ACTUAL,
+) -> Scalar:
+    """Load of the most loaded expert rank over the mean; beside the places of the fullest rank 1
+    where the efficiency set leaves stragglers out.
     """
     load_ratio = routing.straggler(
-        load.tokens, kind.experts, kind.top_k, deployment.expert, efficiency.imbalance_cv2
+        load.tokens,
+        kind.experts,
+        kind.top_k,
+        deployment.expert,
+        efficiency.imbalance_cv2,
+        deployment.slots(kind.experts),
     )
-    return 1.0 + efficiency.straggler * (load_ratio - 1.0)
+    chance = efficiency.straggler * world.imbalance * (load_ratio - 1.0)
+    return fullness(kind, deployment) * (1.0 + chance)
 
 
 def head(model: Model, load: Load, deployment: Deployment) -> Cost:

@@ -18,6 +18,7 @@ from qsopt.physics.chunks import Chunk, runs
 from qsopt.physics.roofline import Cost, Work
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency, OperatorEfficiency
+from qsopt.spec.formats import ARITHMETICS
 from qsopt.spec.hardware import Accelerator
 from qsopt.spec.model import Attention, Gqa, LinearAttention, Mla, Model
 
@@ -74,9 +75,8 @@ def attention(reader: Reader, kind: Attention, count: Scalar) -> Works:
     """Attention of `count` layers of a kind, apart from the projections that all tokens share."""
     data, tensor = reader.deployment.data, reader.deployment.tensor
     if isinstance(kind, Mla):
-        scores = chunks.indexer(kind, reader.chunk, reader.element, data)
         return Works(
-            (reader.core(scores, reader.efficiency.mla, count),),
+            (_indexer(reader, kind, count),),
             _absorbed(reader, kind, count),
             _expanded(reader, kind, count),
         )
@@ -85,6 +85,14 @@ def attention(reader: Reader, kind: Attention, count: Scalar) -> Works:
         return Works((reader.core(cost, reader.efficiency.linear, count),))
     cost = _softmax_cost(reader, kind)
     return Works((reader.core(cost, reader.efficiency.prefill_attention, count),))
+
+
+def _indexer(reader: Reader, kind: Mla, count: Scalar) -> Named:
+    """Selection of the tokens that sparse attention sees, in fp8 (DeepSeek-V3.2)."""
+    cost = chunks.indexer(kind, reader.chunk, reader.deployment.data)
+    name, work = reader.core(cost, reader.efficiency.mla, count)
+    peak = reader.accelerator.peak_flops[ARITHMETICS.index("fp8")]
+    return name, eqx.tree_at(lambda w: w.peak, work, peak)
 
 
 def _softmax_cost(reader: Reader, kind: Gqa) -> Cost:

@@ -40,12 +40,12 @@ def _excess(smaller: Scalar, larger: Scalar, softness: Scalar | float) -> Scalar
 
 def ceil(x: Scalar, softness: Scalar | float = 0.0) -> Scalar:
     """The next integer up, or `x` itself when relaxed; derivative 1 either way."""
-    return _rounded(x, jnp.ceil(x), softness)
+    return rounded(x, jnp.ceil(x), softness)
 
 
 def floor(x: Scalar, softness: Scalar | float = 0.0) -> Scalar:
     """The next integer down, or `x` itself when relaxed; derivative 1 either way."""
-    return _rounded(x, jnp.floor(x), softness)
+    return rounded(x, jnp.floor(x), softness)
 
 
 def step(x: Scalar, softness: Scalar | float = 0.0) -> Scalar:
@@ -53,8 +53,9 @@ def step(x: Scalar, softness: Scalar | float = 0.0) -> Scalar:
     way).
     """
     ramp = jnp.clip(x, 0.0, 1.0)
-    return _rounded(ramp, jnp.where(x > 0, 1.0, 0.0), softness)
+    return rounded(ramp, jnp.where(x > 0, 1.0, 0.0), softness)
 
 
-def _rounded(x: Scalar, target: Scalar, softness: Scalar | float) -> Scalar:
+def rounded(x: Scalar, target: Scalar, softness: Scalar | float) -> Scalar:
+    """The exact value `target` of what is `x` when relaxed; the derivative is that of `x`."""
     return x + lax.stop_gradient(jnp.where(softness > jnp.zeros(()), 0.0, target - x))

@@ -26,10 +26,10 @@ from qsopt.physics.operators import Load
 from qsopt.physics.roofline import Cost, Spent, Work, roofline
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.deployment import Deployment
-from qsopt.spec.efficiency import Efficiency
-from qsopt.spec.formats import Format
+from qsopt.spec.efficiency import Efficiency, OperatorEfficiency
+from qsopt.spec.formats import ARITHMETICS, Format
 from qsopt.spec.hardware import Accelerator
-from qsopt.spec.model import Attention, DenseFfn, Ffn, Gqa, LinearAttention, Model, MoeFfn
+from qsopt.spec.model import Attention, DenseFfn, Ffn, Gqa, LinearAttention, Mla, Model, MoeFfn
 
 Record = TypeVar("Record")
 
@@ -70,7 +70,8 @@ class Stage(eqx.Module):
 
     def group(self, size: Scalar) -> collectives.Group:
         """`size` ranks on this cluster."""
-        return collectives.group(size, self.accelerator.scale_up_devices, self.softness)
+        ranks = collectives.group(size, self.accelerator.scale_up_devices, self.softness)
+        return collectives.on_links(ranks, self.accelerator, self.efficiency.shared_links)
 
 
 def microbatch(stage: Stage) -> Spent:
@@ -142,8 +143,9 @@ def cheaper(
 
 def overlapped(total: Spent, stage: Stage) -> Spent:
     """What is left of communication where prompts are read in two halves, one computing while the
-    other communicates: a share of the smaller of both is hidden. Decoding tokens in the same
-    forward are not.
+    other communicates: with attention data parallelism or where tokens are dispatched, as for
+    decode steps, a share of the smaller of both is hidden. Decoding tokens in the same forward are
+    not split.
     """
     sent = np.array([operator in SPLIT for operator in OPERATORS], dtype=float)
     messages = total.seconds @ sent
@@ -151,7 +153,8 @@ def overlapped(total: Spent, stage: Stage) -> Spent:
     prompts = stage.load.chunk.tokens / stage.load.tokens  # pyright: ignore[reportOptionalMemberAccess]
     least = smooth.minimum(messages, computing, stage.softness)
     some = messages > 0
-    hidden = stage.efficiency.prefill_overlap * prompts * least / jnp.where(some, messages, 1.0)
+    split = stage.efficiency.prefill_overlap * prompts * _turns(stage)
+    hidden = split * least / jnp.where(some, messages, 1.0)
     left = 1.0 - jnp.where(some, hidden, 0.0) * sent
     return eqx.tree_at(
         lambda t: (t.seconds, t.latency, t.link),
@@ -173,6 +176,8 @@ def _works(stage: Stage, share: Scalar) -> Iterator[tuple[str, Work]]:
     for layers in stage.model.decoder.attention:
         yield "attention projections", _projections(stage, layers.kind, layers.count * share)
         yield "attention core", _core(stage, layers.kind, layers.count * share)
+        if isinstance(layers.kind, Mla):
+            yield "attention core", _indexer(stage, layers.kind, layers.count * share)
     for layers in stage.model.decoder.ffn:
         yield from _ffn(stage, layers.kind, layers.count * share)
     yield "head", _head(stage)
@@ -209,16 +214,25 @@ def _core(stage: Stage, kind: Attention, count: Scalar) -> Work:
     """Scores and sums run in bf16 whatever the cache is stored in."""
     cost = operators.attention_core(kind, stage.model, stage.load, stage.deployment, stage.softness)
     family = getattr(stage.efficiency, core_kind(kind))
-    attending = stage.load.decoding / stage.deployment.data
-    if stage.load.chunk is not None:
-        count, attending = count * chunks.runs(attending), jnp.maximum(attending, 1.0)
-    return Work(
-        cost,
-        family.of(stage.model.precision.kv_cache),
-        stage.accelerator.peak_flops[0],
-        count,
-        batch=attending,
-    )
+    form, peak = stage.model.precision.kv_cache, stage.accelerator.peak_flops[0]
+    return _attending(stage, Work(cost, family.of(form), peak, count))
+
+
+def _attending(stage: Stage, work: Work) -> Work:
+    """Work of the decoding tokens of a rank; none where none decodes."""
+    tokens = stage.load.decoding / stage.deployment.data
+    if stage.load.chunk is None:
+        return eqx.tree_at(lambda w: w.batch, work, tokens)
+    there = (work.count * chunks.runs(tokens), jnp.maximum(tokens, 1.0))
+    return eqx.tree_at(lambda w: (w.count, w.batch), work, there)
+
+
+def _indexer(stage: Stage, kind: Mla, count: Scalar) -> Work:
+    """Selection of the tokens that sparse attention sees, in fp8 (DeepSeek-V3.2)."""
+    cost = operators.indexer(kind, stage.load, stage.deployment)
+    family = stage.efficiency.mla.of(stage.model.precision.kv_cache)
+    peak = stage.accelerator.peak_flops[ARITHMETICS.index("fp8")]
+    return _attending(stage, Work(cost, family, peak, count))
 
 
 def _ffn(stage: Stage, kind: Ffn, count: Scalar) -> Iterator[tuple[str, Work]]:
@@ -230,15 +244,20 @@ def _ffn(stage: Stage, kind: Ffn, count: Scalar) -> Iterator[tuple[str, Work]]:
     rows = load.tokens * deployment.stage_devices**-deployment.dispatched
     yield "shared experts", _product(stage, common, precision.ffn, count, rows)
     scores = operators.router(kind, stage.model, load, deployment)
-    yield "router", _product(stage, scores, precision.tables, count, load.tokens / deployment.data)
+    there = count * stage.world.imbalance
+    yield "router", _product(stage, scores, precision.tables, there, load.tokens / deployment.data)
     routed = operators.routed_experts(
         kind, stage.model, load, deployment, stage.efficiency, stage.world
     )
-    family, peak = (
-        stage.efficiency.experts.of(precision.experts),
-        stage.accelerator.peak(precision.experts),
-    )
-    yield "routed experts", Work(routed.cost, family, peak, count, routed.tokens)
+    peak = stage.accelerator.peak(precision.experts)
+    yield "routed experts", Work(routed.cost, _expert_family(stage), peak, count, routed.tokens)
+
+
+def _expert_family(stage: Stage) -> OperatorEfficiency:
+    """What kernels of experts reach; that of dense products in a world without imbalance."""
+    form, real = stage.model.precision.experts, stage.world.imbalance
+    grouped, plain = stage.efficiency.experts.of(form), stage.efficiency.gemm.of(form)
+    return jax.tree.map(lambda own, other: real * own + (1.0 - real) * other, grouped, plain)
 
 
 def _head(stage: Stage) -> Work:
@@ -273,22 +292,22 @@ def _prompt_attention(stage: Stage, share: Scalar) -> list[prompt_attention.Work
 
 def _exchanges(stage: Stage, share: Scalar, wires: Links) -> Iterator[tuple[str, Spent]]:
     """What ranks that read one prompt together tell each other, every t-th of t * sharing
-    neighbours.
+    neighbours; and the cached entries that ranks gather which share the cache for decode.
     """
     reader, deployment = _reader(stage), stage.deployment
-    whole = stage.group(deployment.tensor * reader.chunk.sharing)
-    ranks = collectives.Group(reader.chunk.sharing / whole.domains, whole.domains)
+    chunk, tensor = reader.chunk, deployment.tensor
+    whole = stage.group(tensor * chunk.sharing)
+    ranks = collectives.Group(chunk.sharing / whole.domains, whole.domains, whole.links)
     for layers in stage.model.decoder.attention:
-        entries = chunks.exchanged_bytes(
-            layers.kind,
-            reader.chunk,
-            reader.element,
-            deployment.data,
-            deployment.tensor,
-            stage.softness,
+        entries = partial(
+            chunks.entry_bytes, layers.kind, chunk, reader.element, deployment.data, tensor
         )
-        exchange = collectives.all_gather(ranks, entries, wires)
-        yield "attention communication", exchange.times(layers.count * share)
+        shared = collectives.all_gather(ranks, entries(chunk.length, stage.softness), wires)
+        cached = collectives.all_gather(
+            stage.group(deployment.dcp), entries(0.0, stage.softness), wires
+        )
+        both = (shared + cached).times(chunks.runs(reader.tokens))
+        yield "attention communication", both.times(layers.count * share)
 
 
 # ---- communication -------------------------------------------------------------------------------
@@ -305,18 +324,20 @@ def _messages(stage: Stage, share: Scalar) -> Iterator[tuple[str, Spent]]:
     attention = sum(layers.count for layers in decoder.attention) * share
     exposed = 1.0 - efficiency.attention_overlap
     yield "attention communication", _attention(stage, wires).times(attention * exposed)
-    exposed = 1.0 - efficiency.ffn_overlap
+    for layers in decoder.attention:
+        if not isinstance(layers.kind, LinearAttention):
+            shared = _shared_cache(stage, layers.kind, wires)
+            yield "attention communication", shared.times(layers.count * share * exposed)
+    exposed = 1.0 - efficiency.ffn_overlap * _turns(stage)
     gathered = (
         sum(layers.count * (1.0 - _sent(stage, layers.kind)) for layers in decoder.ffn) * share
     )
     yield "ffn communication", _gathered(stage, whole, wires).times(gathered * exposed)
     for layers in decoder.ffn:
         if isinstance(layers.kind, MoeFfn):
-            there_and_back = 2.0 * layers.count * share * deployment.dispatched
-            yield (
-                "ffn communication",
-                _dispatched(stage, layers.kind, whole, to_experts).times(there_and_back * exposed),
-            )
+            sent = layers.count * share * deployment.dispatched * exposed
+            moved = _dispatched(stage, layers.kind, whole, to_experts)
+            yield "ffn communication", moved.times(sent)
     if stage.load.chunk is not None:
         yield from _exchanges(stage, share, wires)
     yield "head communication", _head_messages(stage, whole, wires)
@@ -326,6 +347,11 @@ def _messages(stage: Stage, share: Scalar) -> Iterator[tuple[str, Spent]]:
 def _sent(stage: Stage, kind: Ffn) -> Scalar | float:
     """1 for a layer whose tokens are dispatched."""
     return stage.deployment.dispatched if isinstance(kind, MoeFfn) else 0.0
+
+
+def _turns(stage: Stage) -> Scalar:
+    """1 where two microbatches take turns to compute and to communicate."""
+    return jnp.maximum(_several_data(stage), stage.deployment.dispatched)
 
 
 def _several_data(stage: Stage) -> Scalar:
@@ -352,13 +378,45 @@ def _gathered(stage: Stage, whole: collectives.Group, wires: Links) -> Spent:
 
 
 def _dispatched(stage: Stage, kind: MoeFfn, whole: collectives.Group, wires: Links) -> Spent:
-    """Tokens to their experts, one way; the most loaded rank receives most."""
+    """Tokens to their experts and results back; the most loaded rank receives most."""
     deployment, model, load = stage.deployment, stage.model, stage.load
-    uneven = operators.unevenness(kind, load, deployment, stage.efficiency)
-    token = model.hidden * model.precision.activation_bytes * uneven
-    return collectives.dispatch(
-        whole, token, load.tokens / deployment.stage_devices, kind.top_k, deployment.expert, wires
+    efficiency, element = stage.efficiency, stage.model.precision.activation_bytes
+    uneven = operators.unevenness(kind, load, deployment, efficiency, stage.world)
+    exchange = collectives.Exchange(
+        load.tokens / deployment.stage_devices,
+        kind.top_k,
+        deployment.expert,
+        efficiency.merged_dispatch,
+        kind.groups,
+        kind.top_groups,
     )
+    out = jnp.where(efficiency.dispatch_bytes > 0.0, efficiency.dispatch_bytes, element)
+    there, back = (
+        collectives.dispatch(whole, model.hidden * size * uneven, exchange, wires)
+        for size in (out, element)
+    )
+    return there + back
+
+
+def _shared_cache(stage: Stage, kind: Gqa | Mla, wires: Links) -> Spent:
+    """Ranks that share a cache gather the queries of all their heads, and sum the partial outputs
+    with the log-sum-exp of each.
+    """
+    deployment, element = stage.deployment, stage.model.precision.activation_bytes
+    latent = isinstance(kind, Mla)
+    query = kind.kv_rank + kind.rope_dim if latent else kind.head_dim
+    output = kind.kv_rank if latent else kind.head_dim
+    ranks = stage.group(deployment.dcp)
+    heads = deployment.dcp * kind.heads / deployment.tensor
+    tokens = stage.load.decoding / deployment.data
+    gathered = collectives.all_gather(ranks, tokens * heads * query * element, wires)
+    sums = tokens * heads * (output * element + _LOG_SUM_BYTES)
+    both = gathered + collectives.all_gather(ranks, sums, wires)
+    return both if stage.load.chunk is None else both.times(chunks.runs(tokens))
+
+
+_LOG_SUM_BYTES = 4.0
+"""One float32 for each head and token [byte]."""
 
 
 def _head_messages(stage: Stage, whole: collectives.Group, wires: Links) -> Spent:
@@ -377,5 +435,6 @@ def _next_stage(stage: Stage, wires: Links) -> Spent:
     crossing = smooth.step(
         deployment.replica_devices / stage.accelerator.scale_up_devices - 1.0, stage.softness
     )
-    sent = collectives.send(stage.message / deployment.data, crossing, wires)
+    links = stage.group(2.0 * jnp.ones_like(deployment.pipeline)).links
+    sent = collectives.send(stage.message / deployment.data, crossing, wires, links)
     return sent.times(jnp.clip(deployment.pipeline - 1.0, 0.0, 1.0))

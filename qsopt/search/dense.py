@@ -53,7 +53,7 @@ class DenseSide:
         missing = np.array(sorted(set(map(float, widths)) - self.known.keys()))
         if missing.size:
             twin = with_dense_ffn(self.reference, missing[0])
-            (layouts,) = same_length(legal_layouts(twin, self.service.cluster))
+            (layouts,) = same_length(legal_layouts(twin, self.service.cluster, self.service.rules))
             cases = eqx.tree_at(
                 lambda c: c.model,
                 repeated(ServedModel(twin, self.service), len(missing)),

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from qsopt.arrays import Scalar, number
-from qsopt.physics import smooth
+from qsopt.physics import placement, smooth
 from qsopt.physics.evaluate import TOLERANCE
 from qsopt.physics.memory import Memory, Occupancy, sequence_bytes
 from qsopt.physics.prefill import forwards
@@ -34,7 +34,7 @@ class Pool(eqx.Module):
     rate: Scalar = number()
     """Requests that it serves [1/s]."""
     devices: Scalar = number()
-    """Its devices."""
+    """Devices that it takes, those included that whole domains leave idle beside it."""
     holders: Scalar = number()
     """Devices that hold the cache of one sequence."""
 
@@ -77,7 +77,9 @@ def reader(
         rate=smooth.minimum(
             busiest(workload.load) / per_prompt.seconds, link_rate(served, deployment), softness
         ),
-        devices=deployment.replica_devices,
+        devices=placement.taken(
+            served.service.cluster, deployment, served.service.efficiency.whole_domains, softness
+        ),
         holders=deployment.tensor * pipeline * sharing,
     )
     return Reader(pool, waits + (count + pipeline - 1.0) * forward.seconds, chunk.finished)
@@ -89,7 +91,13 @@ def writer(served: Served, deployment: Deployment) -> Writer:
     request = pace.token.times(served.service.workload.answer / deployment.batch)
     rate = smooth.minimum(1.0 / request.seconds, link_rate(served, deployment), served.softness)
     holders = deployment.tensor * deployment.pipeline
-    pool = Pool(request, pace.memory, rate, deployment.replica_devices, holders)
+    taken = placement.taken(
+        served.service.cluster,
+        deployment,
+        served.service.efficiency.whole_domains,
+        served.softness,
+    )
+    pool = Pool(request, pace.memory, rate, taken, holders)
     return Writer(pool, pace.tpot)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from qsopt.arrays import Scalar, number
-from qsopt.physics import smooth
+from qsopt.physics import placement, smooth
 from qsopt.physics.evaluate import TOLERANCE
 from qsopt.physics.memory import Memory
 from qsopt.serving.disaggregated import Reader, Writer, best_split, reader, transfer, writer
@@ -112,16 +112,20 @@ def _answer(workload: Workload) -> Scalar:
 
 def _of_pace(served: Served, plan: Plan, pace: Pace) -> RequestMetrics:
     """One pool on all of the cluster."""
-    workload, devices = served.service.workload, served.service.cluster.devices
-    replica = plan.decode.replica_devices
-    replicas = smooth.floor(devices / replica * (1.0 + TOLERANCE), served.softness)
+    workload, replica = served.service.workload, plan.decode.replica_devices
+    replicas = placement.replicas(
+        served.service.cluster,
+        plan.decode,
+        served.service.efficiency.whole_domains,
+        served.softness,
+    )
     throughput = replicas * plan.decode.batch / pace.tpot
     ttft = pace.ttft(workload)
     return RequestMetrics(
         memory=pace.memory,
         prefill_memory=pace.memory,
         fits_memory=fits(pace.memory),
-        fits_devices=within(replica, devices),
+        fits_devices=replicas >= 1.0 - TOLERANCE,
         meets_ttft=within(ttft, workload.ttft_limit),
         meets_tpot=within(pace.tpot, workload.tpot_limit),
         keeps_up=pace.keeps_up(workload),
@@ -144,12 +148,14 @@ def _of_pools(served: Served, plan: Plan) -> RequestMetrics:
     ttft = reads.first + transfer(served, _holders(served, reads, writes))
     workload = served.service.workload
     busy = reads.pool.busy.times(split.requests) + writes.pool.busy.times(split.requests)
-    used = split.readers * reads.pool.devices + split.writers * writes.pool.devices
+    used = (
+        split.readers * plan.prefill.replica_devices + split.writers * plan.decode.replica_devices
+    )
     return RequestMetrics(
         memory=writes.pool.memory,
         prefill_memory=reads.pool.memory,
         fits_memory=fits(writes.pool.memory) & fits(reads.pool.memory),
-        fits_devices=within(reads.pool.devices + writes.pool.devices, devices),
+        fits_devices=split.requests > 0.0,
         meets_ttft=within(ttft, workload.ttft_limit),
         meets_tpot=within(writes.tpot, workload.tpot_limit),
         keeps_up=jnp.ones((), bool),

@@ -22,6 +22,9 @@ class Counterfactual(eqx.Module):
     communication: Scalar = number(1.0)
     """0: messages take no time."""
 
+    imbalance: Scalar = number(1.0)
+    """0: expert ranks are loaded evenly, and experts run like dense products, without a router."""
+
     def read_experts(self, hit: Scalar, top_k: Scalar) -> Scalar:
         """Routed experts that a step reads."""
         return self.reuse * hit + (1.0 - self.reuse) * top_k

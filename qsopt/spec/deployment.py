@@ -9,6 +9,7 @@ devices fill the cluster.
 import math
 
 import equinox as eqx
+import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, is_concrete, number
 from qsopt.errors import InputError
@@ -17,6 +18,9 @@ GATHERED, DISPATCHED = 0.0, 1.0
 """Ways of the experts' communication: every device sees all tokens, or tokens are sent to their
 experts.
 """
+
+_ROUNDING = 1e-6
+"""Relative excess of a whole number that counts as rounding, in float32 too."""
 
 
 class Deployment(eqx.Module):
@@ -34,11 +38,18 @@ class Deployment(eqx.Module):
     """Sequences decoding at once in one replica, B."""
     dispatched: Scalar = number(GATHERED)
     """1 if tokens are dispatched to their experts, 0 if they are gathered; 0 where expert = 1."""
+    dcp: Scalar = number(1.0)
+    """Decode context parallel size, c: ranks of the tensor group that share the cache of a
+    sequence."""
+    expert_slots: Scalar = number(0.0)
+    """Places for routed experts on all ranks together, E'; the places beyond the experts hold
+    copies of popular ones. 0 for as many places as experts.
+    """
 
     def __check_init__(self) -> None:
         if not is_concrete(self):
             return
-        for name in ("tensor", "data", "pipeline", "expert", "batch"):
+        for name in ("tensor", "data", "pipeline", "expert", "batch", "dcp"):
             value = float(getattr(self, name))
             if not (value > 0 and math.isfinite(value)):
                 raise InputError(f"{name} = {value:g}: it must be a positive number")
@@ -52,6 +63,14 @@ class Deployment(eqx.Module):
     def replica_devices(self) -> Scalar:
         """Devices of one replica."""
         return self.stage_devices * self.pipeline
+
+    def slots(self, experts: Scalar) -> Scalar:
+        """Places for the experts of a layer that has so many: never fewer than the experts."""
+        return jnp.maximum(self.expert_slots, experts)
+
+    def rank_slots(self, experts: Scalar) -> Scalar:
+        """Whole places of the fullest expert rank, ceil(E'/e)."""
+        return jnp.ceil(self.slots(experts) / self.expert * (1.0 - _ROUNDING))
 
     @property
     def expert_tensor(self) -> Scalar:

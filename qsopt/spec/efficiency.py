@@ -110,7 +110,22 @@ class Efficiency(eqx.Module):
     attention_overlap: Scalar = number(0.0)
     """Share of attention's communication hidden behind compute."""
     ffn_overlap: Scalar = number(0.0)
-    """Share of the feed-forward layers' communication hidden behind compute."""
+    """Share of the feed-forward layers' communication hidden behind compute where two microbatches
+    take turns: with attention data parallelism, or where tokens are dispatched. Alike for dense
+    layers and experts.
+    """
+    merged_dispatch: Scalar = number(1.0)
+    """1 if copies of a token for experts of one rank travel as one, 0 if each travels."""
+    dispatch_bytes: Scalar = number(0.0)
+    """Bytes of an element on its way to the experts; 0 for those of an activation [byte]. Results
+    come back as activations.
+    """
+    whole_domains: Scalar = number(1.0)
+    """1 if groups of ranks are packed into whole scale-up domains, 0 if any devices do."""
+    shared_links: Scalar = number(1.0)
+    """1 if a small group in a mesh or torus has only the links between its own ranks, 0 if it has
+    all of a device's.
+    """
     prefill_overlap: Scalar = number(0.0)
     """Share of the smaller of communication and compute that is hidden where prompts are read, by
     two halves of a batch that take turns.

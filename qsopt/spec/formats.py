@@ -11,6 +11,7 @@ NVIDIA nvfp4 (16 elements and one 8-bit scale, 9/16 byte); int4 with a 16-bit sc
 """
 
 import equinox as eqx
+import numpy as np
 from jaxtyping import Array
 
 from qsopt.arrays import Scalar, integer, scalar
@@ -68,6 +69,15 @@ def number_format(name: str) -> Format:
         raise unknown_name("number format", name, [*_FORMATS, *_ALIASES])
     size, arithmetic = _FORMATS[key]
     return Format(size, ARITHMETICS.index(arithmetic), FORMATS.index(key))
+
+
+def default_arithmetic() -> np.ndarray:
+    """Index into `ARITHMETICS` for each of `FORMATS` where an accelerator says nothing of its own:
+    weight-only formats are unpacked and multiplied in bf16.
+    """
+    return np.array(
+        [ARITHMETICS.index(arithmetic) for _, arithmetic in _FORMATS.values()], np.int32
+    )
 
 
 def format_name(form: Format) -> str:

@@ -3,10 +3,12 @@ stand in `efficiency`.
 """
 
 import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array
 
-from qsopt.arrays import Scalar, Table, entry, is_concrete, number
+from qsopt.arrays import Scalar, Table, entry, integers, is_concrete, number
 from qsopt.errors import InputError
-from qsopt.spec.formats import Format
+from qsopt.spec.formats import Format, default_arithmetic
 
 
 class Accelerator(eqx.Module):
@@ -28,12 +30,34 @@ class Accelerator(eqx.Module):
     """Per device and direction inside the domain [byte/s]."""
     scale_out_bandwidth: Scalar = number()
     """Per device and direction between domains [byte/s]."""
+    mesh_peers: Scalar = number(0.0)
+    """Peers among which the links of a device are divided in a full mesh; 0 behind a switch, which
+    gives all of them to any peer.
+    """
+    torus_links: Scalar = number(0.0)
+    """Links of a device in a torus or ring, each to one neighbour; 0 without one."""
+    arithmetic: Array = eqx.field(default_factory=default_arithmetic, converter=integers)
+    """Index into `formats.ARITHMETICS` for each of `formats.FORMATS`: what products with weights of
+    that format run in here.
+    """
     price_per_hour: Scalar = number(float("nan"))
     """Rental price of a device where known, else NaN [US dollar/hour]."""
 
     def peak(self, form: Format) -> Scalar:
         """Peak of the arithmetic that weights of this format compute in [FLOP/s]."""
-        return entry(self.peak_flops, form.arithmetic)
+        return entry(self.peak_flops, entry(self.arithmetic, form.index))
+
+    def links_share(self, ranks: Scalar) -> Scalar:
+        """Share of a device's scale-up links that lie between so many ranks of one domain.
+
+        Behind a switch 1. In a full mesh each peer has its own link: (ranks - 1) of `mesh_peers`.
+        In a torus, ranks packed as compactly as they go have log2(ranks) links each.
+        """
+        others = jnp.maximum(ranks - 1.0, 1.0)
+        mesh = jnp.minimum(others / jnp.maximum(self.mesh_peers, 1.0), 1.0)
+        torus = jnp.log2(jnp.maximum(ranks, 2.0)) / jnp.maximum(self.torus_links, 1.0)
+        share = jnp.where(self.mesh_peers > 0.0, mesh, 1.0)
+        return jnp.where(self.torus_links > 0.0, jnp.minimum(torus, 1.0), share)
 
 
 class Cluster(eqx.Module):

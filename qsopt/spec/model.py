@@ -122,6 +122,11 @@ class MoeFfn(eqx.Module):
     """Intermediate size of a shared expert."""
     matrices: Scalar = number(3.0)
     """3 if gated, 2 if not."""
+    groups: Scalar = number(1.0)
+    """Groups that the experts are divided into for node-limited routing (DeepSeek-V3); 1 for
+    none."""
+    top_groups: Scalar = number(1.0)
+    """Groups that a token's experts may come from."""
     expert_small: Scalar = number(0.0)
     """Biases of one routed expert [parameters]."""
     small: Scalar = number(0.0)

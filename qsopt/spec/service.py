@@ -6,6 +6,7 @@ import equinox as eqx
 
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.hardware import Cluster
+from qsopt.spec.rules import EVERY, LayoutRules
 from qsopt.spec.workload import Workload
 
 
@@ -18,3 +19,5 @@ class Service(eqx.Module):
     """Context, and the limits that an answer must keep."""
     efficiency: Efficiency
     """What kernels and links reach of the datasheet."""
+    rules: LayoutRules = eqx.field(static=True, default=EVERY)
+    """Which layouts may be taken. No number depends on them, only what is searched."""

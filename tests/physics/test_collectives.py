@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from qsopt.catalog.accelerators import load_accelerator
 from qsopt.physics import collectives
-from qsopt.physics.collectives import Group, Links
+from qsopt.physics.collectives import Exchange, Group, Links
 from qsopt.spec.efficiency import LinkEfficiency
 
 UP, OUT, DOMAIN = 400e9, 50e9, 8.0
@@ -80,31 +81,85 @@ def test_a_gather_brings_each_rank_what_it_lacks(size: int) -> None:
     )
 
 
+def exchange(tokens: float, top_k: float, experts: float, **rest: float) -> Exchange:
+    return Exchange(*map(jnp.asarray, (tokens, top_k, experts)), **rest)
+
+
 def test_dispatch_by_hand() -> None:
     """One domain: each of 10 tokens goes to 6 experts of 4 shards, 1 of 2 * 4 devices is at home: 6
-    (4 - 1/2) copies.
+    (4 - 1/2) copies where each travels.
     """
-    within = collectives.dispatch(ranks(8), 2e3, 10.0, 6.0, 2.0, WIRES)
+    within = collectives.dispatch(ranks(8), 2e3, exchange(10.0, 6.0, 2.0, merged=0.0), WIRES)
     assert seconds(within) == pytest.approx(
         10 * 2e3 * 6 * (4 - 1 / 2) / 400e9 + 3e-6 + 7 * 0.5e-6, rel=1e-13
     )
-    # 16 devices, 2 domains, e = 16, u = 1: 6 (1 - 2/16) copies inside; a token needs the other
+    # merged: a token misses one of the 2 places of its experts with (1/2)**6
+    merged = collectives.dispatch(ranks(8), 2e3, exchange(10.0, 6.0, 2.0), SILENT)
+    assert seconds(merged) == pytest.approx(
+        10 * 2e3 * 2 * (1 - 0.5**6) * (4 - 1 / 2) / 400e9, rel=1e-13
+    )
+    # 16 devices, 2 domains, e = 16, u = 1: c (1 - 2/16) copies inside; a token needs the other
     # domain with 1 - (1/2)**6
-    two = collectives.dispatch(ranks(16), 2e3, 10.0, 6.0, 16.0, WIRES)
-    link = 10 * 2e3 * (6 * (1 - 2 / 16) / 400e9 + 1 * (1 - 0.5**6) / 50e9)
+    two = collectives.dispatch(ranks(16), 2e3, exchange(10.0, 6.0, 16.0), WIRES)
+    copies = 16 * (1 - (15 / 16) ** 6)
+    link = 10 * 2e3 * (copies * (1 - 2 / 16) / 400e9 + 1 * (1 - 0.5**6) / 50e9)
     assert seconds(two) == pytest.approx(link + 3e-6 + 7 * 0.5e-6 + 20e-6 + 6e-6, rel=1e-13)
     assert float(two.link) == pytest.approx(link, rel=1e-13)
     # 32 devices, 4 domains, e = 2, u = 16: the experts are 2 places, so a token misses one of them
     # with (1/2)**k
-    four = collectives.dispatch(ranks(32), 2e3, 10.0, 3.0, 2.0, SILENT)
+    four = collectives.dispatch(ranks(32), 2e3, exchange(10.0, 3.0, 2.0, merged=0.0), SILENT)
     assert seconds(four) == pytest.approx(
         10 * 2e3 * (3 * (16 - 4 / 2) / 400e9 + 3 * (1 - (1 - 1 / 2) ** 3) / 50e9), rel=1e-13
     )
-    # 24 devices, 3 domains, e = 12, u = 2
-    three = collectives.dispatch(ranks(24), 2e3, 10.0, 4.0, 12.0, SILENT)
-    assert seconds(three) == pytest.approx(
-        10 * 2e3 * (4 * (2 - 3 / 12) / 400e9 + 2 * (1 - (2 / 3) ** 4) / 50e9), rel=1e-13
+
+
+def test_merged_copies_are_no_more_than_picks_and_places() -> None:
+    """Eight experts of eight ranks: 5.25 places, 4.6 of them elsewhere, not 7."""
+    one = collectives.dispatch(ranks(8), 1.0, exchange(1.0, 8.0, 8.0), SILENT)
+    assert float(one.bytes) == pytest.approx(8 * (1 - (7 / 8) ** 8) * 7 / 8, rel=1e-13)
+    assert float(one.bytes) == pytest.approx(4.6, abs=0.01)
+    for top_k in (1.0, 2.0, 8.0, 64.0):
+        for experts in (1.0, 2.0, 8.0):
+            merged, each = (
+                float(
+                    collectives.dispatch(
+                        ranks(8), 1.0, exchange(1.0, top_k, experts, merged=kind), SILENT
+                    ).bytes
+                )
+                for kind in (1.0, 0.0)
+            )
+            assert merged <= min(each, experts * (8 - 1) / experts) * (1 + 1e-12)
+            if top_k == 1.0:
+                assert merged == pytest.approx(each, rel=1e-12)
+
+
+def test_node_limited_routing_visits_fewer_domains() -> None:
+    """8 domains, 8 groups, 4 of them a token: each remote domain with 1/2; without limit 66 %."""
+    eight = jnp.asarray(8.0)
+    limited = collectives.remote_domains(
+        eight, exchange(1.0, 8.0, 64.0, groups=8.0, top_groups=4.0)
     )
+    free = collectives.remote_domains(eight, exchange(1.0, 8.0, 64.0))
+    assert float(limited) == pytest.approx(7 * 0.5, rel=1e-12)
+    assert float(free) == pytest.approx(7 * (1 - (7 / 8) ** 8), rel=1e-12)
+    # 16 domains, two for each group: the picks lie in 8 of them
+    wide = collectives.remote_domains(
+        jnp.asarray(16.0), exchange(1.0, 8.0, 64.0, groups=8.0, top_groups=4.0)
+    )
+    assert float(wide) == pytest.approx(15 * 0.5 * (1 - (7 / 8) ** 8), rel=1e-12)
+
+
+def test_small_groups_in_a_mesh_or_torus_have_few_links() -> None:
+    mesh, torus = load_accelerator("mi300x", 8), load_accelerator("tpu-v5p", 64)
+    shares = [float(mesh.links_share(jnp.asarray(n))) for n in (1.0, 2.0, 4.0, 8.0)]
+    assert shares == pytest.approx([1 / 7, 1 / 7, 3 / 7, 1.0])
+    shares = [float(torus.links_share(jnp.asarray(n))) for n in (2.0, 8.0, 64.0, 512.0)]
+    assert shares == pytest.approx([1 / 6, 3 / 6, 1.0, 1.0])
+    assert float(load_accelerator("h100", 8).links_share(jnp.asarray(2.0))) == 1.0
+    pair = collectives.on_links(ranks(2), mesh)
+    slow, fast = (collectives.all_reduce(group, MB, SILENT) for group in (pair, ranks(2)))
+    assert seconds(slow) == pytest.approx(7 * seconds(fast), rel=1e-12)
+    assert float(collectives.on_links(ranks(2), mesh, 0.0).links) == 1.0
 
 
 def test_send_by_hand() -> None:
@@ -139,7 +194,7 @@ def test_one_rank_pays_nothing() -> None:
     for spent in (
         collectives.all_reduce(ranks(1), MB, WIRES, 2.0),
         collectives.all_gather(ranks(1), MB, WIRES),
-        collectives.dispatch(ranks(1), MB, 10.0, 2.0, 1.0, WIRES),
+        collectives.dispatch(ranks(1), MB, exchange(10.0, 2.0, 1.0), WIRES),
     ):
         assert seconds(spent) == 0.0
         assert float(spent.bytes) == 0.0
@@ -151,7 +206,7 @@ def test_a_group_inside_one_domain_never_touches_the_second_tier(size: int) -> N
     for time in (
         lambda wires: collectives.all_reduce(ranks(size), MB, wires),
         lambda wires: collectives.all_gather(ranks(size), MB, wires),
-        lambda wires: collectives.dispatch(ranks(size), MB, 3.0, 2.0, float(size), wires),
+        lambda wires: collectives.dispatch(ranks(size), MB, exchange(3.0, 2.0, float(size)), wires),
     ):
         assert seconds(time(slow)) == pytest.approx(seconds(time(WIRES)), rel=1e-13)
 

@@ -345,12 +345,10 @@ def test_batch_raises_throughput_and_never_lowers_tpot_or_memory(model: str, nam
     found = [
         sweep(
             load_model(model),
-            h100(16),
-            Workload(8192.0),
+            Service(h100(16), Workload(8192.0), efficiency(name)),
             eqx.tree_at(
                 lambda d: d.batch, designs, designs.pipeline * designs.data * jnp.asarray(unit)
             ),
-            efficiency(name),
         )
         for unit in units
     ]

@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qsopt.physics.routing import busiest_hits, expected_maximum, experts_hit, straggler
+from qsopt.physics.routing import (
+    busiest_hits,
+    expected_maximum,
+    expected_peak,
+    experts_hit,
+    straggler,
+)
 
 DRAWS = 400
 hit = jax.jit(experts_hit)
@@ -53,11 +59,12 @@ def test_uniform_hits_agree_with_simulation(experts: int, top_k: int, tokens: in
 def test_gamma_hits_agree_with_the_poisson_gamma_mixture(
     cv2: float, experts: int, top_k: int, tokens: int
 ) -> None:
-    """Each token misses expert i with probability (1 - k/E)^g_i, g gamma of mean 1: the mixture
-    that the formula integrates.
+    """Each token after the first misses expert i with probability (1 - k/E)^g_i, g gamma of mean 1:
+    the mixture that the formula integrates.
     """
     popular = popularity(np.random.default_rng(7), 4000, experts, cv2)
-    expected = (1.0 - (1.0 - top_k / experts) ** (tokens * popular)).sum(axis=-1)
+    missed = ((1.0 - top_k / experts) ** ((tokens - 1) * popular)).mean(axis=-1)
+    expected = top_k + (experts - top_k) * (1.0 - missed)
     assert of(hit, tokens, experts, top_k, cv2) == pytest.approx(
         expected.mean(), rel=5 * expected.std() / 4000**0.5 / experts
     )
@@ -91,8 +98,8 @@ def test_tokens_that_use_every_expert_hit_every_expert(experts: int) -> None:
 
 
 def test_hits_tend_to_the_uniform_form_as_popularity_evens_out() -> None:
-    """Continuous through 0 and where the series ends, with the slope -E (1 - k/E)^T (T l)^2/2, l =
-    ln(1 - k/E).
+    """Continuous through 0 and where the series ends, slope -(E - k) (1 - k/E)^n (n l)^2/2,
+    n = T - 1, l = ln(1 - k/E).
     """
     uniform = of(hit, 12, 64, 4)
     previous = uniform
@@ -101,8 +108,8 @@ def test_hits_tend_to_the_uniform_form_as_popularity_evens_out() -> None:
         assert value <= previous + 1e-12
         assert abs(value - uniform) <= 30.0 * cv2
         previous = value
-    exponent = -12 * np.log1p(-4 / 64)
-    slope = -64 * np.exp(-exponent) * exponent**2 / 2
+    exponent = -11 * np.log1p(-4 / 64)
+    slope = -60 * np.exp(-exponent) * exponent**2 / 2
     assert (of(hit, 12, 64, 4, 1e-7) - uniform) / 1e-7 == pytest.approx(slope, rel=1e-4)
     gradient = jax.grad(experts_hit, argnums=3)(*(jnp.asarray(x) for x in (12.0, 64.0, 4.0, 0.0)))
     assert float(gradient) == pytest.approx(slope, rel=1e-9)
@@ -134,17 +141,14 @@ def rank_excess(experts: int, top_k: int, tokens: int, ranks: int, cv2: float = 
     ("ranks", "noted", "maximum"), [(2, 0.024, 0.56419), (8, 0.125, 1.42360), (32, 0.371, 2.06967)]
 )
 def test_straggler_agrees_with_simulation(ranks: int, noted: float, maximum: float) -> None:
-    """E = 256, k = 8, 128 tokens: `noted` is the simulation of the reference, 248/255/(128 *
-    8/ranks) the variance by hand.
-
-    The reference notes 0.123 and 0.357 for its own formula at 8 and 32 ranks; worked by hand they
-    are 0.1241 and 0.3609.
+    """E = 256, k = 8, 128 tokens: `noted` is the simulation of the reference, 248/256/(128 *
+    8/ranks) the variance by hand, to which skewness adds a little.
     """
     excess = of(slowest, 128, 256, 8, ranks) - 1.0
     simulated = rank_excess(256, 8, 128, ranks)
     assert simulated == pytest.approx(noted, rel=0.03)
-    assert excess == pytest.approx(maximum * (248 / 255 / (128 * 8 / ranks)) ** 0.5, rel=4e-4)
-    assert excess == pytest.approx(simulated, rel=0.05)
+    assert excess >= maximum * (248 / 256 / (128 * 8 / ranks)) ** 0.5 * (1 - 1e-3)
+    assert excess == pytest.approx(simulated, rel=0.03)
 
 
 @pytest.mark.parametrize("ranks", [4, 16])
@@ -159,12 +163,11 @@ def test_straggler_of_uneven_popularity_agrees_with_simulation(ranks: int) -> No
 
 
 def test_no_straggler_where_there_is_nothing_to_be_uneven() -> None:
-    assert of(slowest, 100, 64, 4, 1) == 1.0
-    assert of(slowest, 100, 64, 64, 8) == 1.0
-    assert of(slowest, 100, 1, 1, 1) == 1.0
+    for case in ((100, 64, 4, 1), (100, 64, 64, 8), (100, 1, 1, 1)):
+        assert of(slowest, *case) == pytest.approx(1.0, rel=1e-12)
     assert of(slowest, 1e12, 64, 4, 8) == pytest.approx(1.0, abs=1e-5)
     assert of(slowest, 1e12, 64, 4, 8, 0.5) == pytest.approx(
-        1.0 + of(expected_maximum, 8) * (0.5 * 8 / 64) ** 0.5, rel=1e-5
+        1.0 + of(expected_maximum, 8) * 60 / 64 * (0.5 * 8 / 64) ** 0.5, rel=2e-2
     )
 
 
@@ -190,18 +193,67 @@ def test_expected_maximum_of_one_is_nothing() -> None:
     assert of(expected_maximum, 1) == 0.0
 
 
+def simulated_peaks(
+    experts: int, top_k: int, tokens: int, ranks: int, cv2: float
+) -> tuple[float, float, float]:
+    """Means over draws: experts hit, those of the rank where most are, rows of the busiest rank."""
+    rng, hits, most, rows = np.random.default_rng(ranks + tokens), [], [], []
+    for _ in range(30):
+        weight = popularity(rng, 100, experts, cv2)
+        counts = picks(rng, 100, tokens, weight, top_k).sum(axis=1)
+        hits.append((counts > 0).sum(axis=-1))
+        most.append((counts > 0).reshape(100, ranks, -1).sum(axis=-1).max(axis=1))
+        rows.append(counts.reshape(100, ranks, -1).sum(axis=-1).max(axis=1))
+    return float(np.mean(hits)), float(np.mean(most)), float(np.mean(rows))
+
+
+@pytest.mark.parametrize("cv2", [0.0, 0.4])
+@pytest.mark.parametrize("ranks", [2, 8, 32, 64])
+@pytest.mark.parametrize("tokens", [1, 2, 4])
+def test_few_tokens_on_many_ranks_by_simulation(tokens: int, ranks: int, cv2: float) -> None:
+    """256 experts, 8 a token: experts hit, busiest rank's experts and rows within 3 %."""
+    hits, most, rows = simulated_peaks(256, 8, tokens, ranks, cv2)
+    ours = of(hit, tokens, 256, 8, cv2)
+    assert ours == pytest.approx(hits, rel=0.03)
+    assert ours >= 8.0
+    assert of(busiest_hits, ours, 256, ranks) == pytest.approx(most, rel=0.03)
+    mean = tokens * 8 / ranks
+    assert mean * of(slowest, tokens, 256, 8, ranks, cv2) == pytest.approx(rows, rel=0.03)
+
+
 @pytest.mark.parametrize(
-    ("experts", "top_k", "ranks", "tokens"),
-    [(8, 2, 4, 1), (128, 8, 8, 4), (256, 8, 32, 16), (64, 6, 8, 1)],
+    ("experts", "top_k", "ranks", "tokens"), [(8, 2, 4, 1), (128, 8, 8, 4), (64, 6, 8, 1)]
 )
-def test_busiest_rank_by_simulation(experts: int, top_k: int, ranks: int, tokens: int) -> None:
-    """Experts hit on the rank where most are, uniform routing: within 12 % of 20,000 draws."""
-    rng = np.random.default_rng(3)
-    chosen = np.argsort(rng.random((20000 // tokens, tokens, experts)), axis=-1)[..., :top_k]
-    hit = np.zeros((len(chosen), experts), dtype=bool)
-    np.put_along_axis(hit, chosen.reshape(len(chosen), -1), True, axis=1)
-    simulated = hit.reshape(len(chosen), ranks, -1).sum(axis=2).max(axis=1).mean()
-    mean = float(experts_hit(jnp.float64(tokens), jnp.float64(experts), jnp.float64(top_k)))
-    found = float(busiest_hits(jnp.float64(mean), jnp.float64(experts), jnp.float64(ranks)))
-    assert found == pytest.approx(simulated, rel=0.12)
-    assert found > 1.05 * mean / ranks
+def test_few_experts_by_simulation(experts: int, top_k: int, ranks: int, tokens: int) -> None:
+    """Two experts of eight are the worst case: within 5 %."""
+    hits, most, rows = simulated_peaks(experts, top_k, tokens, ranks, 0.0)
+    assert of(busiest_hits, hits, experts, ranks) == pytest.approx(most, rel=0.05)
+    mean = tokens * top_k / ranks
+    assert mean * of(slowest, tokens, experts, top_k, ranks) == pytest.approx(rows, rel=0.05)
+
+
+@pytest.mark.parametrize(("mean", "variance"), [(0.3, 0.3), (2.0, 1.2), (3.5, 5.0), (40.0, 30.0)])
+@pytest.mark.parametrize("count", [1, 2, 8, 64])
+def test_expected_peak_is_that_of_independent_counts(
+    mean: float, variance: float, count: int
+) -> None:
+    """Poisson, binomial and negative binomial counts, sampled; one count has its own mean."""
+    rng = np.random.default_rng(5)
+    if variance < mean:
+        share = 1.0 - variance / mean
+        draws = rng.binomial(round(mean / share), share, size=(20000, count))
+        mean, variance = round(mean / share) * share, round(mean / share) * share * (1 - share)
+    elif variance > mean:
+        share = mean / variance
+        draws = rng.negative_binomial(mean * share / (1 - share), share, size=(20000, count))
+    else:
+        draws = rng.poisson(mean, size=(20000, count))
+    simulated = draws.max(axis=1)
+    peak = of(expected_peak, mean, variance, count)
+    assert peak == pytest.approx(simulated.mean(), rel=0.015, abs=4 * simulated.std() / 20000**0.5)
+
+
+def test_more_places_than_experts_even_out_the_ranks() -> None:
+    excess = [of(slowest, 512, 256, 8, 64, 0.4, slots) for slots in (256, 288, 320, 512)]
+    assert excess == sorted(excess, reverse=True)
+    assert excess[-1] < excess[0]

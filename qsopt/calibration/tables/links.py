@@ -20,7 +20,7 @@ from qsopt.calibration.tables.columns import Skipped, Table, known, per_name, ti
 from qsopt.fitted.errors import Column
 from qsopt.fitted.groups import ACROSS
 from qsopt.physics import collectives
-from qsopt.physics.collectives import Group, Links
+from qsopt.physics.collectives import Exchange, Group, Links
 from qsopt.physics.roofline import Cost
 from qsopt.spec.efficiency import LinkEfficiency
 from qsopt.units import MICROSECOND, MILLISECOND
@@ -136,9 +136,8 @@ def _dispatched(ranks, nodes, token_bytes, tokens, top_k, up, out):
     """
     none = LinkEfficiency()
     wires = Links(none, none, up, out)
-    return collectives.dispatch(
-        Group(ranks / nodes, nodes), token_bytes, tokens, top_k, ranks, wires
-    ).link
+    exchange = Exchange(tokens, top_k, ranks)
+    return collectives.dispatch(Group(ranks / nodes, nodes), token_bytes, exchange, wires).link
 
 
 def _speed(name: str, tier: str) -> float:
