@@ -20,7 +20,16 @@ from qsopt.errors import InputError
 from qsopt.physics.accounting import ffn_gemms as gemms
 from qsopt.physics.accounting import parameter_count, weights
 from qsopt.spec.hardware import Cluster
-from qsopt.spec.model import DenseFfn, Layers, Model, MoeFfn, Stack, moe_layers, stacks
+from qsopt.spec.model import (
+    DenseFfn,
+    Layers,
+    Model,
+    MoeFfn,
+    Precision,
+    Stack,
+    moe_layers,
+    stacks,
+)
 from qsopt.spec.workload import Workload
 
 WIDTH_STEP = 128.0
@@ -151,13 +160,10 @@ def with_dense_ffn(model: Model, width: Scalar) -> Model:
         count = sum(group.count for group in stack.ffn)
         return Stack(stack.attention, (Layers(count, DenseFfn(width, 3.0, model.hidden)),))
 
-    precision = model.precision
-    if moe_layers(model) is not None:
-        precision = eqx.tree_at(lambda p: p.ffn, precision, precision.experts)
     encoder = None if model.encoder is None else dense(model.encoder)
     return Model(
         decoder=dense(model.decoder),
-        precision=precision,
+        precision=with_format_of_experts(model),
         hidden=model.hidden,
         vocabulary=model.vocabulary,
         layers=model.layers,
@@ -165,6 +171,14 @@ def with_dense_ffn(model: Model, width: Scalar) -> Model:
         small=model.small,
         encoder=encoder,
     )
+
+
+def with_format_of_experts(model: Model) -> Precision:
+    """The formats of a dense match: its feed-forward layers are stored as the experts were."""
+    precision = model.precision
+    if moe_layers(model) is None:
+        return precision
+    return eqx.tree_at(lambda p: p.ffn, precision, precision.experts)
 
 
 def aligned(model: Model, like: Model) -> Model:

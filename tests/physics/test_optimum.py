@@ -5,6 +5,7 @@ whole batch that fits.
 import itertools
 import math
 from functools import cache
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -13,7 +14,16 @@ import numpy as np
 import pytest
 from physics_designs import GQA, MOE, build, efficiency, h100, resized
 
-from qsopt import Deployment, Workload, compare, dense_twin, legal_layouts, load_cluster, load_model
+from qsopt import (
+    Deployment,
+    InputError,
+    Workload,
+    compare,
+    dense_twin,
+    legal_layouts,
+    load_cluster,
+    load_model,
+)
 from qsopt.comparison.compare import Comparison, verdict
 from qsopt.comparison.penalties import DENSE_WORLDS, WORLDS, shapley
 from qsopt.comparison.twin import aligned
@@ -21,6 +31,7 @@ from qsopt.deployments.request import best_batch
 from qsopt.physics.evaluate import metrics
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.model import Layers
+from qsopt.spec.rules import PLAIN, LayoutRules
 from qsopt.spec.service import Service
 
 MODEL = build((Layers(12, GQA),), (Layers(12, MOE),))
@@ -45,7 +56,7 @@ def lean():
 def service(case: str) -> Service:
     name, limits = CASES[case]
     return Service(
-        CLUSTER, Workload(4096.0, **limits), lean() if name == "lean" else efficiency(name)
+        CLUSTER, Workload(4096.0, **limits), lean() if name == "lean" else efficiency(name), PLAIN
     )
 
 
@@ -72,6 +83,13 @@ def enumerated(model, devices: int) -> set[tuple[int, ...]]:
     return found
 
 
+SIZES = ("tensor", "data", "pipeline", "expert", "dispatched", "dcp", "expert_slots")
+
+
+def rows_of(layouts: Deployment) -> list[tuple[float, ...]]:
+    return list(zip(*(np.asarray(getattr(layouts, name)) for name in SIZES), strict=True))
+
+
 @pytest.mark.parametrize(
     ("model", "cluster"),
     [
@@ -85,20 +103,62 @@ def enumerated(model, devices: int) -> set[tuple[int, ...]]:
     ],
 )
 def test_legal_layouts_are_those_of_the_rules(model: str, cluster: str) -> None:
-    found = legal_layouts(load_model(model), load_cluster(cluster))
-    rows = list(
-        zip(
-            *(
-                np.asarray(getattr(found, f))
-                for f in ("tensor", "data", "pipeline", "expert", "dispatched")
-            ),
-            strict=True,
-        )
-    )
+    found = legal_layouts(load_model(model), load_cluster(cluster), PLAIN)
+    rows = rows_of(found)
     assert len(rows) == len(set(rows))
-    assert set(rows) == enumerated(load_model(model), int(load_cluster(cluster).devices))
+    expected = enumerated(load_model(model), int(load_cluster(cluster).devices))
+    assert {row[:5] for row in rows} == expected
+    assert {row[5:] for row in rows} == {(1, 0)}
     np.testing.assert_array_equal(found.batch, found.pipeline * found.data)
-    assert tuple(rows[0]) == (1, 1, 1, 1, 0)
+    assert tuple(rows[0]) == (1, 1, 1, 1, 0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("model", "kv_heads", "experts"),
+    [("mixtral-8x7b", 8, 8), ("deepseek-v3", 1, 256), ("llama-3.1-70b", 8, None)],
+)
+def test_freedoms_are_those_of_the_rules(model: str, kv_heads: int, experts: int | None) -> None:
+    """Ranks share a cache where it would be copied; any divisor of a stage splits the experts."""
+    rows = rows_of(legal_layouts(load_model(model), load_cluster("24xh100")))
+    assert len(rows) == len(set(rows))
+    plain = rows_of(legal_layouts(load_model(model), load_cluster("24xh100"), PLAIN))
+    assert set(plain) < set(rows) if model != "llama-3.1-70b" else set(plain) <= set(rows)
+    for tensor, data, _, expert, _, dcp, slots in rows:
+        assert max(tensor // kv_heads, 1) % dcp == 0
+        assert tensor * data % expert == 0
+        if experts is None:
+            assert (expert, slots) == (1, 0)
+        else:
+            assert slots == (0 if experts % expert == 0 else expert * -(-experts // expert))
+    if experts:
+        assert {row[3] for row in rows} >= {3, 24}
+
+
+def test_given_places_and_shares_are_taken() -> None:
+    deepseek, cluster = load_model("deepseek-v3"), load_cluster("16xh200")
+    rows = rows_of(legal_layouts(deepseek, cluster, LayoutRules(dcp=4, expert_slots=288)))
+    assert {row[5] for row in rows} == {4}
+    assert {row[6] for row in rows} == {288}
+    with pytest.raises(InputError, match="dcp"):
+        legal_layouts(load_model("llama-3.1-70b"), cluster, LayoutRules(dcp=4))
+
+
+@pytest.mark.parametrize("stack", ["vllm", "sglang", "trtllm"])
+def test_software_runs_a_part_of_the_layouts(stack: Any) -> None:
+    cluster = load_cluster("16xh200")
+    for name in ("deepseek-v3", "llama-3.1-70b"):
+        model = load_model(name)
+        every = set(rows_of(legal_layouts(model, cluster)))
+        rows = rows_of(legal_layouts(model, cluster, LayoutRules(stack=stack)))
+        assert set(rows) < every
+        for tensor, data, _, expert, dispatched, dcp, _ in rows:
+            if stack == "vllm":
+                assert data == 1 if name != "deepseek-v3" else expert in (1, tensor * data)
+            if stack == "sglang":
+                assert not dispatched or expert == tensor * data
+                assert name == "deepseek-v3" or dcp == 1
+            if stack == "trtllm":
+                assert 1 in (tensor, data)
 
 
 @jax.jit
@@ -164,7 +224,7 @@ def test_search_finds_what_brute_force_finds(case: str) -> None:
         assert bool(side.feasible)
         assert bool(side.metrics.feasible)
         assert float(side.metrics.throughput) == float(side.throughput)
-        alone = best_batch(model, service(case), legal_layouts(model, CLUSTER))
+        alone = best_batch(model, service(case), legal_layouts(model, CLUSTER, PLAIN))
         assert float(alone.throughput) == pytest.approx(throughput, rel=1e-9)
 
 
@@ -243,7 +303,9 @@ def test_break_even_q_flips_the_verdict(case: str) -> None:
 
     def twin(q: float) -> float:
         found = best_batch(
-            dense_twin(MODEL, q, exact=False), given, legal_layouts(dense_twin(MODEL, q), CLUSTER)
+            dense_twin(MODEL, q, exact=False),
+            given,
+            legal_layouts(dense_twin(MODEL, q), CLUSTER, PLAIN),
         )
         return float(found.throughput)
 
