@@ -170,24 +170,54 @@ def routed_experts(
     """
     hit = routing.experts_hit(load.tokens, kind.experts, kind.top_k, efficiency.popularity_cv2)
     read = world.read_experts(hit, kind.top_k)
-    width = kind.width / deployment.expert_tensor
-    gemms = accounting.ffn_gemms(model.hidden, width, kind.matrices)
     rows = (
         unevenness(kind, load, deployment, efficiency)
         * load.tokens
         * kind.top_k
         / deployment.expert
     )
-    precision = model.precision
-    work = products(gemms, rows, 0.0 * precision.experts.bytes, precision.activation_bytes)
     busiest = routing.busiest_hits(hit, kind.experts, deployment.expert)
     mean, extra = (
         read / deployment.expert,
         efficiency.straggler * world.reuse * (busiest - hit / deployment.expert),
     )
-    weights = (mean + extra) * accounting.weights(gemms) * precision.experts.bytes
-    moved = work.bytes + weights
-    return Routed(Cost(work.flops, moved, 1.0, moved / width), load.tokens * kind.top_k / read)
+    precision = model.precision
+    cost = grouped_experts(
+        model.hidden,
+        kind.width / deployment.expert_tensor,
+        kind.matrices,
+        mean + extra,
+        rows,
+        precision.experts.bytes,
+        precision.activation_bytes,
+    )
+    return Routed(cost, load.tokens * kind.top_k / read)
+
+
+def grouped_experts(
+    hidden: Scalar,
+    width: Scalar,
+    matrices: Scalar,
+    experts_read: Scalar,
+    rows: Scalar,
+    weight_bytes: Scalar,
+    activation_bytes: Scalar,
+) -> Cost:
+    """The routed experts of one layer on one rank as one grouped product.
+
+    Args:
+        hidden: width of a token.
+        width: of an expert on this rank.
+        matrices: of an expert, 3 if gated and 2 if not.
+        experts_read: experts whose weights are read.
+        rows: token rows that pass through them, each counted once for every expert that it visits.
+        weight_bytes: of one weight [byte].
+        activation_bytes: of one element between operators [byte].
+    """
+    gemms = accounting.ffn_gemms(hidden, width, matrices)
+    work = products(gemms, rows, 0.0 * weight_bytes, activation_bytes)
+    moved = work.bytes + experts_read * accounting.weights(gemms) * weight_bytes
+    return Cost(work.flops, moved, 1.0, moved / width)
 
 
 def unevenness(kind: MoeFfn, load: Load, deployment: Deployment, efficiency: Efficiency) -> Scalar:
