@@ -208,15 +208,46 @@ def routed_experts(
     hit = routing.experts_hit(independent, places, kind.top_k, efficiency.popularity_cv2)
     read = world.read_experts(hit, kind.top_k)
     width = kind.width / deployment.expert_tensor
-    gemms = accounting.ffn_gemms(model.hidden, width, kind.matrices)
     uneven = unevenness(kind, load, deployment, efficiency, world)
     rows = uneven * load.tokens * kind.top_k / deployment.expert
-    work = products(gemms, rows, 0.0 * precision.experts.bytes, precision.activation_bytes)
     busiest = routing.busiest_hits(hit, places, deployment.expert) - hit / deployment.expert
     extra = efficiency.straggler * world.imbalance * world.reuse * busiest
-    experts = read / deployment.expert * fullness(kind, deployment) + extra
-    moved = work.bytes + experts * accounting.weights(gemms) * precision.experts.bytes
-    return Routed(Cost(work.flops, moved, 1.0, moved / width), load.tokens * kind.top_k / read)
+    cost = grouped_experts(
+        model.hidden,
+        width,
+        kind.matrices,
+        read / deployment.expert * fullness(kind, deployment) + extra,
+        rows,
+        precision.experts.bytes,
+        precision.activation_bytes,
+    )
+    return Routed(cost, load.tokens * kind.top_k / read)
+
+
+def grouped_experts(
+    hidden: Scalar,
+    width: Scalar,
+    matrices: Scalar,
+    experts_read: Scalar,
+    rows: Scalar,
+    weight_bytes: Scalar,
+    activation_bytes: Scalar,
+) -> Cost:
+    """The routed experts of one layer on one rank as one grouped product.
+
+    Args:
+        hidden: width of a token.
+        width: of an expert on this rank.
+        matrices: of an expert, 3 if gated and 2 if not.
+        experts_read: experts whose weights are read.
+        rows: token rows that pass through them, each counted once for every expert that it visits.
+        weight_bytes: of one weight [byte].
+        activation_bytes: of one element between operators [byte].
+    """
+    gemms = accounting.ffn_gemms(hidden, width, matrices)
+    work = products(gemms, rows, 0.0 * weight_bytes, activation_bytes)
+    moved = work.bytes + experts_read * accounting.weights(gemms) * weight_bytes
+    return Cost(work.flops, moved, 1.0, moved / width)
 
 
 def fullness(kind: MoeFfn, deployment: Deployment) -> Scalar:

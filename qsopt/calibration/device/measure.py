@@ -23,7 +23,7 @@ from qsopt.calibration.device import kernels
 from qsopt.calibration.fit import RELATED, Fit, fit
 from qsopt.calibration.form import FORMS
 from qsopt.calibration.points import Labels, Points
-from qsopt.calibration.tables.operators import gqa_cost, moe_cost
+from qsopt.calibration.tables.operators import gqa_cost
 from qsopt.fitted.errors import errors
 from qsopt.physics import accounting, operators
 from qsopt.physics.roofline import Cost
@@ -158,7 +158,9 @@ def _cost(one: Timing, sizes: Sizes, element: float) -> Cost:
     rows, hit = float(one.batch * sizes.top_k), float(one.hit)
     if one.kernel == "ragged_dot" and jax.default_backend() == "cpu":
         rows, hit = rows * sizes.experts, float(sizes.experts)
-    return moe_cost(float(sizes.hidden), float(sizes.width), 3.0, hit, rows, element, element)
+    return operators.grouped_experts(
+        float(sizes.hidden), float(sizes.width), 3.0, hit, rows, element, element
+    )
 
 
 def fragmentation(timings: list[Timing], predicted: np.ndarray) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from qsopt.calibration.points import Labels, Points
 from qsopt.calibration.tables import names
 from qsopt.calibration.tables.columns import Skipped, Table, known, per_name, timed
 from qsopt.fitted.errors import Column
-from qsopt.physics import accounting, operators
+from qsopt.physics import operators
 from qsopt.physics.accounting import Gemm
 from qsopt.physics.operators import Load
 from qsopt.physics.roofline import Cost
@@ -44,22 +44,12 @@ def moe(table: Table, skipped: Skipped) -> Points:
     hidden, width = table.number("hidden"), table.number("inter") / table.number("moe_tp")
     matrices = np.where(np.isin(table.text("model"), _UNGATED), 2.0, 3.0)
     hit, rows = table.number("uniq_local"), table.number("rows_local")
-    cost = jax.vmap(moe_cost)(hidden, width, matrices, hit, rows, _weight_bytes(table, "dtype"))
+    cost = jax.vmap(operators.grouped_experts, in_axes=(0, 0, 0, 0, 0, 0, None))(
+        hidden, width, matrices, hit, rows, _weight_bytes(table, "dtype"), _ACTIVATION_BYTES
+    )
     return _points(
         table, "experts", "dtype", table.text("model"), cost, rows / hit, table.number("num_tokens")
     )
-
-
-def moe_cost(
-    hidden, width, matrices, hit, rows, weight_bytes, activation_bytes=_ACTIVATION_BYTES
-) -> Cost:
-    """One MoE layer on one rank: `hit` experts of this width read, `rows` token rows computed, as
-    one launch.
-    """
-    gemms = accounting.ffn_gemms(hidden, width, matrices)
-    work = operators.products(gemms, rows, 0.0 * weight_bytes, activation_bytes)
-    moved = work.bytes + hit * accounting.weights(gemms) * weight_bytes
-    return Cost(work.flops, moved, 1.0 + 0.0 * rows, moved / width)
 
 
 def gemm(table: Table, skipped: Skipped) -> Points:
