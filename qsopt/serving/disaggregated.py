@@ -16,11 +16,12 @@ from jax import lax
 from qsopt.arrays import Scalar, number
 from qsopt.physics import placement, smooth
 from qsopt.physics.evaluate import TOLERANCE
-from qsopt.physics.memory import Memory, Occupancy, sequence_bytes
+from qsopt.physics.memory import Occupancy, sequence_bytes
 from qsopt.physics.prefill import forwards
 from qsopt.serving.one_pool import ALTERNATING, alone, in_service
+from qsopt.serving.pace import Pace
 from qsopt.serving.queue import busiest, waiting
-from qsopt.serving.replica import Served, carrying, held, span, times
+from qsopt.serving.replica import Forward, Served, carrying, span, times
 from qsopt.serving.span import Span
 from qsopt.spec.deployment import Deployment
 
@@ -30,75 +31,75 @@ class Pool(eqx.Module):
 
     busy: Span
     """Its work for one request."""
-    memory: Memory
+    occupancy: Occupancy
+    """What it holds."""
     rate: Scalar = number()
     """Requests that it serves [1/s]."""
     devices: Scalar = number()
     """Devices that it takes, those included that whole domains leave idle beside it."""
     holders: Scalar = number()
     """Devices that hold the cache of one sequence."""
-
-
-class Reader(eqx.Module):
-    """A replica that reads prompts, and how soon."""
-
-    pool: Pool
-    first: Scalar = number()
-    """Wait and reading, without the transfer [s]."""
+    seconds: Scalar = number()
+    """Reading: wait and time to first token, without the transfer. Writing: time per token [s]."""
     finished: Scalar = number()
     """Prompts that one forward finishes."""
 
 
-class Writer(eqx.Module):
-    """A replica that writes answers."""
-
-    pool: Pool
-    tpot: Scalar = number()
-    """Time per output token [s]."""
-
-
 def reader(
     served: Served, deployment: Deployment, tokens: Scalar, sharing: Scalar | float = 1.0
-) -> Reader:
-    """A replica of the pool that reads prompts, at the load allowed."""
-    workload, softness, pipeline = served.service.workload, served.softness, deployment.pipeline
+) -> Pool:
+    """A replica that reads prompts, at the load allowed."""
     reading = carrying(served, deployment, 0.0 * tokens, tokens, sharing)
-    (spent,) = map(span, times(served, deployment, (reading,)))
-    server, chunk = served.service.efficiency.server, reading.chunk
-    forward = in_service(spent, server, ALTERNATING, pipeline)
-    per_prompt = forward.times(1.0 / chunk.finished)
-    count = forwards(chunk, softness)
+    (spent,) = times(served, deployment, (reading,))
+    return reading_pool(served, deployment, reading, span(spent))
+
+
+def reading_pool(served: Served, deployment: Deployment, reading: Forward, spent: Span) -> Pool:
+    """The replica that follows from the time of its forward."""
+    workload, softness, pipeline = served.service.workload, served.softness, deployment.pipeline
+    chunk, count = reading.chunk, forwards(reading.chunk, served.softness)
+    forward = in_service(spent, served.service.efficiency.server, ALTERNATING, pipeline)
+    per_prompt, turns = forward.times(1.0 / chunk.finished), count + pipeline - 1.0
+    rate = busiest(workload.load) / per_prompt.seconds
     waits = waiting(workload.load, count * forward.seconds)
-    none, in_progress = 0.0 * tokens, chunk.finished * (count + pipeline - 1.0)
-    occupancy = Occupancy(none, in_progress, chunk.end, tokens, chunk.finished)
-    pool = Pool(
+    in_progress = chunk.finished * turns
+    return Pool(
         busy=per_prompt,
-        memory=held(served, deployment, occupancy),
-        rate=smooth.minimum(
-            busiest(workload.load) / per_prompt.seconds, link_rate(served, deployment), softness
+        occupancy=Occupancy(
+            0.0 * in_progress, in_progress, chunk.end, chunk.tokens, chunk.finished
         ),
-        devices=placement.taken(
-            served.service.cluster, deployment, served.service.efficiency.whole_domains, softness
-        ),
-        holders=deployment.tensor * pipeline * sharing,
+        rate=smooth.minimum(rate, link_rate(served, deployment), softness),
+        devices=taken(served, deployment),
+        holders=deployment.tensor * pipeline * chunk.sharing,
+        seconds=waits + turns * forward.seconds,
+        finished=chunk.finished,
     )
-    return Reader(pool, waits + (count + pipeline - 1.0) * forward.seconds, chunk.finished)
 
 
-def writer(served: Served, deployment: Deployment) -> Writer:
-    """A replica of the pool that writes answers."""
-    pace = alone(served, deployment)
+def writer(served: Served, deployment: Deployment) -> Pool:
+    """A replica that writes answers."""
+    return writing_pool(served, deployment, alone(served, deployment))
+
+
+def writing_pool(served: Served, deployment: Deployment, pace: Pace) -> Pool:
+    """The replica that follows from the pace of its steps."""
     request = pace.token.times(served.service.workload.answer / deployment.batch)
-    rate = smooth.minimum(1.0 / request.seconds, link_rate(served, deployment), served.softness)
-    holders = deployment.tensor * deployment.pipeline
-    taken = placement.taken(
-        served.service.cluster,
-        deployment,
-        served.service.efficiency.whole_domains,
-        served.softness,
+    fastest = link_rate(served, deployment)
+    return Pool(
+        busy=request,
+        occupancy=pace.occupancy,
+        rate=smooth.minimum(1.0 / request.seconds, fastest, served.softness),
+        devices=taken(served, deployment),
+        holders=deployment.tensor * deployment.pipeline,
+        seconds=pace.tpot,
+        finished=0.0 * fastest,
     )
-    pool = Pool(request, pace.memory, rate, taken, holders)
-    return Writer(pool, pace.tpot)
+
+
+def taken(served: Served, deployment: Deployment) -> Scalar:
+    """Devices that a replica takes."""
+    cluster, whole = served.service.cluster, served.service.efficiency.whole_domains
+    return placement.taken(cluster, deployment, whole, served.softness)
 
 
 # ---- the cache on its way ------------------------------------------------------------------------

@@ -11,11 +11,11 @@ from qsopt.arrays import Scalar, number
 from qsopt.physics import placement, smooth
 from qsopt.physics.evaluate import TOLERANCE
 from qsopt.physics.memory import Memory
-from qsopt.serving.disaggregated import Reader, Writer, best_split, reader, transfer, writer
+from qsopt.serving.disaggregated import best_split, reader, transfer, writer
 from qsopt.serving.one_pool import BESIDE, alone, one_pool
 from qsopt.serving.pace import Pace, end_to_end
 from qsopt.serving.plan import Plan
-from qsopt.serving.replica import Served
+from qsopt.serving.replica import Served, held
 from qsopt.serving.span import Span
 from qsopt.spec.workload import Workload
 
@@ -119,12 +119,15 @@ def _of_pace(served: Served, plan: Plan, pace: Pace) -> RequestMetrics:
         served.service.efficiency.whole_domains,
         served.softness,
     )
-    throughput = replicas * plan.decode.batch / pace.tpot
+    throughput, memory = (
+        replicas * plan.decode.batch / pace.tpot,
+        held(served, plan.decode, pace.occupancy),
+    )
     ttft = pace.ttft(workload)
     return RequestMetrics(
-        memory=pace.memory,
-        prefill_memory=pace.memory,
-        fits_memory=fits(pace.memory),
+        memory=memory,
+        prefill_memory=memory,
+        fits_memory=fits(memory),
         fits_devices=replicas >= 1.0 - TOLERANCE,
         meets_ttft=within(ttft, workload.ttft_limit),
         meets_tpot=within(pace.tpot, workload.tpot_limit),
@@ -143,35 +146,29 @@ def _of_pools(served: Served, plan: Plan) -> RequestMetrics:
     """Two pools with the best split."""
     reads = reader(served, plan.prefill, plan.tokens, plan.sharing)
     writes = writer(served, plan.decode)
-    devices = served.service.cluster.devices
-    split = best_split(devices, reads.pool, writes.pool, served.softness)
-    ttft = reads.first + transfer(served, _holders(served, reads, writes))
-    workload = served.service.workload
-    busy = reads.pool.busy.times(split.requests) + writes.pool.busy.times(split.requests)
-    used = (
-        split.readers * plan.prefill.replica_devices + split.writers * plan.decode.replica_devices
-    )
+    workload, devices = served.service.workload, served.service.cluster.devices
+    split = best_split(devices, reads, writes, served.softness)
+    holders = smooth.minimum(reads.holders, writes.holders, served.softness)
+    ttft, tpot = reads.seconds + transfer(served, holders), writes.seconds
+    memory = held(served, plan.decode, writes.occupancy)
+    prefill_memory = held(served, plan.prefill, reads.occupancy)
+    used = (plan.prefill.replica_devices, plan.decode.replica_devices)
     return RequestMetrics(
-        memory=writes.pool.memory,
-        prefill_memory=reads.pool.memory,
-        fits_memory=fits(writes.pool.memory) & fits(reads.pool.memory),
+        memory=memory,
+        prefill_memory=prefill_memory,
+        fits_memory=fits(memory) & fits(prefill_memory),
         fits_devices=split.requests > 0.0,
         meets_ttft=within(ttft, workload.ttft_limit),
-        meets_tpot=within(writes.tpot, workload.tpot_limit),
+        meets_tpot=within(tpot, workload.tpot_limit),
         keeps_up=jnp.ones((), bool),
         requests=split.requests,
         prefill_replicas=split.readers,
         decode_replicas=split.writers,
         prompts=reads.finished,
-        used_devices=used,
-        **_rates(split.requests * _answer(workload), ttft, writes.tpot, served),
-        **_shares(busy),
+        used_devices=split.readers * used[0] + split.writers * used[1],
+        **_rates(split.requests * _answer(workload), ttft, tpot, served),
+        **_shares(reads.busy.times(used[0]) + writes.busy.times(used[1])),
     )
-
-
-def _holders(served: Served, reads: Reader, writes: Writer) -> Scalar:
-    """Devices over whose links the cache of one sequence moves."""
-    return smooth.minimum(reads.pool.holders, writes.pool.holders, served.softness)
 
 
 def _rates(throughput: Scalar, ttft: Scalar, tpot: Scalar, served: Served) -> dict[str, Scalar]:

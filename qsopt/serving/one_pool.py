@@ -20,13 +20,14 @@ read in ceil(i D/C) forwards that follow each other. Ignored: last chunks of pro
 others.
 """
 
+import equinox as eqx
+
 from qsopt.arrays import Scalar
 from qsopt.physics import smooth
-from qsopt.physics.chunks import Chunk
-from qsopt.physics.memory import Memory, Occupancy
+from qsopt.physics.memory import Occupancy, decoding
 from qsopt.physics.prefill import forwards
 from qsopt.serving.pace import Pace
-from qsopt.serving.replica import Forward, Served, carrying, held, span, times
+from qsopt.serving.replica import Forward, Served, carrying, span, times
 from qsopt.serving.span import Span
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Server
@@ -45,6 +46,30 @@ def needed(workload: Workload, deployment: Deployment) -> Scalar:
     return sequences * workload.accepted * workload.read / workload.answer
 
 
+class Loads(eqx.Module):
+    """The two forwards of a replica."""
+
+    loaded: Forward
+    """With prompts."""
+    bare: Forward
+    """Without."""
+
+
+def loads(
+    served: Served,
+    deployment: Deployment,
+    tokens: Scalar,
+    beside: Scalar | float,
+    sharing: Scalar | float = 1.0,
+) -> Loads:
+    """Forwards with `tokens` prompt tokens, beside which sequences decode or not, and without."""
+    sequences = deployment.batch / deployment.pipeline
+    return Loads(
+        carrying(served, deployment, beside * sequences, tokens, sharing),
+        carrying(served, deployment, sequences, 0.0 * tokens),
+    )
+
+
 def one_pool(
     served: Served, deployment: Deployment, tokens: Scalar, beside: Scalar | float
 ) -> Pace:
@@ -56,26 +81,36 @@ def one_pool(
         tokens: C, prompt tokens of a microbatch in a step that comes with any.
         beside: `MIXED` or `ALTERNATING`.
     """
+    both = loads(served, deployment, tokens, beside)
+    with_prompts, without = times(served, deployment, (both.loaded, both.bare))
+    return blended(served, deployment, both, (span(with_prompts), span(without)), beside)
+
+
+def blended(
+    served: Served,
+    deployment: Deployment,
+    both: Loads,
+    spans: tuple[Span, Span],
+    beside: Scalar | float,
+) -> Pace:
+    """The pace that follows from the times of both forwards."""
     workload, server = served.service.workload, served.service.efficiency.server
-    sequences, pipeline = deployment.batch / deployment.pipeline, deployment.pipeline
-    loaded = carrying(served, deployment, beside * sequences, tokens)
-    bare = carrying(served, deployment, sequences, 0.0 * tokens)
-    with_prompts, without = map(span, times(served, deployment, (loaded, bare)))
-    share = needed(workload, deployment) / tokens
-    forward = in_service(with_prompts, server, beside, pipeline)
-    step = in_service(without, server, MIXED, pipeline).times(pipeline)
+    pipeline, chunk = deployment.pipeline, both.loaded.chunk
+    share = needed(workload, deployment) / chunk.tokens
+    forward = in_service(spans[0], server, beside, pipeline)
+    step = in_service(spans[1], server, MIXED, pipeline).times(pipeline)
     waits = share * (beside + (1.0 - beside) * server.interference)
     prompts = forward.times(pipeline * waits)
     token = (step.times(1.0 - beside * share) + prompts).times(1.0 / workload.accepted)
-    count = forwards(loaded.chunk, served.softness)
+    count = forwards(chunk, served.softness)
     alternating = prompts.seconds / (token.seconds * workload.accepted)
     return Pace(
         token=token,
-        memory=_memory(served, deployment, loaded, bare, count, beside),
+        occupancy=_occupancy(served, deployment, both, count, beside),
         first=(count + pipeline - 1.0) * forward.seconds,
         service=count * forward.seconds,
         reading=beside * share + (1.0 - beside) * alternating,
-        finished=loaded.chunk.finished,
+        finished=chunk.finished,
     )
 
 
@@ -88,47 +123,37 @@ def in_service(forward: Span, server: Server, decodes: Scalar | float, pipeline:
     return Span(forward.seconds * scale + host, forward.compute, forward.memory)
 
 
-def _memory(
-    served: Served,
-    deployment: Deployment,
-    loaded: Forward,
-    bare: Forward,
-    count: Scalar,
-    beside: Scalar | float,
-) -> Memory:
+def _occupancy(
+    served: Served, deployment: Deployment, both: Loads, count: Scalar, beside: Scalar | float
+) -> Occupancy:
     """Prompts in progress come on top of what decodes in mixed steps, and take the places of
     sequences that have ended where both alternate; the largest forward counts.
     """
     new, softness = served.service.workload.tokens_per_step, served.softness
-    chunk: Chunk = loaded.chunk
-    decoding = bare.sequences * new
-    prompts = beside * chunk.finished * (count + deployment.pipeline - 1.0)
-    return held(
-        served,
-        deployment,
-        Occupancy(
-            deployment.batch,
-            prompts,
-            chunk.end,
-            smooth.maximum(loaded.sequences * new + chunk.tokens, decoding, softness),
-            smooth.maximum(loaded.sequences * new + chunk.finished, decoding, softness),
-        ),
+    chunk, without = both.loaded.chunk, both.bare.sequences * new
+    together = both.loaded.sequences * new
+    return Occupancy(
+        deployment.batch,
+        beside * chunk.finished * (count + deployment.pipeline - 1.0),
+        chunk.end,
+        smooth.maximum(together + chunk.tokens, without, softness),
+        smooth.maximum(together + chunk.finished, without, softness),
     )
 
 
 def alone(served: Served, deployment: Deployment) -> Pace:
     """The pace of decode alone: prompts come from elsewhere."""
-    workload, server = served.service.workload, served.service.efficiency.server
-    sequences, none = deployment.batch / deployment.pipeline, 0.0 * deployment.batch
-    bare = carrying(served, deployment, sequences, none)
-    (without,) = map(span, times(served, deployment, (bare,)))
-    step = in_service(without, server, MIXED, deployment.pipeline).times(deployment.pipeline)
-    new = sequences * workload.tokens_per_step
-    return Pace(
-        step.times(1.0 / workload.accepted),
-        held(served, deployment, Occupancy(deployment.batch, none, none, new, new)),
-        none,
-        none,
-        none,
-        none,
+    bare = carrying(
+        served, deployment, deployment.batch / deployment.pipeline, 0.0 * deployment.batch
     )
+    (without,) = times(served, deployment, (bare,))
+    return bare_pace(served, deployment, span(without))
+
+
+def bare_pace(served: Served, deployment: Deployment, without: Span) -> Pace:
+    """The pace of steps without prompts, from the time of a forward."""
+    workload, server = served.service.workload, served.service.efficiency.server
+    step = in_service(without, server, MIXED, deployment.pipeline).times(deployment.pipeline)
+    none = 0.0 * deployment.batch
+    token = step.times(1.0 / workload.accepted)
+    return Pace(token, decoding(deployment, workload), none, none, none, none)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, number
 from qsopt.physics.evaluate import TOLERANCE
-from qsopt.physics.memory import Memory
+from qsopt.physics.memory import Occupancy
 from qsopt.serving.queue import busiest, waiting
 from qsopt.serving.span import Span
 from qsopt.spec.workload import Workload
@@ -18,8 +18,8 @@ class Pace(eqx.Module):
 
     token: Span
     """Time of the replica for one more token of all its sequences: TPOT."""
-    memory: Memory
-    """Of the fullest device."""
+    occupancy: Occupancy
+    """What it holds."""
     first: Scalar = number()
     """From the start of a prompt's reading to its first token [s]."""
     service: Scalar = number()
