@@ -1,53 +1,125 @@
 """qsopt: where a Mixture-of-Experts model beats or loses to a dense model of the same quality at
 inference, and why.
+
+Every public name stands in `__all__`. Functions take models, clusters, efficiency sets and laws by
+name or as records, compute in float64 whatever precision the process works in, and work inside
+`jax.jit`, `jax.grad` and `jax.vmap` where they are functions of numbers.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from qsopt.catalog.accelerators import accelerator_names as accelerator_names
-from qsopt.catalog.accelerators import load_accelerator as load_accelerator
-from qsopt.catalog.accelerators import load_cluster as load_cluster
-from qsopt.catalog.efficiencies import load_efficiency as load_efficiency
-from qsopt.catalog.models import load_model as load_model
-from qsopt.catalog.models import model_names as model_names
-from qsopt.comparison.compare import Comparison as Comparison
-from qsopt.comparison.compare import compare as compare
-from qsopt.comparison.twin import dense_twin as dense_twin
-from qsopt.comparison.twin import geometric_q as geometric_q
-from qsopt.deployments.layouts import legal_layouts as legal_layouts
-from qsopt.errors import InputError as InputError
-from qsopt.physics.accounting import kv_bytes_per_token as kv_bytes_per_token
-from qsopt.physics.accounting import parameter_count as parameter_count
-from qsopt.physics.evaluate import Metrics as Metrics
-from qsopt.physics.evaluate import evaluate as evaluate
-from qsopt.physics.prefill import prefill as prefill
-from qsopt.spec.deployment import Deployment as Deployment
-from qsopt.spec.efficiency import ideal as ideal
-from qsopt.spec.formats import number_format as number_format
-from qsopt.spec.hardware import Accelerator as Accelerator
-from qsopt.spec.hardware import Cluster as Cluster
-from qsopt.spec.model import Model as Model
-from qsopt.spec.workload import Workload as Workload
+from qsopt.api.comparisons import (
+    axis,
+    belief,
+    compare,
+    crossovers,
+    dense_twin,
+    geometric_q,
+    phase_map,
+)
+from qsopt.api.designs import (
+    evaluate,
+    kv_bytes_per_token,
+    legal_layouts,
+    parameter_count,
+    prefill,
+    sensitivity,
+)
+from qsopt.api.names import load_efficiency
+from qsopt.catalog.accelerators import accelerator_names, load_accelerator, load_cluster
+from qsopt.catalog.models import load_model, model_names
+from qsopt.comparison.compare import Comparison, Side
+from qsopt.errors import InputError
+from qsopt.maps.crossover import Crossovers
+from qsopt.maps.phase_map import PhaseMap
+from qsopt.physics.accounting import Parameters
+from qsopt.physics.evaluate import Metrics
+from qsopt.physics.roofline import Spent
+from qsopt.quality import QualityLaw, law, laws
+from qsopt.quality.belief import Belief
+from qsopt.sensitivity.slopes import Sensitivity
+from qsopt.spec.counterfactual import Counterfactual
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.efficiency import Efficiency, ideal
+from qsopt.spec.formats import number_format
+from qsopt.spec.hardware import Accelerator, Cluster
+from qsopt.spec.model import Model
+from qsopt.spec.service import Service
+from qsopt.spec.workload import Workload
 
 if TYPE_CHECKING:
-    from qsopt.search.optimize import optimize as optimize
-    from qsopt.search.problem import DesignProblem as DesignProblem
-    from qsopt.search.problem import design_problem as design_problem
-    from qsopt.search.solution import Solution as Solution
+    from qsopt.api.searches import design_problem, optimize
+    from qsopt.search.problem import DesignProblem
+    from qsopt.search.solution import Solution
+
+__version__ = "0.1.0"
 
 _SEARCH = {
-    "optimize": "optimize",
-    "Solution": "solution",
-    "DesignProblem": "problem",
-    "design_problem": "problem",
+    "design_problem": "qsopt.api.searches",
+    "optimize": "qsopt.api.searches",
+    "DesignProblem": "qsopt.search.problem",
+    "Solution": "qsopt.search.solution",
 }
 """Names of the search and their modules, loaded when first asked for: its optimisers take longer to
 import than all else.
 """
 
+__all__ = [
+    "Accelerator",
+    "Belief",
+    "Cluster",
+    "Comparison",
+    "Counterfactual",
+    "Crossovers",
+    "Deployment",
+    "DesignProblem",
+    "Efficiency",
+    "InputError",
+    "Metrics",
+    "Model",
+    "Parameters",
+    "PhaseMap",
+    "QualityLaw",
+    "Sensitivity",
+    "Service",
+    "Side",
+    "Solution",
+    "Spent",
+    "Workload",
+    "accelerator_names",
+    "axis",
+    "belief",
+    "compare",
+    "crossovers",
+    "dense_twin",
+    "design_problem",
+    "evaluate",
+    "geometric_q",
+    "ideal",
+    "kv_bytes_per_token",
+    "law",
+    "laws",
+    "legal_layouts",
+    "load_accelerator",
+    "load_cluster",
+    "load_efficiency",
+    "load_model",
+    "model_names",
+    "number_format",
+    "optimize",
+    "parameter_count",
+    "phase_map",
+    "prefill",
+    "sensitivity",
+]
+
 
 def __getattr__(name: str) -> object:
     if name in _SEARCH:
-        return getattr(import_module(f"qsopt.search.{_SEARCH[name]}"), name)
+        return getattr(import_module(_SEARCH[name]), name)
     raise AttributeError(f"module 'qsopt' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -23,14 +23,15 @@ else:
 
 
 def scalar(value: object) -> Scalar:
-    """Convert a number to a strongly typed 0-d float; traced and batched values pass through.
+    """Convert numbers to strongly typed floats; traced and batched values pass through.
 
     A Python float is weakly typed under `jax.jit` and would compile again beside a strongly typed
-    one.
+    one. A NumPy scalar, not an array of no dimensions: JAX reads it anew in each precision (see
+    `precision`).
     """
     if isinstance(value, jax.Array):
         return value if np.issubdtype(value.dtype, np.floating) else value.astype(float)
-    return np.asarray(value, dtype=np.float64)
+    return np.asarray(value, dtype=np.float64)[()]
 
 
 def number(default: float | None = None) -> Scalar:
@@ -38,6 +39,11 @@ def number(default: float | None = None) -> Scalar:
     if default is None:
         return eqx.field(converter=scalar)
     return eqx.field(converter=scalar, default=default)
+
+
+def numbers() -> Table:
+    """A field of a specification that holds a short list of numbers, traced under `jit`."""
+    return eqx.field(converter=scalar)
 
 
 def integer(value: object) -> Any:

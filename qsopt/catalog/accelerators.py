@@ -12,18 +12,21 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
-from qsopt.arrays import scalar
+from qsopt.arrays import is_concrete, scalar
 from qsopt.catalog.folder import configs
 from qsopt.errors import InputError, unknown_name
 from qsopt.spec.formats import ARITHMETICS, FORMATS, default_arithmetic
 from qsopt.spec.hardware import Accelerator, Cluster
 from qsopt.units import GB, TFLOPS
+
+_MOST = 1e9
+"""A phrase names fewer devices."""
 
 
 class _Kind(NamedTuple):
@@ -169,13 +172,51 @@ def load_cluster(which: str | Path) -> Cluster:
     return Cluster(_accelerator(facts, devices), scalar(devices))
 
 
-def accelerator_of(which: str | Path) -> str | None:
-    """The catalog's name of a cluster's accelerator; None for one that a file describes.
+def accelerator_name(accelerator: Accelerator) -> str | None:
+    """The catalog's name of an accelerator, found by its numbers (its price apart); None for any
+    other.
+
+    A record holds no name, so that all accelerators share one compilation; and one whose numbers
+    were changed is not the catalog's any more.
 
     Raises:
-        InputError: if the phrase is wrong.
+        InputError: if the accelerator is being traced or batched.
     """
-    return None if str(which).endswith(".toml") else _named(str(which))[1]
+    numbers = _numbers(accelerator)
+    if not is_concrete(numbers) or np.ndim(accelerator.bandwidth):
+        raise InputError(
+            "what was measured depends on the accelerator, which is being traced here: load the "
+            "efficiency set before, as in load_efficiency('trtllm', 'h100')"
+        )
+    return _names_by_numbers().get(_key(numbers))
+
+
+def resized(cluster: Cluster, devices: float) -> Cluster:
+    """A cluster of the same accelerator with other devices, read anew where the catalog has it.
+
+    Raises:
+        InputError: if that cluster would use a link speed that is unknown.
+    """
+    name = accelerator_name(cluster.accelerator)
+    known = name is not None and devices < _MOST
+    return load_cluster(f"{int(devices)}x{name}") if known else cluster
+
+
+def _numbers(accelerator: Accelerator) -> list[Any]:
+    return [
+        getattr(accelerator, field.name)
+        for field in fields(Accelerator)
+        if field.name != "price_per_hour"
+    ]
+
+
+def _key(numbers: list[Any]) -> tuple[float, ...]:
+    return tuple(np.concatenate([np.atleast_1d(number) for number in numbers]).tolist())
+
+
+@cache
+def _names_by_numbers() -> dict[tuple[float, ...], str]:
+    return {_key(_numbers(load_accelerator(name))): name for name in accelerator_names()}
 
 
 def _accelerator(facts: HardwareFacts, devices: float) -> Accelerator:
@@ -188,7 +229,7 @@ def _accelerator(facts: HardwareFacts, devices: float) -> Accelerator:
             f"of its file"
         )
     return Accelerator(
-        peak_flops=jnp.asarray([facts.peak(arithmetic) for arithmetic in ARITHMETICS], dtype=float),
+        peak_flops=[facts.peak(arithmetic) for arithmetic in ARITHMETICS],
         memory_bytes=scalar(facts.memory_bytes),
         bandwidth=scalar(facts.bandwidth),
         scale_up_devices=scalar(facts.scale_up_devices),

@@ -11,6 +11,7 @@ import numpy as np
 
 from qsopt.catalog.folder import configs
 from qsopt.errors import InputError, unknown_name
+from qsopt.record import named
 from qsopt.spec.efficiency import (
     LINK_TIERS,
     OPERATOR_KINDS,
@@ -45,7 +46,7 @@ _CHOICES = {
         "prefill_overlap": 0.0,
     },
     "speculation": {"sequence_correlation": 0.0},
-    "placement": {"whole_domains": 1.0, "shared_links": 1.0},
+    "placement": {"shared_links": 1.0},
 }
 """Tables that a file may leave out, whole or in part, and what holds then."""
 _SERVER = {
@@ -66,17 +67,13 @@ def efficiency_names() -> tuple[str, ...]:
     return ("ideal", *sorted(path.stem for path in (configs() / "efficiency").glob("*.toml")))
 
 
-def efficiency_set(which: Efficiency | str) -> Efficiency:
-    """A set as it is, or the shipped set of that name.
+@cache
+def efficiency_set(name: str) -> Efficiency:
+    """The shipped set of that name, read once.
 
     Raises:
         InputError: if there is no set of that name.
     """
-    return _shipped(which) if isinstance(which, str) else which
-
-
-@cache
-def _shipped(name: str) -> Efficiency:
     return load_efficiency(name)
 
 
@@ -88,13 +85,14 @@ def load_efficiency(which: str | Path) -> Efficiency:
         InputError: if the name is unknown, or a value of the file is missing, unknown or out of
             range.
     """
-    if str(which) == "ideal":
-        return ideal()
-    if str(which).endswith(".toml"):
-        return _Reader(Path(which)).efficiency()
-    if str(which) not in efficiency_names():
-        raise unknown_name("efficiency set", str(which)[:60], efficiency_names())
-    return _Reader(configs() / "efficiency" / f"{which}.toml").efficiency()
+    name = str(which)
+    if name == "ideal":
+        return named(ideal(), name)
+    if name.endswith(".toml"):
+        return named(_Reader(Path(which)).efficiency(), name)
+    if name not in efficiency_names():
+        raise unknown_name("efficiency set", name[:60], efficiency_names())
+    return named(_Reader(configs() / "efficiency" / f"{name}.toml").efficiency(), name)
 
 
 class _Reader:

@@ -10,6 +10,7 @@ from pathlib import Path
 from qsopt.catalog.folder import configs
 from qsopt.catalog.huggingface import read_config
 from qsopt.errors import InputError, unknown_name
+from qsopt.record import named
 from qsopt.spec.model import Model
 
 
@@ -52,9 +53,9 @@ def load_model(name_or_path: str | Path) -> Model:
     """
     name = str(name_or_path)
     if name.lower() in model_names():
-        return read_config(_folder() / f"{name.lower()}.json")
+        return named(read_config(_folder() / f"{name.lower()}.json"), name.lower())
     if _exists(Path(name_or_path)):
-        return read_config(Path(name_or_path))
+        return named(read_config(Path(name_or_path)), name)
     raise _unknown(name)
 
 

@@ -2,26 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import equinox as eqx
 import numpy as np
 
 from qsopt.arrays import scalar
 from qsopt.cli.options import Question
-from qsopt.comparison.compare import Duel, duel, settle, verdict
-from qsopt.comparison.odds import odds
-from qsopt.comparison.opinions import opinions
+from qsopt.comparison.compare import duel, settle
 from qsopt.errors import InputError
-from qsopt.fitted.expected import Expectation
-from qsopt.quality import QDistribution
-from qsopt.report.records import (
-    belief_record,
-    comparison_record,
-    error_record,
-    opinion_records,
-    to_json,
-)
+from qsopt.report.records import to_json
+from qsopt.report.records.comparison import compare_record
 from qsopt.report.text import show_comparison
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
@@ -52,32 +42,11 @@ class Compare(Question):
                 "the model is dense: compare needs a Mixture-of-Experts model; use evaluate for a "
                 "dense one"
             )
-        held = self.believe(model)
-        result, found = settle(model, service, scalar(held.q))
-        twin, expected = result.dense.model, self.expectation(model)
-        record = {
-            "model": self.model,
-            "cluster": self.cluster,
-            "context": self.context,
-            **comparison_record(result, service, self.efficiency),
-            **belief_record(held, self.law_used),
-            "expected_error": {
-                name: error_record(expected, side.metrics, side.deployment)
-                if bool(side.feasible)
-                else None
-                for name, side in (("moe", result.moe), ("dense", result.dense))
-            },
-            "probability_dense_wins": self._odds(
-                model, service, found, held.distribution, expected
-            ),
-            "probability_dense_wins_at_q": self._odds(model, service, found, held.q, expected),
-            "laws": self._opinions(model, service, found),
-            "by_utilization": [
-                self._at_utilization(service, model, twin, share) for share in (0.85, 0.9, 0.95)
-            ],
-        }
+        inquiry = self.inquiry(model, service)
+        result, found = settle(model, service, scalar(inquiry.believe().q))
+        record = compare_record(result, inquiry, found, self.seed)
         if self.plot is not None:
-            self._plot(service, model, twin, self.plot)
+            self._plot(service, model, result.dense.model, self.plot)
         if self.json:
             print(to_json(record))
         else:
@@ -102,42 +71,6 @@ class Compare(Question):
                 f"plot = {self.plot}: give a file that ends in .png, in a folder that can be "
                 f"written"
             )
-
-    def _odds(
-        self,
-        model: Model,
-        service: Service,
-        found: Duel,
-        q: QDistribution | float | None,
-        expected: Expectation | None,
-    ) -> float | None:
-        """Probability that dense wins under the model's own error; without a distribution of q
-        there is none.
-        """
-        spreads = None if expected is None else expected.spreads()
-        return (
-            None
-            if q is None
-            else float(odds(model, service, found, q, self.seed, spreads=spreads).dense_wins)
-        )
-
-    def _opinions(self, model: Model, service: Service, found: Duel) -> list[dict[str, Any]]:
-        """All laws if asked for, else the one in use is all there is to say."""
-        if self.law != "all":
-            return []
-        moe = float(found.throughputs[0])
-        return opinion_records(
-            opinions(model, self.training_tokens, service, found.layouts[1], moe)
-        )
-
-    def _at_utilization(
-        self, service: Service, model: Model, twin: Model, share: float
-    ) -> dict[str, Any]:
-        """Answers near the memory limit are fragile, so say how they move with it."""
-        service = eqx.tree_at(lambda p: p.workload.utilization, service, np.asarray(share))
-        moe, dense = map(float, duel(model, twin, service).throughputs)
-        ratio = dense / moe if moe and dense else None
-        return {"utilization": share, "ratio_dense_over_moe": ratio, "verdict": verdict(moe, dense)}
 
     def _plot(self, service: Service, model: Model, twin: Model, path: Path) -> None:
         from qsopt.report.plot import ratio_over_context  # noqa: PLC0415  (matplotlib is slow to import)

@@ -1,17 +1,17 @@
 """`qsopt crossover`: where along one input the verdict of a comparison flips."""
 
-import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import equinox as eqx
 import tyro
 
-from qsopt.catalog.accelerators import load_cluster
+from qsopt.catalog.accelerators import resized
 from qsopt.cli.options import Question
 from qsopt.errors import InputError
 from qsopt.maps.crossover import Crossovers, Duellists, Input, crossovers
 from qsopt.report.records import to_json
+from qsopt.report.records.maps import crossover_record
 from qsopt.report.text import console
 
 Low = Annotated[float | None, tyro.conf.arg(name="from")]
@@ -52,31 +52,15 @@ class Crossover(Question):
             raise InputError(f"crossover over {self.over} needs a range: give --from and --to")
         model, service = self.load()
         if self.over == "devices":
-            service = eqx.tree_at(
-                lambda s: s.cluster, service, self._largest(service.cluster, self.high)
-            )
-        held = self.believe(model)
-        found = crossovers(Duellists(model, service, held.q), self.over, self.low, self.high)
-        record = {
-            "model": self.model,
-            "cluster": self.cluster,
-            "over": self.over,
-            "context": None if self.over == "context" else self.context,
-            "q": None if self.over == "q" else held.q,
-            "efficiency": self.efficiency,
-            **asdict(found),
-        }
+            service = eqx.tree_at(lambda s: s.cluster, service, resized(service.cluster, self.high))
+        inquiry = self.inquiry(model, service)
+        q = inquiry.believe().q
+        found = crossovers(Duellists(model, service, q), self.over, self.low, self.high)
+        record = crossover_record(found, inquiry, self.over, q)
         if self.json:
             print(to_json(record))
         else:
             _show(record, found)
-
-    def _largest(self, cluster: Any, devices: float) -> Any:
-        """The cluster at the upper end, read anew where it has a name, so that missing links are
-        refused.
-        """
-        named = re.fullmatch(r"\d+x(.+)", self.cluster)
-        return load_cluster(f"{int(devices)}x{named[1]}") if named and devices < 1e9 else cluster
 
 
 def _show(record: dict[str, Any], found: Crossovers) -> None:

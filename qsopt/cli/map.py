@@ -1,23 +1,18 @@
 """`qsopt map`: who wins over two axes, an MoE or its dense twin."""
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from qsopt.catalog.accelerators import hardware_facts, load_cluster
+from qsopt.api.comparisons import check_links
+from qsopt.catalog.accelerators import load_cluster
 from qsopt.cli.options import Question
 from qsopt.errors import InputError
 from qsopt.maps.axes import Axis, Name, axis
-from qsopt.maps.bounds import Optima
 from qsopt.maps.phase_map import PhaseMap, phase_map
 from qsopt.report.records import to_json
+from qsopt.report.records.maps import map_record
 from qsopt.report.text import console
-from qsopt.spec.deployment import Deployment
-from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
@@ -63,39 +58,19 @@ class Map(Question):
             )
         model, service = self.load()
         axes = self._axes(model, service)
-        self._check_links(service.cluster, axes)
-        found = phase_map(model, service, *axes, self.believe, self.batch)
+        check_links(service.cluster, axes)
+        inquiry = self.inquiry(model, service)
+        found = phase_map(model, service, *axes, inquiry.believe, self.batch)
         if self.plot is not None:
             self._plot(found, self.plot)
         if self.json:
-            print(to_json(self._record(found)))
+            print(to_json(map_record(found, inquiry, self.batch)))
         else:
             _show(found, f"{self.model} against its dense twin on {self.cluster}")
 
     def _axes(self, model: Model, service: Service) -> tuple[Axis, Axis]:
         x = axis(self.x, model, service, self.x_from, self.x_to, self.x_points)
         return x, axis(self.y, model, service, self.y_from, self.y_to, self.y_points)
-
-    def _check_links(self, cluster: Cluster, axes: tuple[Axis, Axis]) -> None:
-        """Refuse points that would need a link speed that nobody states.
-
-        Raises:
-            InputError: naming the device, as for a cluster of that size.
-        """
-        values = {each.name: each.values for each in axes}
-        devices = float(values.get("devices", np.array([float(cluster.devices)])).max())
-        domain = float(
-            values.get("domain", np.array([float(cluster.accelerator.scale_up_devices)])).min()
-        )
-        if devices <= domain or "scale_out" in values or self.cluster.endswith(".toml"):
-            return
-        chip = hardware_facts(re.sub(r"^\s*\d+\s*x\s*", "", self.cluster.lower()))
-        if chip.scale_out_bandwidth is None:
-            raise InputError(
-                f"{chip.name}: no link speed is known between domains, and {devices:g} devices in "
-                f"domains of {domain:g}"
-                " need one; stay within a domain, or take scale_out as the other axis"
-            )
 
     def _plot(self, found: PhaseMap, path: Path) -> None:
         from qsopt.report.map_plot import Mark, plot_map  # noqa: PLC0415  (matplotlib is slow to import)
@@ -108,58 +83,6 @@ class Map(Question):
             f"{self.model} against its dense twin on {self.cluster}, {self.efficiency} efficiencies"
         )
         plot_map(found, title, path, marks)
-
-    def _record(self, found: PhaseMap) -> dict[str, Any]:
-        fixed = {"context": self.context, "batch": self.batch, "tpot_ms": self.tpot_ms}
-        return {
-            "model": self.model,
-            "cluster": self.cluster,
-            "efficiency": self.efficiency,
-            "law": self.law_used,
-            **{
-                name: value
-                for name, value in fixed.items()
-                if name.removesuffix("_ms") not in (self.x, self.y)
-            },
-            "utilization": self.utilization,
-            "axes": [
-                {"name": each.name, "what": each.kind.what, "values": each.values.tolist()}
-                for each in (found.x, found.y)
-            ],
-            "order": "arrays are [x][y]",
-            "verdict": found.verdicts,
-            "ratio_dense_over_moe": found.ratio.tolist(),
-            "s": found.s.tolist(),
-            "q": found.q.tolist(),
-            "q_low": None if found.q_low is None else found.q_low.tolist(),
-            "q_high": None if found.q_high is None else found.q_high.tolist(),
-            "sure": None if found.sure is None else found.sure.tolist(),
-            "believed": None if found.believed is None else found.believed.tolist(),
-            "moe": _side_record(found.moe, found.layouts[0]),
-            "dense": _side_record(found.dense, found.layouts[1]),
-        }
-
-
-def _side_record(side: Optima, layouts: Deployment) -> dict[str, Any]:
-    """Throughput, batch and layout of each point; layouts are listed once, and null where nothing
-    fits.
-    """
-    used = sorted(set(side.layout.ravel().tolist()) - {-1})
-    place = {index: position for position, index in enumerate(used)} | {-1: None}
-    return {
-        "throughput_tokens_per_s": side.throughput.tolist(),
-        "batch": side.batch.tolist(),
-        "layout": [[place[index] for index in column] for column in side.layout.tolist()],
-        "layouts": [_layout_record(layouts, index) for index in used],
-    }
-
-
-def _layout_record(layouts: Deployment, index: int) -> dict[str, Any]:
-    sizes = {"tp": "tensor", "dp": "data", "pp": "pipeline", "ep": "expert", "etp": "expert_tensor"}
-    numbers = {
-        short: int(np.asarray(getattr(layouts, name))[index]) for short, name in sizes.items()
-    }
-    return {**numbers, "way": "dispatched" if np.asarray(layouts.dispatched)[index] else "gathered"}
 
 
 def _show(found: PhaseMap, title: str) -> None:

@@ -1,20 +1,19 @@
 """`qsopt optimize`: the best architecture and deployment, and how sure it is the best."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import tyro
 
+from qsopt.api.searches import design_problem
 from qsopt.cli.options import Question
 from qsopt.errors import InputError
-from qsopt.quality import law
-from qsopt.quality.of_model import UNKNOWN_TOKENS
-from qsopt.report.records import design_record, to_json
+from qsopt.report.records import to_json
+from qsopt.report.records.search import optimize_record
 from qsopt.report.text import console, layout_text, show_rows, si
 from qsopt.search.optimize import ENUMERATED, STARTS, optimize
-from qsopt.search.problem import DEFAULT_VARY, UNITS, DesignProblem, Objective, design_problem
-from qsopt.search.solution import Solution
+from qsopt.search.problem import DEFAULT_VARY, DesignProblem, Objective
 
 Reference = Annotated[str, tyro.conf.arg(name="like")]
 
@@ -68,7 +67,8 @@ class Optimize(Question):
         """Search and print."""
         problem = self._problem()
         found = optimize(problem, self.seed, self.starts, self.certify)
-        record = self._record(problem, found)
+        inquiry = self.inquiry(problem.reference, problem.service)
+        record = optimize_record(found, inquiry, problem)
         if self.json:
             print(to_json(record))
         else:
@@ -84,69 +84,20 @@ class Optimize(Question):
             raise InputError(f"starts = {self.starts}: give at least one")
         model, service = self.load()
         sizes = {"tp": self.tp, "dp": self.dp, "pp": self.pp, "ep": self.ep, "batch": self.batch}
-        chosen, tokens = law(self.law_used), self.training_tokens
-        if chosen.uses_tokens and tokens is None:
-            raise InputError(
-                f"law '{chosen.name}' needs the training tokens of the model: give tokens, such "
-                f"as 14.8e12"
-            )
+        inquiry = self.inquiry(model, service)
         return design_problem(
             model,
             service,
-            [name.strip().replace("-", "_") for name in self.vary.split(",") if name.strip()],
-            {name: value for name, value in sizes.items() if value is not None},
+            vary=[name.strip().replace("-", "_") for name in self.vary.split(",") if name.strip()],
+            fixed={name: value for name, value in sizes.items() if value is not None},
             objective=self.objective,
             minimize=self.minimize,
-            law=chosen,
-            tokens=UNKNOWN_TOKENS if tokens is None else tokens,
+            law=inquiry.quality_law,
+            tokens=inquiry.training_tokens,
             keep_quality=not self.any_quality,
             most_total=self.max_total,
             most_active=self.max_active,
         )
-
-    def _record(self, problem: DesignProblem, found: Solution) -> dict[str, Any]:
-        return {
-            "like": self.model,
-            "cluster": self.cluster,
-            "context": self.context,
-            "vary": [each.name for each in problem.variables if each.free],
-            "law": problem.law.name,
-            "efficiency": self.efficiency,
-            "best": self._best(problem, found),
-            "objective": self.objective,
-            "minimize": self.minimize,
-            "value": found.value,
-            "unit": UNITS[self.objective],
-            "relaxed_value": found.relaxed_value,
-            "all_real_value": found.all_real_value,
-            "certificate": None if found.certificate is None else asdict(found.certificate),
-            "shadow_prices": [asdict(price) for price in found.shadow_prices],
-            "multipliers": found.multipliers,
-            **_slopes(found),
-            "conflicts": [asdict(conflict) for conflict in found.conflicts],
-            "starts": found.starts,
-            "evaluations": found.evaluations,
-            "seconds": found.seconds,
-        }
-
-    def _best(self, problem: DesignProblem, found: Solution) -> dict[str, Any] | None:
-        if found.best is None:
-            return None
-        best, service = found.best, problem.service
-        record = design_record(best.model, service, best.deployment, best.metrics, self.efficiency)
-        return {**record, "architecture": best.architecture}
-
-
-def _slopes(found: Solution) -> dict[str, Any]:
-    """Elasticities at the largest batch of the best layout, or at the design itself where there is
-    none.
-    """
-    slopes = found.sensitivity
-    if slopes is None:
-        return {"elasticities": {}, "elasticities_at": None}
-    if slopes.relaxed is not None:
-        return {"elasticities": slopes.relaxed.elasticity, "elasticities_at": "largest batch"}
-    return {"elasticities": slopes.fixed.elasticity, "elasticities_at": "design"}
 
 
 def _show(record: dict[str, Any]) -> None:

@@ -7,21 +7,16 @@ from typing import Literal
 
 import equinox as eqx
 
-from qsopt.catalog.accelerators import accelerator_of, load_cluster
-from qsopt.catalog.efficiencies import load_efficiency
-from qsopt.catalog.models import load_model, model_facts, model_names
+from qsopt.catalog.accelerators import accelerator_name, load_cluster
+from qsopt.catalog.models import load_model
 from qsopt.errors import InputError
-from qsopt.fitted.expected import SOFTWARE, Expectation, expectation, software_set
-from qsopt.quality.belief import DEFAULT, Belief, belief, given
-from qsopt.spec.efficiency import Efficiency
+from qsopt.fitted.expected import SOFTWARE, named_efficiency
+from qsopt.report.inquiry import Inquiry, training_tokens
 from qsopt.spec.formats import number_format
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 from qsopt.spec.workload import NO_LIMIT, Workload
 from qsopt.units import MILLISECOND
-
-MOST_TOKENS = 1e18
-"""No model was trained on more [tokens]."""
 
 Way = Literal["gathered", "dispatched"]
 
@@ -73,26 +68,22 @@ class Question:
         Raises:
             InputError: naming what is wrong.
         """
-        return self._model(), Service(
-            load_cluster(self.cluster), self._workload(), self._efficiency()
-        )
+        model, cluster, workload = self._model(), load_cluster(self.cluster), self._workload()
+        chip = None if self.efficiency not in SOFTWARE else accelerator_name(cluster.accelerator)
+        return model, Service(cluster, workload, named_efficiency(self.efficiency, chip))
 
-    def expectation(self, model: Model) -> Expectation | None:
-        """How far from measurements the answer is expected to be; None for a bound or a user's own
-        set.
-        """
-        if self.efficiency not in ("fitted", *SOFTWARE):
-            return None
-        return expectation(
+    def inquiry(self, model: Model, service: Service) -> Inquiry:
+        """What is asked of them, by the names on the command line."""
+        return Inquiry(
             model,
-            accelerator_of(self.cluster),
-            self.efficiency if self.efficiency in SOFTWARE else None,
+            service,
+            law=self.law,
+            q=self.q,
+            tokens=self.tokens,
+            model_name=self.model,
+            efficiency_name=self.efficiency,
+            phrase=self.cluster,
         )
-
-    @property
-    def law_used(self) -> str:
-        """The law behind q: with all laws side by side, the default one."""
-        return "given" if self.q is not None else DEFAULT if self.law == "all" else self.law
 
     @property
     def training_tokens(self) -> float | None:
@@ -101,18 +92,7 @@ class Question:
         Raises:
             InputError: if the number given is not positive.
         """
-        if self.tokens is not None and not 0 < self.tokens < MOST_TOKENS:
-            raise InputError(f"tokens = {self.tokens:g}: give the training tokens, such as 14.8e12")
-        known = self.model.lower() in model_names()
-        return self.tokens or (model_facts(self.model).training_tokens if known else None)
-
-    def believe(self, model: Model) -> Belief:
-        """q of the model, by the law asked for or as given."""
-        return (
-            given(self.q)
-            if self.q is not None
-            else belief(model, self.law_used, self.training_tokens)
-        )
+        return training_tokens(self.tokens, self.model)
 
     def _model(self) -> Model:
         model = load_model(self.model)
@@ -122,11 +102,6 @@ class Question:
         if self.kv_dtype is not None:
             model = eqx.tree_at(lambda m: m.precision.kv_cache, model, number_format(self.kv_dtype))
         return model
-
-    def _efficiency(self) -> Efficiency:
-        if self.efficiency in SOFTWARE:
-            return software_set(self.efficiency, accelerator_of(self.cluster))
-        return load_efficiency(self.efficiency)
 
     def _tpot_limit(self) -> float:
         if self.tpot_ms is not None and not 0 < self.tpot_ms < float("inf"):

@@ -1,15 +1,15 @@
 """`qsopt sensitivity`: how the throughput of one design answers to every input."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from qsopt.cli.evaluate import Evaluate
 from qsopt.deployments.request import resolve
-from qsopt.physics.evaluate import compiled_metrics
-from qsopt.report.records import deployment_record, to_json
+from qsopt.report.records import to_json
+from qsopt.report.records.slopes import sensitivity_record
 from qsopt.report.text import console, layout_text, show_rows
 from qsopt.sensitivity.inputs import Design
-from qsopt.sensitivity.slopes import Sensitivity, Slopes, sensitivity
+from qsopt.sensitivity.slopes import sensitivity
 
 
 @dataclass(frozen=True)
@@ -25,43 +25,13 @@ class SensitivityCommand(Evaluate):
         """Differentiate and print."""
         model, service = self.load()
         found = resolve(model, service, self._request())
-        reached = compiled_metrics(model, service, found.deployment)
         slopes = sensitivity(Design(model, service, found.deployment))
-        record = {
-            "model": self.model,
-            "cluster": self.cluster,
-            "context": self.context,
-            "efficiency": self.efficiency,
-            "feasible": bool(reached.feasible),
-            "deployment": deployment_record(found.deployment, reached),
-            "chosen": found.chosen,
-            **_record(slopes),
-        }
+        inquiry = self.inquiry(model, service)
+        record = sensitivity_record(slopes, inquiry, found.deployment, found.chosen)
         if self.json:
             print(to_json(record))
         else:
             _show(record)
-
-
-def _record(found: Sensitivity) -> dict[str, Any]:
-    """Slopes at the design, and under `at_largest_batch` where the batch follows the limits."""
-    relaxed = found.relaxed
-    return {
-        **_slopes_record(found.fixed),
-        "at_largest_batch": None
-        if relaxed is None
-        else {"binding": found.binding, **_slopes_record(relaxed)},
-        "shadow_prices": [asdict(price) for price in found.shadow_prices],
-    }
-
-
-def _slopes_record(slopes: Slopes) -> dict[str, Any]:
-    return {
-        "batch": slopes.batch,
-        "throughput_tokens_per_s": slopes.throughput,
-        "gradient": slopes.gradient,
-        "elasticity": slopes.elasticity,
-    }
 
 
 def _show(record: dict[str, Any]) -> None:

@@ -12,29 +12,25 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool
 
-from qsopt.arrays import Scalar, is_concrete, number, scalar
-from qsopt.catalog.efficiencies import efficiency_set
+from qsopt.arrays import Scalar, is_concrete, number
 from qsopt.comparison.penalties import DENSE_WORLDS, WORLDS, Penalties, shapley
 from qsopt.comparison.twin import (
     QsNumbers,
     aligned,
     bracket,
     dense_twin,
-    geometric_q,
     qs_numbers,
     relaxed_twins,
 )
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Best, best_of_each, repeated, same_length
+from qsopt.deployments.optimum import Best, Tree, best_of_each, repeated, same_length
 from qsopt.deployments.request import closest
 from qsopt.errors import InputError
 from qsopt.physics.evaluate import Metrics, compiled_metrics
+from qsopt.record import Record, Result
 from qsopt.spec.deployment import Deployment
-from qsopt.spec.efficiency import Efficiency
-from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
-from qsopt.spec.workload import Workload
 
 TIE = 1e-6
 """Relative difference of throughput below which neither side wins."""
@@ -47,7 +43,7 @@ ROUNDS = 9
 """
 
 
-class Side(eqx.Module):
+class Side(Record):
     """One side of a comparison in its best deployment."""
 
     model: Model
@@ -59,7 +55,7 @@ class Side(eqx.Module):
     """Cluster throughput, 0 where nothing is feasible [tokens/s]."""
 
 
-class Comparison(eqx.Module):
+class Comparison(Result, Record):
     """Both sides, and what separates them."""
 
     moe: Side
@@ -125,25 +121,18 @@ def duel(model: Model, twin: Model, service: Service) -> Duel:
     )
 
 
-def compare(
-    model: Model,
-    cluster: Cluster,
-    workload: Workload,
-    efficiency: Efficiency | str = "fitted",
-    q: object = None,
-) -> Comparison:
-    """Compare an MoE with its dense twin on a cluster.
+def settle(model: Model, service: Service, q: Scalar) -> tuple[Comparison, Duel]:
+    """The comparison of an MoE with its dense twin, and the duel behind it.
 
-    The search is exact: all legal layouts, each with its largest admissible batch. Derivatives with
-    respect to the workload, hardware and efficiencies are those of both sides at their best
-    deployments (envelope theorem).
+    The search is exact: all legal layouts, each with its largest admissible batch. Both sides'
+    metrics, and with them the ratio, have derivatives with respect to q, workload, hardware and
+    efficiencies: those at their best deployments, which stay as they are. Penalties and break-even
+    are constants to a derivative.
 
     Args:
-        model: the MoE.
-        cluster: accelerators and their number.
-        workload: context and limits.
-        efficiency: a set, or the name of one.
-        q: size factor of the dense twin; the geometric mean law if left out.
+        model: the MoE, concrete.
+        service: what both sides are deployed for.
+        q: size factor of the dense twin.
 
     Raises:
         InputError: if the model has no routed experts, or q leaves the twin no feed-forward layers.
@@ -153,33 +142,8 @@ def compare(
             "the model is dense: compare needs a Mixture-of-Experts model; use evaluate for a "
             "dense one"
         )
-    service = Service(cluster, workload, efficiency_set(efficiency))
-    size = None if q is None else scalar(q)
-    if jax.config.read("jax_enable_x64") or not is_concrete((model, service, size)):
-        return settle(model, service, size)[0]
-    with jax.enable_x64(True):  # float32 would miscount large batches
-        result, _ = settle(model, service, size)
-    return jax.tree.map(_of_this_process, result)
-
-
-def _of_this_process(leaf: Array) -> Array:
-    """A result in the precision that the process works in."""
-    return jnp.asarray(np.asarray(leaf).astype(jax.dtypes.canonicalize_dtype(leaf.dtype)))
-
-
-def settle(model: Model, service: Service, q: Scalar | None = None) -> tuple[Comparison, Duel]:
-    """`compare` in the precision that the process works in, and the duel behind it, for those who
-    ask on.
-    """
-    with (
-        jax.ensure_compile_time_eval()
-    ):  # so that a concrete model has a concrete twin, whose layouts can be listed
-        size = _geometric_q(model) if q is None else q
-        twin = dense_twin(model, size)
-    fixed = jax.tree.map(
-        lambda leaf: leaf if is_concrete(leaf) else lax.stop_gradient(leaf), service
-    )
-    found = duel(model, twin, fixed)
+    twin, fixed = dense_twin(model, q), _constant(service)
+    found = duel(model, _constant(twin), fixed)
     chosen = [
         _chosen(side, fixed, layouts, best)
         for side, layouts, best in zip(
@@ -187,11 +151,16 @@ def settle(model: Model, service: Service, q: Scalar | None = None) -> tuple[Com
         )
     ]
     reached = [
-        compiled_metrics(side, service, best.deployment)
-        for side, best in zip(found.sides, chosen, strict=True)
+        compiled_metrics(aligned(side, model), service, best.deployment)
+        for side, best in zip((model, twin), chosen, strict=True)
     ]
     flip = _break_even(model, fixed, found.layouts[1], found.throughputs[0])
-    return _comparison((model, twin), tuple(chosen), tuple(reached), found, size, flip), found
+    return _comparison((model, twin), tuple(chosen), tuple(reached), found, q, flip), found
+
+
+def _constant(tree: Tree) -> Tree:
+    """The same numbers, of which a derivative sees nothing."""
+    return jax.tree.map(lambda leaf: leaf if is_concrete(leaf) else lax.stop_gradient(leaf), tree)
 
 
 def _chosen(side: Model, service: Service, layouts: Deployment, best: Best) -> Best:
@@ -208,8 +177,6 @@ def _chosen(side: Model, service: Service, layouts: Deployment, best: Best) -> B
 def _first(best: Best) -> Best:
     return jax.tree.map(lambda leaf: leaf[0], best)
 
-
-_geometric_q = jax.jit(geometric_q)
 
 _DENSE_CASES = jax.tree.map(
     lambda values: np.pad(values, (0, CASES - len(values)), mode="edge"), DENSE_WORLDS

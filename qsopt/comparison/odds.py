@@ -18,6 +18,7 @@ from qsopt.comparison.compare import CASES, TIE, Duel
 from qsopt.comparison.twin import bracket, relaxed_twins
 from qsopt.deployments.optimum import best_of_each, repeated, same_length, throughputs_of_each
 from qsopt.quality import QDistribution
+from qsopt.record import Record
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import (
     LINK_TIERS,
@@ -48,7 +49,7 @@ compiled.
 _KINDS = (*OPERATOR_KINDS, *LINK_TIERS)
 
 
-class Odds(eqx.Module):
+class Odds(Record):
     """Outcome of the draws."""
 
     dense_wins: Scalar

@@ -17,12 +17,12 @@ import itertools
 import math
 from collections.abc import Mapping
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, number
+from qsopt.record import Record
 from qsopt.spec.counterfactual import Counterfactual
 
 MOE_CAUSES = ("reuse", "residency", "communication", "imbalance")
@@ -49,7 +49,7 @@ DENSE_WORLDS = Counterfactual(np.ones(2), np.ones(2), np.array([1.0, 0.0]), np.o
 """The worlds of one dense model: communication as it is, and free."""
 
 
-class Penalties(eqx.Module):
+class Penalties(Record):
     """Factors of the ratio of dense over MoE throughput; above 1 the cause favours dense. NaN where
     a side is infeasible.
     """

@@ -8,17 +8,17 @@ N_active, where base is everything outside the feed-forward layers and h the nor
 twin takes the nearest multiple of 128.
 """
 
-from functools import partial
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, is_concrete, number, scalar
 from qsopt.errors import InputError
 from qsopt.physics.accounting import ffn_gemms as gemms
 from qsopt.physics.accounting import parameter_count, weights
+from qsopt.record import Record
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import (
     DenseFfn,
@@ -36,7 +36,7 @@ WIDTH_STEP = 128.0
 """Widths of exact twins are multiples of this, as kernels want them."""
 
 
-class QsNumbers(eqx.Module):
+class QsNumbers(Record):
     """The numbers of the qs criterion."""
 
     s: Scalar = number()
@@ -88,8 +88,8 @@ def dense_twin(model: Model, q: object, *, exact: bool = True) -> Model:
     Args:
         model: the MoE.
         q: size factor.
-        exact: round the width to the nearest multiple of 128; False leaves it real, as the relaxed
-            model wants it.
+        exact: round the width to the nearest multiple of 128, with the derivative of the real width
+            (see `rounded_width`); False leaves it real, as the relaxed model wants it.
 
     Raises:
         InputError: if q is so small that nothing is left for the feed-forward layers.
@@ -104,15 +104,22 @@ def dense_twin(model: Model, q: object, *, exact: bool = True) -> Model:
                 f"attention and embeddings it needs "
                 f"at least q = {least:.4g}"
             )
-    return _twin(model, size, exact)
+    width = _twin_width(model, size)
+    return with_dense_ffn(model, rounded_width(width) if exact else width)
 
 
-@partial(jax.jit, static_argnums=2)
-def _twin(model: Model, q: Scalar, exact: bool) -> Model:
-    width = twin_width(model, q)
-    if exact:
-        width = WIDTH_STEP * jnp.maximum(jnp.round(width / WIDTH_STEP), 1.0)
-    return with_dense_ffn(model, width)
+@jax.jit
+def rounded_width(width: Scalar) -> Scalar:
+    """The nearest multiple of `WIDTH_STEP`, with the derivative of the width itself.
+
+    The straight-through rule of every rounding here (see `smooth`): what follows from q has the
+    slope of the twin of real width, of which the exact one is the nearest neighbour.
+    """
+    steps = jnp.maximum(jnp.round(width / WIDTH_STEP), 1.0)
+    return lax.stop_gradient(WIDTH_STEP * steps) + (width - lax.stop_gradient(width))
+
+
+_twin_width = jax.jit(twin_width)
 
 
 def smallest_q(model: Model) -> Scalar:

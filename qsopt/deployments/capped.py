@@ -78,7 +78,7 @@ def within_cap(case: ServedModel, layout: Deployment) -> Best:
     """A layout at the best whole batch that its limits and the cap allow."""
     free = at_largest_batch(case.model, case.service, layout)
     cluster, unit = case.service.cluster, layout.pipeline * layout.data
-    replicas = placement.replicas(cluster, layout, case.service.efficiency.whole_domains)
+    replicas = placement.replicas(cluster, layout, case.service.rules.whole_domains)
     used = jnp.minimum(replicas, jnp.floor(case.cap / unit))
     share = jnp.floor(case.cap / (jnp.maximum(used, 1.0) * unit)) * unit
     batch = jnp.minimum(free.deployment.batch, jnp.maximum(share, unit))

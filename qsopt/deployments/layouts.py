@@ -12,11 +12,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 import equinox as eqx
+import jax
 import numpy as np
 
 from qsopt.arrays import Scalar, is_concrete
 from qsopt.deployments.stacks import RUNS, Layout, Traits
 from qsopt.errors import InputError
+from qsopt.physics.placement import packed
 from qsopt.spec.deployment import DISPATCHED, GATHERED, Deployment
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Attention, Gqa, LinearAttention, Mla, Model, MoeFfn
@@ -67,7 +69,15 @@ def legal_layouts(
         raise InputError(
             f"no layout has dcp = {rules.dcp} with stack {rules.stack} here; take --dcp any"
         )
-    return layout_batch(rows)
+    layouts = layout_batch(rows)
+    return _placed(layouts, cluster) if rules.whole_domains else layouts
+
+
+def _placed(layouts: Deployment, cluster: Cluster) -> Deployment:
+    """The layouts of which whole domains hold a replica."""
+    with jax.ensure_compile_time_eval():
+        kept = np.asarray(packed(cluster, layouts)) >= 1.0
+    return jax.tree.map(lambda leaf: leaf[kept], layouts)
 
 
 def layout_batch(rows: Sequence[tuple[float, ...]]) -> Deployment:

@@ -8,7 +8,7 @@ TPOT limit by bisection on whole batches.
 """
 
 from operator import itemgetter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -17,9 +17,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from qsopt.arrays import Scalar, number
+from qsopt.arrays import Scalar, is_concrete, number
 from qsopt.physics.evaluate import meets, timing, whole_units
 from qsopt.physics.memory import memory
+from qsopt.record import Record
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
@@ -38,7 +39,7 @@ CHUNK = 4096
 """Layouts evaluated at once, to bound memory."""
 
 
-class Best(eqx.Module):
+class Best(Record):
     """The best deployment of a model."""
 
     deployment: Deployment
@@ -124,7 +125,12 @@ def _best_of_parts(parts: list[Best]) -> Best:
 
 def repeated(tree: Tree, count: int) -> Tree:
     """A record as a batch of `count` equal ones."""
-    return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), tree)
+
+    def batch(leaf: Array) -> Array:
+        library: Any = np if is_concrete(leaf) else jnp
+        return library.broadcast_to(leaf, (count, *np.shape(leaf)))
+
+    return jax.tree.map(batch, tree)
 
 
 def same_length(*layouts: Deployment, at_least: int = 64) -> tuple[Deployment, ...]:

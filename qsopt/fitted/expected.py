@@ -10,15 +10,17 @@ for typical. Operators of one kind err together, kinds independently.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from qsopt.catalog.accelerators import hardware_facts
-from qsopt.catalog.efficiencies import efficiency_set
+from qsopt.catalog.efficiencies import efficiency_names, efficiency_set, load_efficiency
 from qsopt.fitted import sets
 from qsopt.fitted.groups import Group, Store, load_store, shipped
 from qsopt.physics.roofline import Spent
 from qsopt.physics.step import OPERATORS, core_kind
+from qsopt.record import named
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.formats import format_name
 from qsopt.spec.model import Model
@@ -163,6 +165,25 @@ def _basis(
     )
 
 
+def named_efficiency(which: str | Path, accelerator: str | None) -> Efficiency:
+    """The efficiency set of a name or a file: the one door for both, in Python and on the command
+    line.
+
+    Args:
+        which: `ideal`, a set that ships, one of `SOFTWARE`, or a TOML file.
+        accelerator: name of the catalog, whose own values a software's set takes where it was
+            measured; pooled ones for None.
+
+    Raises:
+        InputError: if there is no such set.
+    """
+    name = str(which)
+    if name in SOFTWARE:
+        return named(software_set(name, accelerator), name)
+    return efficiency_set(name) if name in efficiency_names() else load_efficiency(name)
+
+
+@cache
 def software_set(software: str, accelerator: str | None) -> Efficiency:
     """The efficiency set of a software on an accelerator: its own values where it was measured,
     else pooled ones.

@@ -25,6 +25,7 @@ from qsopt.deployments.capped import ServedModel, best_throughputs
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.optimum import repeated, same_length
 from qsopt.errors import InputError
+from qsopt.record import Result
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
 
@@ -76,8 +77,8 @@ class End:
     verdict: str
 
 
-@dataclass(frozen=True)
-class Crossovers:
+@dataclass(frozen=True, repr=False)
+class Crossovers(Result):
     """All flips in a range."""
 
     crossings: tuple[Crossing, ...]

@@ -22,6 +22,7 @@ from qsopt.maps.axes import NO_TREND, Axis
 from qsopt.maps.bounds import Optima, Side, optima
 from qsopt.maps.condition import Condition, Sparsity, condition_of, twin_widths, with_chosen
 from qsopt.quality.belief import Belief
+from qsopt.record import Result
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -32,8 +33,8 @@ Believe = Callable[[Model], Belief]
 Grid = Float[np.ndarray, "x y"]
 
 
-@dataclass(frozen=True)
-class PhaseMap:
+@dataclass(frozen=True, repr=False)
+class PhaseMap(Result):
     """Both sides at every point; arrays are [x, y]."""
 
     x: Axis

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, number
 from qsopt.physics import smooth
+from qsopt.record import Record
 from qsopt.spec.model import (
     Attention,
     DenseFfn,
@@ -230,7 +231,7 @@ def shared_width(kind: DenseFfn | MoeFfn) -> Scalar:
 # ---- whole models --------------------------------------------------------------------------------
 
 
-class Parameters(eqx.Module):
+class Parameters(Record):
     """A model's parameters by part."""
 
     attention: Scalar = number()

@@ -4,23 +4,21 @@ A pure function of traced numbers: it works inside `jax.jit`, `jax.grad` and `ja
 of one structure (the same kinds of layers) share one compilation.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from qsopt.arrays import Scalar, number, scalar
-from qsopt.catalog.efficiencies import efficiency_set
+from qsopt.arrays import Scalar, number
 from qsopt.physics import placement, smooth
 from qsopt.physics.memory import Memory, memory
 from qsopt.physics.operators import Load
 from qsopt.physics.roofline import Spent
 from qsopt.physics.routing import experts_hit
 from qsopt.physics.step import Stage, microbatch
+from qsopt.record import Record, Result
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
-from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model, moe_group
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
@@ -29,7 +27,7 @@ TOLERANCE = 1e-9
 """Relative excess over a limit that counts as rounding."""
 
 
-class Metrics(eqx.Module):
+class Metrics(Result, Record):
     """What a design reaches, all as traced numbers."""
 
     memory: Memory
@@ -72,7 +70,7 @@ class Metrics(eqx.Module):
         return self.fits_memory & self.meets_tpot & self.fits_devices
 
 
-class Timing(eqx.Module):
+class Timing(Record):
     """What the time of a step makes of a deployment, memory aside."""
 
     spent: Spent
@@ -98,7 +96,7 @@ def timing(
     stage = Stage(model, cluster.accelerator, load, deployment, service.efficiency, world, softness)
     spent = microbatch(stage).times(deployment.pipeline)
     tpot = jnp.sum(spent.seconds) / workload.tokens_per_step
-    replicas = placement.replicas(cluster, deployment, service.efficiency.whole_domains, softness)
+    replicas = placement.replicas(cluster, deployment, service.rules.whole_domains, softness)
     return Timing(spent, tpot, replicas, replicas * deployment.batch / tpot)
 
 
@@ -114,7 +112,17 @@ def metrics(
     world: Counterfactual = ACTUAL,
     softness: Scalar | float = 0.0,
 ) -> Metrics:
-    """`evaluate` without its compilation, for use inside larger compiled functions."""
+    """Metrics of one design: throughput, latency, memory, reuse, and the breakdown of a step.
+
+    A design that breaks a limit still has numbers; `feasible` says that it does.
+
+    Args:
+        model: what is served.
+        service: cluster, workload and efficiencies.
+        deployment: parallel sizes, batch and way.
+        world: counterfactual without one of the penalties; things as they are by default.
+        softness: 0 for the exact model, above 0 for the relaxed one (see `smooth`).
+    """
     cluster, workload = service.cluster, service.workload
     time = timing(model, service, deployment, world, softness)
     held = memory(model, service, deployment, world, softness)
@@ -137,41 +145,7 @@ def metrics(
 
 
 compiled_metrics = jax.jit(metrics)
-
-
-def evaluate(
-    model: Model,
-    cluster: Cluster,
-    workload: Workload,
-    deployment: Deployment,
-    efficiency: Efficiency | str = "fitted",
-    world: Counterfactual = ACTUAL,
-    softness: Scalar = 0.0,
-) -> Metrics:
-    """Metrics of one design: throughput, latency, memory, reuse, and the breakdown of a step.
-
-    Args:
-        model: what is served.
-        cluster: on what.
-        workload: context and limits.
-        deployment: parallel sizes, batch and way.
-        efficiency: a set, or the name of one.
-        world: counterfactual without one of the penalties; things as they are by default.
-        softness: 0 for the exact model, above 0 for the relaxed one (see `smooth`).
-
-    Returns:
-        `Metrics`. A design that breaks a limit still has numbers; `feasible` says that it does.
-
-    Raises:
-        InputError: if there is no efficiency set of that name.
-    """
-    return compiled_metrics(
-        model,
-        Service(cluster, workload, efficiency_set(efficiency)),
-        deployment,
-        world,
-        scalar(softness),
-    )
+"""The same, compiled once for all designs of one structure."""
 
 
 def whole_units(held: Memory, units: Scalar, softness: Scalar | float = 0.0) -> Scalar:

@@ -5,11 +5,11 @@ All experts are resident, hit or not: this is the second half of the double pena
 ceil(L/p) average layers; the input table stands in the first stage and the head in the last.
 """
 
-import equinox as eqx
 import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, number
 from qsopt.physics import accounting, smooth
+from qsopt.record import Record
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
@@ -18,7 +18,7 @@ from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
 
-class Memory(eqx.Module):
+class Memory(Record):
     """Memory of the fullest device [byte]."""
 
     weights: Scalar = number()
@@ -45,7 +45,7 @@ class Memory(eqx.Module):
         return (self.capacity - self.weights - self.reserve) / (self.kv_cache + self.activations)
 
 
-class Occupancy(eqx.Module):
+class Occupancy(Record):
     """What a replica holds beside weights, and its largest forward."""
 
     sequences: Scalar = number()

@@ -20,7 +20,7 @@ TOLERANCE = 1e-6
 def replicas(
     cluster: Cluster,
     deployment: Deployment,
-    whole_domains: Scalar | float = 1.0,
+    whole_domains: bool = True,
     softness: Scalar | float = 0.0,
 ) -> Scalar:
     """Replicas in the cluster; the relaxed model counts devices alone.
@@ -28,11 +28,11 @@ def replicas(
     Args:
         cluster: accelerators and their number.
         deployment: parallel sizes.
-        whole_domains: 1 to pack groups into whole domains, 0 to count devices alone.
+        whole_domains: whether groups are packed into whole domains, or devices alone count.
         softness: 0 for the exact model, above 0 for the relaxed one.
     """
     by_devices = cluster.devices / deployment.replica_devices
-    exact = jnp.where(whole_domains > 0.0, packed(cluster, deployment), _whole(by_devices))
+    exact = packed(cluster, deployment) if whole_domains else _whole(by_devices)
     return smooth.rounded(by_devices, exact, softness)
 
 
@@ -57,7 +57,7 @@ def packed(cluster: Cluster, deployment: Deployment) -> Scalar:
 def taken(
     cluster: Cluster,
     deployment: Deployment,
-    whole_domains: Scalar | float = 1.0,
+    whole_domains: bool = True,
     softness: Scalar | float = 0.0,
 ) -> Scalar:
     """Devices that a replica takes beside others of its kind, with those that whole domains leave
@@ -70,7 +70,7 @@ def taken(
     beyond = jnp.where(tensor <= domain, by_tensor, by_domain)
     inside = domain / jnp.maximum(_whole(domain / stage), 1.0)
     exact = jnp.where(stage <= domain, inside, beyond) * deployment.pipeline
-    counted = jnp.where(whole_domains > 0.0, exact, deployment.replica_devices)
+    counted = exact if whole_domains else deployment.replica_devices
     return smooth.rounded(deployment.replica_devices, counted, softness)
 
 

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, number
-from qsopt.catalog.efficiencies import efficiency_set
 from qsopt.physics import smooth
 from qsopt.physics.chunks import Chunk
 from qsopt.physics.operators import reading
@@ -21,8 +20,6 @@ from qsopt.physics.roofline import Spent
 from qsopt.physics.step import Stage, microbatch
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
-from qsopt.spec.efficiency import Efficiency
-from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
@@ -106,33 +103,16 @@ def prefill_phase(
     return Prefill(microbatch(stage), chunk, forwards(chunk, softness), deployment.pipeline)
 
 
-def prefill(
-    model: Model,
-    cluster: Cluster,
-    workload: Workload,
-    deployment: Deployment,
-    efficiency: Efficiency | str = "fitted",
-) -> Spent:
+@jax.jit
+def compiled_prefill(model: Model, service: Service, deployment: Deployment) -> Spent:
     """Time to read one prompt on each attention data rank, whole, in one forward.
 
-    Args:
-        model: what is served.
-        cluster: on what.
-        workload: the prompt and its cached share; with a context alone, a prompt of that length.
-        deployment: parallel sizes and way; the batch does not count.
-        efficiency: a set, or the name of one.
+    The prompt is that of the workload but for its cached share, or, with a context alone, one of
+    that length; the deployment's batch does not count.
 
     Returns:
         `Spent`: its `seconds` are the time to first token without any waiting [s].
-
-    Raises:
-        InputError: if there is no efficiency set of that name.
     """
-    return _prefill(model, Service(cluster, workload, efficiency_set(efficiency)), deployment)
-
-
-@jax.jit
-def _prefill(model: Model, service: Service, deployment: Deployment) -> Spent:
     tokens = deployment.data * service.workload.read
     found = prefill_phase(model, service, deployment, tokens)
     return jax.tree.map(jnp.sum, found.spent).times(deployment.pipeline)

@@ -13,6 +13,7 @@ import equinox as eqx
 
 from qsopt.arrays import Scalar, number
 from qsopt.physics import smooth
+from qsopt.record import Record
 from qsopt.spec.efficiency import OperatorEfficiency
 
 
@@ -40,7 +41,7 @@ class Cost(eqx.Module):
         return Cost(*(getattr(self, name) * factor for name in self.__dataclass_fields__))
 
 
-class Spent(eqx.Module):
+class Spent(Record):
     """Time of one operator and what it is made of. Times of operators add; the parts of one may
     overlap.
     """

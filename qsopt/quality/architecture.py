@@ -12,9 +12,10 @@ import numpy as np
 
 from qsopt.arrays import Scalar, is_concrete, scalar
 from qsopt.errors import InputError
+from qsopt.record import Record
 
 
-class MoeArchitecture(eqx.Module):
+class MoeArchitecture(Record):
     """A Mixture-of-Experts model and its training budget. A dense model has experts = top_k = 1."""
 
     total: Scalar = eqx.field(converter=scalar)

@@ -9,9 +9,11 @@ from qsopt.arrays import Scalar
 from qsopt.errors import InputError
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.calibration import Calibrated, calibrate
+from qsopt.quality.law import QualityLaw
 from qsopt.quality.of_model import architecture, checked_q
 from qsopt.quality.registry import law
 from qsopt.quality.student import QDistribution
+from qsopt.record import Record
 from qsopt.spec.model import Model
 
 LEVEL = 0.8
@@ -21,7 +23,7 @@ DEFAULT = "geometric"
 """The law that is used where none is asked for."""
 
 
-class Belief(eqx.Module):
+class Belief(Record):
     """What is believed of q: the law's own value, and the distribution that its error on observed
     matches implies.
     """
@@ -35,7 +37,7 @@ class Belief(eqx.Module):
     """Probability that q s < 1."""
 
 
-def belief(model: Model, name: str, tokens: float | None) -> Belief:
+def belief(model: Model, name: str | QualityLaw, tokens: float | None) -> Belief:
     """q of an MoE by one law, and how sure it is.
 
     Raises:

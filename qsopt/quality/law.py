@@ -19,6 +19,7 @@ from qsopt.arrays import Scalar, is_concrete
 from qsopt.errors import InputError
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.fit_range import FitRange, short
+from qsopt.record import Record
 
 LARGEST_DENSE = 1e18
 """Where the search for a dense model ends: one larger still counts as none [parameters]."""
@@ -40,7 +41,7 @@ class Status(enum.IntEnum):
     """No dense model of any size reaches the MoE's loss on as many tokens."""
 
 
-class QualityMatch(eqx.Module):
+class QualityMatch(Record):
     """The quality-matched dense model of an architecture according to one law."""
 
     q: Scalar
@@ -56,7 +57,7 @@ class QualityMatch(eqx.Module):
         return self.status == jnp.int32(Status.PHYSICAL)
 
 
-class QualityLaw(eqx.Module):
+class QualityLaw(Record):
     """A published rule from an architecture to its dense match, with its source and the runs behind
     it.
     """

@@ -23,12 +23,14 @@ def laws() -> dict[str, QualityLaw]:
     return {law.name: law for law in (*shown, *others)}
 
 
-def law(name: str) -> QualityLaw:
-    """A law by its name.
+def law(name: str | QualityLaw) -> QualityLaw:
+    """A law by its name; a law itself stays as it is.
 
     Raises:
         InputError: if no law has the name, or it has no dense match.
     """
+    if isinstance(name, QualityLaw):
+        return name
     if name == "zhao":
         raise InputError(
             "law 'zhao' has no dense limit and so no dense match: use quality.Zhao to compare MoE "

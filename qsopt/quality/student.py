@@ -11,6 +11,7 @@ from jax.scipy.stats import t as student
 from jaxtyping import Array, Float, Int
 
 from qsopt.arrays import Scalar, scalar
+from qsopt.record import Record
 
 
 @jax.custom_jvp
@@ -37,7 +38,7 @@ def quantile(probability: float, dof: Scalar) -> Float[np.ndarray, ""]:
     return stdtrit(np.asarray(dof), probability)
 
 
-class QDistribution(eqx.Module):
+class QDistribution(Record):
     """Predictive distribution of q: (log q - log_mean) / log_scale follows Student's t."""
 
     log_mean: Scalar = eqx.field(converter=scalar)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsopt.physics.evaluate import compiled_metrics
+from qsopt.precision import in_float64, same_precision
 from qsopt.search.ahead import prepare_judge, prepare_polish
 from qsopt.search.architecture import with_architecture
 from qsopt.search.certificate import Certificate, enumerate_grid
@@ -34,6 +35,7 @@ ENUMERATED = 1e7
 """Designs that a certificate enumerates unless told otherwise."""
 
 
+@in_float64
 def optimize(
     problem: DesignProblem, seed: int = 0, starts: int = STARTS, certify: float = ENUMERATED
 ) -> Solution:
@@ -70,7 +72,7 @@ def optimize(
 
 def search_relaxed(judge: Judge, seed: int, starts: int) -> tuple[Found, Relaxed]:
     """The relaxed search from many starts, while what comes after it is compiled."""
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(1, initializer=same_precision()) as beside:
         beside.submit(prepare_judge, judge)
         relaxed = relaxed_problem(judge)
         if not judge.problem.minimize:

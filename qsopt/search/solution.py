@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qsopt.physics.evaluate import Metrics
+from qsopt.record import Result
 from qsopt.search.certificate import Certificate
 from qsopt.search.conflicts import Conflict
 from qsopt.search.problem import DesignProblem
@@ -25,8 +26,8 @@ class Answer:
     """Values of the free architecture variables."""
 
 
-@dataclass(frozen=True)
-class Solution:
+@dataclass(frozen=True, repr=False)
+class Solution(Result):
     """What `optimize` found."""
 
     best: Answer | None

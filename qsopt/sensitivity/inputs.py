@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
+from qsopt.record import Record
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import LINK_TIERS, OPERATOR_KINDS
 from qsopt.spec.formats import ARITHMETICS
@@ -20,7 +21,7 @@ from qsopt.spec.service import Service
 from qsopt.spec.workload import NO_LIMIT
 
 
-class Design(eqx.Module):
+class Design(Record):
     """A model in a deployment: everything that its throughput depends on."""
 
     model: Model

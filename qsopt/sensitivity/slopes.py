@@ -19,11 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.optimize import root_scalar
 
 from qsopt.physics.accounting import parameter_count
 from qsopt.physics.evaluate import Metrics, compiled_metrics, timing
 from qsopt.physics.memory import memory
+from qsopt.record import Result
 from qsopt.sensitivity.inputs import Design, Input, inputs_of, scaled
 from qsopt.spec.workload import NO_LIMIT
 from qsopt.units import GB, MILLISECOND
@@ -61,8 +61,8 @@ class ShadowPrice:
     """Whether the design uses all of it."""
 
 
-@dataclass(frozen=True)
-class Sensitivity:
+@dataclass(frozen=True, repr=False)
+class Sensitivity(Result):
     """Slopes at a design as it is, and where its batch follows the limits."""
 
     fixed: Slopes
@@ -219,6 +219,8 @@ def tpot_batch(design: Design, most: float) -> float:
     """The real batch at which time per token, which rises with it, meets its limit; 0 if none does,
     infinite beyond `most`.
     """
+
+    from scipy.optimize import root_scalar  # noqa: PLC0415  (slow to import)
 
     def excess(log_batch: float) -> float:
         return float(

@@ -98,7 +98,7 @@ def writing_pool(served: Served, deployment: Deployment, pace: Pace) -> Pool:
 
 def taken(served: Served, deployment: Deployment) -> Scalar:
     """Devices that a replica takes."""
-    cluster, whole = served.service.cluster, served.service.efficiency.whole_domains
+    cluster, whole = served.service.cluster, served.service.rules.whole_domains
     return placement.taken(cluster, deployment, whole, served.softness)
 
 

@@ -116,7 +116,7 @@ def _of_pace(served: Served, plan: Plan, pace: Pace) -> RequestMetrics:
     replicas = placement.replicas(
         served.service.cluster,
         plan.decode,
-        served.service.efficiency.whole_domains,
+        served.service.rules.whole_domains,
         served.softness,
     )
     throughput, memory = (

@@ -113,4 +113,5 @@ def plan_of_pair(
     decode = layout_at(other, jnp.maximum(found.units[writes], 1.0))
     plan = Plan(decode, layout, tokens_of(served, one, layout), one.sharing)
     requests = pairs.requests[reader, writer]
-    return Best(plan, requests * served.service.workload.answer, requests > 0.0)
+    throughput = requests * jnp.asarray(served.service.workload.answer)
+    return Best(plan, throughput, requests > 0.0)

@@ -73,7 +73,7 @@ def trial(served: Served, candidate: Candidates, units: Scalar) -> Trial:
     reads = reading_pool(served, layout, both.loaded, loaded)
     writes = writing_pool(served, layout, alone)
     holds = _chosen(kind, pace.occupancy, writes.occupancy, reads.occupancy)
-    replicas = placement.replicas(service.cluster, layout, service.efficiency.whole_domains)
+    replicas = placement.replicas(service.cluster, layout, service.rules.whole_domains)
     tpot = within(_chosen(kind, pace.tpot, alone.tpot, 0.0 * alone.tpot), workload.tpot_limit)
     one_pool = (kind != WRITER) & (kind != READER)
     ttft = within(pace.ttft(workload), workload.ttft_limit) | ~one_pool

@@ -5,12 +5,11 @@ Each switch is a number, 1 as things are and 0 without the penalty, so that all 
 compilation.
 """
 
-import equinox as eqx
-
 from qsopt.arrays import Scalar, number
+from qsopt.record import Record
 
 
-class Counterfactual(eqx.Module):
+class Counterfactual(Record):
     """Which penalties exist."""
 
     reuse: Scalar = number(1.0)

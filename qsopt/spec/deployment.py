@@ -8,11 +8,11 @@ devices fill the cluster.
 
 import math
 
-import equinox as eqx
 import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, is_concrete, number
 from qsopt.errors import InputError
+from qsopt.record import Record
 
 GATHERED, DISPATCHED = 0.0, 1.0
 """Ways of the experts' communication: every device sees all tokens, or tokens are sent to their
@@ -23,7 +23,7 @@ _ROUNDING = 1e-6
 """Relative excess of a whole number that counts as rounding, in float32 too."""
 
 
-class Deployment(eqx.Module):
+class Deployment(Record):
     """Parallel sizes, batch, and the experts' way of communication."""
 
     tensor: Scalar = number(1.0)

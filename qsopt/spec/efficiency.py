@@ -6,36 +6,36 @@ parameter that a fit may move. A set says what it leaves out by a number: no str
 popularity, no workspace, perfect overlap.
 """
 
-import equinox as eqx
 import jax
 import numpy as np
 
-from qsopt.arrays import Scalar, Table, entry, number
+from qsopt.arrays import Scalar, Table, entry, number, numbers
+from qsopt.record import Record
 from qsopt.spec.formats import FORMATS, Format
 
 
-class OperatorEfficiency(eqx.Module):
+class OperatorEfficiency(Record):
     """Efficiency of one kind of operator; every field holds one value for each format in `FORMATS`,
     or one for all.
     """
 
-    launch: Table
+    launch: Table = numbers()
     """Fixed time of one launch [s]."""
-    bandwidth: Table
+    bandwidth: Table = numbers()
     """Share of the memory bandwidth reached."""
-    compute: Table
+    compute: Table = numbers()
     """Share of the peak FLOP/s reached by large products."""
-    softness: Table
+    softness: Table = numbers()
     """1/p of the norm that joins compute and memory time: 0 overlaps perfectly, 1 adds them."""
-    half_tokens: Table
+    half_tokens: Table = numbers()
     """Tokens at which a product's compute efficiency is half (tile quantisation); 0 if it does not
     fall.
     """
-    half_width: Table
+    half_width: Table = numbers()
     """Columns of a product on one device at which bandwidth efficiency is half; 0 if it does not
     fall.
     """
-    half_batch: Table
+    half_batch: Table = numbers()
     """Tokens that attend at once at which a kernel leaves half of the device idle; 0 if none does.
     """
 
@@ -44,7 +44,7 @@ class OperatorEfficiency(eqx.Module):
         return jax.tree.map(lambda values: entry(values, form.index), self)
 
 
-class LinkEfficiency(eqx.Module):
+class LinkEfficiency(Record):
     """Efficiency of one tier of links."""
 
     bandwidth: Scalar = number(1.0)
@@ -59,7 +59,7 @@ class LinkEfficiency(eqx.Module):
     """
 
 
-class Server(eqx.Module):
+class Server(Record):
     """What a server adds to the operators' times. The default adds nothing."""
 
     scale: Scalar = number(1.0)
@@ -76,7 +76,7 @@ class Server(eqx.Module):
     """Share of a cache's way between pools that is hidden behind the prompt's reading."""
 
 
-class Efficiency(eqx.Module):
+class Efficiency(Record):
     """A whole set."""
 
     gemm: OperatorEfficiency
@@ -120,8 +120,6 @@ class Efficiency(eqx.Module):
     """Bytes of an element on its way to the experts; 0 for those of an activation [byte]. Results
     come back as activations.
     """
-    whole_domains: Scalar = number(1.0)
-    """1 if groups of ranks are packed into whole scale-up domains, 0 if any devices do."""
     shared_links: Scalar = number(1.0)
     """1 if a small group in a mesh or torus has only the links between its own ranks, 0 if it has
     all of a device's.

@@ -10,12 +10,16 @@ NVIDIA nvfp4 (16 elements and one 8-bit scale, 9/16 byte); int4 with a 16-bit sc
 (0.5 + 2/128 byte).
 """
 
+from typing import Any
+
 import equinox as eqx
 import numpy as np
+import wadler_lindig as wl
 from jaxtyping import Array
 
-from qsopt.arrays import Scalar, integer, scalar
+from qsopt.arrays import Scalar, integer, is_concrete, scalar
 from qsopt.errors import unknown_name
+from qsopt.record import Record
 
 ARITHMETICS = ("bf16", "int8", "fp8", "fp4")
 """Arithmetics that an accelerator may have a peak for, widest first."""
@@ -44,7 +48,7 @@ _ALIASES = {
 }
 
 
-class Format(eqx.Module):
+class Format(Record):
     """A number format as numbers: what it weighs, and where its peak and its efficiencies stand in
     their tables.
     """
@@ -55,6 +59,14 @@ class Format(eqx.Module):
     """Index into `ARITHMETICS`: whose peak FLOP/s applies."""
     index: Array = eqx.field(converter=integer)
     """Index into `FORMATS`: which fitted efficiency applies."""
+
+    def __pdoc__(self, **kwargs: Any) -> wl.AbstractDoc:
+        known = is_concrete(self) and np.ndim(self.index) == 0
+        return wl.TextDoc(format_name(self)) if known else super().__pdoc__(**kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The name beside the numbers."""
+        return {"name": format_name(self), **super().to_dict()}
 
 
 def number_format(name: str) -> Format:

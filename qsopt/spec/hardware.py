@@ -6,17 +6,18 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from qsopt.arrays import Scalar, Table, entry, integers, is_concrete, number
+from qsopt.arrays import Scalar, Table, entry, integers, is_concrete, number, numbers
 from qsopt.errors import InputError
+from qsopt.record import Record
 from qsopt.spec.formats import Format, default_arithmetic
 
 
-class Accelerator(eqx.Module):
+class Accelerator(Record):
     """One device as software sees it. Peaks are dense (never 2:4 sparse); link speeds are one
     direction.
     """
 
-    peak_flops: Table
+    peak_flops: Table = numbers()
     """Peak by arithmetic in the order of `formats.ARITHMETICS`; a missing one is that of the next
     wider [FLOP/s].
     """
@@ -60,7 +61,7 @@ class Accelerator(eqx.Module):
         return jnp.where(self.torus_links > 0.0, jnp.minimum(torus, 1.0), share)
 
 
-class Cluster(eqx.Module):
+class Cluster(Record):
     """So many devices of one kind."""
 
     accelerator: Accelerator

@@ -13,6 +13,7 @@ import equinox as eqx
 
 from qsopt.arrays import Scalar, is_concrete, number, scalar
 from qsopt.errors import InputError
+from qsopt.record import Record
 from qsopt.spec.formats import Format
 
 NO_WINDOW = 1e15
@@ -21,7 +22,7 @@ so.
 """
 
 
-class Gqa(eqx.Module):
+class Gqa(Record):
     """Softmax attention with grouped KV heads: multi-head (kv_heads = heads), grouped or
     multi-query (kv_heads = 1).
     """
@@ -46,7 +47,7 @@ class Gqa(eqx.Module):
     """Norms and biases of one layer: resident, too small to cost time [parameters]."""
 
 
-class Mla(eqx.Module):
+class Mla(Record):
     """Multi-head latent attention (DeepSeek-V2), optionally with the sparse-attention indexer of
     DeepSeek-V3.2.
     """
@@ -73,7 +74,7 @@ class Mla(eqx.Module):
     """Norms and biases of one layer [parameters]."""
 
 
-class LinearAttention(eqx.Module):
+class LinearAttention(Record):
     """Attention with a state of fixed size: gated DeltaNet, lightning attention, Mamba."""
 
     heads: Scalar = number()
@@ -94,7 +95,7 @@ class LinearAttention(eqx.Module):
     """Norms, biases, convolution and decay of one layer [parameters]."""
 
 
-class DenseFfn(eqx.Module):
+class DenseFfn(Record):
     """A feed-forward layer that every token passes through."""
 
     width: Scalar = number()
@@ -105,7 +106,7 @@ class DenseFfn(eqx.Module):
     """Norms and biases of one layer [parameters]."""
 
 
-class MoeFfn(eqx.Module):
+class MoeFfn(Record):
     """Routed experts, of which each token uses `top_k`, beside shared experts, which every token
     uses.
     """
@@ -146,21 +147,21 @@ Ffn: TypeAlias = DenseFfn | MoeFfn
 Kind_co = TypeVar("Kind_co", bound=Attention | Ffn, covariant=True)
 
 
-class Layers(eqx.Module, Generic[Kind_co]):
+class Layers(Record, Generic[Kind_co]):
     """So many layers of one kind."""
 
     count: Scalar = eqx.field(converter=scalar)
     kind: Kind_co = eqx.field()
 
 
-class Stack(eqx.Module):
+class Stack(Record):
     """The layers of a decoder, or of an encoder."""
 
     attention: tuple[Layers[Attention], ...]
     ffn: tuple[Layers[Ffn], ...]
 
 
-class Precision(eqx.Module):
+class Precision(Record):
     """The format of each part of the weights and of the KV cache."""
 
     attention: Format
@@ -177,7 +178,7 @@ class Precision(eqx.Module):
     """Activations between operators [byte]."""
 
 
-class Model(eqx.Module):
+class Model(Record):
     """A transformer. Sizes are numbers of any kind (a search moves them as reals)."""
 
     decoder: Stack

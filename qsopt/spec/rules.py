@@ -28,6 +28,8 @@ class LayoutRules:
     """
     stack: Stack = "any"
     """Software whose layouts count."""
+    whole_domains: bool = True
+    """Whether groups of ranks are packed into whole scale-up domains, or devices alone count."""
 
     def __post_init__(self) -> None:
         if self.stack not in STACKS:
@@ -41,5 +43,5 @@ class LayoutRules:
 EVERY = LayoutRules()
 """All freedoms, any software."""
 
-PLAIN = LayoutRules(dcp=1, expert_slots=NO_SLOTS)
-"""No context parallelism and no redundant experts."""
+PLAIN = LayoutRules(dcp=1, expert_slots=NO_SLOTS, whole_domains=False)
+"""No context parallelism, no redundant experts, and any devices make a group."""

@@ -4,13 +4,14 @@ record, used everywhere.
 
 import equinox as eqx
 
+from qsopt.record import Record
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.rules import EVERY, LayoutRules
 from qsopt.spec.workload import Workload
 
 
-class Service(eqx.Module):
+class Service(Record):
     """The same for both sides of a comparison."""
 
     cluster: Cluster

@@ -5,11 +5,11 @@ answer, and the limits that an answer must keep. Both sides of a comparison shar
 whole requests; a decoding sequence then holds prompt + answer/2 tokens on average.
 """
 
-import equinox as eqx
 import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, is_concrete, scalar
 from qsopt.errors import InputError
+from qsopt.record import Record
 
 NO_LIMIT = 1e15
 """A limit that nothing reaches [s]: finite, so that derivatives stay so."""
@@ -18,7 +18,7 @@ _MOST = 1e12
 """No context is longer [tokens]."""
 
 
-class Workload(eqx.Module):
+class Workload(Record):
     """A workload of decode steps, or of requests."""
 
     decode_context: Scalar | None

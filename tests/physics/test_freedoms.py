@@ -8,7 +8,7 @@ import pytest
 from physics_designs import efficiency, h100
 
 from qsopt import Deployment, Workload, evaluate, load_accelerator, load_cluster, load_model
-from qsopt.physics.accounting import kv_bytes_per_token, parameter_count
+from qsopt.physics.accounting import kv_bytes_per_token
 from qsopt.physics.step import OPERATORS
 from qsopt.spec.counterfactual import ACTUAL
 from qsopt.spec.formats import number_format
@@ -71,21 +71,16 @@ def test_uneven_ranks_hold_whole_places() -> None:
     """256 experts on 12 ranks: 22 places on the fullest, 264 filled or not."""
     model, cluster = load_model(LATENT), load_cluster("12xh200")
     sizes = {"data": 12, "expert": 12, "batch": 96}
+    designs = [Deployment(expert_slots=slots, **sizes) for slots in (0, 264)]
     bare, filled = (
-        evaluate(
-            model, cluster, Workload(CONTEXT), Deployment(expert_slots=slots, **sizes), "ideal"
-        )
-        for slots in (0, 264)
+        evaluate(model, cluster, Workload(CONTEXT), design, "ideal") for design in designs
     )
     assert float(bare.memory.weights) == float(filled.memory.weights)
-    expert = 3 * 7168 * 2048
-    even = (parameter_count(model).routed - parameter_count(model).routed * 0.0) / 12
-    assert float(bare.memory.weights) - 58 * (22 - 256 / 12) * expert == pytest.approx(
-        float(bare.memory.weights) - (58 * 22 * expert - float(even)), rel=1e-12
-    )
-    rows = [
-        float(each.breakdown.flops[OPERATORS.index("routed experts")]) for each in (bare, filled)
-    ]
+    even = evaluate(model, cluster, Workload(CONTEXT), Deployment(data=12, batch=96), "ideal")
+    more = 58 * (22 - 256 / 12) * 3 * 7168 * 2048  # fp8, one byte
+    assert float(bare.memory.weights - even.memory.weights) == pytest.approx(more, rel=1e-9)
+    routed = OPERATORS.index("routed experts")
+    rows = [float(each.breakdown.flops[routed]) for each in (bare, filled)]
     assert rows[0] == pytest.approx(rows[1] * 22 / (256 / 12), rel=1e-9)
 
 

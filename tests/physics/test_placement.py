@@ -43,10 +43,10 @@ def test_packing_is_that_of_filling_domain_after_domain() -> None:
 def test_packing_never_holds_more_than_the_devices_do(devices: int) -> None:
     for tensor, data, pipeline in itertools.product(range(1, 9), range(1, 5), (1, 2, 3)):
         cluster, design = h100(devices), Deployment(tensor=tensor, data=data, pipeline=pipeline)
-        loose = float(replicas(cluster, design, 0.0))
+        loose = float(replicas(cluster, design, whole_domains=False))
         assert float(replicas(cluster, design)) <= loose == devices // (tensor * data * pipeline)
 
 
 def test_the_relaxed_model_counts_devices() -> None:
     design = Deployment(tensor=jnp.asarray(3.0))
-    assert float(replicas(h100(8), design, 1.0, 0.1)) == pytest.approx(8 / 3)
+    assert float(replicas(h100(8), design, softness=0.1)) == pytest.approx(8 / 3)

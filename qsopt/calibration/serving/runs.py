@@ -31,7 +31,7 @@ from qsopt.fitted.errors import Column
 from qsopt.fitted.groups import Store
 from qsopt.physics.evaluate import timing, whole_units
 from qsopt.physics.memory import memory
-from qsopt.physics.prefill import prefill
+from qsopt.physics.prefill import compiled_prefill
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.formats import number_format
@@ -362,9 +362,7 @@ def _times(model: np.ndarray, cases: list[ServedRun]) -> tuple[Column, Column, C
 def _both(case: ServedRun) -> tuple[Scalar, Scalar, Scalar]:
     deployment = case.deployment
     step = timing(case.model, case.service, deployment).tpot
-    cluster, efficiency = case.service.cluster, case.service.efficiency
-    read = prefill(
-        case.model, cluster, Workload(context=case.prompt), deployment, efficiency
-    ).seconds
+    prompts = eqx.tree_at(lambda s: s.workload, case.service, Workload(context=case.prompt))
+    read = compiled_prefill(case.model, prompts, deployment).seconds
     reading = read / case.answer
     return step, reading, deployment.batch / deployment.data / deployment.pipeline * reading

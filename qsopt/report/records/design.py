@@ -1,8 +1,5 @@
-"""Results as plain records of numbers and texts, ready for JSON: the one place that names the keys
-of the output.
-"""
+"""One design as a plain record."""
 
-import json
 import math
 from typing import Any
 
@@ -10,15 +7,17 @@ import jax
 import numpy as np
 
 from qsopt.arrays import Scalar
-from qsopt.comparison.compare import Comparison, Side
-from qsopt.comparison.opinions import Opinion
+from qsopt.comparison.opinions import opinions
+from qsopt.comparison.twin import qs_numbers
 from qsopt.fitted.expected import Expectation
 from qsopt.physics.accounting import Parameters, kv_bytes_per_token, parameter_count
 from qsopt.physics.evaluate import Metrics
 from qsopt.physics.memory import Memory
 from qsopt.physics.roofline import Spent
 from qsopt.physics.step import OPERATORS
-from qsopt.quality.belief import LEVEL, Belief
+from qsopt.precision import in_float64
+from qsopt.report.inquiry import Inquiry
+from qsopt.report.records.quality import belief_record, opinion_records
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model, moe_layers
@@ -27,22 +26,60 @@ from qsopt.units import SECONDS_PER_HOUR
 
 _MILLION = 1e6
 
-
-def to_json(record: object) -> str:
-    """JSON text of a record; a number that is not finite is null."""
-    return json.dumps(_finite(record), indent=2, allow_nan=False)
+AS_GIVEN = "as given"
+"""How a deployment came about that the user gave."""
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def asked_record(inquiry: Inquiry) -> dict[str, Any]:
+    """What was asked."""
+    return {
+        "model": inquiry.model_name,
+        "cluster": inquiry.cluster_name,
+        "context": float(inquiry.service.workload.context),
+    }
+
+
+@in_float64
+def evaluate_record(
+    reached: Metrics, inquiry: Inquiry, deployment: Deployment, chosen: str = AS_GIVEN
+) -> dict[str, Any]:
+    """Everything that `qsopt evaluate` says.
+
+    Args:
+        reached: metrics of the design.
+        inquiry: what was asked.
+        deployment: of the design.
+        chosen: how the deployment came about.
+    """
+    model, name = inquiry.model, inquiry.efficiency_name
+    return {
+        **asked_record(inquiry),
+        **design_record(model, inquiry.service, deployment, reached, name),
+        "chosen": chosen,
+        "expected_error": error_record(inquiry.expectation(), reached, deployment),
+        **_quality(inquiry),
+    }
+
+
+def _quality(inquiry: Inquiry) -> dict[str, Any]:
+    """q of an MoE by the law asked for; nothing for a dense model."""
+    model = inquiry.model
+    if moe_layers(model) is None:
+        return {}
+    held = inquiry.believe()
+    numbers = qs_numbers(model, held.q)
+    found = opinions(model, inquiry.training_tokens) if inquiry.all_laws else []
+    return {
+        "s": float(numbers.s),
+        "q": held.q,
+        "qs": float(numbers.qs),
+        **belief_record(held, inquiry.law_name),
+        "laws": opinion_records(found),
+    }
 
 
 def design_record(
-    model: Model, service: Service, deployment: Deployment, reached: Metrics, efficiency: str
+    model: Model, service: Service, deployment: Deployment, reached: Metrics, efficiency: str | None
 ) -> dict[str, Any]:
     """Everything that `evaluate` says about one design."""
     return {
@@ -183,78 +220,3 @@ def deployment_record(deployment: Deployment, reached: Metrics) -> dict[str, Any
         "way": "dispatched" if float(deployment.dispatched) else "gathered",
         "replicas": int(reached.replicas),
     }
-
-
-def comparison_record(result: Comparison, service: Service, efficiency: str) -> dict[str, Any]:
-    """Everything that a comparison at one q says."""
-    sides = {"moe": result.moe, "dense": result.dense}
-    return {
-        **{name: _side_record(side, service, efficiency) for name, side in sides.items()},
-        "reason": "; ".join(
-            f"{name}: {_reason(side)}" for name, side in sides.items() if not bool(side.feasible)
-        )
-        or None,
-        "s": float(result.numbers.s),
-        "q": float(result.numbers.q),
-        "qs": float(result.numbers.qs),
-        "ratio_dense_over_moe": float(result.ratio),
-        "verdict": result.verdict,
-        "break_even_q": float(result.break_even_q),
-        "penalties": {
-            name: float(getattr(result.penalties, name))
-            for name in result.penalties.__dataclass_fields__
-        },
-        "dense_twin": {
-            "ffn_width": float(result.dense.model.decoder.ffn[0].kind.width),
-            **model_record(result.dense.model),
-        },
-        "efficiency": efficiency,
-    }
-
-
-def belief_record(held: Belief, law: str) -> dict[str, Any]:
-    """Which law gave q, and how sure it is; nulls where q was given."""
-    return {
-        "law": law,
-        "q_interval": None if held.interval is None else list(held.interval),
-        "q_level": None if held.interval is None else LEVEL,
-        "probability_qs_below_one": held.below_one,
-    }
-
-
-def opinion_records(opinions: list[Opinion]) -> list[dict[str, Any]]:
-    """One record a law."""
-    return [
-        {
-            "law": each.law,
-            "q": each.q,
-            "qs": each.qs,
-            "ratio_dense_over_moe": each.ratio,
-            "verdict": each.verdict,
-            "in_range": each.in_range,
-            "in_band": each.in_band,
-            "warnings": list(each.warnings),
-        }
-        for each in opinions
-    ]
-
-
-def _side_record(side: Side, service: Service, efficiency: str) -> dict[str, Any] | None:
-    if not bool(side.feasible):
-        return None
-    return design_record(side.model, service, side.deployment, side.metrics, efficiency)
-
-
-def _reason(side: Side) -> str:
-    """Why no deployment of a side keeps the limits, told by the one that comes closest."""
-    held = side.metrics.memory
-    if not bool(side.metrics.fits_memory):
-        return (
-            f"no deployment fits: the closest needs {float(held.total) / 1e9:.1f} GB of each "
-            f"device for one batch unit, "
-            f"and {float(held.capacity) / 1e9:.1f} GB may be used"
-        )
-    return (
-        f"no deployment meets the TPOT limit: the fastest takes "
-        f"{float(side.metrics.tpot) * 1e3:.3g} ms"
-    )

@@ -1,0 +1,3 @@
+"""The public functions: names become records, answers come in one precision and know their
+question.
+"""

@@ -1,0 +1,193 @@
+"""One design: what it reaches, how long a prompt takes, and how it answers to every input."""
+
+from typing import overload
+
+from qsopt.api.names import (
+    AnyCluster,
+    AnyEfficiency,
+    AnyModel,
+    answered,
+    as_cluster,
+    as_design,
+    as_model,
+    inquire,
+)
+from qsopt.arrays import Scalar, scalar
+from qsopt.deployments import layouts
+from qsopt.physics import accounting
+from qsopt.physics.accounting import Parameters
+from qsopt.physics.evaluate import Metrics, compiled_metrics
+from qsopt.physics.prefill import compiled_prefill
+from qsopt.physics.roofline import Spent
+from qsopt.precision import in_float64
+from qsopt.report.records.design import evaluate_record
+from qsopt.report.records.slopes import sensitivity_record
+from qsopt.sensitivity import slopes
+from qsopt.sensitivity.inputs import Design
+from qsopt.sensitivity.slopes import Sensitivity
+from qsopt.spec.counterfactual import ACTUAL, Counterfactual
+from qsopt.spec.deployment import DISPATCHED, GATHERED, Deployment
+from qsopt.spec.service import Service
+from qsopt.spec.workload import Workload
+
+_metrics, _prefill = in_float64(compiled_metrics), in_float64(compiled_prefill)
+_sensitivity = in_float64(slopes.sensitivity)
+
+
+@overload
+def evaluate(
+    model: AnyModel,
+    service: Service,
+    deployment: Deployment,
+    *,
+    world: Counterfactual = ...,
+    softness: Scalar | float = ...,
+) -> Metrics: ...
+
+
+@overload
+def evaluate(
+    model: AnyModel,
+    cluster: AnyCluster,
+    workload: Workload,
+    deployment: Deployment,
+    efficiency: AnyEfficiency = ...,
+    world: Counterfactual = ...,
+    softness: Scalar | float = ...,
+) -> Metrics: ...
+
+
+def evaluate(
+    model: AnyModel,
+    cluster: AnyCluster | Service | None = None,
+    workload: Workload | Deployment | None = None,
+    deployment: Deployment | None = None,
+    efficiency: AnyEfficiency = "fitted",
+    world: Counterfactual = ACTUAL,
+    softness: Scalar | float = 0.0,
+    *,
+    service: Service | None = None,
+) -> Metrics:
+    """Metrics of one design: throughput, latency, memory, reuse, and the breakdown of a step.
+
+    Args:
+        model: what is served: a model, or the name of one.
+        cluster: on what: a cluster, or a phrase such as `8xh100`.
+        workload: context and limits.
+        deployment: parallel sizes, batch and way.
+        efficiency: a set, or the name of one (see `load_efficiency`).
+        world: counterfactual without one of the penalties; things as they are by default.
+        softness: 0 for the exact model, above 0 for the relaxed one.
+        service: instead of cluster, workload and efficiency.
+
+    Returns:
+        `Metrics`. A design that breaks a limit still has numbers; `feasible` says that it does.
+
+    Raises:
+        InputError: if a name is unknown, or something is missing.
+    """
+    served, design = as_design(cluster, workload, deployment, efficiency, service)
+    inquiry = inquire(model, cluster, served)
+    reached = _metrics(inquiry.model, served, design, world, scalar(softness))
+    return answered(reached, evaluate_record, inquiry=inquiry, deployment=design)
+
+
+@overload
+def prefill(model: AnyModel, service: Service, deployment: Deployment) -> Spent: ...
+
+
+@overload
+def prefill(
+    model: AnyModel,
+    cluster: AnyCluster,
+    workload: Workload,
+    deployment: Deployment,
+    efficiency: AnyEfficiency = ...,
+) -> Spent: ...
+
+
+def prefill(
+    model: AnyModel,
+    cluster: AnyCluster | Service | None = None,
+    workload: Workload | Deployment | None = None,
+    deployment: Deployment | None = None,
+    efficiency: AnyEfficiency = "fitted",
+    *,
+    service: Service | None = None,
+) -> Spent:
+    """Time to read one prompt on each data rank, from the operators of a decode step (see
+    `physics.prefill.compiled_prefill`): the workload's prompt but for its cached share, or one of
+    `context` tokens.
+
+    Arguments and errors are those of `evaluate`.
+
+    Returns:
+        `Spent`: its `seconds` are the time to first token [s].
+    """
+    served, design = as_design(cluster, workload, deployment, efficiency, service)
+    return _prefill(as_model(model), served, design)
+
+
+@overload
+def sensitivity(model: AnyModel, service: Service, deployment: Deployment) -> Sensitivity: ...
+
+
+@overload
+def sensitivity(
+    model: AnyModel,
+    cluster: AnyCluster,
+    workload: Workload,
+    deployment: Deployment,
+    efficiency: AnyEfficiency = ...,
+) -> Sensitivity: ...
+
+
+def sensitivity(
+    model: AnyModel,
+    cluster: AnyCluster | Service | None = None,
+    workload: Workload | Deployment | None = None,
+    deployment: Deployment | None = None,
+    efficiency: AnyEfficiency = "fitted",
+    *,
+    service: Service | None = None,
+) -> Sensitivity:
+    """Derivatives of the throughput of a concrete design with respect to every input, as it is and
+    where its batch follows the limits.
+
+    Arguments and errors are those of `evaluate`.
+    """
+    served, design = as_design(cluster, workload, deployment, efficiency, service)
+    inquiry = inquire(model, cluster, served)
+    found = _sensitivity(Design(inquiry.model, served, design))
+    return answered(found, sensitivity_record, inquiry=inquiry, deployment=design)
+
+
+@in_float64
+def parameter_count(model: AnyModel) -> Parameters:
+    """Parameters of a model by part, differentiable in every size."""
+    return accounting.parameter_count(as_model(model))
+
+
+@in_float64
+def kv_bytes_per_token(model: AnyModel) -> Scalar:
+    """Cache growth per decoded token over all softmax layers, windowed ones included, indexer keys
+    not [byte/token].
+    """
+    return accounting.kv_bytes_per_token(as_model(model))
+
+
+def legal_layouts(
+    model: AnyModel, cluster: AnyCluster, ways: tuple[float, ...] = (GATHERED, DISPATCHED)
+) -> Deployment:
+    """All legal layouts of a model on a cluster, as one batched `Deployment` at its smallest batch.
+
+    Args:
+        model: what is served.
+        cluster: on what.
+        ways: of the experts' communication, where experts are spread over devices.
+
+    Raises:
+        InputError: if a size that decides legality is being traced or is not whole, or the cluster
+            is too large.
+    """
+    return layouts.legal_layouts(as_model(model), as_cluster(cluster), ways=ways)

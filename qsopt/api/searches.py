@@ -1,0 +1,126 @@
+"""The best design near a reference model."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, overload
+
+from qsopt.api.names import (
+    AnyCluster,
+    AnyEfficiency,
+    AnyLaw,
+    AnyModel,
+    answered,
+    as_service,
+    inquire,
+)
+from qsopt.errors import InputError
+from qsopt.quality.belief import DEFAULT
+from qsopt.quality.of_model import UNKNOWN_TOKENS
+from qsopt.report.inquiry import Inquiry
+from qsopt.report.records.search import optimize_record
+from qsopt.search import optimize as search
+from qsopt.search import problem as problems
+from qsopt.search.problem import DEFAULT_VARY, DesignProblem
+from qsopt.search.solution import Solution
+from qsopt.search.variables import Variable
+from qsopt.spec.service import Service
+from qsopt.spec.workload import Workload
+
+
+@overload
+def design_problem(
+    reference: AnyModel,
+    service: Service,
+    *,
+    vary: Iterable[str] = ...,
+    fixed: Mapping[str, float] | None = ...,
+    bounds: Mapping[str, Variable] | None = ...,
+    law: AnyLaw = ...,
+    tokens: float | None = ...,
+    **options: Any,
+) -> DesignProblem: ...
+
+
+@overload
+def design_problem(
+    reference: AnyModel,
+    cluster: AnyCluster,
+    workload: Workload,
+    efficiency: AnyEfficiency = ...,
+    *,
+    vary: Iterable[str] = ...,
+    fixed: Mapping[str, float] | None = ...,
+    bounds: Mapping[str, Variable] | None = ...,
+    law: AnyLaw = ...,
+    tokens: float | None = ...,
+    **options: Any,
+) -> DesignProblem: ...
+
+
+def design_problem(
+    reference: AnyModel,
+    cluster: AnyCluster | Service | None = None,
+    workload: Workload | None = None,
+    efficiency: AnyEfficiency = "fitted",
+    *,
+    vary: Iterable[str] = DEFAULT_VARY,
+    fixed: Mapping[str, float] | None = None,
+    bounds: Mapping[str, Variable] | None = None,
+    law: AnyLaw = DEFAULT,
+    tokens: float | None = None,
+    service: Service | None = None,
+    **options: Any,
+) -> DesignProblem:
+    """A search for the best legal design near a reference, with the usual bounds.
+
+    Args:
+        reference: the model to start from, or its name.
+        cluster: accelerators and their number, or a phrase such as `8xh100`.
+        workload: context and limits.
+        efficiency: a set, or the name of one.
+        vary: names of free variables (`etp` follows from tp * dp = ep * etp, so it is ep that
+            varies).
+        fixed: values of deployment variables that are not free; 1 for those left out.
+        bounds: variables to use instead of the usual ones, by name.
+        law: the quality law that compares designs, or its name.
+        tokens: training tokens for laws that use them; those of the catalog if left out.
+        service: instead of cluster, workload and efficiency.
+        **options: other fields of `DesignProblem`.
+
+    Raises:
+        InputError: if a name is unknown, the law lacks the training tokens, or the question has no
+            meaning.
+    """
+    served = as_service(cluster, workload, efficiency, service)
+    inquiry = inquire(reference, cluster, served, law=law, tokens=tokens)
+    chosen, known = inquiry.quality_law, inquiry.training_tokens
+    if chosen.uses_tokens and known is None:
+        raise InputError(
+            f"law '{chosen.name}' needs the training tokens of the model: give tokens, such as "
+            f"14.8e12"
+        )
+    read = UNKNOWN_TOKENS if known is None else known
+    return problems.design_problem(
+        inquiry.model, served, vary, fixed, bounds, law=chosen, tokens=read, **options
+    )
+
+
+def optimize(
+    problem: DesignProblem,
+    seed: int = 0,
+    starts: int = search.STARTS,
+    certify: float = search.ENUMERATED,
+) -> Solution:
+    """The best legal design of a problem.
+
+    By gradient from many starts on the relaxed model, rounded to legal neighbours, scored and
+    improved exactly, and certified by enumeration where the grid is small enough.
+
+    Args:
+        problem: what is wanted (see `design_problem`).
+        seed: of the starts.
+        starts: of the relaxed search.
+        certify: designs that may be enumerated to certify the answer; 0 for no certificate.
+    """
+    found = search.optimize(problem, seed, starts, certify)
+    inquiry = Inquiry(problem.reference, problem.service, problem.law, tokens=problem.tokens)
+    return answered(found, optimize_record, inquiry=inquiry, problem=problem)

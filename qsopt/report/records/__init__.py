@@ -1,0 +1,7 @@
+"""Results as plain records of numbers and texts, ready for JSON: the one place that names the keys
+of the output.
+"""
+
+from qsopt.report.records.text import to_json
+
+__all__ = ["to_json"]

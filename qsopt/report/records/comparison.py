@@ -1,0 +1,137 @@
+"""A comparison as a plain record."""
+
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from qsopt.comparison.compare import Comparison, Duel, Side, duel, verdict
+from qsopt.comparison.odds import odds
+from qsopt.comparison.opinions import opinions
+from qsopt.fitted.expected import Expectation
+from qsopt.precision import in_float64
+from qsopt.quality import QDistribution
+from qsopt.report.inquiry import Inquiry
+from qsopt.report.records.design import asked_record, design_record, error_record, model_record
+from qsopt.report.records.quality import belief_record, opinion_records
+from qsopt.spec.service import Service
+
+UTILIZATIONS = (0.85, 0.9, 0.95)
+"""Shares of the memory at which a comparison is made again, as answers near the limit are
+fragile.
+"""
+
+
+@in_float64
+def compare_record(
+    result: Comparison, inquiry: Inquiry, found: Duel, seed: int = 0
+) -> dict[str, Any]:
+    """Everything that `qsopt compare` says.
+
+    Args:
+        result: the comparison.
+        inquiry: what was asked.
+        found: the duel behind it.
+        seed: of the draws behind the probability that dense wins.
+    """
+    held, expected = inquiry.believe(), inquiry.expectation()
+    sides = (("moe", result.moe), ("dense", result.dense))
+
+    def probability(q: QDistribution | float | None) -> float | None:
+        """That dense wins; without a distribution of q there is none."""
+        return None if q is None else _probability(inquiry, found, q, expected, seed)
+
+    return {
+        **asked_record(inquiry),
+        **comparison_record(result, inquiry.service, inquiry.efficiency_name),
+        **belief_record(held, inquiry.law_name),
+        "expected_error": {
+            name: error_record(expected, side.metrics, side.deployment)
+            if bool(side.feasible)
+            else None
+            for name, side in sides
+        },
+        "probability_dense_wins": probability(held.distribution),
+        "probability_dense_wins_at_q": probability(held.q),
+        "laws": _laws(inquiry, found),
+        "by_utilization": [_at_utilization(inquiry, result, share) for share in UTILIZATIONS],
+    }
+
+
+def _probability(
+    inquiry: Inquiry,
+    found: Duel,
+    q: QDistribution | float,
+    expected: Expectation | None,
+    seed: int,
+) -> float:
+    """Probability that dense wins under the model's own error."""
+    spreads = None if expected is None else expected.spreads()
+    draws = odds(inquiry.model, inquiry.service, found, q, seed, spreads=spreads)
+    return float(draws.dense_wins)
+
+
+def _laws(inquiry: Inquiry, found: Duel) -> list[dict[str, Any]]:
+    """All laws if asked for, else the one in use is all there is to say."""
+    if not inquiry.all_laws:
+        return []
+    model, tokens, moe = inquiry.model, inquiry.training_tokens, float(found.throughputs[0])
+    return opinion_records(opinions(model, tokens, inquiry.service, found.layouts[1], moe))
+
+
+def _at_utilization(inquiry: Inquiry, result: Comparison, share: float) -> dict[str, Any]:
+    """Answers near the memory limit are fragile, so say how they move with it."""
+    service = eqx.tree_at(lambda s: s.workload.utilization, inquiry.service, np.asarray(share))
+    moe, dense = map(float, duel(inquiry.model, result.dense.model, service).throughputs)
+    ratio = dense / moe if moe and dense else None
+    return {"utilization": share, "ratio_dense_over_moe": ratio, "verdict": verdict(moe, dense)}
+
+
+def comparison_record(
+    result: Comparison, service: Service, efficiency: str | None
+) -> dict[str, Any]:
+    """Everything that a comparison at one q says."""
+    sides = {"moe": result.moe, "dense": result.dense}
+    return {
+        **{name: _side_record(side, service, efficiency) for name, side in sides.items()},
+        "reason": "; ".join(
+            f"{name}: {_reason(side)}" for name, side in sides.items() if not bool(side.feasible)
+        )
+        or None,
+        "s": float(result.numbers.s),
+        "q": float(result.numbers.q),
+        "qs": float(result.numbers.qs),
+        "ratio_dense_over_moe": float(result.ratio),
+        "verdict": result.verdict,
+        "break_even_q": float(result.break_even_q),
+        "penalties": {
+            name: float(getattr(result.penalties, name))
+            for name in result.penalties.__dataclass_fields__
+        },
+        "dense_twin": {
+            "ffn_width": float(result.dense.model.decoder.ffn[0].kind.width),
+            **model_record(result.dense.model),
+        },
+        "efficiency": efficiency,
+    }
+
+
+def _side_record(side: Side, service: Service, efficiency: str | None) -> dict[str, Any] | None:
+    if not bool(side.feasible):
+        return None
+    return design_record(side.model, service, side.deployment, side.metrics, efficiency)
+
+
+def _reason(side: Side) -> str:
+    """Why no deployment of a side keeps the limits, told by the one that comes closest."""
+    held = side.metrics.memory
+    if not bool(side.metrics.fits_memory):
+        return (
+            f"no deployment fits: the closest needs {float(held.total) / 1e9:.1f} GB of each "
+            f"device for one batch unit, "
+            f"and {float(held.capacity) / 1e9:.1f} GB may be used"
+        )
+    return (
+        f"no deployment meets the TPOT limit: the fastest takes "
+        f"{float(side.metrics.tpot) * 1e3:.3g} ms"
+    )

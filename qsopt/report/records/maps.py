@@ -1,0 +1,103 @@
+"""Crossovers and maps as plain records."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from qsopt.maps.bounds import Optima
+from qsopt.maps.crossover import Crossovers
+from qsopt.maps.phase_map import PhaseMap
+from qsopt.report.inquiry import Inquiry
+from qsopt.report.records.design import asked_record
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.workload import NO_LIMIT
+from qsopt.units import MILLISECOND
+
+
+def crossover_record(found: Crossovers, inquiry: Inquiry, over: str, q: float) -> dict[str, Any]:
+    """Everything that `qsopt crossover` says.
+
+    Args:
+        found: the flips.
+        inquiry: what was asked.
+        over: the input that moves.
+        q: of the twin.
+    """
+    asked = asked_record(inquiry)
+    return {
+        "model": asked["model"],
+        "cluster": asked["cluster"],
+        "over": over,
+        "context": None if over == "context" else asked["context"],
+        "q": None if over == "q" else q,
+        "efficiency": inquiry.efficiency_name,
+        **asdict(found),
+    }
+
+
+def map_record(found: PhaseMap, inquiry: Inquiry, batch: float | None) -> dict[str, Any]:
+    """Everything that `qsopt map` says; what an axis moves is not among what is fixed.
+
+    Args:
+        found: the map.
+        inquiry: what was asked.
+        batch: sequences that may decode at once in the whole cluster, if that is limited.
+    """
+    asked, axes = asked_record(inquiry), (found.x, found.y)
+    fixed = {
+        "context": asked["context"],
+        "batch": batch,
+        "tpot_ms": _milliseconds(float(inquiry.service.workload.tpot_limit)),
+    }
+    moved = {each.name for each in axes}
+    return {
+        "model": asked["model"],
+        "cluster": asked["cluster"],
+        "efficiency": inquiry.efficiency_name,
+        "law": inquiry.law_name,
+        **{name: value for name, value in fixed.items() if name.removesuffix("_ms") not in moved},
+        "utilization": float(inquiry.service.workload.utilization),
+        "axes": [
+            {"name": each.name, "what": each.kind.what, "values": each.values.tolist()}
+            for each in axes
+        ],
+        "order": "arrays are [x][y]",
+        "verdict": found.verdicts,
+        "ratio_dense_over_moe": found.ratio.tolist(),
+        "s": found.s.tolist(),
+        "q": found.q.tolist(),
+        "q_low": None if found.q_low is None else found.q_low.tolist(),
+        "q_high": None if found.q_high is None else found.q_high.tolist(),
+        "sure": None if found.sure is None else found.sure.tolist(),
+        "believed": None if found.believed is None else found.believed.tolist(),
+        "moe": _side_record(found.moe, found.layouts[0]),
+        "dense": _side_record(found.dense, found.layouts[1]),
+    }
+
+
+def _milliseconds(limit: float) -> float | None:
+    """A limit as it was written, without the rounding of its way to seconds and back."""
+    return None if limit >= NO_LIMIT else float(f"{limit / MILLISECOND:.12g}")
+
+
+def _side_record(side: Optima, layouts: Deployment) -> dict[str, Any]:
+    """Throughput, batch and layout of each point; layouts are listed once, and null where nothing
+    fits.
+    """
+    used = sorted(set(side.layout.ravel().tolist()) - {-1})
+    place = {index: position for position, index in enumerate(used)} | {-1: None}
+    return {
+        "throughput_tokens_per_s": side.throughput.tolist(),
+        "batch": side.batch.tolist(),
+        "layout": [[place[index] for index in column] for column in side.layout.tolist()],
+        "layouts": [_layout_record(layouts, index) for index in used],
+    }
+
+
+def _layout_record(layouts: Deployment, index: int) -> dict[str, Any]:
+    sizes = {"tp": "tensor", "dp": "data", "pp": "pipeline", "ep": "expert", "etp": "expert_tensor"}
+    numbers = {
+        short: int(np.asarray(getattr(layouts, name))[index]) for short, name in sizes.items()
+    }
+    return {**numbers, "way": "dispatched" if np.asarray(layouts.dispatched)[index] else "gathered"}
