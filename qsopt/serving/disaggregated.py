@@ -9,30 +9,27 @@ links: between domains, or inside one where the whole cluster is one. It adds to
 is hidden behind reading, and no device may send or receive faster than its link.
 """
 
-import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
 
 from qsopt.arrays import Scalar, number
 from qsopt.physics import placement, smooth
 from qsopt.physics.evaluate import TOLERANCE
-from qsopt.physics.memory import Occupancy, sequence_bytes
-from qsopt.physics.prefill import forwards
-from qsopt.serving.one_pool import ALTERNATING, alone, in_service
-from qsopt.serving.pace import Pace
-from qsopt.serving.queue import busiest, waiting
-from qsopt.serving.replica import Forward, Served, carrying, span, times
+from qsopt.physics.memory import sequence_bytes
+from qsopt.record import Record
+from qsopt.serving.one_pool import reading_only
+from qsopt.serving.pace import AtWork, Pace
+from qsopt.serving.queue import busiest
+from qsopt.serving.replica import Served, carrying, span, times
 from qsopt.serving.span import Span
 from qsopt.spec.deployment import Deployment
 
 
-class Pool(eqx.Module):
+class Pool(Record):
     """One replica of a pool."""
 
     busy: Span
     """Its work for one request."""
-    occupancy: Occupancy
-    """What it holds."""
     rate: Scalar = number()
     """Requests that it serves [1/s]."""
     devices: Scalar = number()
@@ -41,58 +38,42 @@ class Pool(eqx.Module):
     """Devices that hold the cache of one sequence."""
     seconds: Scalar = number()
     """Reading: wait and time to first token, without the transfer. Writing: time per token [s]."""
-    finished: Scalar = number()
-    """Prompts that one forward finishes."""
 
 
 def reader(
     served: Served, deployment: Deployment, tokens: Scalar, sharing: Scalar | float = 1.0
-) -> Pool:
-    """A replica that reads prompts, at the load allowed."""
+) -> AtWork:
+    """A replica that reads `tokens` prompt tokens in a forward."""
     reading = carrying(served, deployment, 0.0 * tokens, tokens, sharing)
     (spent,) = times(served, deployment, (reading,))
-    return reading_pool(served, deployment, reading, span(spent))
+    return reading_only(served, deployment, reading, span(spent))
 
 
-def reading_pool(served: Served, deployment: Deployment, reading: Forward, spent: Span) -> Pool:
-    """The replica that follows from the time of its forward."""
-    workload, softness, pipeline = served.service.workload, served.softness, deployment.pipeline
-    chunk, count = reading.chunk, forwards(reading.chunk, served.softness)
-    forward = in_service(spent, served.service.efficiency.server, ALTERNATING, pipeline)
-    per_prompt, turns = forward.times(1.0 / chunk.finished), count + pipeline - 1.0
-    rate = busiest(workload.load) / per_prompt.seconds
-    waits = waiting(workload.load, count * forward.seconds)
-    in_progress = chunk.finished * turns
+def reading_pool(
+    served: Served, deployment: Deployment, sharing: Scalar | float, pace: Pace
+) -> Pool:
+    """The pool of a replica that only reads prompts, at the load allowed."""
+    workload = served.service.workload
+    rate = busiest(workload.load) / pace.unit.seconds
     return Pool(
-        busy=per_prompt,
-        occupancy=Occupancy(
-            0.0 * in_progress, in_progress, chunk.end, chunk.tokens, chunk.finished
-        ),
-        rate=smooth.minimum(rate, link_rate(served, deployment), softness),
+        busy=pace.unit,
+        rate=smooth.minimum(rate, link_rate(served, deployment), served.softness),
         devices=taken(served, deployment),
-        holders=deployment.tensor * pipeline * chunk.sharing,
-        seconds=waits + turns * forward.seconds,
-        finished=chunk.finished,
+        holders=deployment.tensor * deployment.pipeline * sharing,
+        seconds=pace.ttft(workload),
     )
 
 
-def writer(served: Served, deployment: Deployment) -> Pool:
-    """A replica that writes answers."""
-    return writing_pool(served, deployment, alone(served, deployment))
-
-
 def writing_pool(served: Served, deployment: Deployment, pace: Pace) -> Pool:
-    """The replica that follows from the pace of its steps."""
-    request = pace.token.times(served.service.workload.answer / deployment.batch)
+    """The pool of a replica that only writes answers."""
+    request = pace.unit.times(served.service.workload.answer / deployment.batch)
     fastest = link_rate(served, deployment)
     return Pool(
         busy=request,
-        occupancy=pace.occupancy,
         rate=smooth.minimum(1.0 / request.seconds, fastest, served.softness),
         devices=taken(served, deployment),
         holders=deployment.tensor * deployment.pipeline,
-        seconds=pace.tpot,
-        finished=0.0 * fastest,
+        seconds=pace.unit.seconds,
     )
 
 
@@ -135,7 +116,7 @@ def transfer(served: Served, holders: Scalar) -> Scalar:
 # ---- the split -----------------------------------------------------------------------------------
 
 
-class Split(eqx.Module):
+class Split(Record):
     """Replicas of both pools, and what they serve together."""
 
     readers: Scalar = number()

@@ -2,7 +2,8 @@
 record for every way of serving.
 """
 
-import equinox as eqx
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
@@ -11,7 +12,8 @@ from qsopt.arrays import Scalar, number
 from qsopt.physics import placement, smooth
 from qsopt.physics.evaluate import TOLERANCE
 from qsopt.physics.memory import Memory
-from qsopt.serving.disaggregated import best_split, reader, transfer, writer
+from qsopt.record import Record, Result
+from qsopt.serving.disaggregated import best_split, reader, reading_pool, transfer, writing_pool
 from qsopt.serving.one_pool import BESIDE, alone, one_pool
 from qsopt.serving.pace import Pace, end_to_end
 from qsopt.serving.plan import Plan
@@ -20,7 +22,7 @@ from qsopt.serving.span import Span
 from qsopt.spec.workload import Workload
 
 
-class RequestMetrics(eqx.Module):
+class RequestMetrics(Result, Record):
     """What a way of serving reaches."""
 
     memory: Memory
@@ -82,17 +84,22 @@ def request_metrics(served: Served, plan: Plan, way: str) -> RequestMetrics:
         way: of `plan.WAYS`.
     """
     if way == "disaggregated":
-        return _of_pools(served, plan)
-    return _of_pace(served, plan, _pace(served, plan, way))
+        reads = reader(served, plan.prefill, plan.tokens, plan.sharing)
+        writes = alone(served, plan.decode)
+        memories = (
+            held(served, plan.decode, writes.occupancy),
+            held(served, plan.prefill, reads.occupancy),
+        )
+        return of_pools(served, plan, (reads.pace, writes.pace), memories)
+    work = (
+        alone(served, plan.decode)
+        if way == "decode"
+        else one_pool(served, plan.decode, plan.tokens, BESIDE[way])
+    )
+    return of_one_pool(served, plan, work.pace, held(served, plan.decode, work.occupancy))
 
 
 compiled_request_metrics = jax.jit(request_metrics, static_argnames="way")
-
-
-def _pace(served: Served, plan: Plan, way: str) -> Pace:
-    if way == "decode":
-        return alone(served, plan.decode)
-    return one_pool(served, plan.decode, plan.tokens, BESIDE[way])
 
 
 def within(value: Scalar, limit: Scalar) -> Bool[Array, ""]:
@@ -110,76 +117,75 @@ def _answer(workload: Workload) -> Scalar:
     return jnp.ones(()) if workload.answer is None else workload.answer
 
 
-def _of_pace(served: Served, plan: Plan, pace: Pace) -> RequestMetrics:
+def of_one_pool(served: Served, plan: Plan, pace: Pace, memory: Memory) -> RequestMetrics:
     """One pool on all of the cluster."""
-    workload, replica = served.service.workload, plan.decode.replica_devices
+    service, layout = served.service, plan.decode
     replicas = placement.replicas(
-        served.service.cluster,
-        plan.decode,
-        served.service.rules.whole_domains,
-        served.softness,
+        service.cluster, layout, service.rules.whole_domains, served.softness
     )
-    throughput, memory = (
-        replicas * plan.decode.batch / pace.tpot,
-        held(served, plan.decode, pace.occupancy),
-    )
-    ttft = pace.ttft(workload)
+    tpot = pace.unit.seconds
+    throughput, ttft = replicas * layout.batch / tpot, pace.ttft(service.workload)
     return RequestMetrics(
         memory=memory,
         prefill_memory=memory,
         fits_memory=fits(memory),
         fits_devices=replicas >= 1.0 - TOLERANCE,
-        meets_ttft=within(ttft, workload.ttft_limit),
-        meets_tpot=within(pace.tpot, workload.tpot_limit),
-        keeps_up=pace.keeps_up(workload),
-        requests=throughput / _answer(workload),
+        keeps_up=pace.keeps_up(service.workload),
+        requests=throughput / _answer(service.workload),
         prefill_replicas=replicas,
         decode_replicas=replicas,
         prompts=pace.finished,
-        used_devices=replicas * replica,
-        **_rates(throughput, ttft, pace.tpot, served),
-        **_shares(pace.token),
+        used_devices=replicas * layout.replica_devices,
+        **_rates(served, throughput, ttft, tpot),
+        **_shares(pace.unit),
     )
 
 
-def _of_pools(served: Served, plan: Plan) -> RequestMetrics:
-    """Two pools with the best split."""
-    reads = reader(served, plan.prefill, plan.tokens, plan.sharing)
-    writes = writer(served, plan.decode)
+def of_pools(
+    served: Served, plan: Plan, paces: tuple[Pace, Pace], memories: tuple[Memory, Memory]
+) -> RequestMetrics:
+    """Two pools with the best split.
+
+    Args:
+        served: model, service and draft.
+        plan: layouts, batch and chunk.
+        paces: of a replica that reads, and of one that writes.
+        memories: of one that writes, and of one that reads.
+    """
+    reads = reading_pool(served, plan.prefill, plan.sharing, paces[0])
+    writes = writing_pool(served, plan.decode, paces[1])
     workload, devices = served.service.workload, served.service.cluster.devices
     split = best_split(devices, reads, writes, served.softness)
     holders = smooth.minimum(reads.holders, writes.holders, served.softness)
     ttft, tpot = reads.seconds + transfer(served, holders), writes.seconds
-    memory = held(served, plan.decode, writes.occupancy)
-    prefill_memory = held(served, plan.prefill, reads.occupancy)
-    used = (plan.prefill.replica_devices, plan.decode.replica_devices)
+    reading, writing = plan.prefill.replica_devices, plan.decode.replica_devices
     return RequestMetrics(
-        memory=memory,
-        prefill_memory=prefill_memory,
-        fits_memory=fits(memory) & fits(prefill_memory),
+        memory=memories[0],
+        prefill_memory=memories[1],
+        fits_memory=fits(memories[0]) & fits(memories[1]),
         fits_devices=split.requests > 0.0,
-        meets_ttft=within(ttft, workload.ttft_limit),
-        meets_tpot=within(tpot, workload.tpot_limit),
         keeps_up=jnp.ones((), bool),
         requests=split.requests,
         prefill_replicas=split.readers,
         decode_replicas=split.writers,
-        prompts=reads.finished,
-        used_devices=split.readers * used[0] + split.writers * used[1],
-        **_rates(split.requests * _answer(workload), ttft, tpot, served),
-        **_shares(reads.busy.times(used[0]) + writes.busy.times(used[1])),
+        prompts=paces[0].finished,
+        used_devices=split.readers * reading + split.writers * writing,
+        **_rates(served, split.requests * _answer(workload), ttft, tpot),
+        **_shares(reads.busy.times(reading) + writes.busy.times(writing)),
     )
 
 
-def _rates(throughput: Scalar, ttft: Scalar, tpot: Scalar, served: Served) -> dict[str, Scalar]:
-    answer = _answer(served.service.workload)
+def _rates(served: Served, throughput: Scalar, ttft: Scalar, tpot: Scalar) -> dict[str, Any]:
+    workload = served.service.workload
     return {
+        "meets_ttft": within(ttft, workload.ttft_limit),
+        "meets_tpot": within(tpot, workload.tpot_limit),
         "throughput": throughput,
         "per_device": throughput / served.service.cluster.devices,
         "per_user": 1.0 / tpot,
         "ttft": ttft,
         "tpot": tpot,
-        "end_to_end": end_to_end(ttft, tpot, answer),
+        "end_to_end": end_to_end(ttft, tpot, _answer(workload)),
     }
 
 

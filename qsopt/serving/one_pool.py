@@ -20,13 +20,14 @@ read in ceil(i D/C) forwards that follow each other. Ignored: last chunks of pro
 others.
 """
 
-import equinox as eqx
+import jax.numpy as jnp
 
 from qsopt.arrays import Scalar
 from qsopt.physics import smooth
 from qsopt.physics.memory import Occupancy, decoding
 from qsopt.physics.prefill import forwards
-from qsopt.serving.pace import Pace
+from qsopt.record import Record
+from qsopt.serving.pace import AtWork, Pace
 from qsopt.serving.replica import Forward, Served, carrying, span, times
 from qsopt.serving.span import Span
 from qsopt.spec.deployment import Deployment
@@ -40,19 +41,19 @@ BESIDE = {"mixed": MIXED, "alternating": ALTERNATING}
 """The same by the name of the way."""
 
 
-def needed(workload: Workload, deployment: Deployment) -> Scalar:
-    """Prompt tokens that a microbatch must read in a mean step, c [tokens]."""
-    sequences = deployment.batch / deployment.pipeline
-    return sequences * workload.accepted * workload.read / workload.answer
-
-
-class Loads(eqx.Module):
+class Loads(Record):
     """The two forwards of a replica."""
 
     loaded: Forward
     """With prompts."""
     bare: Forward
     """Without."""
+
+
+def needed(workload: Workload, deployment: Deployment) -> Scalar:
+    """Prompt tokens that a microbatch must read in a mean step, c [tokens]."""
+    sequences = deployment.batch / deployment.pipeline
+    return sequences * workload.accepted * workload.read / workload.answer
 
 
 def loads(
@@ -72,8 +73,8 @@ def loads(
 
 def one_pool(
     served: Served, deployment: Deployment, tokens: Scalar, beside: Scalar | float
-) -> Pace:
-    """The pace of a replica.
+) -> AtWork:
+    """A replica that reads and writes.
 
     Args:
         served: model, service and draft.
@@ -92,8 +93,8 @@ def blended(
     both: Loads,
     spans: tuple[Span, Span],
     beside: Scalar | float,
-) -> Pace:
-    """The pace that follows from the times of both forwards."""
+) -> AtWork:
+    """The replica that follows from the times of both forwards."""
     workload, server = served.service.workload, served.service.efficiency.server
     pipeline, chunk = deployment.pipeline, both.loaded.chunk
     share = needed(workload, deployment) / chunk.tokens
@@ -101,17 +102,16 @@ def blended(
     step = in_service(spans[1], server, MIXED, pipeline).times(pipeline)
     waits = share * (beside + (1.0 - beside) * server.interference)
     prompts = forward.times(pipeline * waits)
-    token = (step.times(1.0 - beside * share) + prompts).times(1.0 / workload.accepted)
+    several = step.times(1.0 - beside * share) + prompts
     count = forwards(chunk, served.softness)
-    alternating = prompts.seconds / (token.seconds * workload.accepted)
-    return Pace(
-        token=token,
-        occupancy=_occupancy(served, deployment, both, count, beside),
+    pace = Pace(
+        unit=several.times(1.0 / workload.accepted),
         first=(count + pipeline - 1.0) * forward.seconds,
         service=count * forward.seconds,
-        reading=beside * share + (1.0 - beside) * alternating,
+        reading=beside * share + (1.0 - beside) * prompts.seconds / several.seconds,
         finished=chunk.finished,
     )
+    return AtWork(pace, _occupancy(served, deployment, both, count, beside))
 
 
 def in_service(forward: Span, server: Server, decodes: Scalar | float, pipeline: Scalar) -> Span:
@@ -141,19 +141,36 @@ def _occupancy(
     )
 
 
-def alone(served: Served, deployment: Deployment) -> Pace:
-    """The pace of decode alone: prompts come from elsewhere."""
-    bare = carrying(
-        served, deployment, deployment.batch / deployment.pipeline, 0.0 * deployment.batch
-    )
+def alone(served: Served, deployment: Deployment) -> AtWork:
+    """A replica that decodes alone: prompts come from elsewhere."""
+    sequences = deployment.batch / deployment.pipeline
+    bare = carrying(served, deployment, sequences, 0.0 * sequences)
     (without,) = times(served, deployment, (bare,))
-    return bare_pace(served, deployment, span(without))
+    return decoding_only(served, deployment, span(without))
 
 
-def bare_pace(served: Served, deployment: Deployment, without: Span) -> Pace:
-    """The pace of steps without prompts, from the time of a forward."""
+def decoding_only(served: Served, deployment: Deployment, without: Span) -> AtWork:
+    """The replica that follows from the time of a forward without prompts."""
     workload, server = served.service.workload, served.service.efficiency.server
     step = in_service(without, server, MIXED, deployment.pipeline).times(deployment.pipeline)
     none = 0.0 * deployment.batch
-    token = step.times(1.0 / workload.accepted)
-    return Pace(token, decoding(deployment, workload), none, none, none, none)
+    pace = Pace(step.times(1.0 / workload.accepted), none, none, none, none)
+    return AtWork(pace, decoding(deployment, workload))
+
+
+def reading_only(served: Served, deployment: Deployment, reading: Forward, spent: Span) -> AtWork:
+    """A replica that only reads prompts, from the time of its forward."""
+    pipeline, chunk = deployment.pipeline, reading.chunk
+    count = forwards(chunk, served.softness)
+    forward = in_service(spent, served.service.efficiency.server, ALTERNATING, pipeline)
+    turns = count + pipeline - 1.0
+    pace = Pace(
+        unit=forward.times(1.0 / chunk.finished),
+        first=turns * forward.seconds,
+        service=count * forward.seconds,
+        reading=jnp.ones_like(turns),
+        finished=chunk.finished,
+    )
+    in_progress = chunk.finished * turns
+    occupancy = Occupancy(0.0 * turns, in_progress, chunk.end, chunk.tokens, chunk.finished)
+    return AtWork(pace, occupancy)

@@ -14,7 +14,6 @@ The pools of the disaggregated way meet in `pairs`.
 
 from operator import itemgetter
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -22,9 +21,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 from qsopt.arrays import Scalar
 from qsopt.deployments.optimum import EQUAL
+from qsopt.physics.memory import Memory
+from qsopt.record import Record
 from qsopt.serving.candidates import ALTERNATING, WRITER, Candidates
+from qsopt.serving.pace import Pace
 from qsopt.serving.plan import Plan
 from qsopt.serving.replica import Served
+from qsopt.serving.span import Span
 from qsopt.serving.trial import layout_at, most_units, tokens_of, trial
 
 AT_ONCE = 1024
@@ -34,7 +37,7 @@ _UNTRIED = 1e30
 """A bound above all."""
 
 
-class Found(eqx.Module):
+class Found(Record):
     """What is known of each candidate."""
 
     low: Float[Array, " candidates"]
@@ -47,8 +50,10 @@ class Found(eqx.Module):
     """What it serves with them: tokens/s of the cluster, or requests/s of a pool's replica."""
     bound: Float[Array, " candidates"]
     """What it could serve at best with fewer than `high`."""
-    seconds: Float[Array, " candidates"]
-    """Of readers: wait and time to first token without the transfer [s]."""
+    pace: Pace
+    """Of each with its units; of one where nothing was allowed, with the last units tried."""
+    memory: Memory
+    """The same."""
 
 
 def search(served: Served, every: Candidates, keep: Scalar | float = 1.0) -> Found:
@@ -61,9 +66,16 @@ def search(served: Served, every: Candidates, keep: Scalar | float = 1.0) -> Fou
             way; all candidates of pools are kept.
     """
     most = jax.vmap(lambda one: most_units(served, one))(every)
-    none = jnp.zeros_like(most)
-    start = Found(none, most + 1.0, none, none, jnp.full_like(most, _UNTRIED), none)
-    count = min(AT_ONCE, most.shape[0])
+    none, count = jnp.zeros_like(most), min(AT_ONCE, most.shape[0])
+    start = Found(
+        low=none,
+        high=most + 1.0,
+        units=none,
+        value=none,
+        bound=jnp.full_like(most, _UNTRIED),
+        pace=Pace(Span(none, none, none), none, none, none, none),
+        memory=Memory(none, none, none, none, none),
+    )
 
     def narrowed(found: Found) -> Found:
         _, rows = lax.top_k(_urgency(found, every, keep), count)
@@ -72,14 +84,20 @@ def search(served: Served, every: Candidates, keep: Scalar | float = 1.0) -> Fou
         units = _next(known, best, served, some)
         active = _active(found, every, keep)[rows]
         tried = jax.vmap(lambda one, at: trial(served, one, at))(some, units)
-        up = tried.allowed | tried.too_small
+        up, first = tried.allowed | tried.too_small, known.units == 0.0
+        pace, memory = jax.tree.map(
+            lambda new, old: jnp.where(tried.allowed | first, new, old),
+            (tried.pace, tried.memory),
+            (known.pace, known.memory),
+        )
         after = Found(
             low=jnp.where(up, units, known.low),
             high=jnp.where(up, known.high, units),
             units=jnp.where(tried.allowed, units, known.units),
             value=jnp.where(tried.allowed, tried.value, known.value),
             bound=jnp.where(up, known.bound, tried.value),
-            seconds=tried.seconds,
+            pace=pace,
+            memory=memory,
         )
         kept = jax.tree.map(lambda new, old: jnp.where(active, new, old), after, known)
         return jax.tree.map(lambda leaf, new: leaf.at[rows].set(new), found, kept)
@@ -129,7 +147,7 @@ def _next(
 # ---- the best of each way ------------------------------------------------------------------------
 
 
-class Best(eqx.Module):
+class Best(Record):
     """The best plan of one way."""
 
     plan: Plan

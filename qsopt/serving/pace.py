@@ -1,25 +1,25 @@
-"""What a replica that serves requests in some way keeps up: the pace of its tokens and of its first
-tokens, before any is counted over a cluster.
+"""What a replica keeps up: how long its work takes, and how soon a prompt's first token is there,
+before any is counted over a cluster.
 """
 
-import equinox as eqx
+from typing import NamedTuple
+
 import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, number
 from qsopt.physics.evaluate import TOLERANCE
 from qsopt.physics.memory import Occupancy
+from qsopt.record import Record
 from qsopt.serving.queue import busiest, waiting
 from qsopt.serving.span import Span
 from qsopt.spec.workload import Workload
 
 
-class Pace(eqx.Module):
-    """One replica that reads prompts and decodes."""
+class Pace(Record):
+    """One replica at work."""
 
-    token: Span
-    """Time of the replica for one more token of all its sequences: TPOT."""
-    occupancy: Occupancy
-    """What it holds."""
+    unit: Span
+    """For one more token of all its sequences: TPOT; where it only reads, for one prompt."""
     first: Scalar = number()
     """From the start of a prompt's reading to its first token [s]."""
     service: Scalar = number()
@@ -29,11 +29,6 @@ class Pace(eqx.Module):
     finished: Scalar = number()
     """Prompts that one forward finishes."""
 
-    @property
-    def tpot(self) -> Scalar:
-        """Time per output token of a sequence [s]."""
-        return self.token.seconds
-
     def ttft(self, workload: Workload) -> Scalar:
         """Time to first token with the wait for prompts before it [s]."""
         return self.first + waiting(workload.load, self.service)
@@ -41,6 +36,13 @@ class Pace(eqx.Module):
     def keeps_up(self, workload: Workload) -> Scalar:
         """Whether prompts are read as fast as they come, at the load allowed."""
         return self.reading <= busiest(workload.load) * (1.0 + TOLERANCE)
+
+
+class AtWork(NamedTuple):
+    """A replica's pace, and what it holds meanwhile."""
+
+    pace: Pace
+    occupancy: Occupancy
 
 
 def end_to_end(ttft: Scalar, tpot: Scalar, answer: Scalar) -> Scalar:

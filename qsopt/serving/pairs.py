@@ -7,13 +7,13 @@ move depends on the devices that hold it in the smaller of both pools, of which 
 numbers.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from qsopt.arrays import Scalar
 from qsopt.deployments.optimum import EQUAL
+from qsopt.record import Record
 from qsopt.serving.candidates import READER, WRITER, Candidates, Groups
 from qsopt.serving.disaggregated import split_of, taken, transfer
 from qsopt.serving.optimum import Best, Found, at
@@ -22,7 +22,7 @@ from qsopt.serving.replica import Served
 from qsopt.serving.trial import layout_at, tokens_of
 
 
-class Pairs(eqx.Module):
+class Pairs(Record):
     """What pairs of groups of readers and writers serve with their best split."""
 
     requests: Float[Array, "readers writers"]
@@ -35,12 +35,13 @@ class Pairs(eqx.Module):
 
 def pairs_of(served: Served, every: Candidates, groups: Groups, found: Found) -> Pairs:
     """Every pair of groups with its best split."""
-    limit = served.service.workload.ttft_limit * (1.0 + EQUAL)
     reads, writes = (jnp.asarray(every.kind) == kind for kind in (READER, WRITER))
     group = jnp.asarray(every.group)
+    workload = served.service.workload
+    first = jax.vmap(lambda pace: pace.ttft(workload))(found.pace)
 
     def best_readers(holders: Scalar) -> tuple[Array, Array]:
-        in_time = reads & (found.seconds + transfer(served, holders) <= limit)
+        in_time = reads & (first + transfer(served, holders) <= workload.ttft_limit * (1.0 + EQUAL))
         return _best_of_groups(jnp.where(in_time, found.value, 0.0), group, reads, groups.readers)
 
     rates, readers = jax.vmap(best_readers, out_axes=1)(jnp.asarray(groups.holders))

@@ -1,8 +1,7 @@
 """A way of serving made concrete: layouts of prompts and of answers, batch, and chunk."""
 
-import equinox as eqx
-
 from qsopt.arrays import Scalar, number
+from qsopt.record import Record
 from qsopt.spec.deployment import Deployment
 
 WAYS = ("decode", "mixed", "alternating", "disaggregated")
@@ -11,7 +10,7 @@ prompts between steps, and in pools of their own.
 """
 
 
-class Plan(eqx.Module):
+class Plan(Record):
     """How one pool, or two, serve."""
 
     decode: Deployment

@@ -18,6 +18,7 @@ from qsopt.physics.memory import Memory, Occupancy, memory
 from qsopt.physics.operators import Load
 from qsopt.physics.prefill import chunk_of
 from qsopt.physics.step import Stage, microbatch
+from qsopt.record import Record
 from qsopt.serving.span import Span
 from qsopt.serving.speculation import Draft, draft_bytes, draft_stage
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
@@ -26,7 +27,7 @@ from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
 
-class Served(eqx.Module):
+class Served(Record):
     """A model, what it is served on and for, and how it drafts."""
 
     model: Model
@@ -39,7 +40,7 @@ class Served(eqx.Module):
     """0 for the exact model, above 0 for the relaxed one."""
 
 
-class Forward(eqx.Module):
+class Forward(Record):
     """What one forward carries."""
 
     sequences: Scalar

@@ -2,12 +2,11 @@
 add up to.
 """
 
-import equinox as eqx
-
 from qsopt.arrays import Scalar, number
+from qsopt.record import Record
 
 
-class Span(eqx.Module):
+class Span(Record):
     """Some work of a device. Spans add."""
 
     seconds: Scalar = number(0.0)

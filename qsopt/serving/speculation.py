@@ -15,13 +15,14 @@ from qsopt.errors import InputError
 from qsopt.physics.memory import Occupancy, memory, table_weights
 from qsopt.physics.operators import Load
 from qsopt.physics.step import Stage
+from qsopt.record import Record
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import DenseFfn, Layers, Model, Stack
 from qsopt.spec.service import Service
 
 
-class Draft(eqx.Module):
+class Draft(Record):
     """What makes drafts."""
 
     model: Model

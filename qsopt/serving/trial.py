@@ -12,24 +12,19 @@ from jaxtyping import Array, Bool
 from qsopt.arrays import Scalar, number
 from qsopt.physics import placement
 from qsopt.physics.evaluate import whole_units
-from qsopt.physics.memory import decoding
-from qsopt.serving.candidates import (
-    MIXED,
-    READER,
-    UNIFORM,
-    WRITER,
-    Candidates,
-    chunk_lengths,
-)
+from qsopt.physics.memory import Memory, decoding
+from qsopt.record import Record
+from qsopt.serving.candidates import MIXED, READER, UNIFORM, WRITER, Candidates, chunk_lengths
 from qsopt.serving.disaggregated import reading_pool, writing_pool
 from qsopt.serving.metrics import fits, within
-from qsopt.serving.one_pool import bare_pace, blended, loads, needed
+from qsopt.serving.one_pool import blended, decoding_only, loads, needed, reading_only
+from qsopt.serving.pace import Pace
 from qsopt.serving.queue import busiest
 from qsopt.serving.replica import Served, held, span, times
 from qsopt.spec.deployment import Deployment
 
 
-class Trial(eqx.Module):
+class Trial(Record):
     """What came of a candidate at a batch."""
 
     allowed: Bool[Array, ""]
@@ -40,10 +35,10 @@ class Trial(eqx.Module):
     """Whether a larger batch may be allowed where this one is not: chunks of uniform steps grow
     with it, so that prompts take fewer of them.
     """
+    pace: Pace
+    memory: Memory
     value: Scalar = number()
     """Output tokens of the cluster [tokens/s], or of a pool's replica its requests [1/s]."""
-    seconds: Scalar = number()
-    """Of a reader: wait and time to first token without the transfer [s]."""
 
 
 def layout_at(candidate: Candidates, units: Scalar) -> Deployment:
@@ -68,23 +63,32 @@ def trial(served: Served, candidate: Candidates, units: Scalar) -> Trial:
     tokens = tokens_of(served, candidate, layout)
     both = loads(served, layout, tokens, beside, candidate.sharing)
     loaded, bare = map(span, times(served, layout, (both.loaded, both.bare)))
-    pace = blended(served, layout, both, (loaded, bare), beside)
-    alone = bare_pace(served, layout, bare)
-    reads = reading_pool(served, layout, both.loaded, loaded)
-    writes = writing_pool(served, layout, alone)
-    holds = _chosen(kind, pace.occupancy, writes.occupancy, reads.occupancy)
+    pace, occupancy = _chosen(
+        kind,
+        blended(served, layout, both, (loaded, bare), beside),
+        decoding_only(served, layout, bare),
+        reading_only(served, layout, both.loaded, loaded),
+    )
     replicas = placement.replicas(service.cluster, layout, service.rules.whole_domains)
-    tpot = within(_chosen(kind, pace.tpot, alone.tpot, 0.0 * alone.tpot), workload.tpot_limit)
     one_pool = (kind != WRITER) & (kind != READER)
-    ttft = within(pace.ttft(workload), workload.ttft_limit) | ~one_pool
-    rest = tpot & fits(held(served, layout, holds)) & (replicas >= 1.0)
+    memory, tpot = held(served, layout, occupancy), pace.unit.seconds
+    rest = fits(memory) & (replicas >= 1.0)
+    rest &= within(tpot, workload.tpot_limit) | (kind == READER)
     rest &= pace.keeps_up(workload) | ~one_pool
+    ttft = within(pace.ttft(workload), workload.ttft_limit) | ~one_pool
     chunked = both.loaded.chunk.length < workload.read
+    value = _chosen(
+        kind,
+        replicas * layout.batch / tpot,
+        writing_pool(served, layout, pace).rate,
+        reading_pool(served, layout, candidate.sharing, pace).rate,
+    )
     return Trial(
         allowed=rest & ttft,
         too_small=rest & ~ttft & chunked & (kind == UNIFORM),
-        value=_chosen(kind, replicas * layout.batch / pace.tpot, writes.rate, reads.rate),
-        seconds=reads.seconds,
+        pace=pace,
+        memory=memory,
+        value=value,
     )
 
 
