@@ -49,7 +49,9 @@ class Chunk(eqx.Module):
         return mean_of_least(self.begin, self.end, window)
 
     def before(self, window: Scalar | float) -> Scalar:
-        """Cached tokens that a chunk sees on average, at most `window` [tokens]."""
+        """Cached tokens that a chunk sees on average, at most `window`: the mean over all starts
+        between the first and the last chunk's, exact but for windows [tokens].
+        """
         return mean_of_least(self.begin, jnp.maximum(self.end - self.length, self.begin), window)
 
     def elsewhere(self, window: Scalar | float) -> Scalar:
