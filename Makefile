@@ -2,13 +2,13 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench figures clean
+.PHONY: setup demo test check coverage docs bench figures clean
 
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv || python3 -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	touch $@
 
 demo: setup  ## DeepSeek-V3 on 8 MI300X at 128k tokens of context against its dense twin
@@ -25,6 +25,16 @@ check: setup
 	$(BIN)/pyright
 	$(MAKE) test
 
+coverage: setup  ## which lines and branches of the package the tests run
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=html:results/coverage
+
+docs: .venv/.docs  ## the documentation as web pages in site/, every reference checked
+	$(BIN)/mkdocs build --strict
+
+.venv/.docs: .venv/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
 bench: setup  ## measured speed: evaluations a second, time to a first answer
 	$(BIN)/python -m experiments.bench
 
@@ -36,4 +46,4 @@ figures: setup  ## pages and plots of docs/ that are generated; goes on where it
 	$(BIN)/python -m experiments.framework.figures $(if $(DATA),--data $(DATA))
 
 clean:
-	rm -rf .venv results dist build
+	rm -rf .venv results dist build site .coverage

@@ -157,7 +157,9 @@ def map_rows(settings: Settings) -> Iterator[tuple[str, float, str]]:
         x, y = map(along, names)
 
         def action(x: Axis = x, y: Axis = y) -> object:
-            return phase_map(model, service, x, y, lambda side: belief(side, "geometric", tokens))
+            return phase_map(
+                model, service, x, y, lambda side: belief(side, "geometric", tokens, raw=True)
+            )
 
         action()
         what = (

@@ -47,13 +47,12 @@ from qsopt.spec.hardware import Accelerator, Cluster
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
+from qsopt.version import __version__
 
 if TYPE_CHECKING:
     from qsopt.api.searches import design_problem, optimize
     from qsopt.search.problem import DesignProblem
     from qsopt.search.solution import Solution
-
-__version__ = "0.1.0"
 
 _SEARCH = {
     "design_problem": "qsopt.api.searches",
@@ -87,6 +86,7 @@ __all__ = [
     "Solution",
     "Spent",
     "Workload",
+    "__version__",
     "accelerator_names",
     "axis",
     "belief",
@@ -122,4 +122,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return __all__

@@ -1,18 +1,22 @@
-"""One precision for every answer: float64, whatever the process works in, under any transformation.
+"""Float64 for every answer, whatever the process works in.
 
-JAX works in float32 unless told otherwise, and that is too little here: the largest batch of a
-layout may be a whole number beyond 2**24, and winners are told apart at 1e-9. So every public
-function computes inside `jax.enable_x64(True)`. In a process that works in float32, concrete
-arguments give concrete answers, as NumPy numbers in float64; traced ones are widened on the way in
-and narrowed on the way out, so `jit`, `grad` and `vmap` see a function in float32.
+JAX works in float32 unless told otherwise, and that is too little for an answer: a largest batch
+may be a whole number beyond 2**24, and winners are told apart at 1e-9. The rule here is that of
+`in_float64`, which every public function follows:
 
-Three properties of JAX (0.8 to 0.10) make this safe, or not:
+* A concrete question is answered in float64; where the process works in float32, by NumPy numbers.
+* A traced one is a function in the precision of the process, for its `jit`, `grad` and `vmap`, and
+  every formula and its derivative are finite in both. Float64 inside a trace of float32 would not
+  do: JAX lowers, batches and transposes it later, outside of the context that allows it.
+
+Three properties of JAX (0.8 to 0.10) make the two precisions safe beside each other, or not:
 
 * Compiled functions are cached by the precision as well as by their arguments: nothing is shared.
 * The form that JAX gives a NumPy array is remembered by the identity of the array, without the
   precision. An array that was seen in one precision must never be seen in the other, or float32
   and float64 meet in one program ("Cannot lower jaxpr", "RuntimeProgramInputMismatch"). So arrays
-  are copied on both ways. NumPy scalars are not remembered (see `arrays.scalar`).
+  are copied on the way into float64 and back. NumPy scalars are not remembered (see
+  `arrays.scalar`).
 * The precision belongs to a thread: a thread that computes must ask for it (`same_precision`).
 """
 
@@ -23,33 +27,34 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
-from jax import lax
 from jax.core import Tracer
+
+from qsopt.arrays import is_concrete
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def in_float64(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, computing in float64 whatever precision the process works in.
+    """The function, in float64 where its arguments are concrete, else as it is.
 
-    Its arguments and its result may be pytrees, and dataclasses that hold them.
+    Arguments and results may be pytrees, and dataclasses that hold them.
     """
 
     @wraps(function)
     def computed(*args: P.args, **kwargs: P.kwargs) -> R:
-        if jax.config.jax_enable_x64:
+        if jax.config.read("jax_enable_x64") or not is_concrete((args, kwargs)):
             return function(*args, **kwargs)
         with jax.enable_x64(True):
             args, kwargs = _mapped(_widened, (args, kwargs))
-            return _mapped(_narrowed, function(*args, **kwargs))
+            return _mapped(_own, function(*args, **kwargs))
 
     return computed
 
 
 def same_precision() -> Callable[[], None]:
     """What a thread must call first to compute in the precision of the thread that is calling."""
-    wide = jax.config.jax_enable_x64
+    wide = jax.config.read("jax_enable_x64")
     return lambda: jax.enable_x64(wide).__enter__()
 
 
@@ -66,20 +71,14 @@ def _mapped(change: Callable[[Any], Any], tree: Any) -> Any:
 
 
 def _widened(leaf: Any) -> Any:
-    """An argument in float64."""
-    if isinstance(leaf, Tracer):
-        return lax.convert_element_type(leaf, np.float64) if _is_float(leaf) else leaf
-    if isinstance(leaf, jax.Array | np.ndarray):
-        return np.array(leaf, dtype=np.float64 if _is_float(leaf) else leaf.dtype)[()]
-    return leaf
+    """An argument as NumPy numbers of its own, in float64 where it is a float."""
+    if not isinstance(leaf, jax.Array | np.ndarray):
+        return leaf
+    is_float = np.issubdtype(leaf.dtype, np.floating)
+    return np.array(leaf, dtype=np.float64 if is_float else leaf.dtype)[()]
 
 
-def _narrowed(leaf: Any) -> Any:
-    """A result for a process in float32: traced numbers so too, concrete ones in NumPy."""
-    if isinstance(leaf, Tracer):
-        return lax.convert_element_type(leaf, np.float32) if _is_float(leaf) else leaf
-    return np.array(leaf)[()] if isinstance(leaf, jax.Array | np.ndarray) else leaf
-
-
-def _is_float(leaf: Any) -> bool:
-    return np.issubdtype(leaf.dtype, np.floating)
+def _own(leaf: Any) -> Any:
+    """A result as NumPy numbers of its own."""
+    known = isinstance(leaf, jax.Array | np.ndarray) and not isinstance(leaf, Tracer)
+    return np.array(leaf)[()] if known else leaf

@@ -12,8 +12,8 @@ from qsopt.comparison.compare import duel
 from qsopt.comparison.odds import OPERATOR_SPREAD, odds
 from qsopt.comparison.opinions import opinions
 from qsopt.errors import InputError
-from qsopt.quality import QDistribution, law
-from qsopt.quality.belief import belief, given
+from qsopt.quality import MoeArchitecture, QDistribution, law
+from qsopt.quality.belief import BEST_HELD_OUT, belief, given
 from qsopt.quality.of_model import architecture, checked_q
 from qsopt.spec.service import Service
 
@@ -94,15 +94,47 @@ def test_an_unphysical_law_gives_no_number() -> None:
         belief(load_model("deepseek-v3"), "abnar", 14.8e12)
 
 
-def test_belief_holds_its_law() -> None:
-    held = belief(load_model("deepseek-v3"), "geometric", None)
-    assert held.q == pytest.approx(4.2272, rel=1e-4)
-    assert held.interval is not None and held.distribution is not None
-    low, high = held.interval
-    assert low < float(held.distribution.median) < high
-    assert held.below_one == pytest.approx(
-        float(held.distribution.probability_below(17.869)), rel=1e-3
+def test_the_centre_is_the_calibrated_median_and_the_bare_law_stays_at_hand() -> None:
+    model = load_model("deepseek-v3")
+    centred, bare = (belief(model, "geometric", None, raw=raw) for raw in (False, True))
+    assert bare.q == bare.raw == centred.raw == pytest.approx(4.2272, rel=1e-4)
+    assert centred.distribution is not None and centred.interval is not None
+    assert centred.q == pytest.approx(float(centred.distribution.median), rel=1e-12)
+    assert centred.q == pytest.approx(5.36, abs=0.01)
+    assert centred.interval == pytest.approx((3.72, 7.73), abs=0.02)
+    assert centred.interval == bare.interval
+    assert (
+        centred.below_one
+        == bare.below_one
+        == pytest.approx(float(centred.distribution.probability_below(17.869)), rel=1e-3)
     )
+
+
+def test_power_needs_no_tokens_and_is_its_own_centre() -> None:
+    held = belief(load_model("glm-4.5"), BEST_HELD_OUT, None)
+    assert held.raw == pytest.approx(10.49**0.6102, rel=2e-3)
+    assert held.q == pytest.approx(held.raw, rel=0.02)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.9, 0.999])
+@pytest.mark.parametrize("name", ["geometric", "power", "clark-hash-refit"])
+def test_the_centre_is_a_dense_model_that_can_be(
+    name: str, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A correction upwards does not carry a nearly dense MoE past its own size."""
+    seen = MoeArchitecture(1e9, share * 1e9, 1e9, share * 1e9, 4, 4, 0, 1024, 4096, 2e10)
+    monkeypatch.setattr("qsopt.quality.belief.architecture", lambda *_: seen)
+    held = belief(load_model("mixtral-8x7b"), name, 2e10)
+    assert 1.0 <= held.q <= 1.0 / share + 1e-12
+    assert held.distribution is not None
+    if name == "geometric" and share > 0.7:
+        assert held.q == pytest.approx(1.0 / share)
+        assert held.q < float(held.distribution.median)
+
+
+def test_a_given_q_has_no_other_value() -> None:
+    held = given(3.5)
+    assert (held.q, held.raw, held.distribution, held.interval) == (3.5, 3.5, None, None)
 
 
 @pytest.mark.parametrize("q", [0.0, -1.0, float("nan"), float("inf")])

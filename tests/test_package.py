@@ -3,10 +3,12 @@ fit for publication.
 """
 
 import ast
+import email
 import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from functools import cache
@@ -86,14 +88,52 @@ def test_wheel_holds_what_it_should_and_nothing_else(wheel: Path) -> None:
     modules = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py")}
     catalog = {
         f"qsopt/{path.relative_to(ROOT)}"
-        for path in (ROOT / "configs").rglob("*")
+        for folder in ("models", "hardware", "efficiency")
+        for path in (ROOT / "configs" / folder).rglob("*")
         if path.is_file()
     }
     assert modules | catalog <= held
+    configs = {name for name in held if name.startswith("qsopt/configs/")}
+    assert configs == catalog, "settings of experiments stay in the repository"
     beside = {name.split("/")[0] for name in held} - {"qsopt"}
     assert [re.fullmatch(r"qsopt-.*\.dist-info", name) is not None for name in beside] == [True]
     assert any(name.endswith("/licenses/LICENSE") for name in held)
     assert not any("__pycache__" in name for name in held)
+
+
+LINK = re.compile(r"(!?)\[[^\]]*\]\(([^)]+)\)")
+
+
+def test_metadata_has_a_page_that_also_works_on_a_package_index(wheel: Path) -> None:
+    """Every picture and link of the README is absolute, and points at a file of the repository."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(archive.read(name))
+    urls = dict(url.split(", ", 1) for url in metadata.get_all("Project-URL", []))
+    assert set(urls) == {"Homepage", "Documentation", "Issues", "Changelog", "Paper"}
+    page = metadata.get_payload()
+    assert isinstance(page, str)
+    links = LINK.findall(page)
+    assert len(links) == len(LINK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
+    raw = urls["Homepage"].replace("://github.com/", "://raw.githubusercontent.com/") + "/main/"
+    for picture, target in links:
+        base = raw if picture else f"{urls['Homepage']}/blob/main/"
+        inside = target.removeprefix(base).partition("#")[0]
+        assert target.startswith(("https://", "#")), target
+        assert target == inside or (ROOT / inside).exists() or not inside, target
+    assert any(picture for picture, _ in links)
+
+
+def test_lowest_versions_are_those_that_are_claimed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    claimed = dict(line.split(">=") for line in project["dependencies"])
+    lines = (ROOT / "constraints" / "lowest.txt").read_text().splitlines()
+    lowest = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    assert lowest.pop("jaxlib") == lowest["jax"]
+    assert lowest.pop("pyparsing")  # of matplotlib
+    assert lowest.keys() == claimed.keys()
+    for name, version in lowest.items():
+        assert f"{version}.0".startswith(f"{claimed[name]}."), name
 
 
 # ---- import --------------------------------------------------------------------------------------
@@ -125,7 +165,7 @@ def test_import_is_silent_and_sets_nothing() -> None:
 # ---- layers --------------------------------------------------------------------------------------
 
 LAYERS = (
-    ("units", "arrays", "errors", "files"),
+    ("units", "arrays", "errors", "files", "record", "precision", "version"),
     ("spec",),
     ("catalog",),
     ("physics",),
@@ -137,11 +177,12 @@ LAYERS = (
     ("search",),
     ("calibration",),
     ("report",),
+    ("api",),
     ("cli",),
 )
 """Rooms from the ground up. Every room has its place here; imports point down."""
 
-TOP = {"report", "cli"}
+TOP = {"report", "api", "cli"}
 
 
 @cache
@@ -213,7 +254,7 @@ def test_imports_point_down() -> None:
 
 def test_nothing_below_imports_the_top() -> None:
     for name, found in graph().items():
-        if part(name) not in TOP:
+        if part(name) not in TOP | {"qsopt"}:  # whose names are those of `api`
             assert not {other for other in found if part(other) in TOP}, name
         if part(name) != "cli":
             assert not {other for other in found if part(other) == "cli"}, name
@@ -259,7 +300,7 @@ def published() -> list[Path]:
     else:
         paths = [
             path
-            for folder in ("qsopt", "configs", "experiments", "docs")
+            for folder in ("qsopt", "configs", "experiments", "examples", "docs")
             for path in (ROOT / folder).rglob("*")
         ]
         paths += ROOT.glob("*.*")

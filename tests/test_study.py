@@ -81,7 +81,7 @@ def test_what_is_written(tmp_path):
 
 
 def test_settings_file_is_read_strictly(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "configs", lambda: tmp_path)
+    monkeypatch.setattr(study, "SETTINGS", tmp_path / "experiments")
     (tmp_path / "experiments").mkdir()
     file = tmp_path / "experiments" / "squares.toml"
     file.write_text('models = ["a"]\n')

@@ -31,11 +31,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from experiments.framework.pieces import Row, Store, sources, write_whole
-from qsopt.catalog.folder import configs
 from qsopt.cli import runtime
 from qsopt.errors import InputError
 from qsopt.report.records import to_json
 
+SETTINGS = Path(__file__).parents[2] / "configs" / "experiments"
+"""Settings stand in the repository only: they do not ship with the package."""
 RESULTS = Path("results")
 DPI = 110
 COLOURS = 256
@@ -166,7 +167,7 @@ def defaults(kind: type[SettingsType], name: str) -> SettingsType:
     Raises:
         InputError: if the file lacks a setting or names one that does not exist.
     """
-    path = configs() / "experiments" / f"{name}.toml"
+    path = SETTINGS / f"{name}.toml"
     try:
         return kind(
             **{key: _frozen(value) for key, value in tomllib.loads(path.read_text()).items()}

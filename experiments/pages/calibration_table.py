@@ -9,6 +9,7 @@ of this machine.
 import json
 import os
 import sys
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from qsopt.cli import runtime
 runtime.configure(quick=False)
 
 from qsopt.calibration.device.measure import run_device  # noqa: E402
-from qsopt.calibration.form import FORMS, LINKS, form  # noqa: E402
-from qsopt.calibration.held_out import checked  # noqa: E402
-from qsopt.calibration.kinds import DRAWS, quantities  # noqa: E402
-from qsopt.calibration.points import Points  # noqa: E402
-from qsopt.calibration.report import COLUMNS, plot, text_row, together  # noqa: E402
+from qsopt.calibration.form import FORMS, form  # noqa: E402
+from qsopt.calibration.held_out import cross_validation  # noqa: E402
+from qsopt.calibration.kinds import DRAWS  # noqa: E402
+from qsopt.calibration.points import OperatorPoints, Points  # noqa: E402
+from qsopt.calibration.quantities import quantities  # noqa: E402
+from qsopt.calibration.report import COLUMNS, plot, text_row  # noqa: E402
 from qsopt.calibration.run import Outcome, run, write  # noqa: E402
 from qsopt.calibration.tables.folder import Folder, read_folder  # noqa: E402
 from qsopt.calibration.validation import end_to_end_rows  # noqa: E402
@@ -82,18 +84,17 @@ TRIED = {
 """Forms compared for each quantity."""
 
 
-def tried(points: Points) -> str:
+def tried(points: Mapping[str, Points]) -> str:
     lines = [
         "| quantity | form | fitted | other shapes and models | other accelerators | |",
         "|---|---|---|---|---|---|",
     ]
+    chosen = {quantity.name: (quantity.kind, rows) for quantity, rows in quantities(points)}
     for quantity, forms in TRIED.items():
-        chosen = dict(quantities(points))[quantity]
-        kind = str(points.labels.kind[chosen][0])
-        rows = points.where(points.labels.kind == kind)
-        here = dict(quantities(rows))[quantity]
+        kind, here = chosen[quantity]
+        rows = points[kind]
         for name, one in forms.items():
-            found = checked(rows, one)
+            found = cross_validation(rows, one)
             cells = [
                 cell(errors(getattr(found, column)[here], rows.seconds[here])) for column in COLUMNS
             ]
@@ -117,17 +118,17 @@ def table(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def impossible(points: Points) -> str:
+def impossible(points: Mapping[str, Points]) -> str:
     """Rows of computing operators faster than the datasheet allows."""
-    fast = (
-        (points.cost.launches > 0)
-        & ~np.isin(points.labels.kind, LINKS)
-        & (points.seconds < points.ideal)
-    )
-    names, counts = np.unique(points.labels.file[fast], return_counts=True)
+    files = [
+        one.labels.file[one.seconds < one.ideal]
+        for one in points.values()
+        if isinstance(one, OperatorPoints)
+    ]
+    names, counts = np.unique(np.concatenate(files), return_counts=True)
     told = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
     return (
-        f"{fast.sum():,} rows are faster than the datasheet of their accelerator allows "
+        f"{counts.sum():,} rows are faster than the datasheet of their accelerator allows "
         f"({told}) and are counted as they are."
     )
 
@@ -136,11 +137,12 @@ def slow(outcome: Outcome) -> str:
     """How many rows behind the missed percentile are far slower than predicted, and where they
     stand.
     """
-    points = outcome.points
-    rows = dict(quantities(points)).get("MoE layer, B <= 256, TensorRT-LLM bf16/fp8")
-    if rows is None:
+    named = {quantity.name: rows for quantity, rows in quantities(outcome.points)}
+    rows = named.get("MoE layer, B <= 256, TensorRT-LLM bf16/fp8")
+    points = outcome.points.get("experts")
+    if rows is None or not isinstance(points, OperatorPoints):
         return ""
-    times = together(points, outcome.found, "fitted")
+    times = outcome.predictions["experts"].fitted
     late = rows & (times < 0.65 * points.seconds)
     models, counts = np.unique(points.labels.shape[late], return_counts=True)
     most = ", ".join(f"{models[place]} {counts[place]}" for place in np.argsort(-counts)[:4])
@@ -159,7 +161,7 @@ def published(folder: Folder, outcome: Outcome) -> str:
     names = {table.file for table in folder.published}
     rows = [
         row
-        for row in end_to_end_rows(folder, outcome.store, shipped("serving"))
+        for row in end_to_end_rows(folder, outcome.calibration, shipped("serving"))
         if row["file"] in names and "," not in row["group"].removeprefix("tokens/s/device,")
     ]
     lines = [
@@ -264,7 +266,7 @@ def main() -> None:
     groups = configs() / "efficiency" / "groups"
     write(outcome, groups)
     (groups / "fitted.toml").replace(groups.parent / "fitted.toml")
-    plot(outcome.points, outcome.found, DOCS / "images" / "calibration.png")
+    plot(outcome.points, outcome.predictions, DOCS / "images" / "calibration.png")
     (DOCS / "calibration.md").write_text(page(folder, outcome))
 
 

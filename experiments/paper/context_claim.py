@@ -47,7 +47,7 @@ def rows_of(
     """
     case = Question(model, cluster, contexts[0], efficiency=efficiency)
     moe, service = case.load()
-    believed = belief(moe, law, case.training_tokens)
+    believed = belief(moe, law, case.training_tokens, raw=True)
     low, high = believed.interval or (believed.q, believed.q)
     values = claims.law_values(moe, case.training_tokens)
     qs = {law: believed.q, "low": low, "high": high} | {

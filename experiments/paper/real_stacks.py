@@ -266,7 +266,7 @@ def sizes(moe: str, dense: str, law: str) -> Row:
     match.
     """
     routed, other = parameter_count(load_model(moe)), parameter_count(load_model(dense))
-    believed = belief(load_model(moe), law, model_facts(moe).training_tokens)
+    believed = belief(load_model(moe), law, model_facts(moe).training_tokens, raw=True)
     q = float(other.total / routed.active)
     low, high = believed.interval or (believed.q, believed.q)
     return {

@@ -62,7 +62,7 @@ def rows_of(
     """One model: both sides over context and sequences."""
     case = Question(model, cluster, contexts[0], efficiency=efficiency)
     moe, service = case.load()
-    q = belief(moe, law, case.training_tokens).q
+    q = belief(moe, law, case.training_tokens, raw=True).q
     caps = 2.0 ** np.arange(int(np.log2(most_sequences)) + 1)
     services = [
         eqx.tree_at(lambda s: s.workload.context, service, np.asarray(context))

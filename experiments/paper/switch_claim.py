@@ -65,7 +65,7 @@ def rows_of(
 
     case = at(most_devices)
     moe, service = case.load()
-    q = belief(moe, law, case.training_tokens).q
+    q = belief(moe, law, case.training_tokens, raw=True).q
     row = {
         "accelerator": accelerator,
         "precision": precision,

@@ -107,7 +107,7 @@ def walks(
 ) -> list[Row]:
     """For each input and context a row about the walk, and one for each of its points."""
     moe = load_model(model)
-    held = belief(moe, law, model_facts(model).training_tokens)
+    held = belief(moe, law, model_facts(model).training_tokens, raw=True)
     service = Service(load_cluster(cluster), Workload(contexts[0]), load_efficiency(efficiency))
     rows = []
     slopes = {context: _elasticities(moe, held.q, service, context) for context in contexts}

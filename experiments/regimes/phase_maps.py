@@ -18,7 +18,6 @@ from experiments.framework import study, style
 from experiments.framework.pieces import Row, write_whole
 from qsopt.catalog.accelerators import load_cluster
 from qsopt.catalog.efficiencies import load_efficiency
-from qsopt.catalog.folder import configs
 from qsopt.catalog.models import load_model, model_facts
 from qsopt.maps.axes import axis
 from qsopt.maps.condition import Sparsity
@@ -133,7 +132,12 @@ def one_map(
     ]
     interval = efficiency != "ideal"
     found = phase_map(
-        moe, service, axes[0], axes[1], lambda side: belief(side, law, tokens), interval=interval
+        moe,
+        service,
+        axes[0],
+        axes[1],
+        lambda side: belief(side, law, tokens, raw=True),
+        interval=interval,
     )
     columns = {
         "x_value": np.broadcast_to(axes[0].values[:, None], found.q.shape),
@@ -187,9 +191,7 @@ def summary(rows: list[Row], drawn: list[Row]) -> Row:
 
 def operating_points() -> list[Row]:
     """Real deployments with their sources."""
-    return tomllib.loads((configs() / "experiments" / "operating_points.toml").read_text())[
-        "points"
-    ]
+    return tomllib.loads((study.SETTINGS / "operating_points.toml").read_text())["points"]
 
 
 # ---- figures -------------------------------------------------------------------------------------
@@ -269,7 +271,7 @@ def _marks(settings: Settings, model: str, accelerator: str, x: str, y: str) -> 
         own = {"bandwidth": float(chip.bandwidth), "capacity": float(chip.memory_bytes)}
         return [Mark(own[x], own[y], "as built")]
     if {x, y} == {"sparsity", "q"}:
-        held = belief(load_model(model), settings.law, model_facts(model).training_tokens)
+        held = belief(load_model(model), settings.law, model_facts(model).training_tokens, raw=True)
         own = {"sparsity": _share(model), "q": held.q}
         return [Mark(own[x], own[y], "as trained")]
     here = [

@@ -17,8 +17,10 @@ from qsopt.api.names import (
 )
 from qsopt.arrays import Scalar, is_concrete, scalar
 from qsopt.catalog.accelerators import accelerator_name, hardware_facts, resized
-from qsopt.comparison import twin
+from qsopt.comparison import twin as twins
 from qsopt.comparison.compare import Comparison, settle
+from qsopt.comparison.dense import NAMED, Twin, match_kind
+from qsopt.comparison.shapes import MatchAttention
 from qsopt.errors import InputError
 from qsopt.maps import axes as map_axes
 from qsopt.maps import crossover
@@ -35,6 +37,7 @@ from qsopt.report.records.comparison import compare_record
 from qsopt.report.records.maps import crossover_record, map_record
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model, moe_layers
+from qsopt.spec.rules import LayoutRules, Stack
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
@@ -52,6 +55,13 @@ def compare(
     law: AnyLaw = ...,
     tokens: float | None = ...,
     seed: int = ...,
+    twin: Twin = ...,
+    twin_attention: MatchAttention = ...,
+    dense: AnyModel | None = ...,
+    law_raw: bool = ...,
+    dcp: int | None = ...,
+    expert_slots: int | None = ...,
+    stack: Stack = ...,
 ) -> Comparison: ...
 
 
@@ -65,10 +75,17 @@ def compare(
     law: AnyLaw = ...,
     tokens: float | None = ...,
     seed: int = ...,
+    twin: Twin = ...,
+    twin_attention: MatchAttention = ...,
+    dense: AnyModel | None = ...,
+    law_raw: bool = ...,
+    dcp: int | None = ...,
+    expert_slots: int | None = ...,
+    stack: Stack = ...,
 ) -> Comparison: ...
 
 
-def compare(
+def compare(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | None = None,
@@ -78,9 +95,17 @@ def compare(
     tokens: float | None = None,
     seed: int = 0,
     *,
+    twin: Twin = "released",
+    twin_attention: MatchAttention = "same",
+    dense: AnyModel | None = None,
+    law_raw: bool = False,
+    dcp: int | None = None,
+    expert_slots: int | None = None,
+    stack: Stack = "any",
     service: Service | None = None,
 ) -> Comparison:
-    """Compare an MoE with its dense twin on a cluster, each in its own best legal deployment.
+    """Compare an MoE with a dense model of its quality on a cluster, each in its own best legal
+    deployment.
 
     The search is exact: all legal layouts, each with its largest admissible batch. Derivatives with
     respect to q, the workload, hardware and efficiencies are those of both sides' metrics, and of
@@ -96,19 +121,31 @@ def compare(
             of all laws in `to_dict`.
         tokens: training tokens for laws that use them; those of the catalog if left out.
         seed: of the draws behind the probability that dense wins, in `to_dict`.
-        service: instead of cluster, workload and efficiency.
+        twin: shape of the dense model, `released` or `same-body`; `to_dict` shows all.
+        twin_attention: of a twin of released shape, `same` or `gqa8`.
+        dense: a dense model that exists, or its name, instead; q becomes a result.
+        law_raw: take the bare law's q, not the calibrated median.
+        dcp: ranks that share a cache; 1 for none, any if left out.
+        expert_slots: places for experts; 0 for as many as experts, any if left out.
+        stack: software whose layouts count: any, vllm, sglang or trtllm.
+        service: instead of cluster, workload and efficiency, and of these rules, with its own.
 
     Raises:
         InputError: if a name is unknown, the model has no routed experts or is being traced, or q
             leaves the twin no feed-forward layers.
     """
     served = as_service(cluster, workload, efficiency, service)
-    how = {"law": law, "q": stated(q), "tokens": tokens}
-    inquiry = inquire(model, cluster, served, **how)
+    if isinstance(workload, Workload):
+        rules = LayoutRules(dcp, expert_slots, stack)
+        served = Service(served.cluster, served.workload, served.efficiency, rules)
+    kind = match_kind(twin, twin_attention) if dense is None else NAMED
+    named = None if dense is None else as_model(dense)
+    how = {"law": law, "q": stated(q), "tokens": tokens, "law_raw": law_raw}
+    inquiry = inquire(model, cluster, served, **how, kind=kind, named=named)
     _check_sides(inquiry.model)
     size = scalar(central_q(inquiry) if q is None else q)
-    result, found = _settle(inquiry.model, served, size)
-    return answered(result, compare_record, inquiry=inquiry, found=found, seed=seed)
+    result, duel = _settle(inquiry.model, served, size, kind, named)
+    return answered(result, compare_record, inquiry=inquiry, duel=duel, seed=seed)
 
 
 def _check_sides(model: Model) -> None:
@@ -137,13 +174,13 @@ def dense_twin(model: AnyModel, q: object, *, exact: bool = True) -> Model:
     Raises:
         InputError: if q is so small that nothing is left for the feed-forward layers.
     """
-    return twin.dense_twin(as_model(model), q, exact=exact)
+    return twins.dense_twin(as_model(model), q, exact=exact)
 
 
 @in_float64
 def geometric_q(model: AnyModel) -> Scalar:
     """q = s^(-1/2): the dense model of the geometric mean of total and active parameters."""
-    return twin.geometric_q(as_model(model))
+    return twins.geometric_q(as_model(model))
 
 
 def belief(model: AnyModel, law: AnyLaw = DEFAULT, tokens: float | None = None) -> Belief:
@@ -195,7 +232,7 @@ def crossovers(
 ) -> Crossovers: ...
 
 
-def crossovers(
+def crossovers(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | None = None,
@@ -271,7 +308,7 @@ def phase_map(
 ) -> PhaseMap: ...
 
 
-def phase_map(
+def phase_map(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | None = None,
@@ -310,7 +347,7 @@ def phase_map(
     served = as_service(cluster, workload, efficiency, service)
     inquiry = inquire(model, cluster, served, law=law, q=q, tokens=tokens)
     _check_sides(inquiry.model)
-    axes = tuple(_axis(each, inquiry.model, served) for each in (x, y))
+    axes = _axis(x, inquiry.model, served), _axis(y, inquiry.model, served)
     check_links(served.cluster, axes)
     found = _phase_map(inquiry.model, served, *axes, inquiry.believe, batch, interval)
     return answered(found, map_record, inquiry=inquiry, batch=batch)
@@ -352,8 +389,8 @@ def check_links(cluster: Cluster, axes: tuple[Axis, ...]) -> None:
         InputError: naming the device, as for a cluster of that size.
     """
     values = {each.name: each.values for each in axes}
-    devices = float(np.max(values.get("devices", cluster.devices)))
-    domain = float(np.min(values.get("domain", cluster.accelerator.scale_up_devices)))
+    devices = float(np.max(values.get("devices", np.asarray(cluster.devices))))
+    domain = float(np.min(values.get("domain", np.asarray(cluster.accelerator.scale_up_devices))))
     name = accelerator_name(cluster.accelerator)
     if devices <= domain or "scale_out" in values or name is None:
         return

@@ -57,7 +57,7 @@ def evaluate(
 ) -> Metrics: ...
 
 
-def evaluate(
+def evaluate(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | Deployment | None = None,
@@ -106,7 +106,7 @@ def prefill(
 ) -> Spent: ...
 
 
-def prefill(
+def prefill(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | Deployment | None = None,
@@ -142,7 +142,7 @@ def sensitivity(
 ) -> Sensitivity: ...
 
 
-def sensitivity(
+def sensitivity(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | Deployment | None = None,

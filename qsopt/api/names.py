@@ -12,7 +12,7 @@ from qsopt.catalog.accelerators import accelerator_name, load_cluster
 from qsopt.catalog.models import load_model
 from qsopt.errors import InputError
 from qsopt.fitted.expected import SOFTWARE, named_efficiency
-from qsopt.quality.law import QualityLaw
+from qsopt.quality.quality_law import QualityLaw
 from qsopt.record import answering
 from qsopt.report.inquiry import Inquiry
 from qsopt.spec.deployment import Deployment

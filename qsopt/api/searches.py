@@ -56,7 +56,7 @@ def design_problem(
 ) -> DesignProblem: ...
 
 
-def design_problem(
+def design_problem(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     reference: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | None = None,

@@ -13,8 +13,8 @@ from qsopt.arrays import Scalar
 Tree = TypeVar("Tree")
 
 
-def descended(loss: Callable[[Tree], Scalar], start: Tree, rate: float, steps: int) -> Tree:
-    """Where the descent from `start` ends."""
+def minimiser(loss: Callable[[Tree], Scalar], start: Tree, rate: float, steps: int) -> Tree:
+    """The tree with the least loss that a descent from `start` reaches in so many steps."""
     optimiser = optax.adam(optax.cosine_decay_schedule(rate, steps, 0.02))
 
     def step(carry: tuple[Any, optax.OptState], _: None) -> tuple[tuple[Any, optax.OptState], None]:

@@ -20,9 +20,9 @@ import optax
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
-from qsopt.calibration.descent import descended
+from qsopt.calibration.descent import minimiser
 from qsopt.calibration.form import Form, seconds
-from qsopt.calibration.points import Points
+from qsopt.calibration.points import Points, unlabelled
 
 KNEE = 0.15
 """Log error beyond which the loss grows linearly: about the noise between repeats of one
@@ -47,7 +47,7 @@ _POOL_SPREAD = 6.0
 STEPS, RATE = 300, 0.08
 
 
-class Groups(eqx.Module):
+class Membership(eqx.Module):
     """Which family and which accelerator each row belongs to."""
 
     families: tuple[str, ...] = eqx.field(static=True)
@@ -56,11 +56,11 @@ class Groups(eqx.Module):
     accelerator: np.ndarray
 
 
-def groups(points: Points) -> Groups:
-    """The groups that the rows form."""
+def membership(points: Points) -> Membership:
+    """Families and accelerators of some rows."""
     families, family = np.unique(points.labels.family, return_inverse=True)
     gpus, gpu = np.unique(points.labels.gpu, return_inverse=True)
-    return Groups(tuple(map(str, families)), tuple(map(str, gpus)), family, gpu)
+    return Membership(tuple(map(str, families)), tuple(map(str, gpus)), family, gpu)
 
 
 class Theta(eqx.Module):
@@ -69,16 +69,16 @@ class Theta(eqx.Module):
     pool: Float[Array, "families parameters"]
     own: Float[Array, "families accelerators parameters"]
 
-    def rows(self, groups: Groups) -> Float[Array, "rows parameters"]:
+    def rows(self, member: Membership) -> Float[Array, "rows parameters"]:
         """The parameters of each row."""
-        return self.pool[groups.family] + self.own[groups.family, groups.accelerator]
+        return self.pool[member.family] + self.own[member.family, member.accelerator]
 
 
 class Fit(eqx.Module):
     """Parameters after the descent, and the predicted log times, for each set of weights."""
 
     form: Form = eqx.field(static=True)
-    groups: Groups
+    membership: Membership
     theta: Theta
     log_seconds: Float[np.ndarray, "sets rows"]
 
@@ -107,26 +107,26 @@ def fit(points: Points, form: Form, weights: Float[np.ndarray, "sets rows"] | No
         form: which parameters are fitted.
         weights: of the rows, one descent for each set; all ones if left out.
     """
-    which = groups(points)
+    member = membership(points)
     sets = np.ones((1, len(points))) if weights is None else weights
-    theta, log_seconds = _descend(points.unlabelled, which, form, jnp.asarray(sets, dtype=float))
-    return Fit(form, which, theta, np.asarray(log_seconds))
+    theta, log_seconds = _descend(unlabelled(points), member, form, jnp.asarray(sets, dtype=float))
+    return Fit(form, member, theta, np.asarray(log_seconds))
 
 
 @partial(jax.jit, static_argnums=2)
 def _descend(
-    points: Points, which: Groups, form: Form, weights: Float[Array, "sets rows"]
+    points: Points, member: Membership, form: Form, weights: Float[Array, "sets rows"]
 ) -> tuple[Theta, Float[Array, "sets rows"]]:
     measured = jnp.log(points.seconds)
     start = jnp.array(
         [_free(name, value) for name, value in zip(form.names, form.start, strict=True)]
     )
     spread = jnp.array([SPREAD.get(name, _OTHER_SPREAD) for name in form.names])
-    families, gpus = len(which.families), len(which.accelerators)
+    families, gpus = len(member.families), len(member.accelerators)
     first = Theta(jnp.tile(start, (families, 1)), jnp.zeros((families, gpus, len(start))))
 
     def predicted(theta: Theta) -> Float[Array, " rows"]:
-        return jnp.log(seconds(points, constrained(form, theta.rows(which))))
+        return jnp.log(seconds(points, constrained(form, theta.rows(member))))
 
     def loss(theta: Theta, weight: Float[Array, " rows"]) -> Scalar:
         misfit = (
@@ -139,7 +139,7 @@ def _descend(
         return misfit + 0.5 * (jnp.sum(own**2) + jnp.sum(pool**2))
 
     def descend(weight: Float[Array, " rows"]) -> tuple[Theta, Float[Array, " rows"]]:
-        theta = descended(lambda theta: loss(theta, weight), first, RATE, STEPS)
+        theta = minimiser(lambda theta: loss(theta, weight), first, RATE, STEPS)
         return theta, predicted(theta)
 
     return jax.lax.map(descend, weights)

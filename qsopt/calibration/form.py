@@ -1,8 +1,8 @@
 """The time of a measured point as a function of few parameters: the same roofline that predicts,
 over rows of a table.
 
-Computing operators:  `roofline.roofline`
-Collectives:          t = t0 + steps t_step + `collectives.on_link`(sent/(beta eta_b))
+Operators:  `roofline.roofline`
+Messages:   t = t0 + steps t_step + `collectives.on_link`(sent/(beta eta_b))
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from qsopt.arrays import Scalar
-from qsopt.calibration.points import Points
+from qsopt.calibration.points import MessagePoints, OperatorPoints, Points
 from qsopt.fitted.parameters import DEFAULTS, OPERATOR
 from qsopt.physics import collectives
 from qsopt.physics.roofline import roofline
@@ -45,9 +45,6 @@ FORMS = {
 calibration page).
 """
 
-LINKS = ("collective", "exchange")
-"""Kinds that run on links."""
-
 
 def complete(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """All parameters, with defaults for those that are not there."""
@@ -60,13 +57,19 @@ def complete(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
 
 def seconds(points: Points, parameters: Mapping[str, Scalar]) -> Scalar:
     """Predicted time of every row, with one value of every parameter for each row [s]."""
-    return jax.vmap(_one)(points, complete(parameters))
+    if isinstance(points, MessagePoints):
+        return jax.vmap(_message)(points, complete(parameters))
+    return jax.vmap(_operator)(points, complete(parameters))
 
 
-def _one(row: Points, p: dict[str, Scalar]) -> Scalar:
+def _operator(row: OperatorPoints, p: dict[str, Scalar]) -> Scalar:
     efficiency = OperatorEfficiency(*(p[name] for name in OPERATOR))
-    spent = roofline(
-        row.cost, row.peak, row.bandwidth, efficiency, tokens=row.tokens, batch=row.batch
-    )
-    fixed = spent.latency + p["step"] * row.tokens
-    return fixed + collectives.on_link(spent.seconds - spent.latency, fixed, p["ramp"])
+    return roofline(
+        row.cost, row.peak, row.bandwidth, efficiency, tokens=row.rows, batch=row.tokens
+    ).seconds
+
+
+def _message(row: MessagePoints, p: dict[str, Scalar]) -> Scalar:
+    fixed = p["launch"] + p["step"] * row.steps
+    wire = row.sent / (row.bandwidth * p["bandwidth"])
+    return fixed + collectives.on_link(wire, fixed, p["ramp"])

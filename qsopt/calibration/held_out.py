@@ -16,11 +16,13 @@ FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Checked:
+class CrossValidation:
     """Predictions of every row: by a fit that saw it, and by fits that did not."""
 
     fit: Fit
-    """The fit to all rows, then one for each bootstrap draw."""
+    """The fit to all rows, to all but each fifth of the shapes, to all but each accelerator, and
+    last to each bootstrap draw.
+    """
     fitted: Column
     """By the fit to all rows [s]."""
     other_shapes: Column
@@ -29,21 +31,20 @@ class Checked:
     """By the fit without the row's accelerator, from the pool alone [s]."""
 
 
-def checked(points: Points, form: Form, draws: int = 0, seed: int = 0) -> Checked:
+def cross_validation(points: Points, form: Form, draws: int = 0, seed: int = 0) -> CrossValidation:
     """Fit to all rows, to all but one fifth of the shapes, to all but one accelerator, and to
     bootstrap draws of shapes.
     """
     shapes = _folds(points.labels.shape, seed)
     gpus = [points.labels.gpu == gpu for gpu in np.unique(points.labels.gpu)]
-    left_out = [*shapes, *gpus]
-    sets = [np.ones(len(points)), *(~rows * 1.0 for rows in left_out)]
-    found = fit(points, form, np.stack([*sets, *_draws(points.labels.shape, draws, seed)]))
-    predicted = np.exp(found.log_seconds)
-    return Checked(
-        found,
+    sets = [np.ones(len(points)), *(~rows * 1.0 for rows in (*shapes, *gpus))]
+    fits = fit(points, form, np.stack([*sets, *_draws(points.labels.shape, draws, seed)]))
+    predicted = np.exp(fits.log_seconds)
+    return CrossValidation(
+        fits,
         predicted[0],
-        _gathered(predicted[1:], shapes),
-        _gathered(predicted[1 + len(shapes) :], gpus),
+        _unseen(predicted[1:], shapes),
+        _unseen(predicted[1 + len(shapes) :], gpus),
     )
 
 
@@ -55,6 +56,7 @@ def _folds(shapes: np.ndarray, seed: int) -> list[Bool[np.ndarray, " rows"]]:
 
 
 def _draws(shapes: np.ndarray, draws: int, seed: int) -> list[Float[np.ndarray, " rows"]]:
+    """Weights of the rows in bootstrap draws of whole shapes."""
     names, places = np.unique(shapes, return_inverse=True)
     chance = np.full(len(names), 1.0 / len(names))
     return [
@@ -63,7 +65,7 @@ def _draws(shapes: np.ndarray, draws: int, seed: int) -> list[Float[np.ndarray, 
     ]
 
 
-def _gathered(
+def _unseen(
     predicted: Float[np.ndarray, "sets rows"], left_out: list[Bool[np.ndarray, " rows"]]
 ) -> Column:
     """Each row from the fit that did not see it."""

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from qsopt.calibration.held_out import Checked
+from qsopt.calibration.held_out import CrossValidation
 from qsopt.calibration.kinds import calibrate
 from qsopt.calibration.points import Points
 from qsopt.calibration.report import COLUMNS, TPOT_TARGET, error_rows
@@ -18,64 +18,31 @@ from qsopt.calibration.tables.folder import Folder
 from qsopt.catalog.efficiencies import efficiency_set
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column, Errors, errors
-from qsopt.fitted.groups import Store, save_store
-
-_REST = """# NCCL between nodes: two-node dispatch of small messages takes 23-27 us; 5 us for a hop
-# between racks
-[scale_out]
-bandwidth = 0.75
-collective_us = 15.0
-step_us = 5.0
-ramp = 0.0
-
-[routing]
-straggler = 1.0
-# hits 0.83-0.95 of the experts that uniform routing hits (power law of exponent 1.01, CNN/DailyMail
-# and OpenOrca)
-popularity_cv2 = 0.4
-# DeepSeek-V3 with static expert balancing: max/mean 1.115 over 36 ranks (unbalanced: 2.56 over 32)
-imbalance_cv2 = 0.02
-
-[memory]
-workspace = 2.0           # input and output of the largest activation
-reserve_GiB = 3.5         # runtime, graphs and communication buffers, as aiconfigurator reserves
-"""
-"""What no table of operators tells, each with its source."""
+from qsopt.fitted.groups import Calibration, save_calibration
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A calibration."""
+    """What a calibration gives."""
 
-    store: Store
+    calibration: Calibration
     """Fitted groups."""
-    points: Points
-    found: dict[str, Checked]
+    points: dict[str, Points]
+    """What was fitted, by kind."""
+    predictions: dict[str, CrossValidation]
+    """By kind."""
     serving: tuple[Runs, Host, dict[str, Column]] | None
     """End-to-end results, constants, and times by who saw what; None without such results."""
 
     def rows(self) -> list[dict[str, Any]]:
         """Errors of every quantity beside its target."""
-        rows = list(error_rows(self.points, self.found))
+        rows = list(error_rows(self.points, self.predictions))
         if self.serving is not None:
-            found = self.serving_errors()
-            rows.append(
-                {
-                    "quantity": "end-to-end TPOT",
-                    "n": found["fitted"].n,
-                    "target": TPOT_TARGET,
-                    **found,
-                }
-            )
-            rates = self.rate_errors()
-            rows.append(
-                {
-                    "quantity": "end-to-end tokens/s/device",
-                    "n": rates["fitted"].n,
-                    "target": None,
-                    **rates,
-                }
-            )
+            for quantity, target, left in (
+                ("end-to-end TPOT", TPOT_TARGET, self.serving_errors()),
+                ("end-to-end tokens/s/device", None, self.rate_errors()),
+            ):
+                rows.append({"quantity": quantity, "n": left["fitted"].n, "target": target, **left})
         return rows
 
     def serving_errors(self) -> dict[str, Errors]:
@@ -86,9 +53,9 @@ class Outcome:
     def rate_errors(self) -> dict[str, Errors]:
         """Errors of the tokens per second and device."""
         runs, _, times = self.serving  # pyright: ignore[reportGeneralTypeIssues]
-        told = np.isfinite(runs.throughput)
+        known = np.isfinite(runs.throughput)
         rates = {name: runs.sequences / (times[name] + runs.reading) for name in COLUMNS}
-        return {name: errors(rate[told], runs.throughput[told]) for name, rate in rates.items()}
+        return {name: errors(rate[known], runs.throughput[known]) for name, rate in rates.items()}
 
     def ranked(self) -> tuple[int, int]:
         """Pairs of configurations of one model and accelerator ranked right, by constants that did
@@ -99,7 +66,11 @@ class Outcome:
 
 
 def run(
-    folder: Folder, source: str, day: str, draws: int, say: Callable[[str], None] = lambda _: None
+    folder: Folder,
+    source: str,
+    day: str,
+    draws: int,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     """Fit everything that a folder holds.
 
@@ -108,18 +79,20 @@ def run(
         source: where they come from.
         day: date, as YYYY-MM-DD.
         draws: bootstrap draws for the intervals.
-        say: is told what comes next, as it takes minutes.
+        progress: gets a line of text before each fit, as it takes minutes.
     """
-    points = folder.operators()
-    groups, found = calibrate(points, draws=draws, say=say)
-    store = Store(source, day[:7].replace("-", "."), day, tuple(groups))
+    points = folder.by_kind()
+    groups, predictions = calibrate(points, draws=draws, progress=progress)
+    calibration = Calibration(source, day[:7].replace("-", "."), day, tuple(groups))
     if folder.serving:
-        say(f"fitting serving: {sum(map(len, folder.serving)):,} rows")
-    return Outcome(store, points, found, _serving(folder, store))
+        progress(f"fitting serving: {sum(map(len, folder.serving)):,} rows")
+    return Outcome(calibration, points, predictions, _serving(folder, calibration))
 
 
-def _serving(folder: Folder, store: Store) -> tuple[Runs, Host, dict[str, Column]] | None:
-    runs = [read_runs(table, store, folder.skipped) for table in folder.serving[:1]]
+def _serving(
+    folder: Folder, calibration: Calibration
+) -> tuple[Runs, Host, dict[str, Column]] | None:
+    runs = [read_runs(table, calibration, folder.skipped) for table in folder.serving[:1]]
     for table in folder.serving[1:]:
         folder.skipped.add(table.file, "a second table of end-to-end results", len(table))
     if not runs or not len(runs[0].tpot):
@@ -129,16 +102,17 @@ def _serving(folder: Folder, store: Store) -> tuple[Runs, Host, dict[str, Column
 
 
 def write(outcome: Outcome, out: Path) -> list[Path]:
-    """Write what can ship: groups, serving constants, and a set for the decode model pooled over
-    accelerators.
+    """Write what can ship: groups, serving constants, and a set pooled over accelerators.
 
     Returns:
         The files.
+
+    Raises:
+        InputError: if a file cannot be written.
     """
-    store = outcome.store
     files = {name: out / f"{name}.toml" for name in ("operators", "serving", "fitted")}
-    save_store(store, files["operators"])
-    write_set(store, files["fitted"])
+    save_calibration(outcome.calibration, files["operators"])
+    write_set(outcome.calibration, files["fitted"])
     if outcome.serving is None:
         del files["serving"]
     else:
@@ -147,22 +121,22 @@ def write(outcome: Outcome, out: Path) -> list[Path]:
     return list(files.values())
 
 
-def write_set(store: Store, path: Path) -> None:
-    """Write the set for the decode model that is pooled over accelerators; kinds without rows are
-    those of the shipped set.
+def write_set(calibration: Calibration, path: Path) -> None:
+    """Write the set that is pooled over accelerators; kinds without rows are those of the shipped
+    set.
+
+    Raises:
+        InputError: if it cannot be written.
     """
-    head = [
-        "# Achieved shares of datasheet peaks, pooled over accelerators. Written by `qsopt "
-        "calibrate`.",
-        'name = "fitted"',
-        f'version = "{store.version}"',
-        f"date = {store.date}",
-        f'source = "{store.source}"',
-        f'note = "{sum(group.fitted.n for group in store.groups)} rows; of each kind and format '
-        f"the software whose values "
-        "carry over best to other accelerators; no AMD, TPU, Gaudi or Trainium data; errors in "
-        'groups/operators.toml"',
-    ]
-    sets.save_set(
-        sets.efficiency(store, None, None, efficiency_set("fitted")), "\n".join(head), _REST, path
-    )
+    rows = sum(group.fitted.n for group in calibration.groups)
+    about = {
+        "name": "fitted",
+        "version": calibration.version,
+        "date": calibration.date,
+        "source": calibration.source,
+        "note": f"{rows} rows; of each kind and format the software whose values carry over best "
+        "to other accelerators; no AMD, TPU, Gaudi or Trainium data; errors in "
+        "groups/operators.toml",
+    }
+    pooled = sets.efficiency(calibration, None, None, efficiency_set("fitted"))
+    sets.save_set(pooled, about, path)

@@ -2,7 +2,7 @@
 accelerator, backend and format.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from qsopt.calibration.form import seconds
-from qsopt.calibration.kinds import quantities
-from qsopt.calibration.points import Points
+from qsopt.calibration.points import Points, unlabelled
+from qsopt.calibration.quantities import quantities
 from qsopt.calibration.serving.host import load_host
 from qsopt.calibration.serving.published import read_published
 from qsopt.calibration.serving.runs import Host, Runs, read_runs, throughput, tpot
@@ -19,7 +19,7 @@ from qsopt.calibration.tables.columns import Skipped, Table
 from qsopt.calibration.tables.folder import Folder
 from qsopt.errors import InputError
 from qsopt.fitted.errors import Column, Errors, errors
-from qsopt.fitted.groups import Store, Values
+from qsopt.fitted.groups import Calibration, Values
 from qsopt.fitted.parameters import DEFAULTS
 
 _seconds = jax.jit(seconds)
@@ -28,51 +28,63 @@ EVERY_FILE = "*"
 """Name of the file in rows that look at all files together."""
 
 
-def predicted(points: Points, store: Store) -> Column:
+def predicted(points: Points, calibration: Calibration) -> Column:
     """Time of every row: by its accelerator's own values where there are any, else by the pool of
     its group [s].
 
-    A kind that the store does not have is predicted by the roofline at full peaks.
+    A kind that the calibration does not have is predicted by the roofline at full peaks.
     """
     labels = points.labels
     keys = np.stack([labels.kind, labels.backend, labels.dtype, labels.gpu], axis=1)
     distinct, places = np.unique(keys, axis=0, return_inverse=True)
-    table = [values_of(store, *map(str, key)) for key in distinct]
+    table = [values_of(calibration, *map(str, key)) for key in distinct]
     columns = {
         name: np.array([row.get(name, default) for row in table])[places]
         for name, default in DEFAULTS.items()
     }
-    return np.asarray(_seconds(points.unlabelled, columns))
+    return np.asarray(_seconds(unlabelled(points), columns))
 
 
-def values_of(store: Store, kind: str, backend: str, dtype: str, gpu: str) -> Values:
+def values_of(calibration: Calibration, kind: str, backend: str, dtype: str, gpu: str) -> Values:
     """Parameters that predict one group of rows."""
-    group = store.find(kind, backend, dtype)
+    group = calibration.nearest(kind, backend, dtype)
     if group is None:
         return {}
     exact = (group.backend, group.dtype) == (backend, dtype)
     return group.own[gpu].values if exact and gpu in group.own else group.pool
 
 
-def rows(points: Points, times: Column) -> Iterator[dict[str, Any]]:
-    """Errors of all rows together, then of every file by each label."""
-    for name, chosen in quantities(points):
-        yield record(EVERY_FILE, name, errors(times[chosen], points.seconds[chosen]))
+def rows(points: Mapping[str, Points], calibration: Calibration) -> Iterator[dict[str, Any]]:
+    """Errors of every quantity over all files, then of every file by each label.
+
+    Args:
+        points: by kind.
+        calibration: fitted groups.
+    """
+    times = {kind: predicted(one, calibration) for kind, one in points.items()}
+    for quantity, chosen in quantities(points):
+        measured = points[quantity.kind].seconds[chosen]
+        yield record(EVERY_FILE, quantity.name, errors(times[quantity.kind][chosen], measured))
+    files = sorted(
+        (str(file), kind) for kind, one in points.items() for file in np.unique(one.labels.file)
+    )
+    for file, kind in files:
+        yield from _file_rows(file, points[kind], times[kind])
+
+
+def _file_rows(file: str, points: Points, times: Column) -> Iterator[dict[str, Any]]:
+    here = points.labels.file == file
+    yield record(file, "all", errors(times[here], points.seconds[here]))
     labels = {
         "operator": points.labels.kind,
         "accelerator": points.labels.gpu,
         "backend": points.labels.backend,
+        "dtype": points.labels.dtype,
     }
-    labels["dtype"] = points.labels.dtype
-    for file in np.unique(points.labels.file):
-        here = points.labels.file == file
-        yield record(str(file), "all", errors(times[here], points.seconds[here]))
-        for label, column in labels.items():
-            for value in np.unique(column[here]):
-                chosen = here & (column == value)
-                yield record(
-                    str(file), f"{label} {value}", errors(times[chosen], points.seconds[chosen])
-                )
+    for label, column in labels.items():
+        for value in np.unique(column[here]):
+            chosen = here & (column == value)
+            yield record(file, f"{label} {value}", errors(times[chosen], points.seconds[chosen]))
 
 
 def serving_rows(
@@ -92,37 +104,45 @@ def serving_rows(
         "backend": np.array(runs.backends)[runs.backend],
     }
     for name, (guess, truth) in compared.items():
-        told = np.isfinite(truth)
-        if not told.any():
+        known = np.isfinite(truth)
+        if not known.any():
             continue
-        yield record(file, name, errors(guess[told], truth[told]))
+        yield record(file, name, errors(guess[known], truth[known]))
         for label, column in labels.items():
-            for value in np.unique(column[told]):
-                chosen = told & (column == value)
+            for value in np.unique(column[known]):
+                chosen = known & (column == value)
                 yield record(file, f"{name}, {label} {value}", errors(guess[chosen], truth[chosen]))
 
 
-def end_to_end_rows(folder: Folder, store: Store, constants: Path) -> Iterator[dict[str, Any]]:
+def end_to_end_rows(
+    folder: Folder, calibration: Calibration, constants: Path
+) -> Iterator[dict[str, Any]]:
     """Errors of all end-to-end results of a folder; a table that lacks a column is counted as
     skipped.
 
     Args:
         folder: its tables.
-        store: fitted groups.
+        calibration: fitted groups.
         constants: file of the constants of serving.
     """
     for table in folder.serving:
         yield from _counted(
-            table, folder.skipped, lambda table: _served(table, store, folder.skipped, constants)
+            table,
+            folder.skipped,
+            lambda table: _served(table, calibration, folder.skipped, constants),
         )
     for table in folder.published:
         yield from _counted(
-            table, folder.skipped, lambda table: _published(table, store, folder.skipped, constants)
+            table,
+            folder.skipped,
+            lambda table: _published(table, calibration, folder.skipped, constants),
         )
 
 
-def _served(table: Table, store: Store, skipped: Skipped, constants: Path) -> list[dict[str, Any]]:
-    runs = read_runs(table, store, skipped)
+def _served(
+    table: Table, calibration: Calibration, skipped: Skipped, constants: Path
+) -> list[dict[str, Any]]:
+    runs = read_runs(table, calibration, skipped)
     return (
         list(serving_rows(table.file, runs, load_host(constants, runs.backends)))
         if len(runs.step)
@@ -131,11 +151,11 @@ def _served(table: Table, store: Store, skipped: Skipped, constants: Path) -> li
 
 
 def _published(
-    table: Table, store: Store, skipped: Skipped, constants: Path
+    table: Table, calibration: Calibration, skipped: Skipped, constants: Path
 ) -> list[dict[str, Any]]:
     return [
         row
-        for rate, runs in read_published(table, store, skipped).items()
+        for rate, runs in read_published(table, calibration, skipped).items()
         for row in serving_rows(table.file, runs, load_host(constants, runs.backends), rate)
     ]
 
@@ -150,13 +170,6 @@ def _counted(
         return []
 
 
-def record(file: str, group: str, found: Errors) -> dict[str, Any]:
+def record(file: str, group: str, left: Errors) -> dict[str, Any]:
     """One row of the report."""
-    return {
-        "file": file,
-        "group": group,
-        "n": found.n,
-        "median": found.median,
-        "p90": found.p90,
-        "bias": found.bias,
-    }
+    return {"file": file, "group": group, **left._asdict()}

@@ -4,9 +4,11 @@ same form.
 
 import tomllib
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 
 from qsopt.catalog.folder import configs
@@ -93,6 +95,45 @@ def load_efficiency(which: str | Path) -> Efficiency:
     if name not in efficiency_names():
         raise unknown_name("efficiency set", name[:60], efficiency_names())
     return named(_Reader(configs() / "efficiency" / f"{name}.toml").efficiency(), name)
+
+
+ASSUMPTIONS = (
+    "straggler",
+    "popularity_cv2",
+    "imbalance_cv2",
+    "attention_overlap",
+    "ffn_overlap",
+    "merged_dispatch",
+    "dispatch_bytes",
+    "shared_links",
+    "workspace",
+    "reserve_bytes",
+)
+"""Numbers of an efficiency set that say what is assumed, not what a kernel reaches."""
+
+
+def assuming(efficiency: Efficiency, text: str) -> Efficiency:
+    """The set with some of its assumptions changed.
+
+    Args:
+        efficiency: the set.
+        text: such as `merged_dispatch=0,straggler=0`; names as in `ASSUMPTIONS`.
+
+    Raises:
+        InputError: if a name is unknown or a value is no number of zero or more.
+    """
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        name, _, value = (each.strip() for each in part.partition("="))
+        if name not in ASSUMPTIONS:
+            raise unknown_name("assumption", name[:60], ASSUMPTIONS)
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0.0 <= number < 1e15:
+            raise InputError(f"assume {name} = {value[:40]}: give a number, zero or more")
+        efficiency = eqx.tree_at(attrgetter(name), efficiency, np.asarray(number))
+    return efficiency
 
 
 class _Reader:

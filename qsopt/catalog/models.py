@@ -3,11 +3,13 @@ them in `catalog.toml`.
 """
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from qsopt.catalog.folder import configs
+from qsopt.catalog.hub import hub_config, is_hub_name
 from qsopt.catalog.huggingface import read_config
 from qsopt.errors import InputError, unknown_name
 from qsopt.record import named
@@ -43,19 +45,35 @@ def model_names() -> list[str]:
     return sorted(path.stem for path in _folder().glob("*.json"))
 
 
-def load_model(name_or_path: str | Path) -> Model:
+def load_model(
+    name_or_path: str | Path, family: str | None = None, ignore: Sequence[str] = ()
+) -> Model:
     """The model of that name in the catalog, or that a `config.json`, or a folder that holds one,
-    describes.
+    describes, or that has the name `Org/Name` (or `Org/Name@revision`) on the Hugging Face Hub.
+
+    Args:
+        name_or_path: name or path; a path that exists comes before a name on the Hub.
+        family: read the config as this family, whatever its `model_type`.
+        ignore: fields of the config to pass over.
 
     Raises:
         InputError: if there is neither such a name nor such a path, or if the config cannot be
             understood.
     """
     name = str(name_or_path)
+    known = name.lower() if name.lower() in model_names() else name
+    return named(read_config(_config(name_or_path), family, ignore), known)
+
+
+def _config(name_or_path: str | Path) -> Path:
+    """Where the config of a name or a path lies."""
+    name = str(name_or_path)
     if name.lower() in model_names():
-        return named(read_config(_folder() / f"{name.lower()}.json"), name.lower())
+        return _folder() / f"{name.lower()}.json"
     if _exists(Path(name_or_path)):
-        return named(read_config(Path(name_or_path)), name)
+        return Path(name_or_path)
+    if is_hub_name(name):
+        return hub_config(name)
     raise _unknown(name)
 
 
@@ -84,7 +102,8 @@ def model_facts(name: str) -> ModelFacts:
 def _unknown(name: str) -> InputError:
     error = unknown_name("model", name, model_names())
     return InputError(
-        f"{error} The path of a Hugging Face config.json, or of a folder that holds one, works too"
+        f"{error} The path of a Hugging Face config.json, or of a folder that holds one, works "
+        f"too, and so does a name on the Hub such as Qwen/Qwen3-30B-A3B"
     )
 
 

@@ -10,6 +10,8 @@ import re
 import sys
 from collections.abc import Sequence
 
+from qsopt.version import __version__
+
 SLOW = ("calibrate", "map")
 """Commands that compute long enough for the compiler to do its best."""
 
@@ -30,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from qsopt.errors import InputError  # noqa: PLC0415
 
     try:
-        _parsed(words).run()
+        if list(words) == ["--version"]:
+            print(f"qsopt {__version__}")
+        else:
+            _parsed(words).run()
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

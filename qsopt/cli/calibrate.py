@@ -87,7 +87,7 @@ class Calibrate:
             source,
             date.today().isoformat(),
             self.draws,
-            say=lambda text: print(text, file=sys.stderr),
+            progress=lambda text: print(text, file=sys.stderr),
         )
         written = [str(path) for path in write(outcome, self.out)]
         rows = [
@@ -122,10 +122,10 @@ def _show_device(record: dict[str, Any], out: Path) -> None:
             "predicted": "predicted",
         },
     )
-    told = record["errors"]
+    left = record["errors"]
     print(
-        f"{record['device']}: {told['n']} kernels, median error {100 * told['median']:.0f} %, P90 "
-        f"{100 * told['p90']:.0f} %"
+        f"{record['device']}: {left['n']} kernels, median error {100 * left['median']:.0f} %, P90 "
+        f"{100 * left['p90']:.0f} %"
     )
     print(f"written: {out / 'device.json'}, {out / 'device.png'}")
 

@@ -1,5 +1,6 @@
 """`qsopt compare`: an MoE against its quality-matched dense twin."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,9 +8,13 @@ import equinox as eqx
 import numpy as np
 
 from qsopt.arrays import scalar
+from qsopt.catalog.models import load_model
 from qsopt.cli.options import Question
-from qsopt.comparison.compare import duel, settle
+from qsopt.comparison.compare import settle
+from qsopt.comparison.dense import NAMED
+from qsopt.comparison.duel import throughput_of
 from qsopt.errors import InputError
+from qsopt.report.inquiry import Inquiry
 from qsopt.report.records import to_json
 from qsopt.report.records.comparison import compare_record
 from qsopt.report.text import show_comparison
@@ -28,6 +33,8 @@ class Compare(Question):
     batch.
     """
 
+    dense: str | None = None
+    """A dense model that exists, by catalog name or config.json: q becomes a result."""
     seed: int = 0
     """Of the draws behind the probability that dense wins."""
     plot: Path | None = None
@@ -42,9 +49,10 @@ class Compare(Question):
                 "the model is dense: compare needs a Mixture-of-Experts model; use evaluate for a "
                 "dense one"
             )
-        inquiry = self.inquiry(model, service)
-        result, found = settle(model, service, scalar(inquiry.believe().q))
-        record = compare_record(result, inquiry, found, self.seed)
+        inquiry = self._with_dense(self.inquiry(model, service))
+        q, kind = scalar(inquiry.believe().q), inquiry.kind
+        result, duel = settle(model, service, q, kind, inquiry.named)
+        record = compare_record(result, inquiry, duel, self.seed)
         if self.plot is not None:
             self._plot(service, model, result.dense.model, self.plot)
         if self.json:
@@ -55,6 +63,14 @@ class Compare(Question):
                 f"tokens of context"
             )
             show_comparison(record, title)
+
+    def _with_dense(self, inquiry: Inquiry) -> Inquiry:
+        """With the dense model that was named, if any."""
+        if self.dense is None:
+            return inquiry
+        if self.q is not None:
+            raise InputError("q follows from the model given as --dense; leave --q out")
+        return dataclasses.replace(inquiry, kind=NAMED, named=load_model(self.dense))
 
     def _check(self) -> None:
         """Refuse what would fail only after all the computing.
@@ -79,8 +95,8 @@ class Compare(Question):
 
         def at(context: float) -> tuple[float, float]:
             service_there = eqx.tree_at(lambda p: p.workload.context, service, np.asarray(context))
-            moe, dense = duel(model, twin, service_there).throughputs
-            return float(moe), float(dense)
+            moe, dense = (throughput_of(side, model, service_there) for side in (model, twin))
+            return moe, dense
 
         title = f"{self.model} on {self.cluster}, {self.efficiency} efficiencies"
         ratio_over_context(

@@ -50,6 +50,7 @@ class Crossover(Question):
         """Find the flips and print."""
         if self.low is None or self.high is None:
             raise InputError(f"crossover over {self.over} needs a range: give --from and --to")
+        self.check_one_law()
         model, service = self.load()
         if self.over == "devices":
             service = eqx.tree_at(lambda s: s.cluster, service, resized(service.cluster, self.high))

@@ -56,6 +56,7 @@ class Map(Question):
             raise InputError(
                 f"batch = {self.batch:g}: give 1 or more sequences, and none where batch is an axis"
             )
+        self.check_one_law()
         model, service = self.load()
         axes = self._axes(model, service)
         check_links(service.cluster, axes)

@@ -80,6 +80,7 @@ class Optimize(Question):
                 "q = given: a search compares architectures, so it needs a law; leave q out and "
                 "choose --law"
             )
+        self.check_one_law()
         if self.starts < 1:
             raise InputError(f"starts = {self.starts}: give at least one")
         model, service = self.load()

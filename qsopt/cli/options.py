@@ -3,20 +3,28 @@ workload.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import equinox as eqx
+import tyro
 
 from qsopt.catalog.accelerators import accelerator_name, load_cluster
+from qsopt.catalog.efficiencies import assuming
 from qsopt.catalog.models import load_model
+from qsopt.comparison.dense import Twin, match_kind
 from qsopt.errors import InputError
 from qsopt.fitted.expected import SOFTWARE, named_efficiency
+from qsopt.quality.belief import DEFAULT
 from qsopt.report.inquiry import Inquiry, training_tokens
 from qsopt.spec.formats import number_format
 from qsopt.spec.model import Model
+from qsopt.spec.rules import NO_SLOTS, LayoutRules, Stack
 from qsopt.spec.service import Service
 from qsopt.spec.workload import NO_LIMIT, Workload
 from qsopt.units import MILLISECOND
+
+MOST_RANKS = 10**6
+"""No size is larger."""
 
 Way = Literal["gathered", "dispatched"]
 
@@ -26,7 +34,9 @@ class Question:
     """A model, a cluster and a workload."""
 
     model: str
-    """Catalog name, or path of a Hugging Face config.json or of a folder that holds one."""
+    """Catalog name, path of a Hugging Face config.json or of a folder that holds one, or name on
+    the Hub such as Qwen/Qwen3-30B-A3B.
+    """
     cluster: str
     """Devices and accelerator, such as 8xmi300x, or path of a cluster's TOML file."""
     context: float
@@ -35,7 +45,7 @@ class Question:
     """Longest time per output token allowed [ms]."""
     weight_dtype: str | None = None
     """Format of all weights, tables included, instead of the model's own: bf16, fp8, fp8_block,
-    nvfp4, mxfp4, int8, int4.
+    nvfp4, mxfp4, int8, int4, or one of llama.cpp such as q4_k_m.
     """
     kv_dtype: str | None = None
     """Format of the KV cache instead of bf16."""
@@ -47,18 +57,42 @@ class Question:
     """Tokens that the encoder of an encoder-decoder model has read; as many as the context if left
     out.
     """
-    law: str = "geometric"
+    law: str = DEFAULT
     """Quality law that gives q, the size of the dense model of the same quality over the active
     parameters; or all.
     """
+    law_raw: bool = False
+    """Take the bare law's q, not the median of the observed matches that it was calibrated on."""
     q: float | None = None
     """The size factor itself, instead of a law."""
+    twin: Twin = "released"
+    """Shape of the dense model: that of released dense models, or the MoE's own body."""
+    twin_attention: Literal["same", "gqa8"] = "same"
+    """Attention of a twin of released shape: the MoE's own, or eight KV heads of 128."""
+    dcp: str = "any"
+    """Ranks of a tensor group that share the cache of a sequence (decode context parallel): a
+    number, 1 for none, or any.
+    """
+    expert_slots: str = "any"
+    """Places for experts on all ranks: none beyond the experts, a number, or any: as many as fill
+    every rank.
+    """
+    stack: Stack = "any"
+    """Only layouts that this software can run: vllm, sglang or trtllm."""
+    packing: Literal["whole", "loose"] = "whole"
+    """Whether groups of ranks are packed into whole scale-up domains, or devices alone count."""
+    assume: str = ""
+    """Assumptions of the efficiency set to change, such as merged_dispatch=0,shared_links=0."""
     tokens: float | None = None
     """Training tokens for the laws that use them; those of the catalog if left out."""
     efficiency: str = "fitted"
     """Efficiency set: ideal; fitted, pooled over accelerators and software; trtllm, vllm or sglang
     as measured on this accelerator; or path of a TOML file.
     """
+    family: Annotated[str | None, tyro.conf.arg(name="as")] = None
+    """Read the config as this family, whatever its model_type."""
+    ignore: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Field of the config to pass over; may be repeated."""
     json: bool = False
     """Print JSON and nothing else to stdout."""
 
@@ -70,7 +104,16 @@ class Question:
         """
         model, cluster, workload = self._model(), load_cluster(self.cluster), self._workload()
         chip = None if self.efficiency not in SOFTWARE else accelerator_name(cluster.accelerator)
-        return model, Service(cluster, workload, named_efficiency(self.efficiency, chip))
+        efficiency = assuming(named_efficiency(self.efficiency, chip), self.assume)
+        return model, Service(cluster, workload, efficiency, self._rules())
+
+    def _rules(self) -> LayoutRules:
+        return LayoutRules(
+            dcp=_size("dcp", self.dcp, {"any": None}),
+            expert_slots=_size("expert_slots", self.expert_slots, {"any": None, "none": NO_SLOTS}),
+            stack=self.stack,
+            whole_domains=self.packing == "whole",
+        )
 
     def inquiry(self, model: Model, service: Service) -> Inquiry:
         """What is asked of them, by the names on the command line."""
@@ -79,11 +122,25 @@ class Question:
             service,
             law=self.law,
             q=self.q,
+            law_raw=self.law_raw,
+            kind=match_kind(self.twin, self.twin_attention),
             tokens=self.tokens,
             model_name=self.model,
             efficiency_name=self.efficiency,
             phrase=self.cluster,
         )
+
+    def check_one_law(self) -> None:
+        """Refuse all laws side by side where the answer rests on one.
+
+        Raises:
+            InputError: if all are asked for and q is not given.
+        """
+        if self.law == "all" and self.q is None:
+            raise InputError(
+                "law = all: this command answers by one law; choose one, such as geometric, and "
+                "see them side by side with compare or evaluate"
+            )
 
     @property
     def training_tokens(self) -> float | None:
@@ -95,7 +152,7 @@ class Question:
         return training_tokens(self.tokens, self.model)
 
     def _model(self) -> Model:
-        model = load_model(self.model)
+        model = load_model(self.model, self.family, self.ignore)
         if self.weight_dtype is not None:
             form = number_format(self.weight_dtype)
             model = eqx.tree_at(_weight_formats, model, (form,) * 4)
@@ -116,6 +173,15 @@ class Question:
             utilization=self.utilization,
             encoder_context=self.encoder_context,
         )
+
+
+def _size(name: str, text: str, words: dict[str, int | None]) -> int | None:
+    """A size, or the word that stands for one."""
+    if text.lower() in words:
+        return words[text.lower()]
+    if not text.isdecimal() or not 0 < int(text) < MOST_RANKS:
+        raise InputError(f"{name} = {text[:40]}: give a whole number, or {' or '.join(words)}")
+    return int(text)
 
 
 def _weight_formats(model: Model) -> tuple:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qsopt.calibration.tables.folder import read_folder
-from qsopt.calibration.validation import end_to_end_rows, predicted, rows
-from qsopt.fitted.groups import load_store, shipped
+from qsopt.calibration.validation import end_to_end_rows, rows
+from qsopt.fitted.groups import load_calibration, shipped
 from qsopt.report.records import to_json
 from qsopt.report.text import show_rows
 
@@ -39,18 +39,15 @@ class Validate:
             InputError: if it is no folder with tables.
         """
         folder = read_folder(self.data)
-        store = load_store(self.groups or shipped())
-        found = []
-        if folder.points:
-            points = folder.operators()
-            found += rows(points, predicted(points, store))
-        found += end_to_end_rows(folder, store, shipped("serving"))
+        calibration = load_calibration(self.groups or shipped())
+        records = list(rows(folder.by_kind(), calibration)) if folder.points else []
+        records += end_to_end_rows(folder, calibration, shipped("serving"))
         if self.json:
-            print(to_json({"rows": found, "skipped": folder.skipped.records()}))
+            print(to_json({"rows": records, "skipped": folder.skipped.records()}))
             return
         percent = [
             {**row, **{name: round(100 * row[name], 1) for name in ("median", "p90", "bias")}}
-            for row in found
+            for row in records
         ]
         show_rows(percent, _COLUMNS)
         show_rows(folder.skipped.records(), {"file": "file", "reason": "not used", "rows": "rows"})

@@ -5,25 +5,24 @@ Both sides get the same cluster, context, formats, utilization and TPOT limit. T
 throughput of dense over MoE.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool
 
 from qsopt.arrays import Scalar, is_concrete, number
-from qsopt.comparison.penalties import DENSE_WORLDS, WORLDS, Penalties, shapley
-from qsopt.comparison.twin import (
-    QsNumbers,
-    aligned,
+from qsopt.comparison.dense import (
+    NAMED,
+    SAME_BODY,
+    MatchKind,
     bracket,
-    dense_twin,
-    qs_numbers,
-    relaxed_twins,
+    dense_match,
+    relaxed_matches,
 )
-from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Best, Tree, best_of_each, repeated, same_length
+from qsopt.comparison.duel import CASES, Duel, Optima, dense_optima, moe_optima
+from qsopt.comparison.penalties import Penalties, shapley
+from qsopt.comparison.twin import QsNumbers, aligned, qs_numbers
+from qsopt.deployments.optimum import Best, Tree, best_of_each
 from qsopt.deployments.request import closest
 from qsopt.errors import InputError
 from qsopt.physics.evaluate import Metrics, compiled_metrics
@@ -34,9 +33,6 @@ from qsopt.spec.service import Service
 
 TIE = 1e-6
 """Relative difference of throughput below which neither side wins."""
-
-CASES = WORLDS.reuse.size
-"""Models that one call of the compiled search takes."""
 
 ROUNDS = 9
 """Refinements of the break-even q, each by a factor of CASES - 1: to 1e-7 of the bracket in ln q.
@@ -90,72 +86,49 @@ def verdict(moe: float, dense: float) -> str:
     return "dense wins" if dense > moe else "moe wins"
 
 
-class Duel(eqx.Module):
-    """Both sides aligned to one structure, their layouts, and the best of each in every world."""
-
-    sides: tuple[Model, Model]
-    layouts: tuple[Deployment, ...]
-    moe: Best
-    """In each of `penalties.WORLDS`."""
-    dense: Best
-    """In each of `penalties.DENSE_WORLDS`, and repeated."""
-
-    @property
-    def throughputs(self) -> tuple[Scalar, Scalar]:
-        """Of the MoE and of its twin as things are, 0 where infeasible [tokens/s]."""
-        return self.moe.throughput[0], self.dense.throughput[0]
-
-
-def duel(model: Model, twin: Model, service: Service) -> Duel:
-    """The best deployments of an MoE and its twin in every world, exactly."""
-    layouts = same_length(
-        legal_layouts(model, service.cluster, service.rules),
-        legal_layouts(twin, service.cluster, service.rules),
-    )
-    sides = (aligned(model, model), aligned(twin, model))
-    return Duel(
-        sides,
-        layouts,
-        best_of_each(repeated(sides[0], CASES), service, layouts[0], WORLDS),
-        best_of_each(repeated(sides[1], CASES), service, layouts[1], _DENSE_CASES),
-    )
-
-
-def settle(model: Model, service: Service, q: Scalar) -> tuple[Comparison, Duel]:
-    """The comparison of an MoE with its dense twin, and the duel behind it.
+def settle(
+    model: Model,
+    service: Service,
+    q: Scalar,
+    kind: MatchKind = SAME_BODY,
+    named: Model | None = None,
+    moe: Optima | None = None,
+) -> tuple[Comparison, Duel]:
+    """The comparison of an MoE with one dense match, and the duel behind it.
 
     The search is exact: all legal layouts, each with its largest admissible batch. Both sides'
     metrics, and with them the ratio, have derivatives with respect to q, workload, hardware and
-    efficiencies: those at their best deployments, which stay as they are. Penalties and break-even
-    are constants to a derivative.
+    efficiencies: those at their best deployments, whose batch follows the limit that binds.
+    Penalties and break-even are constants to a derivative.
 
     Args:
         model: the MoE, concrete.
         service: what both sides are deployed for.
-        q: size factor of the dense twin.
+        q: size factor of the dense match.
+        kind: which match.
+        named: the match itself where it is a model that exists.
+        moe: the MoE's side, where it is known already.
 
     Raises:
-        InputError: if the model has no routed experts, or q leaves the twin no feed-forward layers.
+        InputError: if the model has no routed experts, or q leaves the match no feed-forward
+            layers.
     """
     if moe_layers(model) is None:
         raise InputError(
             "the model is dense: compare needs a Mixture-of-Experts model; use evaluate for a "
             "dense one"
         )
-    twin, fixed = dense_twin(model, q), _constant(service)
-    found = duel(model, _constant(twin), fixed)
-    chosen = [
-        _chosen(side, fixed, layouts, best)
-        for side, layouts, best in zip(
-            found.sides, found.layouts, (found.moe, found.dense), strict=True
-        )
-    ]
+    match = dense_match(model, q, kind) if named is None else named
+    fixed = _constant(service)
+    moe = moe_optima(model, fixed) if moe is None else moe
+    duel = Duel(moe, dense_optima(model, fixed, _constant(q), kind, named), kind)
+    chosen = [_chosen(side, fixed) for side in (duel.moe, duel.dense)]
     reached = [
         compiled_metrics(aligned(side, model), service, best.deployment)
-        for side, best in zip((model, twin), chosen, strict=True)
+        for side, best in zip((model, match), chosen, strict=True)
     ]
-    flip = _break_even(model, fixed, found.layouts[1], found.throughputs[0])
-    return _comparison((model, twin), tuple(chosen), tuple(reached), found, q, flip), found
+    flip = _break_even(model, fixed, duel)
+    return _comparison((model, match), tuple(chosen), tuple(reached), duel, q, flip), duel
 
 
 def _constant(tree: Tree) -> Tree:
@@ -163,24 +136,13 @@ def _constant(tree: Tree) -> Tree:
     return jax.tree.map(lambda leaf: leaf if is_concrete(leaf) else lax.stop_gradient(leaf), tree)
 
 
-def _chosen(side: Model, service: Service, layouts: Deployment, best: Best) -> Best:
+def _chosen(side: Optima, service: Service) -> Best:
     """The best deployment of a side as things are; where none keeps the limits, the one that comes
     closest.
     """
-    first = _first(best)
-    if is_concrete(first) and not bool(first.feasible):
-        return closest(side, service, layouts)
-    return first
-
-
-@jax.jit
-def _first(best: Best) -> Best:
-    return jax.tree.map(lambda leaf: leaf[0], best)
-
-
-_DENSE_CASES = jax.tree.map(
-    lambda values: np.pad(values, (0, CASES - len(values)), mode="edge"), DENSE_WORLDS
-)
+    if is_concrete(side.best) and not bool(side.best.feasible):
+        return closest(side.model, service, side.layouts)
+    return side.best
 
 
 @jax.jit
@@ -188,7 +150,7 @@ def _comparison(
     models: tuple[Model, Model],
     chosen: tuple[Best, Best],
     reached: tuple[Metrics, Metrics],
-    found: Duel,
+    duel: Duel,
     q: Scalar,
     break_even_q: Scalar,
 ) -> Comparison:
@@ -200,24 +162,27 @@ def _comparison(
             best.feasible,
             jnp.where(best.feasible, result.throughput, 0.0),
         )
-        for model, best, result in zip(models, chosen, reached, strict=True)
+        for model, best, result in zip(models, search.chosen, reached, strict=True)
     )
-    penalties = shapley(found.moe.throughput, found.dense.throughput[: DENSE_WORLDS.reuse.size])
+    penalties = shapley(duel.moe.worlds, duel.dense.worlds)
     both = moe.feasible & dense.feasible
     ratio = jnp.where(both, dense.throughput / jnp.where(both, moe.throughput, 1.0), jnp.nan)
-    return Comparison(moe, dense, qs_numbers(models[0], q), penalties, ratio, break_even_q)
+    return Comparison(moe, dense, qs_numbers(models[0], q), penalties, ratio, search.break_even_q)
 
 
-def _break_even(model: Model, service: Service, layouts: Deployment, target: Scalar) -> Scalar:
-    """The q at which the twin's throughput, which falls with q, crosses `target`; NaN if it does
-    not.
+def _break_even(model: Model, service: Service, duel: Duel) -> Scalar:
+    """The q at which the match's throughput, which falls with q, crosses the MoE's; NaN if it does
+    not, or the match is named.
     """
-    low, high = bracket(model, service.cluster, service.workload)
+    target = duel.moe.best.throughput
+    if duel.kind == NAMED:
+        return jnp.nan * target
+    low, high = bracket(model, service, duel.kind)
     crossed = target > 0.0
     for _ in range(ROUNDS):
         qs = _between(low, high)
-        reached = best_of_each(relaxed_twins(model, qs), service, layouts)
-        low, high, crossed = _narrowed(qs, reached, target, crossed)
+        best = best_of_each(relaxed_matches(model, qs, duel.kind), service, duel.dense.layouts)
+        low, high, crossed = _narrowed(qs, best, target, crossed)
     return _midpoint(low, high, crossed)
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
-from qsopt.comparison.compare import CASES, TIE, Duel
-from qsopt.comparison.twin import bracket, relaxed_twins
+from qsopt.comparison.compare import TIE
+from qsopt.comparison.dense import NAMED, SAME_BODY, MatchKind, bracket, relaxed_matches
+from qsopt.comparison.duel import CASES, Duel
 from qsopt.deployments.optimum import best_of_each, repeated, same_length, throughputs_of_each
 from qsopt.quality import QDistribution
 from qsopt.record import Record
@@ -34,6 +35,20 @@ OPERATOR_SPREAD = 0.15
 """Standard deviation of the log of an operator's time about the model's where nothing is known: an
 allowance, not a fit.
 """
+
+RATIO_SPREAD = 0.37
+"""Standard deviation of the log ratio of dense over MoE between prediction and measurement, beyond
+what operators explain: the root mean square over the measured pairs of the findings. What the two
+sides share cancels in a ratio; this is what does not.
+"""
+
+RESERVE_SPREAD = 0.7
+"""Standard deviation of the log of a server's reserve: start-up logs of vLLM and SGLang leave 0.5
+to 11 GiB, median 5.
+"""
+
+UTILIZATION_SPREAD = 0.02
+"""Standard deviation of the share of memory that is used: servers are run at 0.85 to 0.95."""
 
 DRAWS = 256
 """Draws; the standard error of a probability is at most 3 %."""
@@ -65,7 +80,7 @@ class Odds(Record):
 def odds(
     model: Model,
     service: Service,
-    found: Duel,
+    duel: Duel,
     q: QDistribution | float,
     seed: int = 0,
     draws: int = DRAWS,
@@ -76,34 +91,62 @@ def odds(
     Args:
         model: the MoE.
         service: cluster, workload and efficiencies.
-        found: the comparison at the central q.
+        duel: the comparison at the central q.
         q: its distribution, or the value where it is taken as certain.
         seed: of the draws.
-        draws: how many, a multiple of `compare.CASES`.
+        draws: how many, a multiple of `duel.CASES`.
         spreads: standard deviation of the log of a time by kind of operator and tier of links,
             names as in `Efficiency`; `OPERATOR_SPREAD` where it says nothing.
     """
-    low, high = (float(bound) for bound in bracket(model, service.cluster, service.workload))
+    low, high = (float(bound) for bound in bracket(model, service, _made(duel)))
     qs = np.clip(
         q.sample(seed, draws) if isinstance(q, QDistribution) else np.full(draws, q), low, high
     )
     spread = np.array([(spreads or {}).get(kind, OPERATOR_SPREAD) for kind in _KINDS])
-    factors = np.exp(spread * np.random.default_rng([seed, 1]).normal(size=(draws, len(_KINDS))))
-    fixed = repeated(found.sides[0], CASES)
-    twins = relaxed_twins(model, np.quantile(qs, np.linspace(0.0, 1.0, CASES)))
+    normal = np.random.default_rng([seed, 1]).normal(size=(draws, len(_KINDS) + 2))
+    factors = np.exp(spread * normal[:, :-2])
+    reserves = _reserves(service, normal[:, -2], normal[:, -1])
+    residual = RATIO_SPREAD * np.random.default_rng([seed, 2]).normal(size=draws)
+    fixed = repeated(duel.moe.model, CASES)
     near = (
-        _contenders(fixed, service, found.layouts[0]),
-        _contenders(twins, service, found.layouts[1]),
+        _contenders(fixed, service, duel.moe.layouts),
+        _contenders(_matches(model, duel, _spread_over(qs)), service, duel.dense.layouts),
     )
-    layouts = same_length(*near, at_least=min(found.layouts[0].tensor.shape[0], FEW))
+    layouts = same_length(*near, at_least=min(duel.moe.layouts.tensor.shape[0], FEW))
     moe, dense = [], []
     for part in range(0, draws, CASES):
         chosen = slice(part, part + CASES)
-        efficiencies = _perturbed(service.efficiency, factors[chosen])
+        efficiencies = _perturbed(service.efficiency, factors[chosen], reserves[chosen])
         moe.append(best_of_each(fixed, service, layouts[0], None, efficiencies).throughput)
-        twins = relaxed_twins(model, qs[chosen])
-        dense.append(best_of_each(twins, service, layouts[1], None, efficiencies).throughput)
-    return _outcome(np.concatenate(moe), np.concatenate(dense))
+        matches = _matches(model, duel, qs[chosen])
+        dense.append(best_of_each(matches, service, layouts[1], None, efficiencies).throughput)
+    return _outcome(np.concatenate(moe), np.concatenate(dense) * np.exp(residual))
+
+
+def _spread_over(qs: Float[np.ndarray, " draws"]) -> Float[np.ndarray, " cases"]:
+    return np.quantile(qs, np.linspace(0.0, 1.0, CASES))
+
+
+def _made(duel: Duel) -> MatchKind:
+    """The kind whose q is drawn; of a named match none is."""
+    return SAME_BODY if duel.kind == NAMED else duel.kind
+
+
+def _matches(model: Model, duel: Duel, qs: Float[np.ndarray, " cases"]) -> Model:
+    if duel.kind == NAMED:
+        return repeated(duel.dense.model, CASES)
+    return relaxed_matches(model, qs, duel.kind)
+
+
+def _reserves(
+    service: Service, size: Float[np.ndarray, " draws"], share: Float[np.ndarray, " draws"]
+) -> Float[np.ndarray, " draws"]:
+    """Memory that is not to be had in each draw: the set's reserve by its spread, and what a
+    utilization somewhat higher or lower leaves [byte].
+    """
+    memory = float(service.cluster.accelerator.memory_bytes)
+    reserve = float(service.efficiency.reserve_bytes) * np.exp(RESERVE_SPREAD * size)
+    return reserve + UTILIZATION_SPREAD * share * memory
 
 
 def _outcome(moe: Float[np.ndarray, " draws"], dense: Float[np.ndarray, " draws"]) -> Odds:
@@ -114,17 +157,27 @@ def _outcome(moe: Float[np.ndarray, " draws"], dense: Float[np.ndarray, " draws"
 
 
 @jax.jit
-def _perturbed(efficiency: Efficiency, factors: Float[Array, "cases kinds"]) -> Efficiency:
-    """A batch of efficiency sets in which each kind of operator takes a factor longer."""
+def _perturbed(
+    efficiency: Efficiency,
+    factors: Float[Array, "cases kinds"],
+    reserves: Float[Array, " cases"],
+) -> Efficiency:
+    """A batch of efficiency sets in which each kind of operator takes a factor longer, and so much
+    memory is not to be had.
+    """
 
-    def slower(one: Float[Array, " kinds"]) -> Efficiency:
+    def slower(one: Float[Array, " kinds"], reserve: Scalar) -> Efficiency:
         parts = [
             _slower(getattr(efficiency, kind), factor)
             for kind, factor in zip(_KINDS, one, strict=True)
         ]
-        return eqx.tree_at(lambda e: [getattr(e, kind) for kind in _KINDS], efficiency, parts)
+        return eqx.tree_at(
+            lambda e: [*(getattr(e, kind) for kind in _KINDS), e.reserve_bytes],
+            efficiency,
+            [*parts, reserve],
+        )
 
-    return jax.vmap(slower)(factors)
+    return jax.vmap(slower)(factors, reserves)
 
 
 def _slower(

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from qsopt.comparison.compare import CASES, verdict
-from qsopt.comparison.twin import aligned, dense_twin
+from qsopt.arrays import scalar
+from qsopt.comparison.compare import verdict
+from qsopt.comparison.dense import NAMED, SAME_BODY, dense_match
+from qsopt.comparison.duel import CASES, Duel
+from qsopt.comparison.twin import aligned
 from qsopt.deployments.optimum import best_of_each
 from qsopt.errors import InputError
 from qsopt.quality import BAND, MoeArchitecture, QualityLaw, laws
 from qsopt.quality.of_model import architecture, checked_q, law_warnings
-from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
@@ -39,8 +41,7 @@ def opinions(
     model: Model,
     tokens: float | None,
     service: Service | None = None,
-    layouts: Deployment | None = None,
-    moe: float = 0.0,
+    duel: Duel | None = None,
 ) -> list[Opinion]:
     """Every law's answer about a model.
 
@@ -48,17 +49,15 @@ def opinions(
         model: the MoE.
         tokens: training tokens, None if unknown.
         service: what both sides are deployed for; without it there are no ratios.
-        layouts: legal layouts of the twin.
-        moe: throughput of the MoE in its best deployment, 0 if infeasible [tokens/s].
+        duel: the comparison at the central q.
     """
     seen, known = architecture(model, tokens), laws()
     qs: dict[str, float | InputError] = {
         name: _attempt(each, seen, tokens) for name, each in known.items()
     }
     valid = {name: q for name, q in qs.items() if isinstance(q, float)}
-    dense = (
-        {} if service is None or layouts is None else _throughputs(model, valid, service, layouts)
-    )
+    dense = {} if service is None or duel is None else _throughputs(model, valid, service, duel)
+    moe = 0.0 if duel is None else float(duel.throughputs[0])
     return [
         _opinion(each, qs[name], seen, tokens is not None, dense.get(name), moe)
         for name, each in known.items()
@@ -73,18 +72,19 @@ def _attempt(each: QualityLaw, seen: MoeArchitecture, tokens: float | None) -> f
 
 
 def _throughputs(
-    model: Model, qs: Mapping[str, float], service: Service, layouts: Deployment
+    model: Model, qs: Mapping[str, float], service: Service, duel: Duel
 ) -> dict[str, float]:
-    """Throughput of the exact twin of each q, in batches of `CASES`."""
+    """Throughput of the exact match of each q, in batches of `CASES`."""
     names, reached = list(qs), {}
+    kind = SAME_BODY if duel.kind == NAMED else duel.kind
     for start in range(0, len(names), CASES):
         part = names[start : start + CASES]
-        twins = [aligned(dense_twin(model, qs[name]), model) for name in part]
+        twins = [aligned(dense_match(model, scalar(qs[name]), kind), model) for name in part]
         twins += [twins[-1]] * (CASES - len(part))
         batch = jax.tree.map(
             lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *twins
         )
-        best = best_of_each(batch, service, layouts)
+        best = best_of_each(batch, service, duel.dense.layouts)
         reached.update(zip(part, map(float, best.throughput), strict=False))
     return reached
 

@@ -12,7 +12,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, is_concrete, number, scalar
 from qsopt.errors import InputError
@@ -144,18 +143,6 @@ def largest_q(model: Model, cluster: Cluster, workload: Workload) -> Scalar:
         * model.precision.experts.bytes
     )
     return (width - at[0]) / (at[1] - at[0])
-
-
-@jax.jit
-def relaxed_twins(model: Model, qs: Float[Array, " cases"]) -> Model:
-    """Twins of real width for several q as one batch, aligned to the MoE's structure."""
-    return jax.vmap(lambda q: aligned(with_dense_ffn(model, twin_width(model, q)), model))(qs)
-
-
-@jax.jit
-def bracket(model: Model, cluster: Cluster, workload: Workload) -> tuple[Scalar, Scalar]:
-    """Between which values of q a twin of this model on this cluster exists."""
-    return smallest_q(model), largest_q(model, cluster, workload)
 
 
 def with_dense_ffn(model: Model, width: Scalar) -> Model:

@@ -49,7 +49,7 @@ def legal_layouts(
         InputError: if a size that decides legality is being traced or is not whole, the cluster is
             too large, or the rules leave no layout.
     """
-    if not is_concrete((model, cluster.devices)):
+    if not is_concrete((_deciding(model), cluster.devices)):
         raise InputError(
             "the legal layouts depend on heads, KV heads, experts, layers and devices, which are "
             "being traced here: close over "
@@ -78,6 +78,18 @@ def _placed(layouts: Deployment, cluster: Cluster) -> Deployment:
     with jax.ensure_compile_time_eval():
         kept = np.asarray(packed(cluster, layouts)) >= 1.0
     return jax.tree.map(lambda leaf: leaf[kept], layouts)
+
+
+def _deciding(model: Model) -> list[Scalar]:
+    """The sizes that decide which layouts are legal."""
+    heads = [
+        getattr(layers.kind, name)
+        for layers in model.decoder.attention
+        for name in ("heads", "kv_heads")
+        if hasattr(layers.kind, name)
+    ]
+    kinds = [layers.kind for layers in model.decoder.ffn]
+    return [model.layers, *heads, *(kind.experts for kind in kinds if isinstance(kind, MoeFfn))]
 
 
 def layout_batch(rows: Sequence[tuple[float, ...]]) -> Deployment:

@@ -201,9 +201,10 @@ class _Search(eqx.Module):
 
     def narrowed(self, throughput: Scalar, allowed: Bool[Array, ""]) -> "_Search":
         units = self.next
+        one = jnp.maximum(1.0, units * jnp.finfo(units.dtype).eps)  # what float32 tells apart
         return _Search(
-            high=jnp.where(allowed, self.high, units - 1.0),
-            low=jnp.where(allowed, units + 1.0, self.low),
+            high=jnp.where(allowed, self.high, units - one),
+            low=jnp.where(allowed, units + one, self.low),
             units=jnp.where(allowed, units, self.units),
             throughput=jnp.where(allowed, throughput, self.throughput),
             tried=jnp.ones((), bool),

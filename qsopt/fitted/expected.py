@@ -17,7 +17,8 @@ import numpy as np
 from qsopt.catalog.accelerators import hardware_facts
 from qsopt.catalog.efficiencies import efficiency_names, efficiency_set, load_efficiency
 from qsopt.fitted import sets
-from qsopt.fitted.groups import Group, Store, load_store, shipped
+from qsopt.fitted.choices import best_pool, link_groups, of_backend, representative
+from qsopt.fitted.groups import Calibration, FittedGroup, load_calibration, shipped
 from qsopt.physics.roofline import Spent
 from qsopt.physics.step import OPERATORS, core_kind
 from qsopt.record import named
@@ -78,13 +79,16 @@ def _kind(operator: str, dispatched: float, core: str) -> str:
 
 
 @cache
-def shipped_store() -> Store:
+def shipped_calibration() -> Calibration:
     """The groups that ship."""
-    return load_store(shipped())
+    return load_calibration(shipped())
 
 
 def expectation(
-    model: Model, accelerator: str | None, software: str | None = None, store: Store | None = None
+    model: Model,
+    accelerator: str | None,
+    software: str | None = None,
+    calibration: Calibration | None = None,
 ) -> Expectation:
     """What the errors of a fit say about a model on an accelerator.
 
@@ -93,29 +97,32 @@ def expectation(
         accelerator: name of the catalog; None for a user's own.
         software: of `SOFTWARE`, on the accelerator's own values; None for the set pooled over
             accelerators.
-        store: fitted groups; the shipped ones if left out.
+        calibration: fitted groups; the shipped ones if left out.
     """
-    store = store or shipped_store()
-    choice = sets.best_pool(store) if software is None else sets.of_backend(software)
+    calibration = calibration or shipped_calibration()
+    choice = best_pool(calibration) if software is None else of_backend(software)
     formats = _formats(model)
     groups = {
-        name: sets.chosen(store, sets.KINDS[name], form, choice) for name, form in formats.items()
+        name: representative(calibration, sets.KINDS[name], form, choice)
+        for name, form in formats.items()
     }
     groups |= {
-        tier: next(iter(sets.link_groups(store, tier, software)), None) for tier in sets.TIERS
+        tier: next(iter(link_groups(calibration, tier, software)), None) for tier in sets.TIERS
     }
-    found = {name: group for name, group in groups.items() if group is not None}
-    known = _maker(accelerator) in {_maker(gpu) for group in store.groups for gpu in group.own}
+    groups = {name: group for name, group in groups.items() if group is not None}
+    known = _maker(accelerator) in {
+        _maker(gpu) for group in calibration.groups for gpu in group.own
+    }
     errors = {
         name: _error(group, accelerator if software else None, known)
-        for name, group in found.items()
+        for name, group in groups.items()
     }
     core = max(
         (core_kind(layers.kind) for layers in model.decoder.attention),
         key=lambda name: errors.get(name, 0.0),
     )
     return Expectation(
-        _basis(accelerator, software, formats["experts"], found, known), errors, core
+        _basis(accelerator, software, formats["experts"], groups, known), errors, core
     )
 
 
@@ -135,7 +142,7 @@ def _maker(accelerator: str | None) -> str | None:
     return None if accelerator is None else hardware_facts(accelerator).vendor
 
 
-def _error(group: Group, own: str | None, known: bool) -> float:
+def _error(group: FittedGroup, own: str | None, known: bool) -> float:
     if own in group.own:
         return group.own[own].errors.median
     return group.other_accelerators.median if known else group.other_accelerators.p90
@@ -145,7 +152,7 @@ def _basis(
     accelerator: str | None,
     software: str | None,
     experts: str,
-    groups: Mapping[str, Group],
+    groups: Mapping[str, FittedGroup],
     known: bool,
 ) -> str:
     name = "an accelerator of your own" if accelerator is None else accelerator.upper()
@@ -188,4 +195,4 @@ def software_set(software: str, accelerator: str | None) -> Efficiency:
     """The efficiency set of a software on an accelerator: its own values where it was measured,
     else pooled ones.
     """
-    return sets.efficiency(shipped_store(), software, accelerator, efficiency_set("fitted"))
+    return sets.efficiency(shipped_calibration(), software, accelerator, efficiency_set("fitted"))

@@ -5,14 +5,16 @@ The file holds no measurement. Times in it are microseconds, as in the other eff
 they are SI.
 """
 
-import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tomlkit
+
 from qsopt.catalog.folder import configs
 from qsopt.errors import InputError
+from qsopt.files import write_text
 from qsopt.fitted.errors import Errors
 from qsopt.fitted.parameters import DEFAULTS
 from qsopt.units import MICROSECOND
@@ -26,7 +28,7 @@ _TIMES = ("launch", "step")
 
 
 @dataclass(frozen=True)
-class Own:
+class AcceleratorFit:
     """One accelerator of a group."""
 
     values: Values
@@ -36,7 +38,7 @@ class Own:
 
 
 @dataclass(frozen=True)
-class Group:
+class FittedGroup:
     """What was fitted for one kind of operator, backend and format."""
 
     kind: str
@@ -53,29 +55,29 @@ class Group:
     """Of rows whose model or shape was left out."""
     other_accelerators: Errors
     """Of rows whose accelerator was left out."""
-    own: dict[str, Own] = field(default_factory=dict)
+    own: dict[str, AcceleratorFit] = field(default_factory=dict)
     """By accelerator."""
 
 
 @dataclass(frozen=True)
-class Store:
-    """All groups of one calibration."""
+class Calibration:
+    """All groups that were fitted together."""
 
     source: str
     """What was fitted."""
     version: str
     date: str
-    groups: tuple[Group, ...]
+    groups: tuple[FittedGroup, ...]
 
-    def find(self, kind: str, backend: str, dtype: str) -> Group | None:
-        """The group of that name, else the nearest of the same kind.
+    def nearest(self, kind: str, backend: str, dtype: str) -> FittedGroup | None:
+        """The group of that name, else the nearest of the same kind; None without any of that kind.
 
         Nearest first runs the same way (what follows the first dash of a backend), then has the
         same format, then most rows.
         """
         same = [group for group in self.groups if group.kind == kind]
 
-        def nearness(group: Group) -> tuple[bool, bool, bool, int]:
+        def nearness(group: FittedGroup) -> tuple[bool, bool, bool, int]:
             way = group.backend.partition("-")[2] == backend.partition("-")[2]
             return (
                 (group.backend, group.dtype) == (backend, dtype),
@@ -92,16 +94,19 @@ def shipped(name: str = "operators") -> Path:
     return configs() / "efficiency" / "groups" / f"{name}.toml"
 
 
-def load_store(path: Path) -> Store:
+# ---- reading -------------------------------------------------------------------------------------
+
+
+def load_calibration(path: Path) -> Calibration:
     """Read a file of groups.
 
     Raises:
         InputError: if it cannot be read or an entry is missing.
     """
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
         groups = tuple(_group(entry) for entry in table["group"])
-        return Store(table["source"], table["version"], str(table["date"]), groups)
+        return Calibration(table["source"], table["version"], str(table["date"]), groups)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: cannot be read as TOML ({error}); `qsopt calibrate` writes such a file"
@@ -112,93 +117,99 @@ def load_store(path: Path) -> Store:
         ) from None
 
 
-def save_store(store: Store, path: Path) -> None:
-    """Write a file of groups."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [
-        "# Efficiencies of operators fitted to measured times, by kind, backend and format. "
-        "Written by `qsopt calibrate`.",
-        "# Lists of errors are [rows, median, 90th percentile, signed median] of relative error.",
-        f"source = {_text(store.source)}",
-        f"version = {_text(store.version)}",
-        f"date = {store.date}",
-    ]
-    path.write_text(
-        "\n".join([*lines, *(line for group in store.groups for line in _lines(group))]) + "\n"
-    )
+def _group(entry: dict[str, Any]) -> FittedGroup:
+    own = {
+        gpu: AcceleratorFit(
+            _values({name: value for name, value in one.items() if name != "errors"}),
+            Errors(*one["errors"]),
+        )
+        for gpu, one in entry.get("own", {}).items()
+    }
+    fields: dict[str, Any] = {name: entry[name] for name in _NAMES}
+    fields |= {name: _values(entry[name]) for name in _PARAMETERS}
+    fields |= {name: Errors(*entry[name]) for name in _ERRORS}
+    return FittedGroup(**fields, own=own)
 
 
-def _lines(group: Group) -> list[str]:
-    head = [
-        "",
-        "[[group]]",
-        *(f"{name} = {_text(getattr(group, name))}" for name in ("kind", "backend", "dtype")),
-    ]
-    values = [f"{name} = {_inline(getattr(group, name))}" for name in ("pool", "low", "high")]
-    errors = [
-        f"{name} = {_list(getattr(group, name))}"
-        for name in ("fitted", "other_shapes", "other_accelerators")
-    ]
-    own = [
-        f"own.{gpu} = {_inline(one.values, f', errors = {_list(one.errors)}')}"
-        for gpu, one in group.own.items()
-    ]
-    return [*head, *values, *errors, *own]
-
-
-def _text(value: str) -> str:
-    return '"' + value.replace("\\", "/").replace('"', "'") + '"'
-
-
-def _inline(values: Values, more: str = "") -> str:
-    pairs = ", ".join(
-        f"{_key(name)} = {_number(value / (MICROSECOND if name in _TIMES else 1))}"
-        for name, value in values.items()
-    )
-    return "{ " + pairs + more + " }"
+_NAMES = ("kind", "backend", "dtype")
+_PARAMETERS = ("pool", "low", "high")
+_ERRORS = ("fitted", "other_shapes", "other_accelerators")
+"""Fields of a `FittedGroup` by what they hold."""
 
 
 def _key(name: str) -> str:
     return f"{name}_us" if name in _TIMES else name
 
 
-def _number(value: float) -> str:
-    return "nan" if math.isnan(value) else repr(float(f"{value:.4g}"))
-
-
-def _list(found: Errors) -> str:
-    return "[" + ", ".join([str(found.n), *(_number(round(value, 4)) for value in found[1:])]) + "]"
-
-
-def _group(entry: dict[str, Any]) -> Group:
-    own = {
-        gpu: Own(
-            _values({name: value for name, value in one.items() if name != "errors"}),
-            Errors(*one["errors"]),
-        )
-        for gpu, one in entry.get("own", {}).items()
-    }
-    pool, low, high = (_values(entry[name]) for name in ("pool", "low", "high"))
-    fitted, shapes, accelerators = (
-        Errors(*entry[name]) for name in ("fitted", "other_shapes", "other_accelerators")
-    )
-    return Group(
-        entry["kind"],
-        entry["backend"],
-        entry["dtype"],
-        pool,
-        low,
-        high,
-        fitted,
-        shapes,
-        accelerators,
-        own,
-    )
-
-
 def _values(table: dict[str, float]) -> Values:
-    keys = {_key(name): name for name in DEFAULTS}
+    names = {_key(name): name for name in DEFAULTS}
     return {
-        keys[key]: float(value) * (MICROSECOND if keys[key] in _TIMES else 1.0)
+        names[key]: float(value) * (MICROSECOND if names[key] in _TIMES else 1.0)
         for key, value in table.items()
     }
+
+
+# ---- writing -------------------------------------------------------------------------------------
+
+
+def save_calibration(calibration: Calibration, path: Path) -> None:
+    """Write a file of groups.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    document = tomlkit.document()
+    for line in (
+        "Efficiencies of operators fitted to measured times, by kind, backend and format. Written "
+        "by `qsopt calibrate`.",
+        "Lists of errors are [rows, median, 90th percentile, signed median] of relative error.",
+    ):
+        document.add(tomlkit.comment(line))
+    for name in ("source", "version", "date"):
+        document.add(name, getattr(calibration, name))
+    groups = tomlkit.aot()
+    for group in calibration.groups:
+        groups.append(_table(group))
+    document.add("group", groups)
+    write_text(path, tomlkit.dumps(document))
+
+
+def _table(group: FittedGroup) -> Any:
+    table = tomlkit.table()
+    for name in _NAMES:
+        table.add(name, getattr(group, name))
+    for name in _PARAMETERS:
+        table.add(name, inline({_key(key): value for key, value in _shown(getattr(group, name))}))
+    for name in _ERRORS:
+        table.add(name, errors_list(getattr(group, name)))
+    own = tomlkit.table()
+    for gpu, one in group.own.items():
+        values = {_key(key): value for key, value in _shown(one.values)}
+        own.add(gpu, inline({**values, "errors": errors_list(one.errors)}))
+    table.add("own", own)
+    return table
+
+
+def _shown(values: Values) -> list[tuple[str, float]]:
+    """Values in the units of the file, to four digits."""
+    return [
+        (name, digits(value / (MICROSECOND if name in _TIMES else 1.0)))
+        for name, value in values.items()
+    ]
+
+
+def inline(entries: dict[str, Any]) -> Any:
+    """A table on one line."""
+    table = tomlkit.inline_table()
+    table.update(entries)
+    return table
+
+
+def digits(value: float) -> float:
+    """A number to four significant digits, as files show it."""
+    return float(f"{value:.4g}")
+
+
+def errors_list(left: Errors) -> list[float]:
+    """Errors as files list them: rows, median, 90th percentile and signed median."""
+    return [left.n, *(round(float(value), 4) for value in left[1:])]

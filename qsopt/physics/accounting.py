@@ -84,8 +84,24 @@ def _gqa_gemms(
     kind: Gqa, hidden: Scalar, tensor: Scalar | float, softness: Scalar | float
 ) -> tuple[Gemm, ...]:
     query = kind.heads * kind.head_dim / tensor
-    keys_values = 2.0 * device_kv_heads(kind, tensor, softness) * kind.head_dim * (1.0 - kind.cross)
-    return matrix(hidden, query * (1.0 + kind.output_gate) + keys_values), matrix(query, hidden)
+    own = (1.0 - kind.cross) * kind.projected
+    keys_values = 2.0 * device_kv_heads(kind, tensor, softness) * kind.head_dim * own
+    indexer = _indexer(kind, hidden, hidden)
+    return (
+        matrix(hidden, query * (1.0 + kind.output_gate) + keys_values),
+        matrix(query, hidden),
+        indexer,
+    )
+
+
+def _indexer(kind: Gqa | Mla, query_input: Scalar, hidden: Scalar) -> Gemm:
+    """Queries and keys of the indexer, and with latents its weights of heads, on every device."""
+    scales = kind.index_heads if isinstance(kind, Mla) else 0.0
+    return Gemm(
+        query_input * kind.index_heads * kind.index_dim + hidden * (kind.index_dim + scales),
+        0.0,
+        kind.index_heads * kind.index_dim + kind.index_dim,
+    )
 
 
 def latent_projections(kind: Mla, hidden: Scalar, tensor: Scalar | float = 1.0) -> tuple[Gemm, ...]:
@@ -95,23 +111,23 @@ def latent_projections(kind: Mla, hidden: Scalar, tensor: Scalar | float = 1.0) 
     heads = kind.heads / tensor
     query_input = jnp.where(kind.q_rank > 0, kind.q_rank, hidden)
     latent = kind.kv_rank + kind.rope_dim
-    indexer_in = query_input * kind.index_heads * kind.index_dim + hidden * (
-        kind.index_dim + kind.index_heads
-    )
     return (
-        matrix(hidden, kind.q_rank + latent),
+        matrix(hidden, kind.q_rank + latent + kind.compressor),
         matrix(query_input, heads * (kind.nope_dim + kind.rope_dim)),
-        matrix(heads * kind.v_dim, hidden),
-        Gemm(indexer_in, 0.0, kind.index_heads * kind.index_dim + kind.index_dim),
+        *_latent_output(kind, hidden, heads, tensor),
+        _indexer(kind, query_input, hidden),
     )
 
 
 def absorbed_projections(kind: Mla, tensor: Scalar | float = 1.0) -> tuple[Gemm, ...]:
-    """The up-projections of latents, absorbed into query and output as a decode step does."""
-    heads = kind.heads / tensor
+    """The up-projections of latents, absorbed into query and output as a decode step does; they do
+    not exist where entries are keys and values themselves.
+    """
+    heads, up = kind.heads / tensor, 1.0 - kind.direct
+    key, value = heads * kind.nope_dim * kind.kv_rank, heads * kind.kv_rank * kind.v_dim
     return (
-        Gemm(heads * kind.nope_dim * kind.kv_rank, heads * kind.nope_dim, heads * kind.kv_rank),
-        Gemm(heads * kind.kv_rank * kind.v_dim, heads * kind.kv_rank, heads * kind.v_dim),
+        Gemm(key * up, heads * kind.nope_dim, heads * kind.kv_rank),
+        Gemm(value * up, heads * kind.kv_rank, heads * kind.v_dim),
     )
 
 
@@ -119,7 +135,17 @@ def expanded_projection(kind: Mla, tensor: Scalar | float = 1.0) -> Gemm:
     """The same weights as one product that makes keys and values of a latent, as prompts use
     them.
     """
-    return matrix(kind.kv_rank, kind.heads / tensor * (kind.nope_dim + kind.v_dim))
+    columns = kind.heads / tensor * (kind.nope_dim + kind.v_dim)
+    return Gemm(kind.kv_rank * columns * (1.0 - kind.direct), kind.kv_rank, columns)
+
+
+def _latent_output(
+    kind: Mla, hidden: Scalar, heads: Scalar, tensor: Scalar | float
+) -> tuple[Gemm, Gemm]:
+    """One output matrix, or one into the rank of each group of heads and one out of all ranks."""
+    width, low = heads * kind.v_dim, kind.output_groups * kind.output_rank / tensor
+    first = jnp.where(low > 0, kind.output_rank, hidden)
+    return Gemm(width * first, width, jnp.where(low > 0, low, hidden)), matrix(low, hidden)
 
 
 def attention_weights(
@@ -140,10 +166,20 @@ def cached_tokens(
 ) -> Scalar:
     """Tokens whose keys and values a layer holds for one sequence [tokens]."""
     if isinstance(kind, Mla):
-        return context
+        return context / kind.entry_tokens + recent_tokens(kind, context)
     return kind.cross * encoder_context + (1.0 - kind.cross) * smooth.minimum(
         context, kind.window, softness
     )
+
+
+def recent_tokens(kind: Mla, context: Scalar) -> Scalar:
+    """Latest tokens that are cached one by one beside compressed entries [tokens]."""
+    return jnp.minimum(context, kind.recent)
+
+
+def entries(kind: Gqa | Mla, context: Scalar) -> Scalar:
+    """Entries that stand for so many tokens, and of which an indexer has a key each [entries]."""
+    return context / kind.entry_tokens if isinstance(kind, Mla) else context
 
 
 def token_kv_elements(
@@ -171,20 +207,21 @@ def sequence_cache_bytes(
     """
     if isinstance(kind, LinearAttention):
         return kind.state_bytes / tensor
-    token = token_kv_elements(kind, tensor, softness) * element_bytes + index_key_bytes(kind)
-    return cached_tokens(kind, context, encoder_context, softness) * token / dcp
+    elements = token_kv_elements(kind, tensor, softness)
+    owned = 1.0 if isinstance(kind, Mla) else kind.cached
+    held = cached_tokens(kind, context, encoder_context, softness) * elements * owned
+    keys = entries(kind, context) * index_key_bytes(kind)
+    return (held * element_bytes + keys) / dcp
 
 
 INDEX_SCALE_BYTES = 4.0
 """The scale stored with each indexer key of 128 fp8 values [byte] (DeepSeek-V3.2)."""
 
 
-def index_key_bytes(kind: Gqa | Mla) -> Scalar | float:
-    """Bytes of one token's indexer key in one layer: fp8 with its scale, whatever the cache is
-    stored in; 0 without an indexer [byte].
+def index_key_bytes(kind: Gqa | Mla) -> Scalar:
+    """Bytes of one indexer key in one layer: fp8 with its scale, whatever the cache is stored in; 0
+    without an indexer [byte].
     """
-    if isinstance(kind, Gqa):
-        return 0.0
     return jnp.where(kind.index_heads > 0.0, kind.index_dim + INDEX_SCALE_BYTES, 0.0)
 
 
@@ -194,13 +231,19 @@ def kv_bytes_per_token(model: Model) -> Scalar:
     """
     element = model.precision.kv_cache.bytes
     growing = (
-        layers.count
-        * (token_kv_elements(layers.kind) * element + index_key_bytes(layers.kind))
-        * (1.0 - getattr(layers.kind, "cross", 0.0))
+        layers.count * _token_growth(layers.kind, element)
         for layers in model.decoder.attention
         if not isinstance(layers.kind, LinearAttention)
     )
     return sum(growing)  # pyright: ignore[reportReturnType]
+
+
+def _token_growth(kind: Gqa | Mla, element: Scalar) -> Scalar:
+    """Bytes that a layer adds to the cache for each decoded token, on average [byte/token]."""
+    token, key = token_kv_elements(kind) * element, index_key_bytes(kind)
+    if isinstance(kind, Mla):
+        return (token + key) / kind.entry_tokens
+    return token * (1.0 - kind.cross) * kind.cached + key
 
 
 # ---- feed-forward --------------------------------------------------------------------------------
@@ -252,11 +295,13 @@ class Parameters(Record):
     """Input embedding table; 0 where it is tied to the head."""
     head: Scalar = number()
     """Output head."""
+    resident: Scalar = number(0.0)
+    """Towers and lookup tables beside the layers, which a decode step does not read."""
 
     @property
     def total(self) -> Scalar:
-        """All parameters, both tables included."""
-        return self._every_token + self.routed + self.input_table + self.head
+        """All parameters, both tables and what is only resident included."""
+        return self.total_without_tables + self.input_table + self.head + self.resident
 
     @property
     def active(self) -> Scalar:
@@ -277,8 +322,10 @@ class Parameters(Record):
 
     @property
     def total_without_tables(self) -> Scalar:
-        """All parameters without either table."""
-        return self.total - self.input_table - self.head
+        """All parameters of the language model without either table, and without what is only
+        resident.
+        """
+        return self._every_token + self.routed
 
     @property
     def _every_token(self) -> Scalar:
@@ -302,6 +349,7 @@ def parameter_count(model: Model) -> Parameters:
         small + model.small,
         table * (1.0 - model.tied),
         table,
+        model.resident,
     )
 
 

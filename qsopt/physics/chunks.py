@@ -92,7 +92,8 @@ def softmax_core(
     tensor: Scalar,
     softness: Scalar | float = 0.0,
 ) -> Cost:
-    """Scores, softmax and weighted sums of one layer over grouped heads.
+    """Scores, softmax and weighted sums of one layer over grouped heads, each token over those that
+    an indexer selects where there is one.
 
     Args:
         kind: the attention.
@@ -104,12 +105,13 @@ def softmax_core(
         softness: of the relaxed model.
     """
     tokens, own = chunk.tokens / data, 1.0 - kind.cross
-    seen = kind.cross * encoder + own * chunk.seen(kind.window)
+    seen = kind.cross * encoder + own * chunk.seen(jnp.minimum(kind.window, kind.index_top_k))
     cached = kind.cross * encoder + own * chunk.elsewhere(kind.window)
     entry = accounting.token_kv_elements(kind, tensor, softness) * element
     pieces = chunk.pieces * chunk.sharing / data
     pair = 4.0 * kind.heads * kind.head_dim / tensor
-    return Cost(tokens * seen * pair, entry * (pieces * cached + own * tokens), runs(tokens))
+    moved = entry * (pieces * cached + own * kind.cached * tokens)
+    return Cost(tokens * seen * pair, moved, runs(tokens))
 
 
 def latent_core(
@@ -117,17 +119,38 @@ def latent_core(
 ) -> Cost:
     """Scores, softmax and weighted sums of one layer over latents as they are (absorbed), each
     token over those that the indexer selects, or over expanded keys and values, masked where it
-    selects.
+    selects. Entries that are keys and values themselves are not expanded.
     """
     tokens, heads = chunk.tokens / data, kind.heads / tensor
     pieces = chunk.pieces * chunk.sharing / data
-    entry = accounting.token_kv_elements(kind) * element
-    moved = entry * (pieces * chunk.elsewhere(NO_WINDOW) + tokens)
+    moved = (
+        accounting.token_kv_elements(kind)
+        * element
+        * (pieces * _entries_elsewhere(kind, chunk) + tokens)
+    )
+    pair = 2.0 * kind.kv_rank + kind.rope_dim * (1.0 + kind.direct)
     if absorbed:
-        pair, seen = 2.0 * kind.kv_rank + kind.rope_dim, chunk.seen(kind.index_top_k)
+        seen = _entries_seen(kind, chunk, kind.index_top_k)
     else:
-        pair, seen = kind.nope_dim + kind.rope_dim + kind.v_dim, chunk.seen(NO_WINDOW)
+        expanded = kind.nope_dim + kind.rope_dim + kind.v_dim
+        pair = kind.direct * pair + (1.0 - kind.direct) * expanded
+        seen = _entries_seen(kind, chunk, NO_WINDOW)
     return Cost(2.0 * tokens * seen * heads * pair, moved, runs(tokens))
+
+
+def _entries_seen(kind: Gqa | Mla, chunk: Chunk, most: Scalar | float) -> Scalar:
+    """Entries that a token sees on average, at most so many, and the latest tokens one by one."""
+    if isinstance(kind, Gqa):
+        return chunk.seen(most)
+    step = kind.entry_tokens
+    return mean_of_least(chunk.begin / step, chunk.end / step, most) + chunk.seen(kind.recent)
+
+
+def _entries_elsewhere(kind: Gqa | Mla, chunk: Chunk) -> Scalar:
+    """Entries that a rank sees for one chunk and has not just made itself."""
+    if isinstance(kind, Gqa):
+        return chunk.elsewhere(kind.window)
+    return chunk.elsewhere(NO_WINDOW) / kind.entry_tokens + chunk.elsewhere(kind.recent)
 
 
 def expansion(
@@ -136,20 +159,23 @@ def expansion(
     """Keys and values of the latents that a rank has not just computed itself, as a product of its
     own: the weights are read with the chunk's.
     """
-    heads = kind.heads / tensor
-    rows = chunk.pieces * chunk.sharing / data * chunk.elsewhere(NO_WINDOW)
+    heads, made = kind.heads / tensor, 1.0 - kind.direct
+    rows = chunk.pieces * chunk.sharing / data * _entries_elsewhere(kind, chunk) * made
     columns = heads * (kind.nope_dim + kind.v_dim)
     moved = rows * (kind.kv_rank + columns) * activation_bytes
     return Cost(2.0 * rows * kind.kv_rank * columns, moved, runs(rows), moved / columns)
 
 
-def indexer(kind: Mla, chunk: Chunk, data: Scalar) -> Cost:
-    """Scores of every earlier token against the indexer's heads, replicated on all tensor ranks."""
+def indexer(kind: Gqa | Mla, chunk: Chunk, data: Scalar) -> Cost:
+    """Scores of every earlier entry against the indexer's heads, replicated on all tensor ranks."""
     tokens, pieces = chunk.tokens / data, chunk.pieces * chunk.sharing / data
+    step = kind.entry_tokens if isinstance(kind, Mla) else 1.0
     pair = 2.0 * kind.index_heads * kind.index_dim
-    keys = accounting.index_key_bytes(kind) * (pieces * chunk.elsewhere(NO_WINDOW) + tokens)
+    keys = accounting.index_key_bytes(kind)
+    moved = keys * (pieces * chunk.elsewhere(NO_WINDOW) / step + tokens)
     exists = jnp.where(kind.index_heads > 0, 1.0, 0.0)
-    return Cost(tokens * chunk.seen(NO_WINDOW) * pair, keys, exists * runs(tokens))
+    seen = mean_of_least(chunk.begin / step, chunk.end / step, NO_WINDOW)
+    return Cost(tokens * seen * pair, moved, exists * runs(tokens))
 
 
 def state_update(kind: LinearAttention, chunk: Chunk, data: Scalar, tensor: Scalar) -> Cost:
@@ -176,19 +202,12 @@ def entry_bytes(
         return pieces * kind.state_bytes / tensor
     window = NO_WINDOW if isinstance(kind, Mla) else kind.window
     visible = chunk.before(window) + jnp.minimum(new, window)
-    own = 1.0 - getattr(kind, "cross", 0.0)
-    return pieces * visible * own * token_bytes(kind, element, tensor, softness)
-
-
-def token_bytes(
-    kind: Gqa | Mla,
-    element: Scalar,
-    tensor: Scalar | float = 1.0,
-    softness: Scalar | float = 0.0,
-) -> Scalar:
-    """What one token keeps in a layer on one device: entries, and its indexer key [byte]."""
-    elements = accounting.token_kv_elements(kind, tensor, softness)
-    return elements * element + accounting.index_key_bytes(kind)
+    elements = accounting.token_kv_elements(kind, tensor, softness) * element
+    if isinstance(kind, Gqa):
+        held = elements * (1.0 - kind.cross) * kind.cached
+    else:
+        held = elements / kind.entry_tokens
+    return pieces * visible * (held + accounting.index_key_bytes(kind))
 
 
 def runs(tokens: Scalar) -> Scalar:

@@ -168,11 +168,12 @@ def resident_slots(
 
 def table_weights(model: Model, deployment: Deployment) -> Scalar:
     """Input table and head of the fullest end stage: one table, or both where one stage is first
-    and last and they differ.
+    and last and they differ. Towers stand in the first stage, split over its devices.
     """
     table = model.vocabulary * model.hidden / deployment.stage_devices
+    towers = model.resident / deployment.stage_devices
     return (
-        table * (1.0 + (1.0 - model.tied) * ends_together(deployment)) + model.small
+        table * (1.0 + (1.0 - model.tied) * ends_together(deployment)) + towers + model.small
     ) * model.precision.tables.bytes
 
 

@@ -118,33 +118,35 @@ def attention_core(
     elements = accounting.token_kv_elements(kind, deployment.tensor, softness) / deployment.dcp
     entry = sequences * elements * element
     if isinstance(kind, Gqa):
-        seen = accounting.cached_tokens(kind, load.context, load.encoder_context, softness)
+        held = accounting.cached_tokens(kind, load.context, load.encoder_context, softness)
+        seen = jnp.minimum(held, kind.index_top_k)
         pair = 4.0 * kind.heads * kind.head_dim / deployment.tensor
         return Cost(
             sequences * load.new_tokens * seen * pair,
-            entry * (seen + load.new_tokens * (1.0 - kind.cross)),
+            entry * (seen + load.new_tokens * (1.0 - kind.cross) * kind.cached),
             1.0,
         )
     return _latent_core(kind, load, sequences, entry, deployment.tensor)
 
 
 def _latent_core(kind: Mla, load: Load, sequences: Scalar, entry: Scalar, tensor: Scalar) -> Cost:
-    seen = jnp.minimum(load.context, kind.index_top_k)
-    on_latents = 2.0 * kind.kv_rank + kind.rope_dim
+    entries = jnp.minimum(accounting.entries(kind, load.context), kind.index_top_k)
+    seen = entries + accounting.recent_tokens(kind, load.context)
+    on_latents = 2.0 * kind.kv_rank + kind.rope_dim * (1.0 + kind.direct)
     pair = 2.0 * kind.heads / tensor * on_latents
     return Cost(sequences * load.new_tokens * seen * pair, entry * (seen + load.new_tokens), 1.0)
 
 
-def indexer(kind: Mla, load: Load, deployment: Deployment) -> Cost:
-    """Scores of every cached token against the indexer's heads, replicated on all tensor ranks but
-    for those that share the cache. Ignored: merging their selections.
+def indexer(kind: Gqa | Mla, load: Load, deployment: Deployment) -> Cost:
+    """Scores of every entry against the indexer's heads, replicated on all tensor ranks but for
+    those that share the cache. Ignored: merging their selections.
     """
-    sequences = load.sequences / deployment.data
+    sequences, entries = load.sequences / deployment.data, accounting.entries(kind, load.context)
     pair = 2.0 * kind.index_heads * kind.index_dim / deployment.dcp
     keys = sequences * accounting.index_key_bytes(kind) / deployment.dcp
     return Cost(
-        sequences * load.new_tokens * load.context * pair,
-        keys * (load.context + load.new_tokens),
+        sequences * load.new_tokens * entries * pair,
+        keys * (entries + load.new_tokens),
         jnp.where(kind.index_heads > 0, 1.0, 0.0),
     )
 

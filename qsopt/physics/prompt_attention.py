@@ -74,20 +74,17 @@ class Works(NamedTuple):
 def attention(reader: Reader, kind: Attention, count: Scalar) -> Works:
     """Attention of `count` layers of a kind, apart from the projections that all tokens share."""
     data, tensor = reader.deployment.data, reader.deployment.tensor
-    if isinstance(kind, Mla):
-        return Works(
-            (_indexer(reader, kind, count),),
-            _absorbed(reader, kind, count),
-            _expanded(reader, kind, count),
-        )
     if isinstance(kind, LinearAttention):
         cost = chunks.state_update(kind, reader.chunk, data, tensor)
         return Works((reader.core(cost, reader.efficiency.linear, count),))
+    selection = _indexer(reader, kind, count)
+    if isinstance(kind, Mla):
+        return Works((selection,), _absorbed(reader, kind, count), _expanded(reader, kind, count))
     cost = _softmax_cost(reader, kind)
-    return Works((reader.core(cost, reader.efficiency.prefill_attention, count),))
+    return Works((reader.core(cost, reader.efficiency.prefill_attention, count), selection))
 
 
-def _indexer(reader: Reader, kind: Mla, count: Scalar) -> Named:
+def _indexer(reader: Reader, kind: Gqa | Mla, count: Scalar) -> Named:
     """Selection of the tokens that sparse attention sees, in fp8 (DeepSeek-V3.2)."""
     cost = chunks.indexer(kind, reader.chunk, reader.deployment.data)
     name, work = reader.core(cost, reader.efficiency.mla, count)
@@ -120,7 +117,8 @@ def _expanded(reader: Reader, kind: Mla, count: Scalar) -> tuple[Named, ...]:
     gemm = accounting.expanded_projection(kind, tensor)
     activation = reader.model.precision.activation_bytes
     again = chunks.expansion(kind, reader.chunk, data, tensor, activation)
-    rows = again.flops / (2.0 * gemm.weights)
+    weights = jnp.where(gemm.weights > 0, gemm.weights, 1.0)
+    rows = again.flops / (2.0 * weights)
     core = reader.core(cost, reader.efficiency.prefill_mla, count)
     return _projected(reader, (gemm,), count), reader.product(again, rows, count), core
 

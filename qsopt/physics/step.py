@@ -176,7 +176,7 @@ def _works(stage: Stage, share: Scalar) -> Iterator[tuple[str, Work]]:
     for layers in stage.model.decoder.attention:
         yield "attention projections", _projections(stage, layers.kind, layers.count * share)
         yield "attention core", _core(stage, layers.kind, layers.count * share)
-        if isinstance(layers.kind, Mla):
+        if not isinstance(layers.kind, LinearAttention):
             yield "attention core", _indexer(stage, layers.kind, layers.count * share)
     for layers in stage.model.decoder.ffn:
         yield from _ffn(stage, layers.kind, layers.count * share)
@@ -227,7 +227,7 @@ def _attending(stage: Stage, work: Work) -> Work:
     return eqx.tree_at(lambda w: (w.count, w.batch), work, there)
 
 
-def _indexer(stage: Stage, kind: Mla, count: Scalar) -> Work:
+def _indexer(stage: Stage, kind: Gqa | Mla, count: Scalar) -> Work:
     """Selection of the tokens that sparse attention sees, in fp8 (DeepSeek-V3.2)."""
     cost = operators.indexer(kind, stage.load, stage.deployment)
     family = stage.efficiency.mla.of(stage.model.precision.kv_cache)

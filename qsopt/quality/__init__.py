@@ -11,9 +11,11 @@ from qsopt.quality.empirical import Empirical, empirical
 from qsopt.quality.fit_range import FitRange
 from qsopt.quality.geometric import Geometric
 from qsopt.quality.krajewski import Krajewski
-from qsopt.quality.law import QualityLaw, QualityMatch, Status
 from qsopt.quality.ludziejewski import Ludziejewski
-from qsopt.quality.matches import CONTROLLED, FITTED, MATCHES, Kind, Match
+from qsopt.quality.match import Bound, Contract, Evidence, Match
+from qsopt.quality.matches import CONTROLLED, FITTED, MATCHES
+from qsopt.quality.power import Power, power
+from qsopt.quality.quality_law import DenseMatch, QualityLaw, Status
 from qsopt.quality.registry import BAND, law, laws
 from qsopt.quality.student import QDistribution
 from qsopt.quality.tian import Tian, compute_optimal_q
@@ -32,22 +34,25 @@ __all__ = [
     "MATCHES",
     "Abnar",
     "Blend",
+    "Bound",
     "Calibrated",
     "Chinchilla",
     "Clark",
     "Constant",
+    "Contract",
+    "DenseMatch",
     "Empirical",
+    "Evidence",
     "FitRange",
     "Geometric",
-    "Kind",
     "Krajewski",
     "LooRow",
     "Ludziejewski",
     "Match",
     "MoeArchitecture",
+    "Power",
     "QDistribution",
     "QualityLaw",
-    "QualityMatch",
     "Status",
     "Tian",
     "Zhao",
@@ -59,6 +64,7 @@ __all__ = [
     "law",
     "laws",
     "leave_one_out",
+    "power",
     "predict",
     "stack",
 ]

@@ -16,7 +16,7 @@ from jaxtyping import Array, Int
 from qsopt.arrays import Scalar, scalar
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.fit_range import FitRange
-from qsopt.quality.law import LARGEST_DENSE, QualityLaw, Status, status_of
+from qsopt.quality.quality_law import LARGEST_DENSE, QualityLaw, Status, status_of
 
 
 class Abnar(QualityLaw):

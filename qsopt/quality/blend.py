@@ -10,7 +10,7 @@ from qsopt.arrays import Scalar
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.fit_range import FitRange
 from qsopt.quality.geometric import Geometric
-from qsopt.quality.law import QualityLaw
+from qsopt.quality.quality_law import QualityLaw
 from qsopt.quality.tian import Tian
 
 

@@ -2,39 +2,48 @@
 
     log q = log q_law + correction + scale * t,      t ~ Student with n - 1 degrees of freedom
 
-correction is the mean of the n residuals log q_obs - log q_law, scale = sd * sqrt(1 + 1/n) with
-their sample deviation: the exact prediction of one more normal residual, wide because n is small.
-It covers matches like the observed ones; at frontier sizes the law extrapolates and its warnings
-hold beside the interval. A blend knows more: where its laws disagree further than on any of the
-matches, the excess of their variance is added to scale**2.
+With n equalities, correction is the mean of the residuals log q_obs - log q_law and scale = sd *
+sqrt(1 + 1/n) with their sample deviation: the exact prediction of one more normal residual, wide
+because n is small. Bounds move both through their likelihood (`location_scale`). The distribution
+covers matches like the observed ones; at frontier sizes the law extrapolates and its warnings hold
+beside the interval. A blend knows more: where its laws disagree further than on any of the matches,
+the excess of their variance is added to scale**2.
 """
 
+import math
 from collections.abc import Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from qsopt.arrays import Scalar
+from qsopt.arrays import Scalar, scalar
 from qsopt.errors import InputError
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.blend import Blend
-from qsopt.quality.empirical import Empirical, empirical
-from qsopt.quality.law import QualityLaw
-from qsopt.quality.matches import FITTED, Match, Observations, observations
+from qsopt.quality.fitted_law import FittedLaw
+from qsopt.quality.match import Match, Observations, observations
+from qsopt.quality.matches import FITTED
+from qsopt.quality.quality_law import QualityLaw
 from qsopt.quality.student import QDistribution
+
+ROUNDS = 100
+"""Rounds of expectation-maximisation; each bound slows it to the share of rows that are bounds."""
+FAR = 30.0
+"""Standard deviations beyond which the hazard of a normal is its series, to 1e-8."""
 
 
 class Calibrated(eqx.Module):
     """A law with its correction and spread."""
 
     law: QualityLaw
-    correction: Scalar
-    """Mean of log q_obs - log q_law."""
-    scale: Scalar
+    correction: Scalar = eqx.field(converter=scalar)
+    """Location of log q_obs - log q_law."""
+    scale: Scalar = eqx.field(converter=scalar)
     """Scale of the next residual about it."""
-    dof: Scalar
+    dof: Scalar = eqx.field(converter=scalar)
     tested_disagreement: Scalar
     """Of a blend: the largest variance of log q over its laws on the matches; otherwise 0."""
 
@@ -52,12 +61,18 @@ def calibrate(law: QualityLaw, matches: Sequence[Match] = FITTED) -> Calibrated:
     """Fit correction and spread of a law.
 
     Raises:
-        InputError: with fewer than two matches, which have no spread.
+        InputError: with fewer than two exact matches, which have no spread.
     """
-    if len(matches) < 2:
-        raise InputError(f"{len(matches)} match cannot calibrate '{law.name}': pass two or more")
-    law = empirical(matches) if isinstance(law, Empirical) else law
-    return _calibrate(law, observations(matches))
+    exact = sum(match.is_exact for match in matches)
+    if exact < 2:
+        raise InputError(
+            f"{exact} exact match cannot calibrate '{law.name}': pass two or more beside the bounds"
+        )
+    law = law.refitted(matches) if isinstance(law, FittedLaw) else law
+    table = observations(matches)
+    residual, tested = _on_matches(law, table)
+    fit = location_scale(np.asarray(residual, float), np.asarray(table.bound))
+    return Calibrated(law, *fit, tested)
 
 
 def predict(
@@ -68,13 +83,11 @@ def predict(
 
 
 @eqx.filter_jit
-def _calibrate(law: QualityLaw, table: Observations) -> Calibrated:
-    weights = jnp.ones_like(jnp.asarray(table.q))
-    correction, scale, dof = location_scale(residuals(law, table, weights), weights)
-    tested = jnp.max(
-        jax.vmap(lambda architecture: _disagreement(law, architecture))(table.architecture)
-    )
-    return Calibrated(law, correction, scale, dof, tested)
+def _on_matches(law: QualityLaw, table: Observations) -> tuple[Float[Array, " n"], Scalar]:
+    """Residuals of the rows, and the largest disagreement of a blend on the exact ones."""
+    residual = residuals(law, table, jnp.ones_like(jnp.asarray(table.q)))
+    disagreement = jax.vmap(lambda architecture: _disagreement(law, architecture))
+    return residual, jnp.max(jnp.where(table.exact, disagreement(table.architecture), 0.0))
 
 
 def _disagreement(law: QualityLaw, architecture: MoeArchitecture) -> Scalar:
@@ -88,26 +101,63 @@ def _disagreement(law: QualityLaw, architecture: MoeArchitecture) -> Scalar:
 def residuals(
     law: QualityLaw, table: Observations, trained: Float[Array, " n"]
 ) -> Float[Array, " n"]:
-    """log q_obs - log q_law of each row. A law that is itself a table must not look the row up: it
-    uses `trained` only.
+    """log q_obs - log q_law of each row. A law that is itself fitted to the table must not have
+    seen the row: it uses the exact rows of `trained` only.
     """
+    usable = jnp.where(table.exact, trained, 0.0)
 
     def one(index: Array, architecture: MoeArchitecture, q: Scalar) -> Scalar:
         fitted = law
-        if isinstance(law, Empirical):
-            fitted = law.weighted(jnp.where(jnp.arange(trained.size) == index, 0.0, trained))
+        if isinstance(law, FittedLaw):
+            fitted = law.weighted(jnp.where(jnp.arange(trained.size) == index, 0.0, usable))
         return jnp.log(q) - jnp.log(fitted.q(architecture))
 
     return jax.vmap(one)(jnp.arange(trained.size), table.architecture, table.q)
 
 
 def location_scale(
-    residual: Float[Array, " n"], weight: Float[Array, " n"]
-) -> tuple[Scalar, Scalar, Scalar]:
-    """Mean, predictive scale and degrees of freedom of the residuals of weight 1 (others have
-    weight 0).
+    residual: Float[np.ndarray, " n"], bound: Float[np.ndarray, " n"]
+) -> tuple[float, float, float]:
+    """Location, predictive scale and degrees of freedom of residuals and of bounds on them.
+
+    The maximum of the censored normal likelihood with the unbiased variance,
+
+        -(m - 1) log sd - sum_exact z**2 / 2 + sum_bounds log P(on its side),   z = (r - mean) / sd
+
+    over m exact rows, by expectation-maximisation: a bound counts as a normal row of which only the
+    side is known (Tobin 1958). Without bounds it is the sample mean and deviation. Bounds add no
+    degree of freedom.
+
+    Args:
+        residual: log q_obs - log q_law of each row.
+        bound: its `Bound` as a sign.
     """
-    n = jnp.sum(weight)
-    mean = jnp.sum(weight * residual) / n
-    variance = jnp.sum(weight * (residual - mean) ** 2) / (n - 1.0)
-    return mean, jnp.sqrt(variance * (1.0 + 1.0 / n)), n - 1.0
+    exact, m = residual[bound == 0.0], float(np.sum(bound == 0.0))
+    mean, variance = float(exact.mean()), float(exact.var(ddof=1))
+    for _ in range(ROUNDS if m < len(residual) else 0):
+        expected, unknown = _completed(residual, bound, mean, math.sqrt(variance))
+        mean = float(expected.mean())
+        variance = (np.sum((expected - mean) ** 2) + unknown) / (len(residual) - 1.0)
+    return mean, math.sqrt(variance * (1.0 + 1.0 / m)), m - 1.0
+
+
+def _completed(
+    residual: Float[np.ndarray, " n"], bound: Float[np.ndarray, " n"], mean: float, sd: float
+) -> tuple[Float[np.ndarray, " n"], float]:
+    """The rows with the expectation of a normal beyond its bound for each bound, and the sum of the
+    variances that these leave.
+    """
+    one_sided = bound != 0.0
+    side = bound[one_sided]
+    beyond = side * (residual[one_sided] - mean) / sd
+    hazard = np.array([_hazard(float(z)) for z in beyond])
+    expected = np.array(residual)
+    expected[one_sided] = mean + side * sd * hazard
+    return expected, float(sd**2 * np.sum(1.0 + beyond * hazard - hazard**2))
+
+
+def _hazard(z: float) -> float:
+    """Density over upper tail of the standard normal; its series where the tail has no digits."""
+    if z > FAR:
+        return z + 1.0 / z - 2.0 / z**3
+    return math.sqrt(2.0 / math.pi) * math.exp(-0.5 * z * z) / math.erfc(z / math.sqrt(2.0))

@@ -17,7 +17,7 @@ from jaxtyping import Array, Int
 from qsopt.arrays import Scalar, scalar
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.fit_range import FitRange
-from qsopt.quality.law import QualityLaw, Status, status_of
+from qsopt.quality.quality_law import QualityLaw, Status, status_of
 from qsopt.quality.saturation import saturated
 
 PUBLISHED = "Clark et al. 2022, arXiv 2202.01169, Table 3 (three decimals)"

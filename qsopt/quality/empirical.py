@@ -19,20 +19,21 @@ from jaxtyping import Array, Float, Int
 from qsopt.arrays import Scalar, scalar
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.fit_range import FitRange
-from qsopt.quality.law import QualityLaw, Status
-from qsopt.quality.matches import FITTED, Match, observations
+from qsopt.quality.fitted_law import FittedLaw, columns, sources, span_of
+from qsopt.quality.match import Match
+from qsopt.quality.matches import FITTED
+from qsopt.quality.quality_law import Status
 
 BANDWIDTH = float(np.log(2.0))
 """Distance in log s over which a row loses 40 % of its weight."""
 
 
-class Empirical(QualityLaw):
+class Empirical(FittedLaw):
     """Kernel mean of observed log q over log active fraction."""
 
     log_fraction: Float[Array, " n"] = eqx.field(converter=scalar)
     log_q: Float[Array, " n"] = eqx.field(converter=scalar)
     weight: Float[Array, " n"] = eqx.field(converter=scalar)
-    """1 for the rows in use, 0 for held-out ones."""
     name: str = eqx.field(static=True)
     source: str = eqx.field(static=True)
     range: tuple[FitRange, ...] = eqx.field(static=True)
@@ -43,21 +44,16 @@ class Empirical(QualityLaw):
         share = jax.nn.softmax(-0.5 * distance**2, where=self.weight > jnp.zeros(()))
         return jnp.exp(jnp.sum(share * self.log_q)), jnp.int32(Status.PHYSICAL)
 
-    def weighted(self, weight: Float[Array, " n"]) -> "Empirical":
-        """The same table with other rows in use."""
-        return eqx.tree_at(lambda law: law.weight, self, weight)
+    def refitted(self, matches: Sequence[Match]) -> "Empirical":
+        """The lookup in other matches."""
+        return empirical(matches)
 
 
 def empirical(matches: Sequence[Match] = FITTED) -> Empirical:
-    """The lookup in some matches."""
-    table = observations(matches)
-    fraction = np.asarray(table.architecture.active_fraction)
-    span = FitRange("active_fraction", float(fraction.min()), float(fraction.max()))
+    """The lookup in the exact ones of some matches."""
     return Empirical(
-        log_fraction=np.log(fraction),
-        log_q=np.log(table.q),
-        weight=np.ones(len(matches)),
+        **columns(matches),
         name="empirical",
-        source="observed matches: " + "; ".join(match.source for match in matches),
-        range=(span,),
+        source="observed matches: " + sources(matches),
+        range=(span_of(matches),),
     )

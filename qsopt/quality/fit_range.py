@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from qsopt.quality.architecture import MoeArchitecture
 
-ROUNDING = 1e-9
-"""Relative slack of a bound, for counts that went through floating point."""
+ROUNDING = 1e-6
+"""Relative slack of a bound, for counts that went through single precision."""
 
 
 @dataclass(frozen=True)

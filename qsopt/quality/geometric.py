@@ -9,7 +9,7 @@ from jaxtyping import Array, Int
 from qsopt.arrays import Scalar
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.fit_range import FitRange
-from qsopt.quality.law import QualityLaw, Status
+from qsopt.quality.quality_law import QualityLaw, Status
 
 
 class Geometric(QualityLaw):

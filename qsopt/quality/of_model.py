@@ -7,7 +7,7 @@ from qsopt.arrays import Scalar
 from qsopt.errors import InputError
 from qsopt.physics.accounting import compiled_parameter_count
 from qsopt.quality.architecture import MoeArchitecture
-from qsopt.quality.law import QualityLaw, QualityMatch, Status
+from qsopt.quality.quality_law import DenseMatch, QualityLaw, Status
 from qsopt.spec.model import Model, moe_layers
 
 UNKNOWN_TOKENS = 1e12
@@ -33,7 +33,7 @@ def architecture(model: Model, tokens: Scalar | None = None) -> MoeArchitecture:
         )
     count = compiled_parameter_count(model)
     return MoeArchitecture(
-        total=count.total,
+        total=count.total - count.resident,
         active=count.active,
         total_nonembedding=count.total_without_tables,
         active_nonembedding=count.active_without_tables,
@@ -47,7 +47,7 @@ def architecture(model: Model, tokens: Scalar | None = None) -> MoeArchitecture:
 
 
 @eqx.filter_jit
-def match_of(law: QualityLaw, seen: MoeArchitecture) -> QualityMatch:
+def match_of(law: QualityLaw, seen: MoeArchitecture) -> DenseMatch:
     """The law's match, compiled once for all models."""
     return law.match(seen)
 

@@ -8,8 +8,9 @@ from qsopt.quality.constant import Constant
 from qsopt.quality.empirical import empirical
 from qsopt.quality.geometric import Geometric
 from qsopt.quality.krajewski import Krajewski
-from qsopt.quality.law import QualityLaw
 from qsopt.quality.ludziejewski import Ludziejewski
+from qsopt.quality.power import power
+from qsopt.quality.quality_law import QualityLaw
 from qsopt.quality.tian import Tian
 
 BAND = ("ludziejewski", "geometric", "tian")
@@ -19,7 +20,7 @@ BAND = ("ludziejewski", "geometric", "tian")
 def laws() -> dict[str, QualityLaw]:
     """All laws; those of `BAND` and `combined` first."""
     shown = (Ludziejewski(), Geometric(), Tian(), COMBINED)
-    others = (*CLARK, Krajewski(), Abnar(), Constant(), empirical())
+    others = (*CLARK, Krajewski(), Abnar(), Constant(), empirical(), power())
     return {law.name: law for law in (*shown, *others)}
 
 

@@ -1,8 +1,9 @@
-"""Held-out error of the laws: each observed match predicted from the others only, by law and by
+"""Held-out error of the laws: each exact match predicted from the others only, by law and by
 laboratory.
 
-For each held-out group the correction and spread come from the remaining rows. Leaving out a whole
-laboratory is the harder test, as its models share data, recipe and the wish to look good.
+For each held-out group the correction and spread come from the remaining rows, bounds among them.
+Leaving out a whole laboratory is the harder test, as its models share data, recipe and the wish to
+look good.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,14 +16,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from qsopt.quality.calibration import location_scale, residuals
-from qsopt.quality.empirical import Empirical, empirical
-from qsopt.quality.law import QualityLaw, Status
-from qsopt.quality.matches import FITTED, Match, Observations, observations
+from qsopt.quality.fitted_law import FittedLaw
+from qsopt.quality.match import Match, Observations, observations
+from qsopt.quality.matches import FITTED
+from qsopt.quality.quality_law import QualityLaw, Status
 from qsopt.quality.student import cdf
 
 
 class HeldOut(eqx.Module):
-    """Errors of the rows when they were held out."""
+    """Errors of the exact rows when they were held out."""
 
     error: Float[Array, " n"]
     """log q_obs - log q predicted, correction included."""
@@ -45,7 +47,7 @@ class LooRow:
 
     law: str
     n: int
-    """Matches."""
+    """Exact matches."""
     bias: float
     """Geometric mean of q_law / q_obs, uncorrected."""
     rms_raw: float
@@ -67,38 +69,52 @@ def leave_one_out(laws: Iterable[QualityLaw], matches: Sequence[Match] = FITTED)
 
 
 def held_out(law: QualityLaw, matches: Sequence[Match], groups: Sequence[str]) -> HeldOut:
-    """Errors of all rows, each with the rows of its own group held out."""
+    """Errors of the exact rows, each with the rows of its own group held out."""
     train = jnp.array([[group != other for other in groups] for group in groups], float)
-    law = empirical(matches) if isinstance(law, Empirical) else law
-    return _held_out(_fold_residuals(law, observations(matches), train), train)
+    law = law.refitted(matches) if isinstance(law, FittedLaw) else law
+    table = observations(matches)
+    residual = np.asarray(_fold_residuals(law, table, train), float)
+    bound, used = np.asarray(table.bound), np.asarray(train) > 0.0
+    rows = np.flatnonzero(bound == 0.0)
+    fits = [location_scale(residual[row, used[row]], bound[used[row]]) for row in rows]
+    mean, scale, dof = map(jnp.asarray, zip(*fits, strict=True))
+    error = jnp.asarray(residual[rows, rows]) - mean
+    return HeldOut(error, _level(error / scale, dof))
+
+
+@jax.jit
+def _level(standardised: Float[Array, " n"], dof: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Level of the central interval of Student's t on whose edge a value lies."""
+    return 1.0 - 2.0 * jax.vmap(cdf)(-jnp.abs(standardised), dof)
 
 
 def chosen_inside(
     laws: Sequence[QualityLaw], matches: Sequence[Match] = FITTED
 ) -> tuple[float, tuple[str, ...]]:
-    """The price of choosing: rms factor when the law is chosen anew for each held-out row, by the
-    others' held-out error.
+    """The price of choosing: rms factor when the law is chosen anew for each held-out exact row, by
+    the others' held-out error.
 
     Returns also the names chosen. Equal to the error of one law only if every fold would have
     chosen it.
     """
     errors, names = [], []
-    for i, match in enumerate(matches):
-        rest = [*matches[:i], *matches[i + 1 :]]
+    for match in (each for each in matches if each.is_exact):
+        rest = [other for other in matches if other is not match]
         best = min(laws, key=lambda law: held_out(law, rest, _each(rest)).rms_factor)
-        errors.append(held_out(best, [*rest, match], _each(matches)).error[-1])
+        errors.append(held_out(best, [*rest, match], _each([*rest, match])).error[-1])
         names.append(best.name)
     return float(np.exp(np.sqrt(np.mean(np.square(errors))))), tuple(names)
 
 
 def _row(law: QualityLaw, matches: Sequence[Match]) -> LooRow:
-    law = empirical(matches) if isinstance(law, Empirical) else law
-    raw, status = map(np.asarray, _raw(law, observations(matches)))
+    law = law.refitted(matches) if isinstance(law, FittedLaw) else law
+    table = observations(matches)
+    raw, status = (np.asarray(each)[np.asarray(table.exact)] for each in _raw(law, table))
     single = held_out(law, matches, _each(matches))
     laboratory = held_out(law, matches, [match.laboratory for match in matches])
     return LooRow(
         law=law.name,
-        n=len(matches),
+        n=len(raw),
         bias=float(np.exp(-raw.mean())),
         rms_raw=float(np.exp(np.sqrt(np.mean(raw**2)))),
         rms=single.rms_factor,
@@ -128,10 +144,3 @@ def _fold_residuals(
     i of `train`.
     """
     return jax.vmap(lambda weight: residuals(law, table, weight))(train)
-
-
-@jax.jit
-def _held_out(residual: Float[Array, "n n"], train: Float[Array, "n n"]) -> HeldOut:
-    mean, scale, dof = jax.vmap(location_scale)(residual, train)
-    error = jnp.diagonal(residual) - mean
-    return HeldOut(error, 1.0 - 2.0 * cdf(-jnp.abs(error) / scale, dof))

@@ -11,12 +11,12 @@ import jax
 
 from qsopt.catalog.accelerators import accelerator_name
 from qsopt.catalog.models import model_facts, model_names
+from qsopt.comparison.dense import RELEASED, MatchKind, size_factor
 from qsopt.errors import InputError
 from qsopt.fitted.expected import SOFTWARE, Expectation, expectation
 from qsopt.precision import in_float64
 from qsopt.quality import QualityLaw, law
 from qsopt.quality.belief import DEFAULT, Belief, belief, given
-from qsopt.quality.of_model import architecture, checked_q
 from qsopt.record import name_of
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -58,6 +58,12 @@ class Inquiry:
     """None for a set that is none of those that ship."""
     phrase: str | None = None
     """The cluster as it was asked for, such as 8xh100."""
+    kind: MatchKind = RELEASED
+    """Which dense model the MoE is compared with."""
+    named: Model | None = None
+    """The dense model where it is one that exists."""
+    law_raw: bool = False
+    """Whether q is the bare law's value, not the calibrated median."""
 
     def __post_init__(self) -> None:
         for name, record in (
@@ -88,7 +94,7 @@ class Inquiry:
     @property
     def law_name(self) -> str:
         """The law behind q: with all laws side by side, the default one."""
-        if self.q is not None:
+        if self.q is not None or self.named is not None:
             return "given"
         return self.quality_law.name
 
@@ -108,11 +114,12 @@ class Inquiry:
 
     def believe(self, model: Model | None = None) -> Belief:
         """q of the model, or of another one, by the law or as stated, and how sure it is."""
+        asked = self.model if model is None else model
+        if self.named is not None:
+            return given(float(size_factor(asked, self.named)))
         if self.q is not None:
             return given(self.q)
-        return belief(
-            self.model if model is None else model, self.quality_law, self.training_tokens
-        )
+        return belief(asked, self.quality_law, self.training_tokens, raw=self.law_raw)
 
     def expectation(self) -> Expectation | None:
         """How far from measurements the answer is expected to be; None for a bound or a user's own
@@ -126,8 +133,7 @@ class Inquiry:
 
 @in_float64
 def central_q(inquiry: Inquiry) -> float:
-    """q of the model, as stated or by the law, without the distribution that `Inquiry.believe`
-    adds to it.
+    """q of the model, as stated or by the law.
 
     Raises:
         InputError: if there is no such law, it lacks the training tokens, or it is unphysical for
@@ -135,8 +141,5 @@ def central_q(inquiry: Inquiry) -> float:
     """
     if inquiry.q is not None:
         return given(inquiry.q).q
-    tokens = inquiry.training_tokens
     with jax.ensure_compile_time_eval():  # inside a user's jit too: the model is concrete
-        return checked_q(
-            inquiry.quality_law, architecture(inquiry.model, tokens), tokens is not None
-        )
+        return inquiry.believe().q

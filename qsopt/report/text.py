@@ -1,5 +1,6 @@
 """Results as tables for people. Every number here is one of `records`."""
 
+import math
 import sys
 from typing import Any
 
@@ -115,26 +116,69 @@ def show_comparison(record: dict[str, Any], title: str) -> None:
     out.print(_sides_table(record))
     if record["reason"]:
         out.print(record["reason"])
-    twin = record["dense_twin"]
-    out.print(
-        f"s = {record['s']:.4f}, q = {record['q']:.3f} ({record['law']}), qs = "
-        f"{record['qs']:.3f}; the dense twin has the same "
-        f"layers, attention and vocabulary and a gated FFN {twin['ffn_width']:,.0f} wide in every "
-        f"layer"
-    )
+    out.print(_question_text(record))
     out.print(f"[bold]verdict: {record['verdict']}[/bold]{_ratio_text(record)}")
+    out.print(_matches_table(record["matches"]))
+    out.print(f"[bold]over all shapes: {record['verdict_overall']}[/bold]")
     _say_how_sure(record)
     _say_expected_errors(record)
-    if record["ratio_dense_over_moe"] is not None:
+    if _finite(record["ratio_dense_over_moe"]) is not None:
         out.print(_penalties_table(record))
     if record["laws"]:
         out.print(_laws_table(record["laws"]))
     for row in record["by_utilization"]:
-        ratio = row["ratio_dense_over_moe"]
+        ratio = _finite(row["ratio_dense_over_moe"])
         out.print(
             f"at {row['utilization']:.0%} of the memory: {row['verdict']}"
             + ("" if ratio is None else f", {ratio:.2f} times")
         )
+
+
+def _question_text(record: dict[str, Any]) -> str:
+    """s, q, and the dense model that the sides above show."""
+    twin = record["twin"]
+    law = record["law"]
+    if law != "given" and record["q_centre"] != record["q_raw"]:
+        law += f", calibrated; the bare law says {record['q_raw']:.2f}"
+    return (
+        f"s = {record['s']:.4f}, q = {record['q']:.3f} ({law}), qs = {record['qs']:.3f}; the dense "
+        f"model above: {twin['kind']}, attention {twin['attention']}, {twin['layers']} layers, "
+        f"hidden {twin['hidden']:,}, FFN {twin['ffn_width']:,.0f} wide"
+    )
+
+
+def _matches_table(rows: list[dict[str, Any]]) -> Table:
+    """Every dense match in its own best deployment."""
+    table = Table(title="by dense match", title_justify="left", box=None)
+    for heading in (
+        "shape",
+        "attention",
+        "layers",
+        "hidden",
+        "q",
+        "tokens/s",
+        "ratio",
+        "flips at q",
+    ):
+        table.add_column(heading, justify="left" if heading in ("shape", "attention") else "right")
+    for row in rows:
+        twin, dense = row["twin"], row["dense"]
+        table.add_row(
+            twin["kind"],
+            twin["attention"],
+            str(twin["layers"]),
+            f"{twin['hidden']:,}",
+            f"{row['q']:.2f}",
+            "infeasible" if dense is None else f"{dense['throughput_tokens_per_s']:,.0f}",
+            _number(row["ratio_dense_over_moe"]),
+            _number(row["break_even_q"]),
+        )
+    return table
+
+
+def _number(value: float | None) -> str:
+    """A number of a table; a dash where there is none."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.2f}"
 
 
 def _say_how_sure(record: dict[str, Any]) -> None:
@@ -148,7 +192,7 @@ def _say_how_sure(record: dict[str, Any]) -> None:
         f"(error of the law on observed "
         f"matches); qs < 1 with probability {record['probability_qs_below_one']:.1%}"
     )
-    if record.get("probability_dense_wins") is not None:
+    if _finite(record.get("probability_dense_wins")) is not None:
         won = record["probability_dense_wins"]
         out.print(
             f"dense wins in {won:.1%} of draws of q and of the errors of every kind of operator"
@@ -166,7 +210,7 @@ def _say_expected_errors(record: dict[str, Any]) -> None:
         if record["expected_error"][side] is not None:
             out.print(f"{name}: {_error_text(record['expected_error'][side])}")
     dense = record["probability_dense_wins_at_q"]
-    if dense is not None and record["ratio_dense_over_moe"] is not None:
+    if _finite(dense) is not None and _finite(record["ratio_dense_over_moe"]) is not None:
         stands = dense if record["verdict"] == "dense wins" else 1.0 - dense
         word = "survives" if stands >= SURVIVES else "does not survive"
         known = record["expected_error"]["moe"] is not None
@@ -193,11 +237,15 @@ def _laws_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def _ratio_text(record: dict[str, Any]) -> str:
-    ratio, flip = record["ratio_dense_over_moe"], record["break_even_q"]
+    ratio, flip = map(_finite, (record["ratio_dense_over_moe"], record["break_even_q"]))
     text = "" if ratio is None else f": dense reaches {ratio:.2f} times the throughput of the MoE"
     if ratio is None:
         return text
     return text + ("; no q would flip it" if flip is None else f"; q = {flip:.2f} would flip it")
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _sides_table(record: dict[str, Any]) -> Table:
@@ -236,7 +284,7 @@ def _penalties_table(record: dict[str, Any]) -> Table:
         title_justify="left",
         box=None,
     )
-    names = ("reuse", "residency", "communication", "other")
+    names = tuple(record["penalties"])
     for name in (*names, "ratio"):
         table.add_column(name, justify="right")
     factors = [*(record["penalties"][name] for name in names), record["ratio_dense_over_moe"]]
@@ -263,6 +311,10 @@ def _cell(value: Any) -> str:
 def layout_text(layout: dict[str, Any]) -> str:
     """A deployment in one line."""
     sizes = " ".join(f"{name}{layout[name]}" for name in ("tp", "dp", "pp", "ep", "etp"))
+    if layout["dcp"] > 1:
+        sizes += f" dcp{layout['dcp']}"
+    if layout["expert_slots"]:
+        sizes += f" {layout['expert_slots']} expert slots"
     return f"{sizes} batch {layout['batch']} x {layout['replicas']} {layout['way']}"
 
 

@@ -48,6 +48,29 @@ _ALIASES = {
 }
 
 
+_GGUF = {
+    "q2_k": 3.35,
+    "q3_k_s": 3.50,
+    "q3_k_m": 3.91,
+    "q3_k_l": 4.27,
+    "q4_0": 4.50,
+    "q4_1": 5.00,
+    "q4_k_s": 4.58,
+    "q4_k_m": 4.84,
+    "q5_0": 5.50,
+    "q5_1": 6.00,
+    "q5_k_s": 5.52,
+    "q5_k_m": 5.68,
+    "q6_k": 6.56,
+    "q8_0": 8.50,
+    "iq4_xs": 4.25,
+    "iq4_nl": 4.50,
+}
+"""llama.cpp's weight-only formats [bit per weight]: the mixes by the README of its quantize tool
+(for Llama-2-7B), the plain ones by their blocks of 32 or 256 weights in ggml.
+"""
+
+
 class Format(Record):
     """A number format as numbers: what it weighs, and where its peak and its efficiencies stand in
     their tables.
@@ -71,14 +94,19 @@ class Format(Record):
 
 def number_format(name: str) -> Format:
     """The format called `name` (`bf16`, `fp8`, `fp8_block`, `int8`, `nvfp4`, `mxfp4`, `int4`,
-    `fp32` or an alias).
+    `fp32`, a name of llama.cpp such as `q4_k_m`, or an alias).
+
+    Those of llama.cpp take the efficiencies of weight-only integers: int4 below 7 bits, int8 above.
 
     Raises:
         InputError: if no format has that name.
     """
     key = _ALIASES.get(name.lower(), name.lower())
+    if key in _GGUF:
+        stand_in = number_format("int4" if _GGUF[key] < 7.0 else "int8")
+        return Format(_GGUF[key] / 8.0, stand_in.arithmetic, stand_in.index)
     if key not in _FORMATS:
-        raise unknown_name("number format", name, [*_FORMATS, *_ALIASES])
+        raise unknown_name("number format", name, [*_FORMATS, *_ALIASES, *_GGUF])
     size, arithmetic = _FORMATS[key]
     return Format(size, ARITHMETICS.index(arithmetic), FORMATS.index(key))
 

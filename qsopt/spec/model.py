@@ -43,13 +43,26 @@ class Gqa(Record):
     """1 for cross-attention: keys and values come from the encoder once, not from each new token;
     else 0.
     """
+    projected: Scalar = number(1.0)
+    """Share of keys and values that the layer projects itself: 1, 1/2 where values are keys
+    (Gemma 4), 0 where both are an earlier layer's (Gemma 3n, Hunyuan-Large).
+    """
+    cached: Scalar = number(1.0)
+    """1 if the layer keeps keys and values of its own, 0 if it reads those of an earlier layer."""
+    index_heads: Scalar = number(0.0)
+    """Heads of an indexer that selects tokens (MiniMax-M3); 0 if attention sees all of them."""
+    index_dim: Scalar = number(0.0)
+    """Size of an indexer head, and of the indexer key cached for each token."""
+    index_top_k: Scalar = number(NO_WINDOW)
+    """Tokens that the indexer selects for the core [tokens]."""
     small: Scalar = number(0.0)
     """Norms and biases of one layer: resident, too small to cost time [parameters]."""
 
 
 class Mla(Record):
     """Multi-head latent attention (DeepSeek-V2), optionally with the sparse-attention indexer of
-    DeepSeek-V3.2.
+    DeepSeek-V3.2, or with the compressed entries of DeepSeek-V4, which are keys and values
+    themselves.
     """
 
     heads: Scalar = number()
@@ -69,7 +82,21 @@ class Mla(Record):
     index_dim: Scalar = number(0.0)
     """Size of an indexer head, and of the indexer key cached for each token."""
     index_top_k: Scalar = number(NO_WINDOW)
-    """Tokens that the indexer selects for the core [tokens]."""
+    """Entries that the indexer selects for the core [entries]."""
+    direct: Scalar = number(0.0)
+    """1 if an entry is key and value of all heads itself, without up-projections (DeepSeek-V4); 0
+    if they are projected from it.
+    """
+    entry_tokens: Scalar = number(1.0)
+    """Tokens that one entry of the cache stands for [tokens]."""
+    recent: Scalar = number(0.0)
+    """Latest tokens that are cached and seen one by one beside the entries [tokens]."""
+    compressor: Scalar = number(0.0)
+    """Columns of the projections of the layer's input that make compressed entries."""
+    output_rank: Scalar = number(0.0)
+    """Rank of the output projection in each of its groups of heads; 0 if it is one matrix."""
+    output_groups: Scalar = number(1.0)
+    """Groups of heads of a low-rank output projection."""
     small: Scalar = number(0.0)
     """Norms and biases of one layer [parameters]."""
 
@@ -197,6 +224,10 @@ class Model(Record):
     """Final norm, position tables and other odds outside the layers [parameters]."""
     encoder: Stack | None = None
     """Layers that stay resident but do not run in a decode step (Switch-C)."""
+    resident: Scalar = number(0.0)
+    """Parameters in memory that a decode step does not read: vision and audio towers, tables of
+    which it looks up single rows [parameters].
+    """
 
     def __check_init__(self) -> None:
         if not is_concrete(self):

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from qsopt.calibration.form import seconds
-from qsopt.calibration.points import Points
+from qsopt.calibration.points import OperatorPoints, unlabelled
 from qsopt.calibration.tables.columns import Skipped, read_table
 from qsopt.calibration.tables.operators import gemm
 
 TRUE = {"launch": 6e-6, "bandwidth": 0.7, "compute": 0.6}
 
 
-def gemm_points(folder: Path, gpus=("h100_sxm", "b200_sxm"), noise=0.0, own=None) -> Points:
+def gemm_points(folder: Path, gpus=("h100_sxm", "b200_sxm"), noise=0.0, own=None) -> OperatorPoints:
     """Products of many sizes; `own` multiplies the launch time of an accelerator."""
     lines = ["gpu,backend,version,dtype,m,n,k,latency_ms"]
     sizes = [
@@ -26,14 +26,14 @@ def gemm_points(folder: Path, gpus=("h100_sxm", "b200_sxm"), noise=0.0, own=None
     factor = np.array([(own or {}).get(gpu, 1.0) for gpu in points.labels.gpu])
     values = {name: np.full(len(points), value) for name, value in TRUE.items()}
     values["launch"] = values["launch"] * factor
-    times = np.asarray(seconds(points.unlabelled, values))
+    times = np.asarray(seconds(unlabelled(points), values))
     spread = np.exp(noise * np.random.default_rng(0).normal(size=len(times)))
-    return Points(
+    return OperatorPoints(
         points.labels,
         points.cost,
         points.peak,
         points.bandwidth,
+        points.rows,
         points.tokens,
-        points.batch,
         times * spread,
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qsopt.calibration.points import where
 from qsopt.calibration.tables import aiconfigurator
 from qsopt.calibration.tables.aiconfigurator import Choice, installed, read_tables
 from qsopt.calibration.tables.columns import Skipped
@@ -37,9 +38,9 @@ MOE = {
 
 @pytest.fixture
 def write(tmp_path) -> Callable[..., Path]:
-    def written(place: str, *rows: dict) -> Path:
-        from pyarrow import parquet
+    parquet = pytest.importorskip("pyarrow.parquet")
 
+    def written(place: str, *rows: dict) -> Path:
         path = tmp_path / f"{place}_perf.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         parquet.write_table(arrow.Table.from_pylist(list(rows)), path)
@@ -54,7 +55,7 @@ def times(folder: Path, choice: Choice | None = None, column: str = "latency_ms"
 
 
 def test_moe_rows_get_the_work_of_their_rank(write):
-    points = read_folder(write("h200_sxm/moe/trtllm/1.3.0/moe", MOE)).operators()
+    points = read_folder(write("h200_sxm/moe/trtllm/1.3.0/moe", MOE)).by_kind()["experts"]
     assert points.labels.family[0] == "experts/trtllm/fp8"
     assert (points.labels.gpu[0], points.labels.shape[0], points.labels.file[0]) == (
         "h200",
@@ -63,7 +64,7 @@ def test_moe_rows_get_the_work_of_their_rank(write):
     )
     weights = 3 * 7168 * 2048
     assert points.cost.flops[0] == 2 * weights * 64
-    assert points.tokens[0] == 64 / 32
+    assert points.rows[0] == 64 / 32
     assert points.seconds[0] == pytest.approx(0.5e-3)
 
 
@@ -135,12 +136,12 @@ def test_all_kinds_of_tables(write):
             "h100_sxm/moe/trtllm/1.3.0/wideep_moe", MOE | {"num_slots": 288, "rank0_num_tokens": 9}
         )
     )
-    points = folder.operators()
-    found = {
-        family: points.where(points.labels.family == family)
+    families = {
+        str(family): where(points, points.labels.family == family)
+        for points in folder.by_kind().values()
         for family in np.unique(points.labels.family)
     }
-    assert {str(family): len(rows) for family, rows in found.items()} == {
+    assert {family: len(rows) for family, rows in families.items()} == {
         "attention/vllm/fp8": 1,
         "collective/custom-vllm/custom": 1,
         "collective/nccl/all_reduce": 1,
@@ -152,10 +153,10 @@ def test_all_kinds_of_tables(write):
         "gemm/vllm/bf16": 1,
         "mla/trtllm/fp8": 1,
     }
-    assert found["attention/vllm/fp8"].cost.flops[0] == 4 * 4 * 512 * 32 * 128
-    assert found["collective/nccl/all_reduce"].cost.bytes[0] == pytest.approx(2 * 7 / 8 * 2048)
-    assert found["exchange/trtllm-K/combine"].seconds[0] == pytest.approx(20e-6)
-    assert found["exchange/sglang-deepep-ll-across/combine"].seconds[0] == pytest.approx(70e-6)
+    assert families["attention/vllm/fp8"].cost.flops[0] == 4 * 4 * 512 * 32 * 128
+    assert families["collective/nccl/all_reduce"].sent[0] == pytest.approx(2 * 7 / 8 * 2048)
+    assert families["exchange/trtllm-K/combine"].seconds[0] == pytest.approx(20e-6)
+    assert families["exchange/sglang-deepep-ll-across/combine"].seconds[0] == pytest.approx(70e-6)
 
 
 def test_newest_whole_release_unless_asked(write):
@@ -182,10 +183,11 @@ def test_order_of_releases(older, newer):
 
 
 def test_choice_of_accelerators_and_backends(write):
-    for number, place in enumerate(
-        ("h100_sxm/gemm/trtllm/1", "h100_sxm/gemm/vllm/1", "b60/gemm/vllm/1")
-    ):
-        folder = write(f"{place}/gemm", GEMM | {"latency": 1.0 + number})
+    places = ("h100_sxm/gemm/trtllm/1", "h100_sxm/gemm/vllm/1", "b60/gemm/vllm/1")
+    *_, folder = (
+        write(f"{place}/gemm", GEMM | {"latency": 1.0 + number})
+        for number, place in enumerate(places)
+    )
     assert times(folder) == [1.0, 2.0, 3.0]
     assert times(folder, Choice(accelerators=("H100",))) == [1.0, 2.0]
     assert times(folder, Choice(accelerators=("h100_sxm",), backends=("vllm",))) == [2.0]

@@ -11,10 +11,10 @@ from qsopt.fitted.expected import (
     SOFTWARE,
     Expectation,
     expectation,
-    shipped_store,
+    shipped_calibration,
     software_set,
 )
-from qsopt.fitted.groups import Group, Own, Store
+from qsopt.fitted.groups import AcceleratorFit, Calibration, FittedGroup
 from qsopt.fitted.parameters import DEFAULTS
 from qsopt.physics.roofline import Spent
 from qsopt.physics.step import OPERATORS
@@ -23,13 +23,13 @@ from qsopt.spec.formats import FORMATS
 MODEL = load_model("mixtral-8x7b")
 
 
-def group(kind: str, backend: str, dtype: str, held_out: float, own: float) -> Group:
+def group(kind: str, backend: str, dtype: str, held_out: float, own: float) -> FittedGroup:
     values = {"launch": 1e-6, "bandwidth": held_out}
     errors = {
         name: Errors(9, value, 3 * value, 0.0) for name, value in (("pool", held_out), ("own", own))
     }
-    mine = {"h100": Own({**values, "bandwidth": own}, errors["own"])}
-    return Group(
+    mine = {"h100": AcceleratorFit({**values, "bandwidth": own}, errors["own"])}
+    return FittedGroup(
         kind,
         backend,
         dtype,
@@ -43,7 +43,7 @@ def group(kind: str, backend: str, dtype: str, held_out: float, own: float) -> G
     )
 
 
-STORE = Store("s", "1", "2026-01-01", (
+CALIBRATION = Calibration("s", "1", "2026-01-01", (
     group("gemm", "trtllm", "bf16", 0.2, 0.05),
     group("gemm", "vllm", "bf16", 0.1, 0.06),
     group("experts", "trtllm", "bf16", 0.3, 0.1),
@@ -53,20 +53,20 @@ STORE = Store("s", "1", "2026-01-01", (
 
 
 def test_errors_by_what_was_measured():
-    own = expectation(MODEL, "h100", "trtllm", STORE)
+    own = expectation(MODEL, "h100", "trtllm", CALIBRATION)
     assert own.errors == {"gemm": 0.05, "experts": 0.1, "attention": 0.15}
     assert own.basis == "fitted on H100 trtllm bf16; pooled for attention"
-    pooled = expectation(MODEL, "h100", None, STORE)
+    pooled = expectation(MODEL, "h100", None, CALIBRATION)
     assert pooled.errors == {
         "gemm": 0.2,
         "experts": 0.3,
         "attention": 0.25,
     }  # products of the software that has experts too
-    assert pooled.errors == expectation(MODEL, "l40s", None, STORE).errors  # the same maker
-    foreign = expectation(MODEL, "mi300x", None, STORE)
+    assert pooled.errors == expectation(MODEL, "l40s", None, CALIBRATION).errors  # the same maker
+    foreign = expectation(MODEL, "mi300x", None, CALIBRATION)
     assert foreign.errors == pytest.approx({"gemm": 0.6, "experts": 0.9, "attention": 0.75})
     assert foreign.basis.startswith("no data for MI300X")
-    assert expectation(MODEL, None, None, STORE).errors == foreign.errors
+    assert expectation(MODEL, None, None, CALIBRATION).errors == foreign.errors
 
 
 def test_error_of_a_step_by_hand():
@@ -97,7 +97,7 @@ def test_the_shipped_set_is_that_of_the_shipped_groups():
     told beside it.
     """
     made, fitted = (
-        sets.efficiency(shipped_store(), None, None, efficiency_set("fitted")),
+        sets.efficiency(shipped_calibration(), None, None, efficiency_set("fitted")),
         efficiency_set("fitted"),
     )
     for kind in sets.KINDS:
@@ -115,7 +115,7 @@ def test_the_shipped_set_is_that_of_the_shipped_groups():
 @pytest.mark.parametrize("software", SOFTWARE)
 def test_a_software_on_an_accelerator_takes_its_own_values(software: str):
     given = software_set(software, "h200")
-    own = shipped_store().find("experts", software, "bf16").own["h200"].values
+    own = shipped_calibration().nearest("experts", software, "bf16").own["h200"].values
     bf16 = FORMATS.index("bf16")
     for name in ("launch", "bandwidth", "compute", "half_width"):
         assert float(getattr(given.experts, name)[bf16]) == pytest.approx({**DEFAULTS, **own}[name])

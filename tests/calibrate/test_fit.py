@@ -6,12 +6,13 @@ from synthetic import TRUE, gemm_points
 
 from qsopt.calibration.fit import fit
 from qsopt.calibration.form import form, seconds
-from qsopt.calibration.held_out import checked
+from qsopt.calibration.held_out import cross_validation
 from qsopt.calibration.kinds import calibrate
+from qsopt.calibration.points import unlabelled
 from qsopt.calibration.validation import predicted, rows
 from qsopt.errors import InputError
 from qsopt.fitted.errors import errors, ranked_right
-from qsopt.fitted.groups import Store, load_store, save_store
+from qsopt.fitted.groups import Calibration, load_calibration, save_calibration
 from qsopt.fitted.parameters import DEFAULTS
 from qsopt.physics import collectives
 from qsopt.physics.collectives import Group, Links
@@ -41,7 +42,7 @@ def test_collective_form_without_ramp_is_the_collective_that_evaluates(tmp_path)
     text += "h100_sxm,all_reduce,nccl_2,half,8,1,1000000,1\n"
     points = links.collective(write(tmp_path, "c.csv", text), Skipped())
     given = {"launch": 5e-6, "step": 2e-7, "bandwidth": 0.6}
-    ours = seconds(points.unlabelled, {name: np.array([value]) for name, value in given.items()})
+    ours = seconds(unlabelled(points), {name: np.array([value]) for name, value in given.items()})
     link = LinkEfficiency(0.6, 5e-6, 2e-7)
     wires = Links(link, link, 450e9 * 0.6, 1.0)
     theirs = collectives.all_reduce(
@@ -60,7 +61,7 @@ def test_parameters_are_recovered_under_noise(tmp_path):
 def test_an_accelerator_gets_its_own_value_and_an_unseen_one_the_pool(tmp_path):
     points = gemm_points(tmp_path, own={"b200": 2.0})
     found = fit(points, SUM, np.stack([np.ones(len(points)), (points.labels.gpu != "b200") * 1.0]))
-    place = found.groups.accelerators.index("b200")
+    place = found.membership.accelerators.index("b200")
     other = 1 - place
     assert found.values(0, place)["launch"] > 1.5 * found.values(0, other)["launch"]
     assert found.values(0, place, chosen=1) == found.values(0, None, chosen=1)
@@ -74,7 +75,7 @@ def test_a_few_wild_rows_do_not_move_the_fit(tmp_path):
     wild = points.seconds.copy()
     wild[::10] *= 8.0
     moved = type(points)(
-        points.labels, points.cost, points.peak, points.bandwidth, points.tokens, points.batch, wild
+        points.labels, points.cost, points.peak, points.bandwidth, points.rows, points.tokens, wild
     )
     for name, value in fit(moved, SUM).values(0).items():
         assert value == pytest.approx(TRUE[name], rel=0.2), name
@@ -82,7 +83,7 @@ def test_a_few_wild_rows_do_not_move_the_fit(tmp_path):
 
 def test_left_out_rows_are_predicted_by_fits_without_them(tmp_path):
     points = gemm_points(tmp_path, own={"b200": 3.0})
-    found = checked(points, SUM)
+    found = cross_validation(points, SUM)
     new = points.labels.gpu == "b200"
     seen = errors(found.fitted[new], points.seconds[new])
     unseen = errors(found.other_accelerators[new], points.seconds[new])
@@ -111,22 +112,23 @@ def test_ranking_counts_pairs_inside_a_group_and_leaves_ties_out():
 
 def test_groups_survive_writing_and_predict_what_was_fitted(tmp_path):
     points = gemm_points(tmp_path)
-    groups, found = calibrate(points, {"gemm": SUM}, draws=2)
-    store = Store('a "source"', "1", "2026-11-22", tuple(groups))
-    save_store(store, tmp_path / "s.toml")
-    again = load_store(tmp_path / "s.toml")
+    groups, found = calibrate({"gemm": points}, {"gemm": SUM}, draws=2)
+    calibration = Calibration('a "source"\\', "1", "2026-11-22", tuple(groups))
+    save_calibration(calibration, tmp_path / "s.toml")
+    again = load_calibration(tmp_path / "s.toml")
     np.testing.assert_allclose(predicted(points, again), found["gemm"].fitted, rtol=2e-3)
+    assert (again.source, again.date) == (calibration.source, calibration.date)
     assert again.groups[0].fitted.n == len(points)
     assert all(again.groups[0].low[name] <= again.groups[0].high[name] for name in SUM.names)
-    told = list(rows(points, predicted(points, again)))
-    assert {"*", "g.csv"} == {row["file"] for row in told}
-    assert all(set(row) == {"file", "group", "n", "median", "p90", "bias"} for row in told)
+    records = list(rows({"gemm": points}, again))
+    assert {"*", "g.csv"} == {row["file"] for row in records}
+    assert all(set(row) == {"file", "group", "n", "median", "p90", "bias"} for row in records)
 
 
 def test_a_kind_that_the_store_lacks_is_predicted_at_full_peaks(tmp_path):
     points = gemm_points(tmp_path)
     np.testing.assert_allclose(
-        predicted(points, Store("", "", "2026-11-22", ())),
+        predicted(points, Calibration("", "", "2026-11-22", ())),
         points.cost.flops / points.peak + points.cost.bytes / points.bandwidth,
         rtol=1e-12,
     )
@@ -136,4 +138,4 @@ def test_a_kind_that_the_store_lacks_is_predicted_at_full_peaks(tmp_path):
 def test_a_broken_store_is_refused(tmp_path):
     (tmp_path / "s.toml").write_text("source = 1\n")
     with pytest.raises(InputError, match="missing"):
-        load_store(tmp_path / "s.toml")
+        load_calibration(tmp_path / "s.toml")

@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -5,7 +6,7 @@ from qsopt.calibration.serving.published import FULL, STATIC, read_published
 from qsopt.calibration.serving.runs import Host, read_runs, throughput, tpot
 from qsopt.calibration.tables.columns import Skipped, Table, read_table
 from qsopt.fitted.errors import Errors
-from qsopt.fitted.groups import Group, Store
+from qsopt.fitted.groups import Calibration, FittedGroup
 
 HEADER = "source,model,gpu,precision,tp,pp,ep,attention_dp,n_gpus,isl,osl,batch,metric,value,note\n"
 ROWS = [
@@ -20,7 +21,7 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def store() -> Store:
+def calibration() -> Calibration:
     """One group of every kind."""
     values = {"launch": 1e-5, "bandwidth": 0.8, "compute": 0.6}
     none = Errors(1, 0.1, 0.2, 0.0)
@@ -33,22 +34,23 @@ def store() -> Store:
         "collective": link,
         "exchange": link,
     }
-    return Store(
+    return Calibration(
         "t",
         "1",
         "d",
         tuple(
-            Group(kind, "trtllm", "bf16", v, v, v, none, none, none) for kind, v in kinds.items()
+            FittedGroup(kind, "trtllm", "bf16", v, v, v, none, none, none)
+            for kind, v in kinds.items()
         ),
     )
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory, store):
+def published(tmp_path_factory, calibration):
     path = tmp_path_factory.mktemp("published") / "p.csv"
     path.write_text(HEADER + "\n".join(ROWS) + "\n")
     skipped = Skipped()
-    return read_published(read_table(path), store, skipped), skipped
+    return read_published(read_table(path), calibration, skipped), skipped
 
 
 def test_rates_are_of_one_device(published):
@@ -83,16 +85,16 @@ def test_what_cannot_be_used_is_counted_by_reason(published):
 
 def test_throughput_follows_from_the_time_of_a_request(published):
     found, _ = published
-    runs, host = found[STATIC].unlabelled, Host(np.array([1.0]), np.array([1e-3]), 0.5)
+    runs, host = found[STATIC].unlabelled, Host(jnp.array([1.0]), jnp.array([1e-3]), 0.5)
     request = 2048 * float(tpot(runs, host)[0]) + 2048 * float(runs.reading[0])
     assert float(throughput(runs, host)[0]) == pytest.approx(64 * 2048 / request / 2)
 
 
-def test_results_without_optional_columns(tmp_path, store):
+def test_results_without_optional_columns(tmp_path, calibration):
     text = "model,gpu,backend,tp,isl,osl,concurrency,tpot_ms,note\n"
     text += "qwen3-8b,h100_sxm,vllm,2,1024,1024,{},9,x\n"
     (tmp_path / "e.csv").write_text(text.format(16))
-    runs = read_runs(read_table(tmp_path / "e.csv"), store, Skipped())
+    runs = read_runs(read_table(tmp_path / "e.csv"), calibration, Skipped())
     assert runs.tpot[0] == pytest.approx(9e-3)
     assert runs.sequences[0] == 8
     assert runs.waiting[0] == pytest.approx(16 * runs.reading[0])
@@ -100,5 +102,5 @@ def test_results_without_optional_columns(tmp_path, store):
     (tmp_path / "e.csv").write_text(text.format(-1))
     skipped = Skipped()
     table: Table = read_table(tmp_path / "e.csv")
-    assert len(read_runs(table, store, skipped).step) == 0
+    assert len(read_runs(table, calibration, skipped).step) == 0
     assert skipped.records()[0]["reason"] == "a size that is missing or not positive"

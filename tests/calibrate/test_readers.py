@@ -30,7 +30,7 @@ def test_moe_row_by_hand(tmp_path):
     weights = 3 * 4096 * 1024
     assert points.cost.flops[0] == 2 * weights * 8
     assert points.cost.bytes[0] == 6.5 * weights * 1 + 8 * 2 * (4096 + 2 * 1024 + 1024 + 4096)
-    assert (points.tokens[0], points.seconds[0]) == (8 / 6.5, 0.5e-3)
+    assert (points.rows[0], points.tokens[0], points.seconds[0]) == (8 / 6.5, 4, 0.5e-3)
     assert points.cost.bytes[0] / points.cost.narrow[0] == pytest.approx(1024)
     assert points.peak[0] == pytest.approx(1979e12)
     assert points.bandwidth[0] == pytest.approx(4800e9)
@@ -75,8 +75,8 @@ def test_collective_sends_what_a_ring_does(tmp_path, op, sent, steps):
         write(tmp_path, "a.csv", header + f"h100_sxm,{op},nccl_2.29.2,half,4,1,1000000,0.02\n"),
         Skipped(),
     )
-    assert points.cost.bytes[0] == pytest.approx(sent)
-    assert points.tokens[0] == steps
+    assert points.sent[0] == pytest.approx(sent)
+    assert points.steps[0] == steps
     assert points.bandwidth[0] == pytest.approx(450e9)
 
 
@@ -103,7 +103,7 @@ def test_unknown_names_are_counted_and_named(tmp_path):
     (tmp_path / "g.csv").write_text(GEMM + "\n".join(rows) + "\n")
     (tmp_path / "odd.csv").write_text("a,b\n1,2\n3,4\n")
     folder = read_folder(tmp_path)
-    assert len(folder.operators()) == 1
+    assert len(folder.by_kind()["gemm"]) == 1
     assert folder.skipped.records() == [
         {"file": "g.csv", "reason": "no time in latency_ms", "rows": 2},
         {"file": "g.csv", "reason": "unknown accelerator mystery", "rows": 1},
@@ -122,7 +122,7 @@ def test_broken_files_are_counted_with_their_reason(tmp_path, text):
     (tmp_path / "g.csv").write_text(text)
     (tmp_path / "h.csv").write_text(GEMM + "h100_sxm,a,1,bf16,1,64,64,0.1\n")
     folder = read_folder(tmp_path)
-    assert len(folder.operators()) == 1
+    assert len(folder.by_kind()["gemm"]) == 1
     (record,) = folder.skipped.records()
     assert record["file"] == "g.csv"
     assert "\n" not in str(record["reason"])

@@ -1,17 +1,19 @@
 import os
+import tomllib
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from qsopt.calibration.serving.host import check_host, load_host, ordering, save_host
 from qsopt.calibration.serving.runs import Host, Runs, model_name, precise, tpot
 from qsopt.calibration.tables.folder import read_folder
-from qsopt.calibration.validation import predicted, rows
+from qsopt.calibration.validation import rows
 from qsopt.catalog.efficiencies import efficiency_set, load_efficiency
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Errors
-from qsopt.fitted.groups import load_store, shipped
+from qsopt.fitted.groups import load_calibration, shipped
 from qsopt.spec.formats import FORMATS, format_name
 
 DATA = Path(
@@ -27,7 +29,7 @@ def runs() -> Runs:
     )
     backend = generator.integers(0, 2, 300)
     model, gpu = generator.choice(["a", "b", "c"], 300), generator.choice(["x", "y"], 300)
-    truth = Host(np.array([0.9, 1.2]), np.array([1e-3, 4e-3]), 0.7)
+    truth = Host(jnp.array([0.9, 1.2]), jnp.array([1e-3, 4e-3]), 0.7)
 
     def made(times: np.ndarray) -> Runs:
         return Runs(
@@ -58,38 +60,29 @@ def test_names_and_formats_of_checkpoints():
 
 
 def test_sets_take_a_backend_and_fall_back_to_the_nearest_format(tmp_path):
-    store = load_store(shipped())
-    made = sets.efficiency(store, "trtllm", "h200", efficiency_set("fitted"))
+    calibration = load_calibration(shipped())
+    made = sets.efficiency(calibration, "trtllm", "h200", efficiency_set("fitted"))
     bf16 = FORMATS.index("bf16")
-    own = store.find("experts", "trtllm", "bf16").own["h200"].values
+    own = calibration.nearest("experts", "trtllm", "bf16").own["h200"].values
     assert float(made.experts.launch[bf16]) == pytest.approx(own["launch"])
     assert float(made.mla.half_batch[bf16]) == pytest.approx(
-        store.find("mla", "trtllm", "bf16").own["h200"].values["half_batch"]
+        calibration.nearest("mla", "trtllm", "bf16").own["h200"].values["half_batch"]
     )
-    head = 'name = "t"\nversion = "1"\ndate = 2026-11-22\nsource = "s"\nnote = "n"'
-    rest = "\n".join(
-        f"[{name}]\n" + "\n".join(f"{key} = 1.0" for key in keys) for name, keys in _REST.items()
-    )
-    sets.save_set(made, head, rest, tmp_path / "t.toml")
+    about = {"name": "t", "version": "1", "date": "2026-11-22", "source": 'a "b"', "note": "c\\d"}
+    sets.save_set(made, about, tmp_path / "t.toml")
+    written = tomllib.loads((tmp_path / "t.toml").read_text())
+    assert {name: str(written[name]) for name in about} == about
     again = load_efficiency(tmp_path / "t.toml")
     np.testing.assert_allclose(again.gemm.bandwidth, made.gemm.bandwidth, rtol=1e-3)
     np.testing.assert_allclose(again.scale_up.collective, made.scale_up.collective, rtol=1e-3)
-
-
-_REST = {
-    "scale_out": ("bandwidth", "collective_us", "step_us", "ramp"),
-    "routing": ("straggler", "popularity_cv2", "imbalance_cv2"),
-    "memory": ("workspace", "reserve_GiB"),
-}
+    assert again.scale_out == efficiency_set("fitted").scale_out
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the measured data are not here")
 def test_shipped_parameters_keep_their_errors():
-    points = read_folder(DATA).operators()
-    found = {
-        row["group"]: row
-        for row in rows(points, predicted(points, load_store(shipped())))
-        if row["file"] == "*"
+    points = read_folder(DATA).by_kind()
+    left = {
+        row["group"]: row for row in rows(points, load_calibration(shipped())) if row["file"] == "*"
     }
     limits = {
         "MoE layer, all": 0.11,
@@ -99,5 +92,5 @@ def test_shipped_parameters_keep_their_errors():
         "collectives on one scale-up domain": 0.13,
     }
     for name, limit in limits.items():
-        assert found[name]["median"] <= limit, name
-        assert abs(found[name]["bias"]) < 0.05, name
+        assert left[name]["median"] <= limit, name
+        assert abs(left[name]["bias"]) < 0.05, name

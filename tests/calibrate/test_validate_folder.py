@@ -5,7 +5,7 @@ import json
 import pytest
 
 from qsopt.cli.validate import Validate
-from qsopt.fitted.groups import load_store, shipped
+from qsopt.fitted.groups import load_calibration, shipped
 
 GEMM = "gpu,backend,version,dtype,m,n,k,latency_ms\nh100_sxm,trtllm,1,bfloat16,16,4096,4096,0.02\n"
 
@@ -27,7 +27,7 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
+def answer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("odd")
     for name, text in FILES.items():
         (folder / name).write_text(text)
@@ -43,22 +43,24 @@ def told(tmp_path_factory):
     return json.loads(out.getvalue(), parse_constant=refuse)
 
 
-def test_only_rows_and_skipped(told):
-    assert set(told) == {"rows", "skipped"}
-    assert all(set(row) == {"file", "group", "n", "median", "p90", "bias"} for row in told["rows"])
-    assert all(set(row) == {"file", "reason", "rows"} for row in told["skipped"])
+def test_only_rows_and_skipped(answer):
+    assert set(answer) == {"rows", "skipped"}
+    assert all(
+        set(row) == {"file", "group", "n", "median", "p90", "bias"} for row in answer["rows"]
+    )
+    assert all(set(row) == {"file", "reason", "rows"} for row in answer["skipped"])
 
 
-def test_good_rows_count(told):
-    rows = {(row["file"], row["group"]): row for row in told["rows"]}
+def test_good_rows_count(answer):
+    rows = {(row["file"], row["group"]): row for row in answer["rows"]}
     for name in ("accelerator.csv", "extra.csv", "optional.csv"):
         assert rows[name, "all"]["n"] == 1
         assert rows[name, "accelerator h100"]["median"] == rows["extra.csv", "all"]["median"]
     assert rows["*", "GEMM, all"]["n"] == 3
 
 
-def test_the_rest_is_named(told):
-    reasons = {row["file"]: (row["reason"], row["rows"]) for row in told["skipped"]}
+def test_the_rest_is_named(answer):
+    reasons = {row["file"]: (row["reason"], row["rows"]) for row in answer["skipped"]}
     assert reasons == {
         "accelerator.csv": ("unknown accelerator mystery", 1),
         "empty.csv": (reasons["empty.csv"][0], 0),
@@ -80,4 +82,4 @@ def test_the_rest_is_named(told):
 
 
 def test_shipped_groups_can_be_read():
-    assert load_store(shipped()).groups
+    assert load_calibration(shipped()).groups

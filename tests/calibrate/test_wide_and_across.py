@@ -26,12 +26,12 @@ def test_wide_rows_by_hand(tmp_path):
     ]
     (tmp_path / "w.csv").write_text(WIDE + "\n".join(rows) + "\n")
     folder = read_folder(tmp_path)
-    points = folder.operators()
+    points = folder.by_kind()["experts"]
     assert points.labels.family.tolist() == ["experts/sglang-wide/fp8", "experts/trtllm-wide/fp8"]
     weights = 3 * 7168 * 2048
     assert points.cost.flops[0] == 2 * weights * 64
     assert points.cost.bytes[0] >= 32 * weights
-    assert points.tokens[0] == 2
+    assert points.rows[0] == 2
     assert points.cost.flops[1] == pytest.approx(2 * weights * 1024, rel=0.02)
     assert folder.skipped.records() == [
         {"file": "w.csv", "reason": "a distribution of tokens without a rule", "rows": 2},
@@ -50,10 +50,16 @@ def test_exchange_across_domains_by_hand(tmp_path):
     inside, across = 450e9, 50e9
     token = 128 * 7168
     np.testing.assert_allclose(points.bandwidth, [inside, across, across])
-    assert points.tokens.tolist() == [7, 1, 7]
-    two = token * (8 * 7 / 8 * across / inside + (1 - 0.5**8))
-    eight = token * (8 * 7 / 8 * across / inside + 7 * (1 - (7 / 8) ** 8))
-    np.testing.assert_allclose(points.cost.bytes, [token * 7, two, eight])
+    assert points.steps.tolist() == [7, 1, 7]
+
+    def ranks_visited(ranks: int) -> float:
+        """Of 8 picks, copies for one rank merged."""
+        return ranks * (1 - (1 - 1 / ranks) ** 8)
+
+    inner = token * across / inside
+    two = ranks_visited(16) * 14 / 16 * inner + token * (1 - 0.5**8)
+    eight = ranks_visited(64) * 56 / 64 * inner + token * 7 * (1 - (7 / 8) ** 8)
+    np.testing.assert_allclose(points.sent, [token * ranks_visited(8) * 7 / 8, two, eight])
     assert points.labels.backend.tolist() == ["sglang-deepep-ll", *["sglang-deepep-ll-across"] * 2]
 
 

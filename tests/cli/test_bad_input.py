@@ -59,6 +59,19 @@ NAMES = [
     (f"{EVALUATE} --weight-dtype fp7", ("number format", "'fp7'", "fp8")),
     (f"{EVALUATE} --kv-dtype bf17", ("number format", "'bf17'", "bf16")),
     (f"{COMPARE} --law geometrc", ("law", "geometrc", "geometric")),
+    (
+        "optimize --like mixtral-8x7b --cluster 8xh200 --context 4096 --law all",
+        ("law = all", "one law"),
+    ),
+    (
+        "map --model mixtral-8x7b --cluster 8xh200 --context 4096 --law all",
+        ("law = all", "one law"),
+    ),
+    (
+        "crossover --model mixtral-8x7b --cluster 8xh200 --context 4096 --from 1e3 --to 1e5 "
+        "--law all",
+        ("law = all", "one law"),
+    ),
     (f"{EVALUATE} --way sideways", ("way", "sideways", "gathered", "dispatched")),
     ("list cats", ("cats", "models", "hardware")),
     (f"{EVALUATE} --model {'a' * 300}", ("model", "known")),

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import qsopt
+from qsopt import compare
 from qsopt.cli.map import Map
-from qsopt.comparison.compare import compare
 from qsopt.comparison.twin import dense_twin, geometric_q, qs_numbers
 from qsopt.deployments.capped import ServedModel, best_throughputs
 from qsopt.deployments.layouts import legal_layouts
@@ -196,7 +196,9 @@ def test_trends_hold_for_every_layout(model, service, name):
         }
         numbers[name] = along.values[:, None]
         rows.append(bounds.optima(side, type(base)(**numbers), (0, 0)).throughput[:, 0])
-    steps = np.diff(np.array(rows), axis=1) * KINDS[name].trend[0]
+    trend = KINDS[name].trend[0]
+    assert trend is not None
+    steps = np.diff(np.array(rows, dtype=float), axis=1) * trend
     assert (steps >= -1e-9 * np.array(rows)[:, 1:]).all()
     assert np.abs(steps).max() > 0.0
 

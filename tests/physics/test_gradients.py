@@ -19,6 +19,7 @@ from physics_designs import EFFICIENCIES, STRUCTURES, efficiency, h100, resized,
 
 from qsopt import Deployment, Workload, dense_twin
 from qsopt.physics.evaluate import metrics
+from qsopt.spec.model import MoeFfn
 from qsopt.spec.service import Service
 
 STEP = 1e-5
@@ -169,6 +170,7 @@ def test_derivative_in_q_through_the_relaxed_twin(name: str) -> None:
     @jax.jit
     def outputs(z: jax.Array) -> jax.Array:
         kind = moe.decoder.ffn[-1].kind
+        assert isinstance(kind, MoeFfn)
         sizes = (
             kind.experts * jnp.exp(z[1]),
             kind.width * jnp.exp(z[2]),

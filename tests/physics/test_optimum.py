@@ -25,7 +25,7 @@ from qsopt import (
     load_model,
 )
 from qsopt.comparison.compare import Comparison, verdict
-from qsopt.comparison.penalties import DENSE_WORLDS, WORLDS, shapley
+from qsopt.comparison.penalties import MOE_CAUSES, WORLDS, Penalties, shapley
 from qsopt.comparison.twin import aligned
 from qsopt.deployments.request import best_batch
 from qsopt.physics.evaluate import metrics
@@ -172,9 +172,7 @@ def score(model, service: Service, designs: Deployment, world: Counterfactual):
     return jax.vmap(one)(designs)
 
 
-def brute_force(
-    model, case: str, world: tuple[float, float, float] = (1.0, 1.0, 1.0)
-) -> tuple[float, dict]:
+def brute_force(model, case: str, world: tuple[float, ...] = (1.0, 1.0, 1.0)) -> tuple[float, dict]:
     """The best of every legal layout at every whole batch up to the first that memory refuses, and
     its design.
     """
@@ -211,7 +209,7 @@ def brute_force(
 @cache
 def compared(case: str) -> Comparison:
     given = service(case)
-    return compare(MODEL, given.cluster, given.workload, given.efficiency, q=Q)
+    return compare(MODEL, service=given, q=Q, twin="same-body")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -244,54 +242,59 @@ def test_limits_bind_in_these_problems() -> None:
         assert float(compared(bound).moe.throughput) < float(compared(free).moe.throughput)
 
 
-@pytest.mark.parametrize("case", ["ideal", "rich", "rich, TPOT limit"])
+NAMES = tuple(Penalties.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("case", ["ideal", "rich, TPOT limit"])
 def test_penalties_multiply_to_the_ratio_and_are_averages_over_orders(case: str) -> None:
-    """Each cause's factor is the mean, over the six orders of switching causes off, of the fall of
-    the log ratio.
+    """Each cause's factor is the mean, over all orders of switching causes off, of the fall of the
+    log ratio; worlds and twins by brute force.
     """
     result = compared(case)
-    factors = result.penalties
-    product = (
-        float(factors.reuse)
-        * float(factors.residency)
-        * float(factors.communication)
-        * float(factors.other)
-    )
-    assert product == pytest.approx(float(result.ratio), rel=1e-9)
+    factors = {name: float(getattr(result.penalties, name)) for name in NAMES}
+    assert math.prod(factors.values()) == pytest.approx(float(result.ratio), rel=1e-9)
+    assert factors["attention"] == pytest.approx(1.0, rel=1e-12)  # the twin has the MoE's body
 
-    twin = dense_twin(MODEL, Q)
-    dense = {on: brute_force(twin, case, (1.0, 1.0, on))[0] for on in (1.0, 0.0)}
-    ratio = {
-        world: math.log(dense[world[2]] / brute_force(MODEL, case, world)[0])
-        for world in itertools.product((1.0, 0.0), repeat=3)
+    twins = {1.0: dense_twin(MODEL, Q), 0.0: dense_twin(MODEL, 1.0)}
+    dense = {
+        (size, free): math.log(brute_force(twins[size], case, (1.0, 1.0, free, 1.0))[0])
+        for size, free in itertools.product((1.0, 0.0), repeat=2)
     }
-    means = np.zeros(3)
-    for order in itertools.permutations(range(3)):
-        world = [1.0, 1.0, 1.0]
+    moe = {
+        world: math.log(brute_force(MODEL, case, world)[0])
+        for world in itertools.product((1.0, 0.0), repeat=4)
+    }
+    causes = ("reuse", "residency", "communication", "imbalance", "arithmetic")
+    means = dict.fromkeys(causes, 0.0)
+    orders = list(itertools.permutations(causes))
+    for order in orders:
+        on = dict.fromkeys(causes, 1.0)
         for cause in order:
-            before = ratio[tuple(world)]
-            world[cause] = 0.0
-            means[cause] += (before - ratio[tuple(world)]) / 6
-    for name, mean in zip(("reuse", "residency", "communication"), means, strict=True):
-        assert float(getattr(factors, name)) == pytest.approx(math.exp(mean), rel=1e-9)
-    assert float(factors.other) == pytest.approx(math.exp(ratio[0.0, 0.0, 0.0]), rel=1e-9)
+            before = dense[on["arithmetic"], on["communication"]] - moe[tuple(on.values())[:4]]
+            on[cause] = 0.0
+            after = dense[on["arithmetic"], on["communication"]] - moe[tuple(on.values())[:4]]
+            means[cause] += (before - after) / len(orders)
+    for cause, mean in means.items():
+        assert factors[cause] == pytest.approx(math.exp(mean), rel=1e-9)
+    rest = dense[0.0, 0.0] - moe[0.0, 0.0, 0.0, 0.0]
+    assert factors["other"] == pytest.approx(math.exp(rest), rel=1e-9)
 
 
 def test_shapley_of_any_throughputs() -> None:
-    """Random worlds: product, symmetry of equal causes, and NaN where a side cannot run."""
+    """Random worlds: product, causes that do nothing, and NaN where a side cannot run."""
     rng = np.random.default_rng(3)
-    moe, dense = rng.uniform(1, 10, 8), rng.uniform(1, 10, 2)
-    assert (WORLDS.reuse[0], WORLDS.residency[0], WORLDS.communication[0]) == (1.0, 1.0, 1.0)
-    assert DENSE_WORLDS.communication.tolist() == [1.0, 0.0]
+    moe, dense = rng.uniform(1, 10, 16), rng.uniform(1, 10, 8)
+    for name in MOE_CAUSES:
+        assert getattr(WORLDS, name)[0] == 1.0
+        assert getattr(WORLDS, name)[-1] == 0.0
     found = shapley(jnp.asarray(moe), jnp.asarray(dense))
-    assert float(
-        found.reuse * found.residency * found.communication * found.other
-    ) == pytest.approx(dense[0] / moe[0], rel=1e-12)
-    switches = np.stack([WORLDS.reuse, WORLDS.residency, WORLDS.communication])
-    only_reuse = np.where(switches[0] == 1.0, 1.0, 3.0)
-    found = shapley(jnp.asarray(only_reuse), jnp.ones(2))
+    product = math.prod(float(getattr(found, name)) for name in NAMES)
+    assert product == pytest.approx(dense[0] / moe[0], rel=1e-12)
+    only_reuse = np.where(WORLDS.reuse == 1.0, 1.0, 3.0)
+    found = shapley(jnp.asarray(only_reuse), jnp.ones(8))
     assert float(found.reuse) == pytest.approx(3.0, rel=1e-12)
-    assert float(found.residency) == float(found.communication) == pytest.approx(1.0, rel=1e-12)
+    for name in ("residency", "communication", "imbalance", "arithmetic", "attention"):
+        assert float(getattr(found, name)) == pytest.approx(1.0, rel=1e-12)
     moe[3] = 0.0
     assert np.isnan(float(shapley(jnp.asarray(moe), jnp.asarray(dense)).reuse))
 
@@ -340,7 +343,12 @@ def test_nothing_feasible_is_said() -> None:
     given = service("ideal")
     for size, expected in ((1.5e8, "moe infeasible"), (1e7, "both infeasible")):
         found = compare(
-            MODEL, resized(CLUSTER, memory_bytes=size), given.workload, given.efficiency, q=1.2
+            MODEL,
+            resized(CLUSTER, memory_bytes=size),
+            given.workload,
+            given.efficiency,
+            q=1.2,
+            twin="same-body",
         )
         assert found.verdict == expected
         assert np.isnan(float(found.ratio))

@@ -126,7 +126,7 @@ def step_and_memory(
     return reached.step, reached.memory.total
 
 
-def errors(name: str, softness: float) -> tuple[np.ndarray, np.ndarray]:
+def errors(name: str, softness: float) -> tuple[np.ndarray, ...]:
     """Log of relaxed over exact step time and memory, of layouts whose stages and domains are
     whole, at a middling batch.
     """

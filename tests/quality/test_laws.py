@@ -14,9 +14,11 @@ from qsopt.quality import (
     BAND,
     COMBINED,
     Abnar,
+    Clark,
     Krajewski,
     Ludziejewski,
     MoeArchitecture,
+    Power,
     Status,
     law,
     laws,
@@ -78,6 +80,7 @@ def test_derivatives_agree_with_central_differences(
         ("abnar", {"experts", "top_k", "shared_experts", "total", "active"}),
         ("constant", set()),
         ("empirical", {"total", "active"}),
+        ("power", {"total", "active"}),
     ],
 )
 def test_which_fields_move_q(name: str, moving: set[str]) -> None:
@@ -88,16 +91,22 @@ def test_which_fields_move_q(name: str, moving: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["clark-s-base", "clark-rl-r-refit", "ludziejewski", "geometric", "combined"]
+    "name", ["clark-s-base", "clark-rl-r-refit", "ludziejewski", "geometric", "power", "combined"]
 )
 def test_a_dense_model_matches_itself(name: str) -> None:
     """Tian's activation ratio saturates at 1.016 instead of 1, which costs it 0.6 %."""
     assert float(law(name).q(DENSE)) == pytest.approx(1, rel=5e-3 if name == "combined" else 1e-12)
 
 
+def clark(name: str) -> Clark:
+    chosen = law(name)
+    assert isinstance(chosen, Clark)
+    return chosen
+
+
 def test_clark_inverts_its_loss() -> None:
     for name in (name for name in NAMES if name.startswith("clark")):
-        chosen = law(name)
+        chosen = clark(name)
         size, experts = jnp.float64(4e8), jnp.float64(40)
         dense = chosen.effective_parameters(size, experts)
         assert float(chosen.loss(dense, jnp.float64(1))) == pytest.approx(
@@ -149,7 +158,7 @@ def test_statuses() -> None:
 
 
 def test_clark_warns_right_above_its_cutoff() -> None:
-    chosen = law("clark-hash-refit")
+    chosen = clark("clark-hash-refit")
     above = eqx.tree_at(
         lambda a: a.active_nonembedding, DEEPSEEK_V3, np.asarray(1.001 * float(chosen.cutoff))
     )
@@ -225,7 +234,8 @@ MORE: dict[str, Callable[[MoeArchitecture], MoeArchitecture]] = {
 
 
 @pytest.mark.parametrize(
-    "name", ["geometric", "tian", "ludziejewski", "combined", "clark-s-base", "clark-hash-refit"]
+    "name",
+    ["geometric", "power", "tian", "ludziejewski", "combined", "clark-s-base", "clark-hash-refit"],
 )
 def test_q_grows_with_experts_and_falls_with_top_k(name: str) -> None:
     chosen = law(name)
@@ -259,6 +269,18 @@ def test_empirical_answers_with_neighbours_and_levels_off() -> None:
     assert chosen.warnings(sparse)[0].startswith(
         "extrapolates: active fraction 1.49e-06, fitted from 0.04886"
     )
+
+
+def test_power_is_physical_everywhere_and_the_geometric_rule_at_one_half() -> None:
+    chosen = law("power")
+    assert isinstance(chosen, Power)
+    for architecture in (DEEPSEEK_V3, QWEN3_30B, SMALL, DENSE, HUGE):
+        assert int(chosen.match(architecture).status) == Status.PHYSICAL
+    assert float(chosen.q(DEEPSEEK_V3)) == pytest.approx((671 / 37) ** float(chosen.exponent))
+    half = eqx.tree_at(lambda law: law.log_q, chosen, -0.5 * chosen.log_fraction)
+    assert float(half.q(QWEN3_30B)) == pytest.approx(float(law("geometric").q(QWEN3_30B)))
+    assert float(half.standard_error) == pytest.approx(0, abs=1e-12)
+    assert chosen.warnings(HUGE)[0].startswith("extrapolates: active fraction 0.01, fitted from")
 
 
 def test_registry() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from qsopt.quality import MoeArchitecture, law
 
-MODELS = {
+MODELS: dict[str, tuple[float, ...]] = {
     "Mixtral-8x7B": (46.7, 12.9, 8, 2, 0, 4096, 14336, 2),
     "DeepSeek-V3": (671, 37, 256, 8, 1, 7168, 2048, 14.8),
     "Qwen3-235B-A22B": (235, 22, 128, 8, 0, 4096, 1536, 36),
@@ -53,7 +53,7 @@ TABLE = {
 def architecture(name: str, tables: float = 0.0) -> MoeArchitecture:
     total, active, *routing, tokens = MODELS[name]
     counts = (1e9 * total, 1e9 * active, 1e9 * (total - tables), 1e9 * (active - tables))
-    return MoeArchitecture(*counts, *routing, 1e12 * tokens)
+    return MoeArchitecture(*counts, *routing, tokens=1e12 * tokens)
 
 
 @pytest.mark.parametrize("name", LAWS)

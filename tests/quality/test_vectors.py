@@ -10,6 +10,7 @@ from qsopt.quality import (
     HOFFMANN_TEX,
     Abnar,
     Chinchilla,
+    Clark,
     Krajewski,
     Ludziejewski,
     Status,
@@ -20,6 +21,12 @@ from qsopt.quality import (
 )
 
 SIX_DIGITS = 1e-6
+
+
+def clark(name: str) -> Clark:
+    chosen = law(name)
+    assert isinstance(chosen, Clark)
+    return chosen
 
 
 def test_clark_published_and_refit() -> None:
@@ -34,7 +41,7 @@ def test_clark_published_and_refit() -> None:
     ]
     for router, size, experts, count, loss, effective, refitted in rows:
         n, e = jnp.float64(size), jnp.float64(experts)
-        published, refit = law(f"clark-{router}"), law(f"clark-{router}-refit")
+        published, refit = clark(f"clark-{router}"), clark(f"clark-{router}-refit")
         assert float(published.saturated_experts(e)) == pytest.approx(count, rel=SIX_DIGITS)
         assert float(published.loss(n, e)) == pytest.approx(loss, rel=SIX_DIGITS)
         assert float(published.effective_parameters(n, e)) == pytest.approx(
@@ -46,8 +53,8 @@ def test_clark_published_and_refit() -> None:
 def test_clark_cutoffs_of_rounded_coefficients_miss_the_paper_and_of_the_refit_do_not() -> None:
     rows = [("s-base", 1000e9, 684e9), ("rl-r", 31.6e9, 88.1e9), ("hash", 215e9, 81.4e9)]
     for router, rounded, refitted in rows:
-        assert float(law(f"clark-{router}").cutoff) == pytest.approx(rounded, rel=5e-3)
-        assert float(law(f"clark-{router}-refit").cutoff) == pytest.approx(refitted, rel=5e-3)
+        assert float(clark(f"clark-{router}").cutoff) == pytest.approx(rounded, rel=5e-3)
+        assert float(clark(f"clark-{router}-refit").cutoff) == pytest.approx(refitted, rel=5e-3)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@
 import itertools
 from functools import cache
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from search_problems import problem
@@ -55,7 +56,7 @@ def test_the_dense_curve_ends_where_no_twin_fits():
     fits, not_any_more = side.throughputs(np.array([widest, widest * place * 1.001]))
     assert fits > 0
     assert not_any_more == 0
-    assert float(curve.at(np.asarray(high))) == pytest.approx(np.log(fits))
+    assert float(curve.at(jnp.asarray(high))) == pytest.approx(np.log(fits))
     known = np.exp(np.asarray(curve.log_width))
     assert np.allclose(
         side.throughputs(known[known <= widest]), np.exp(curve.log_throughput[known <= widest])

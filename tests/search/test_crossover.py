@@ -15,7 +15,7 @@ from qsopt import InputError, Workload, compare, ideal, load_cluster, load_effic
 from qsopt.comparison.compare import verdict
 from qsopt.deployments.capped import ServedModel, within_cap
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.maps.crossover import Crossovers, Duellists, _grid, _measure, crossovers
+from qsopt.maps.crossover import Crossovers, Duellists, Input, _grid, _measure, crossovers
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.spec.service import Service
 
@@ -41,7 +41,7 @@ RANGES = {
 
 
 @cache
-def found(over: str) -> Crossovers:
+def found(over: Input) -> Crossovers:
     duel, low, high = RANGES[over]
     return crossovers(duel, over, low, high)
 

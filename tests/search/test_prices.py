@@ -41,9 +41,12 @@ def found(name: str) -> Solution:
 def reached(relaxed: Relaxed, solution: Solution) -> Polished:
     """The relaxed optimum in the answer's layout, chosen anew."""
     best = solution.best
-    return polished(
+    assert best is not None
+    end = polished(
         relaxed, best.architecture | {"batch": float(best.deployment.batch)}, best.deployment
     )
+    assert end is not None
+    return end
 
 
 @pytest.mark.parametrize("name", PROBLEMS)

@@ -22,8 +22,9 @@ import numpy as np
 from qsopt.calibration.device import kernels
 from qsopt.calibration.fit import RELATED, Fit, fit
 from qsopt.calibration.form import FORMS
-from qsopt.calibration.points import Labels, Points
+from qsopt.calibration.points import Labels, OperatorPoints, where
 from qsopt.calibration.tables.operators import gqa_cost
+from qsopt.files import write_text
 from qsopt.fitted.errors import errors
 from qsopt.physics import accounting, operators
 from qsopt.physics.roofline import Cost
@@ -86,7 +87,7 @@ def _routed(sizes: Sizes, dtype: Any) -> list[Timing]:
     up = jnp.ones((sizes.experts, sizes.hidden, 2 * sizes.width), dtype)
     down = jnp.ones((sizes.experts, sizes.width, sizes.hidden), dtype)
     cpu = jax.default_backend() == "cpu"
-    found = []
+    timings = []
     for batch in sizes.batches:
         rows = kernels.routing(batch, sizes.experts, sizes.top_k, 0)
         runs: dict[str, Callable[..., float]] = {"looped": kernels.run_looped}
@@ -94,25 +95,25 @@ def _routed(sizes: Sizes, dtype: Any) -> list[Timing]:
             runs["ragged_dot"] = kernels.run_ragged
         for name, run in runs.items():
             seconds = run((sizes.hidden, sizes.width), rows, up, down)
-            found.append(Timing("experts", name, batch, 0, int(np.sum(rows > 0)), seconds))
-    return found
+            timings.append(Timing("experts", name, batch, 0, int(np.sum(rows > 0)), seconds))
+    return timings
 
 
 def _attended(sizes: Sizes, dtype: Any) -> list[Timing]:
-    found = []
+    timings = []
     for batch in sizes.batches[::2]:
         for context in sizes.contexts:
             if batch * context <= 2**17:
                 query = jnp.ones((batch, sizes.kv_heads, sizes.group, sizes.head_dim), dtype)
                 cache = jnp.ones((batch, sizes.kv_heads, context, sizes.head_dim), dtype)
                 seconds = kernels.timed(kernels.decode_attention, query, cache, cache)
-                found.append(Timing("attention", "attention", batch, context, 0, seconds))
-    return found
+                timings.append(Timing("attention", "attention", batch, context, 0, seconds))
+    return timings
 
 
 def points(
     timings: list[Timing], sizes: Sizes, peak: float, bandwidth: float, element: float
-) -> Points:
+) -> OperatorPoints:
     """Timings as points: costs from the package's oracles."""
     count = len(timings)
     cost = [_cost(one, sizes, element) for one in timings]
@@ -129,13 +130,13 @@ def points(
         np.full(count, "own"),
         text["batch"],
     )
-    return Points(
+    return OperatorPoints(
         labels=labels,
         cost=jax.tree.map(lambda *leaves: np.array([float(leaf) for leaf in leaves]), *cost),
         peak=np.full(count, peak),
         bandwidth=np.full(count, bandwidth),
+        rows=batch,
         tokens=batch,
-        batch=batch,
         seconds=np.array([one.seconds for one in timings]),
     )
 
@@ -192,9 +193,9 @@ def calibrate_device(sizes: Sizes) -> dict[str, Any]:
     predicted, parameters = np.full(len(timings), np.nan), {}
     for kind in ("gemm", "experts", "attention"):
         rows = all_points.labels.kind == kind
-        found = fit(all_points.where(rows), _form(kind), np.full((1, int(rows.sum())), RELATED))
-        predicted[rows] = np.exp(found.log_seconds[0])
-        parameters |= _parameters(found)
+        one = fit(where(all_points, rows), _form(kind), np.full((1, int(rows.sum())), RELATED))
+        predicted[rows] = np.exp(one.log_seconds[0])
+        parameters |= _parameters(one)
     error = errors(predicted, all_points.seconds)
     return {
         "device": str(jax.devices()[0].device_kind),
@@ -221,9 +222,9 @@ def _form(kind: str):
     )
 
 
-def _parameters(found: Fit) -> dict[str, dict[str, float]]:
-    names = found.groups.families
-    return {name.removesuffix("/own"): found.values(place, 0) for place, name in enumerate(names)}
+def _parameters(one: Fit) -> dict[str, dict[str, float]]:
+    names = one.membership.families
+    return {name.removesuffix("/own"): one.values(place, 0) for place, name in enumerate(names)}
 
 
 def run_device(out: Path) -> dict[str, Any]:
@@ -246,8 +247,7 @@ def write_device(out: Path) -> None:
 
     jax.config.update("jax_enable_x64", True)
     record = calibrate_device(Sizes())
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "device.json").write_text(json.dumps(record, indent=2) + "\n")
+    write_text(out / "device.json", json.dumps(record, indent=2) + "\n")
     plot_fragmentation(record, out / "device.png")
 
 

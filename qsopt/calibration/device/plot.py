@@ -10,6 +10,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from qsopt.files import replacement
+
 
 def plot_fragmentation(record: dict[str, Any], path: Path) -> None:
     """Draw a record of `device.calibrate_device`."""
@@ -43,6 +45,6 @@ def plot_fragmentation(record: dict[str, Any], path: Path) -> None:
     )
     axes.set_title(f"Reuse fragmentation measured on {record['device']}\n{layer}", fontsize=10)
     axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with replacement(path) as file:
+        figure.savefig(file, dpi=120)
     plt.close(figure)

@@ -2,7 +2,6 @@
 accelerators left out.
 """
 
-import math
 import tomllib
 from pathlib import Path
 
@@ -10,13 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import tomlkit
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
-from qsopt.calibration.descent import descended
+from qsopt.calibration.descent import minimiser
 from qsopt.calibration.serving.runs import Host, Runs, tpot
 from qsopt.errors import InputError
+from qsopt.files import write_text
 from qsopt.fitted.errors import Column, Errors, ranked_right
+from qsopt.fitted.groups import digits, errors_list
 from qsopt.units import MILLISECOND
 
 STEPS, RATE = 800, 0.05
@@ -38,7 +40,7 @@ def fit_host(
         return jnp.sum(weight * optax.losses.huber_loss(error, delta=0.15)) / jnp.sum(weight)
 
     def descend(weight: Float[Array, " rows"]) -> tuple[Host, Scalar]:
-        free = descended(lambda free: loss(free, weight), first, RATE, STEPS)
+        free = minimiser(lambda free: loss(free, weight), first, RATE, STEPS)
         host = jax.tree.map(jnp.exp, free)
         return host, tpot(numbers, host)
 
@@ -73,26 +75,31 @@ def ordering(runs: Runs, predicted: Column) -> tuple[int, int]:
     return ranked_right(predicted, runs.tpot, np.char.add(np.char.add(runs.model, "|"), runs.gpu))
 
 
-def save_host(host: Host, backends: tuple[str, ...], found: dict[str, Errors], path: Path) -> None:
-    """Write the constants with their errors."""
-    lines = [
-        "# What serving adds to a decode step, fitted to end-to-end results. Written by `qsopt "
+def save_host(host: Host, backends: tuple[str, ...], left: dict[str, Errors], path: Path) -> None:
+    """Write the constants of these backends with the errors that they leave.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    document = tomlkit.document()
+    for line in (
+        "What serving adds to a decode step, fitted to end-to-end results. Written by `qsopt "
         "calibrate`.",
-        "# Lists of errors are [rows, median, 90th percentile, signed median] of relative error.",
-        f"interference = {float(host.interference):.4g}",
-        *(
-            f"{name} = [{one.n}, {', '.join(_number(value) for value in one[1:])}]"
-            for name, one in found.items()
-        ),
-    ]
-    for place, backend in enumerate(backends):
-        lines += ["", f"[backend.{backend}]", f"scale = {host.scale[place]:.4g}"]
-        lines += [f"host_ms = {host.host[place] / MILLISECOND:.4g}"]
-    path.write_text("\n".join(lines) + "\n")
-
-
-def _number(value: float) -> str:
-    return "nan" if math.isnan(value) else f"{value:.4f}"
+        "Lists of errors are [rows, median, 90th percentile, signed median] of relative error.",
+    ):
+        document.add(tomlkit.comment(line))
+    document.add("interference", digits(float(host.interference)))
+    for name, one in left.items():
+        document.add(name, errors_list(one))
+    constants = {
+        backend: {
+            "scale": digits(float(host.scale[place])),
+            "host_ms": digits(float(host.host[place]) / MILLISECOND),
+        }
+        for place, backend in enumerate(backends)
+    }
+    document.add("backend", constants)
+    write_text(path, tomlkit.dumps(document))
 
 
 def load_host(path: Path, backends: tuple[str, ...]) -> Host:
@@ -102,7 +109,7 @@ def load_host(path: Path, backends: tuple[str, ...]) -> Host:
         InputError: if the file cannot be read.
     """
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
         known = {
             name: (float(one["scale"]), float(one["host_ms"]) * MILLISECOND)
             for name, one in table["backend"].items()

@@ -11,7 +11,7 @@ import numpy as np
 
 from qsopt.calibration.serving.runs import Runs, runs_of
 from qsopt.calibration.tables.columns import Skipped, Table
-from qsopt.fitted.groups import Store
+from qsopt.fitted.groups import Calibration
 
 STATIC = "tokens/s/device, stated batch"
 FULL = "tokens/s/device, batch that fills the memory"
@@ -25,7 +25,7 @@ _BACKENDS = {"tensorrt": "trtllm", "lmsys": "sglang", "sglang": "sglang", "vllm"
 """Software by what a source is called."""
 
 
-def read_published(table: Table, store: Store, skipped: Skipped) -> dict[str, Runs]:
+def read_published(table: Table, calibration: Calibration, skipped: Skipped) -> dict[str, Runs]:
     """Results by what is compared; a quantity without rows is left out.
 
     Raises:
@@ -46,7 +46,7 @@ def read_published(table: Table, store: Store, skipped: Skipped) -> dict[str, Ru
     whole = Table(table.file, {**table.columns, **columns})
     stated = np.isfinite(whole.number("concurrency"))
     found = {
-        name: runs_of(whole.where(rows), store, skipped)
+        name: runs_of(whole.where(rows), calibration, skipped)
         for name, rows in ((STATIC, stated), (FULL, ~stated))
         if rows.any()
     }

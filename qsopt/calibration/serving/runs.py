@@ -28,7 +28,7 @@ from qsopt.catalog.models import load_model, model_names
 from qsopt.errors import InputError
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column
-from qsopt.fitted.groups import Store
+from qsopt.fitted.groups import Calibration
 from qsopt.physics.evaluate import timing, whole_units
 from qsopt.physics.memory import memory
 from qsopt.physics.prefill import compiled_prefill
@@ -125,7 +125,7 @@ def model_name(name: str) -> str | None:
     return found if found in model_names() else None
 
 
-def read_runs(table: Table, store: Store, skipped: Skipped) -> Runs:
+def read_runs(table: Table, calibration: Calibration, skipped: Skipped) -> Runs:
     """End-to-end results, each with its step and prefill time.
 
     The measured throughput is `out_tok_s_gpu_measured` where the table has it, else
@@ -134,10 +134,10 @@ def read_runs(table: Table, store: Store, skipped: Skipped) -> Runs:
     Raises:
         InputError: if a column that is needed is missing.
     """
-    return runs_of(timed(table, "tpot_ms", skipped), store, skipped)
+    return runs_of(timed(table, "tpot_ms", skipped), calibration, skipped)
 
 
-def runs_of(table: Table, store: Store, skipped: Skipped) -> Runs:
+def runs_of(table: Table, calibration: Calibration, skipped: Skipped) -> Runs:
     """Results whose time per token may be unknown; without a `concurrency`, the batch is the
     largest that fits the memory.
 
@@ -146,7 +146,7 @@ def runs_of(table: Table, store: Store, skipped: Skipped) -> Runs:
     """
     table = _usable(known(_completed(table), skipped, form=None), skipped)
     backends, backend = np.unique(table.text("backend"), return_inverse=True)
-    cases = _cases(table, store)
+    cases = _cases(table, calibration)
     batch = np.array([float(case.deployment.batch) for case in cases])
     fits = batch > 0.0
     skipped.add(table.file, "the model does not fit the memory", int(np.sum(~fits)))
@@ -289,12 +289,12 @@ class ServedRun(NamedTuple):
     """Tokens of its answer."""
 
 
-def _cases(table: Table, store: Store) -> list[ServedRun]:
+def _cases(table: Table, calibration: Calibration) -> list[ServedRun]:
     """What every row ran; its batch is 0 where the model does not fit."""
     columns = {name: table.number(name) for name in (*_SIZES, "concurrency")}
     base = efficiency_set("fitted")
     keys = _joined(table, ("backend", "gpu"))
-    efficiencies = {str(key): _efficiency(store, str(key), base) for key in np.unique(keys)}
+    efficiencies = {str(key): _efficiency(calibration, str(key), base) for key in np.unique(keys)}
     return [
         _case(
             precise(model_name(str(name)) or "", str(precision)),
@@ -308,9 +308,9 @@ def _cases(table: Table, store: Store) -> list[ServedRun]:
     ]
 
 
-def _efficiency(store: Store, key: str, base: Efficiency) -> Efficiency:
+def _efficiency(calibration: Calibration, key: str, base: Efficiency) -> Efficiency:
     backend, gpu = key.split("|")
-    return sets.efficiency(store, backend, names.accelerator_name(gpu), base)
+    return sets.efficiency(calibration, backend, names.accelerator_name(gpu), base)
 
 
 def _case(

@@ -8,11 +8,12 @@ takes nothing from the others.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
-from qsopt.calibration.points import Points, joined
+from qsopt.calibration.points import Points, joined, unlabelled, where
 from qsopt.calibration.tables import aiconfigurator, links, operators, wide_expert_parallel
 from qsopt.calibration.tables.aiconfigurator import Choice
 from qsopt.calibration.tables.columns import Skipped, Table, read_table
@@ -55,7 +56,7 @@ class Folder:
     """What a folder holds."""
 
     points: tuple[Points, ...]
-    """Operators, one set of points for each file that has any."""
+    """Operators and messages, one set of points of one kind for each file that has any."""
     serving: tuple[Table, ...]
     """End-to-end results."""
     published: tuple[Table, ...]
@@ -63,8 +64,8 @@ class Folder:
     skipped: Skipped
     """What could not be used."""
 
-    def operators(self) -> Points:
-        """All points together.
+    def by_kind(self) -> dict[str, Points]:
+        """Operators and messages of all files, by kind.
 
         Raises:
             InputError: if there is none.
@@ -74,7 +75,10 @@ class Folder:
                 "the folder has no operator table that can be used; its CSV files need the "
                 "documented columns"
             )
-        return joined(list(self.points))
+        parts: dict[str, list[Any]] = {}
+        for points in self.points:
+            parts.setdefault(str(points.labels.kind[0]), []).append(points)
+        return {kind: joined(part) for kind, part in parts.items()}
 
 
 def read_folder(path: Path | None, choice: Choice | None = None) -> Folder:
@@ -140,10 +144,8 @@ def _points(reader: Reader, table: Table, skipped: Skipped) -> Iterator[Points]:
     except InputError as error:
         skipped.add(table.file, str(error).removeprefix(f"{table.file}: "), len(table))
         return
-    sizes = np.stack([points.cost.bytes, points.tokens, points.batch])
-    sound = np.all(np.isfinite(jax.tree.leaves(points.unlabelled)), axis=0) & np.all(
-        sizes > 0.0, axis=0
-    )
+    finite = np.all(np.isfinite(jax.tree.leaves(unlabelled(points))), axis=0)
+    sound = finite & np.all(np.stack(points.sizes) > 0.0, axis=0)
     skipped.add(table.file, "a size that is missing or not positive", int(np.sum(~sound)))
     if sound.any():
-        yield points.where(sound)
+        yield where(points, sound)

@@ -1,10 +1,7 @@
 """Tables of communication as points: bytes that a device sends, ring steps, and the time that they
 take.
 
-`cost.bytes` are what a device sends, in a ring or in an exchange of tokens; `tokens` the ring's
-steps, or the ranks (between domains: the domains) that it exchanges with; and `bandwidth` is the
-link's. What is sent comes from the package's own collectives, run on a link of 1 byte/s without
-latency.
+What is sent comes from the package's own collectives, run on a link of 1 byte/s without latency.
 """
 
 from functools import partial
@@ -14,14 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsopt.arrays import scalar
-from qsopt.calibration.points import Labels, Points
+from qsopt.calibration.points import Labels, MessagePoints
 from qsopt.calibration.tables import names
 from qsopt.calibration.tables.columns import Skipped, Table, known, per_name, timed
 from qsopt.fitted.errors import Column
 from qsopt.fitted.groups import ACROSS
 from qsopt.physics import collectives
 from qsopt.physics.collectives import Exchange, Group, Links
-from qsopt.physics.roofline import Cost
 from qsopt.spec.efficiency import LinkEfficiency
 from qsopt.units import MICROSECOND, MILLISECOND
 
@@ -31,7 +27,7 @@ _PASSES = {"all_reduce": 2.0, "all_gather": 1.0, "reduce_scatter": 1.0, "alltoal
 _TIERS = ("scale_up_bandwidth", "scale_out_bandwidth")
 
 
-def collective(table: Table, skipped: Skipped) -> Points:
+def collective(table: Table, skipped: Skipped) -> MessagePoints:
     """NCCL and custom collectives inside one scale-up domain; other operations and several nodes
     are counted as skipped.
     """
@@ -77,7 +73,7 @@ def _sent(ranks, message, passes):
     return jnp.where(passes > 1.0, both, collectives.all_gather(group, message, wires).bytes)
 
 
-def exchange(table: Table, skipped: Skipped) -> Points:
+def exchange(table: Table, skipped: Skipped) -> MessagePoints:
     """Dispatch and combine of expert parallelism, inside one domain or between several over the
     scale-out links.
 
@@ -155,8 +151,7 @@ def _points(
     time: str,
     unit: float,
     speed: Column,
-) -> Points:
-    none = np.zeros(len(table))
+) -> MessagePoints:
     labels = Labels(
         file=np.full(len(table), table.file),
         kind=np.full(len(table), kind),
@@ -165,12 +160,10 @@ def _points(
         dtype=op,
         shape=shape,
     )
-    return Points(
+    return MessagePoints(
         labels=labels,
-        cost=Cost(none, sent, none + 1.0, none),
-        peak=none + 1.0,
+        sent=sent,
         bandwidth=speed,
-        tokens=steps,
-        batch=sent,
+        steps=steps,
         seconds=table.number(time) * unit,
     )

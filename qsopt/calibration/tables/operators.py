@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from qsopt.arrays import scalar
-from qsopt.calibration.points import Labels, Points
+from qsopt.calibration.points import Labels, OperatorPoints
 from qsopt.calibration.tables import names
 from qsopt.calibration.tables.columns import Skipped, Table, known, per_name, timed
 from qsopt.fitted.errors import Column
@@ -36,7 +36,7 @@ _UNGATED = (
 """Models of the tables whose experts have two matrices, not three."""
 
 
-def moe(table: Table, skipped: Skipped) -> Points:
+def moe(table: Table, skipped: Skipped) -> OperatorPoints:
     """One MoE layer on one rank: `uniq_local` experts are read and `rows_local` token rows
     computed.
     """
@@ -52,7 +52,7 @@ def moe(table: Table, skipped: Skipped) -> Points:
     )
 
 
-def gemm(table: Table, skipped: Skipped) -> Points:
+def gemm(table: Table, skipped: Skipped) -> OperatorPoints:
     """Dense products of m tokens with a k x n weight."""
     table = timed(known(table, skipped), "latency_ms", skipped)
     m, n, k = (table.number(name) for name in "mnk")
@@ -66,7 +66,7 @@ def _gemm_cost(m, n, k, weight_bytes) -> Cost:
     return Cost(cost.flops, cost.bytes, 1.0 + 0.0 * m, cost.narrow)
 
 
-def attention(table: Table, skipped: Skipped) -> Points:
+def attention(table: Table, skipped: Skipped) -> OperatorPoints:
     """One layer of decode attention over grouped KV heads; heads are those of the rank."""
     table = timed(known(table, skipped, form="kv_dtype"), "latency_ms", skipped)
     heads, kv_heads, size = (table.number(name) for name in ("heads", "kv_heads", "head_dim"))
@@ -85,7 +85,7 @@ def gqa_cost(heads, kv_heads, head_dim, batch, context, kv_bytes) -> Cost:
     return _core_cost(Gqa(heads, kv_heads, head_dim), batch, context, kv_bytes)
 
 
-def mla(table: Table, skipped: Skipped) -> Points:
+def mla(table: Table, skipped: Skipped) -> OperatorPoints:
     """One layer of absorbed latent attention: 512 latent and 64 rotary values a token."""
     table = timed(known(table, skipped, form="kv_dtype"), "latency_ms", skipped)
 
@@ -117,12 +117,12 @@ def _core_cost(kind: Attention, batch, context, kv_bytes) -> Cost:
 
 
 def _attention_points(
-    table: Table, kind: str, shape: np.ndarray, cost: Cost, together: Column
-) -> Points:
-    """Scores and sums run in bf16 whatever the cache is stored in; `together` query heads read the
+    table: Table, kind: str, shape: np.ndarray, cost: Cost, sharing: Column
+) -> OperatorPoints:
+    """Scores and sums run in bf16 whatever the cache is stored in; `sharing` query heads read the
     same cache.
     """
-    return _points(table, kind, "kv_dtype", shape, cost, together, table.number("batch"), "bf16")
+    return _points(table, kind, "kv_dtype", shape, cost, sharing, table.number("batch"), "bf16")
 
 
 def _weight_bytes(table: Table, column: str) -> Column:
@@ -145,10 +145,10 @@ def _points(
     form: str,
     shape: np.ndarray,
     cost: Cost,
+    rows: Column,
     tokens: Column,
-    batch: Column,
     arithmetic: str = "",
-) -> Points:
+) -> OperatorPoints:
     gpus, forms = table.text("gpu"), table.text(form)
     computed = np.full(len(table), arithmetic) if arithmetic else forms
     pairs = np.char.add(np.char.add(gpus, " "), computed)
@@ -160,7 +160,7 @@ def _points(
         dtype=per_name(forms, lambda name: _dtype(name).name),
         shape=shape,
     )
-    return Points(
+    return OperatorPoints(
         labels=labels,
         cost=jax.tree.map(np.asarray, cost),
         peak=per_name(
@@ -168,7 +168,7 @@ def _points(
             lambda pair: float(names.peak(_accelerator(pair.split()[0]), _dtype(pair.split()[1]))),
         ),
         bandwidth=per_name(gpus, lambda name: float(_accelerator(name).bandwidth)),
+        rows=rows,
         tokens=tokens,
-        batch=batch,
         seconds=table.number("latency_ms") * MILLISECOND,
     )

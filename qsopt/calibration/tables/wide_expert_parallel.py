@@ -9,7 +9,7 @@ layer, so they are called `<backend>-wide` and have parameters of their own.
 
 import numpy as np
 
-from qsopt.calibration.points import Points
+from qsopt.calibration.points import OperatorPoints
 from qsopt.calibration.tables import operators
 from qsopt.calibration.tables.aiconfigurator import routed_rows
 from qsopt.calibration.tables.columns import Skipped, Table
@@ -18,7 +18,7 @@ WIDE = "-wide"
 """What follows the name of a backend that runs one rank of wide expert parallelism."""
 
 
-def wide(table: Table, skipped: Skipped) -> Points:
+def wide(table: Table, skipped: Skipped) -> OperatorPoints:
     """One MoE layer on the most loaded rank of an expert parallel group."""
     if "uniq_local" not in table.columns:
         table = routed_rows(table, skipped)

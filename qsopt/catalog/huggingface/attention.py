@@ -6,12 +6,11 @@ attention.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from qsopt.catalog.huggingface.layers import Sizes, layer_types, pick, with_small
+from qsopt.catalog.huggingface.layers import with_small
 from qsopt.catalog.huggingface.reader import Reader
-from qsopt.spec.model import Attention, Gqa, Mla
+from qsopt.spec.model import Gqa, Mla
 
 FULL, SLIDING, CHUNKED, LINEAR = (
     "full_attention",
@@ -33,21 +32,6 @@ class Heads(NamedTuple):
     query: int
     kv: int
     dim: int
-
-
-def heads(
-    reader: Reader, hidden: int, *, kv_default: bool = False, dim_default: bool = True
-) -> Heads:
-    """The three sizes under their usual names.
-
-    `kv_default` and `dim_default` say whether the family's class falls back to kv_heads = heads and
-    to head_dim = hidden / heads.
-    """
-    query = reader.count("num_attention_heads")
-    kv = reader.count("num_key_value_heads", query if kv_default else None)
-    if dim_default and not reader.has("head_dim"):
-        return checked(reader, Heads(query, kv, divided(reader, hidden, query)))
-    return checked(reader, Heads(query, kv, reader.count("head_dim")))
 
 
 def divided(reader: Reader, hidden: int, query: int) -> int:
@@ -89,36 +73,6 @@ def gqa(
 def with_window(kind: Gqa, window: int) -> Gqa:
     """The same attention over at most `window` tokens."""
     return dataclasses.replace(kind, window=window)
-
-
-def one_window(reader: Reader, size: Sizes, kind: Gqa, *, stated: bool = False) -> list[Attention]:
-    """All layers with `sliding_window`, or with full attention where it is null.
-
-    `stated`: the class defaults to a window that released checkpoints override with null, so null
-    must be written.
-    """
-    if stated and not reader.states("sliding_window"):
-        raise reader.error(
-            "field 'sliding_window' is missing; add the window, or null if attention sees "
-            "everything"
-        )
-    layer = (
-        with_window(kind, reader.count("sliding_window")) if reader.has("sliding_window") else kind
-    )
-    return [layer] * size.layers
-
-
-def mixed_windows(
-    reader: Reader, size: Sizes, kind: Gqa, pattern: Sequence[str]
-) -> list[Attention]:
-    """Sliding and full layers by `layer_types`, or by the family's pattern where it is missing."""
-    types = layer_types(reader, size.layers, pattern)
-    if SLIDING not in types:
-        reader.skip("sliding_window")
-        return pick(reader, types, {FULL: kind})
-    return pick(
-        reader, types, {SLIDING: with_window(kind, reader.count("sliding_window")), FULL: kind}
-    )
 
 
 def every(period: int, layers: int, often: str, last: str = FULL) -> list[str]:

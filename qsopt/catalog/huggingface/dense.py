@@ -1,172 +1,204 @@
-"""Dense families: Llama and its relatives, Gemma, Falcon, GPT-2 and Nemotron."""
+"""Dense families like Llama: one row each (see `family`)."""
 
-from qsopt.catalog.huggingface.attention import (
-    FULL,
-    SLIDING,
-    Bias,
-    Heads,
-    QkNorm,
-    checked,
-    divided,
-    every,
-    gqa,
-    heads,
-    mixed_windows,
-    one_window,
+from collections.abc import Callable
+from dataclasses import replace
+
+from qsopt.catalog.huggingface import patterns
+from qsopt.catalog.huggingface.family import (
+    Family,
+    dense_family,
 )
-from qsopt.catalog.huggingface.ffn import biases, dense, ungated
-from qsopt.catalog.huggingface.layers import Sizes, decoder_model, sizes, with_small
+from qsopt.catalog.huggingface.harmless import words
 from qsopt.catalog.huggingface.reader import Reader
-from qsopt.spec.model import Attention, DenseFfn, Gqa, Model
+from qsopt.spec.model import Model
+
+LLAMA = Family()
+"""Llama 2 and 3, and the many that share its class: biases on request, RMS norms, gated."""
+
+PLAIN = replace(
+    LLAMA,
+    qkv_bias=False,
+    out_bias=False,
+    ffn_bias=False,
+    expect=(("attention_bias", (False,)), ("mlp_bias", (False,))),
+)
+"""The same without any bias."""
+
+MISTRAL = replace(PLAIN, kv_default=False, one_window=True, window_stated=True)
+"""One window for all layers, or null."""
+
+QWEN2 = replace(
+    PLAIN,
+    kv_default=False,
+    qkv_bias=True,
+    expect=(),
+    switch="use_sliding_window",
+    windows=patterns.from_layer,
+)
+"""Qwen 2 and 2.5: query, key and value have a bias; layers slide only where a switch says so."""
+
+QWEN3 = replace(
+    QWEN2,
+    qkv_bias=("attention_bias", False),
+    out_bias=("attention_bias", False),
+    qk_norm="head",
+    dim_default=False,
+    expect=(("use_qk_norm", (True,)),),
+)
+"""Qwen 3: a norm on each head of query and key."""
+
+GEMMA = replace(
+    PLAIN,
+    dim_default=False,
+    kv_default=False,
+    tied=True,
+    expect=(("attention_bias", (False,)), ("use_bidirectional_attention", (False, None, True))),
+)
+"""Gemma: tied tables and a head size of its own."""
+
+GEMMA2 = replace(GEMMA, attention_norms=2, ffn_norms=2, windows=patterns.periodic(2))
+"""Norms before and after both blocks; every second layer slides, beginning with the first."""
+
+COHERE = replace(
+    LLAMA, ffn_norms=0, tied=True, qk_norm="full", qk_switch=("use_qk_norm", False), ffn_bias=False
+)
+"""Command: attention and feed-forward side by side, layer norms without bias, tied."""
+
+OLMO2 = replace(LLAMA, qk_norm="full", ffn_bias=False)
+"""OLMo 2: norms as wide as the whole query and key, and after the blocks instead of before."""
+
+ROWS: dict[str, Family] = {
+    "apertus": replace(LLAMA, gated=False, qk_norm="head", ffn_bias=False),
+    "arcee": replace(LLAMA, gated=False),
+    "baichuan": replace(PLAIN, kv_heads="", unused=("z_loss_weight", "model_max_length")),
+    "chatglm": replace(
+        PLAIN,
+        layers="num_layers",
+        vocabulary="padded_vocab_size",
+        kv_heads="multi_query_group_num",
+        head_dim="kv_channels",
+        width="ffn_hidden_size",
+        qkv_bias=("add_qkv_bias", False),
+        expect=(
+            ("add_bias_linear", (False,)),
+            ("rmsnorm", (True,)),
+            ("multi_query_attention", (True,)),
+            ("post_layer_norm", (True,)),
+        ),
+        unused=words(
+            """vocab_size seq_length original_rope bias_dropout_fusion attention_softmax_in_fp32
+            apply_query_key_layer_scaling quantization_bit fp32_residual_connection pre_seq_len
+            prefix_projection"""
+        ),
+    ),
+    "cohere": COHERE,
+    "cohere2": replace(
+        COHERE,
+        windows=patterns.periodic(4, "sliding_window_pattern", "layer_switch"),
+        expect=(
+            ("use_parallel_block", (True,)),
+            ("use_gated_activation", (True,)),
+            ("order_of_interleaved_layers", ("local_attn_first",)),
+        ),
+        unused=("use_embedding_sharing", "use_parallel_embedding", "position_embedding_type"),
+    ),
+    "cwm": replace(PLAIN, windows=patterns.first_of(4)),
+    "ernie4_5": replace(PLAIN, dim_default=False, tied=True, expect=(("use_bias", (False,)),)),
+    "exaone": replace(LLAMA, layers="num_hidden_layers|num_layers"),
+    "exaone4": replace(PLAIN, qk_norm="head", windows=patterns.lettered),
+    "gemma": GEMMA,
+    "gemma2": GEMMA2,
+    "gemma3_text": replace(
+        GEMMA2,
+        qk_norm="head",
+        windows=patterns.periodic(6, "_sliding_window_pattern", "sliding_window_pattern"),
+    ),
+    "glm": replace(LLAMA, out_bias=False, ffn_bias=False),
+    "glm4": replace(LLAMA, out_bias=False, ffn_bias=False, attention_norms=2, ffn_norms=2),
+    "granite": LLAMA,
+    "granite_swa": replace(
+        LLAMA, tied=True, sinks=True, windows=patterns.first_of(4), unused=("layer_rope_theta",)
+    ),
+    "helium": LLAMA,
+    "hunyuan_v1_dense": replace(
+        LLAMA,
+        ffn_bias=False,
+        qk_norm="head",
+        qk_switch=("use_qk_norm", True),
+        head_dim="head_dim|attention_head_dim",
+        expect=(("use_cla", (False,)), ("num_experts", (1,)), ("moe_topk", (1, [1]))),
+        unused=("use_rotary_pos_emb", "norm_type", "org_vocab_size", "mlp_hidden_size"),
+    ),
+    "hyperclovax": replace(
+        LLAMA,
+        attention_norms=2,
+        ffn_norms=2,
+        expect=(("use_post_norm", (True,)),),
+    ),
+    "internlm2": replace(PLAIN, qkv_bias=False, expect=(("bias", (False,)),)),
+    "internlm3": replace(
+        PLAIN,
+        qkv_bias=("qkv_bias", False),
+        expect=(("bias", (False,)), ("attention_bias", (False,)), ("mlp_bias", (False,))),
+    ),
+    "iquestcoder": LLAMA,
+    "jais2": replace(
+        LLAMA,
+        gated=False,
+        norm=2,
+        qkv_bias=("attention_bias", True),
+        out_bias=("attention_bias", True),
+        ffn_bias=("mlp_bias", True),
+    ),
+    "llama": LLAMA,
+    "mimo": replace(QWEN2, qkv_bias=("attention_bias", True)),
+    "minicpm": replace(PLAIN, tied=True, unused=("scale_emb", "scale_depth", "dim_model_base")),
+    "ministral": MISTRAL,
+    "ministral3": replace(MISTRAL, window_stated=False),
+    "mistral": MISTRAL,
+    "nanochat": replace(LLAMA, gated=False, norm=0, ffn_bias=False),
+    "nemotron": replace(PLAIN, gated=False, norm=2),
+    "olmo": replace(LLAMA, norm=0, ffn_bias=False, expect=(("weight_tying", (False,)),)),
+    "olmo2": OLMO2,
+    "olmo3": replace(OLMO2, windows=patterns.periodic(4)),
+    "phi3": replace(PLAIN, one_window=True),
+    "qwen2": QWEN2,
+    "qwen3": QWEN3,
+    "seed_oss": replace(
+        LLAMA,
+        qkv_bias=("attention_bias", True),
+        out_bias=("attention_out_bias", False),
+    ),
+    "smollm3": replace(
+        LLAMA,
+        tied=True,
+        switch="use_sliding_window",
+        windows=patterns.periodic(4, "no_rope_layer_interval"),
+        unused=("no_rope_layers", "no_rope_layer_interval"),
+    ),
+    "stablelm": replace(
+        PLAIN,
+        norm=2,
+        qkv_bias=("use_qkv_bias", False),
+        qk_norm="full",
+        qk_switch=("qk_layernorm", False),
+        shared_norm=("use_parallel_residual", False),
+        expect=(),
+    ),
+    "vaultgemma": replace(GEMMA, windows=patterns.periodic(2)),
+}
+"""The row of each `model_type`."""
 
 
-def llama(reader: Reader) -> Model:
-    """Llama 2 and 3: `attention_bias` puts a bias on all four projections."""
-    size = sizes(reader)
-    bias: Bias = "all" if reader.flag("attention_bias", False) else "none"
-    attention = gqa(heads(reader, size.hidden, kv_default=True), size.hidden, bias=bias)
-    width = reader.count("intermediate_size")
-    odds = biases(width, size.hidden, 3) if reader.flag("mlp_bias", False) else 0
-    ffn = with_small(dense(width, size.hidden), odds)
-    return decoder_model(reader, size, [attention] * size.layers, [ffn] * size.layers)
-
-
-def mistral(reader: Reader) -> Model:
-    """Mistral: one window for all layers, or null."""
-    size = sizes(reader)
-    attention = gqa(heads(reader, size.hidden), size.hidden)
-    ffn = dense(reader.count("intermediate_size"), size.hidden)
-    return decoder_model(
-        reader, size, one_window(reader, size, attention, stated=True), [ffn] * size.layers
-    )
-
-
-def qwen2(reader: Reader) -> Model:
-    """Qwen 2 and 2.5: query, key and value have a bias."""
-    size = sizes(reader)
-    return _qwen(reader, size, gqa(heads(reader, size.hidden), size.hidden, bias="qkv"))
-
-
-def qwen3(reader: Reader) -> Model:
-    """Qwen 3: a norm on each head of query and key."""
-    size = sizes(reader)
-    bias: Bias = "all" if reader.flag("attention_bias", False) else "none"
-    return _qwen(
-        reader,
-        size,
-        gqa(heads(reader, size.hidden, dim_default=False), size.hidden, bias=bias, qk_norm="head"),
-    )
-
-
-def qwen_windows(reader: Reader, size: Sizes, kind: Gqa) -> list[Attention]:
-    """With `use_sliding_window`, the layers from `max_window_layers` on slide; else the window's
-    fields are idle.
-    """
-    if not reader.flag("use_sliding_window", False):
-        reader.skip("max_window_layers", "sliding_window")
-        return mixed_windows(reader, size, kind, [FULL] * size.layers)
-    full = reader.whole("max_window_layers")
-    return mixed_windows(
-        reader, size, kind, [FULL if index < full else SLIDING for index in range(size.layers)]
-    )
-
-
-def _qwen(reader: Reader, size: Sizes, kind: Gqa) -> Model:
-    ffn = dense(reader.count("intermediate_size"), size.hidden)
-    return decoder_model(reader, size, qwen_windows(reader, size, kind), [ffn] * size.layers)
-
-
-def gemma2(reader: Reader) -> Model:
-    """Gemma 2: every second layer slides, beginning with the first."""
-    return _gemma(reader, 2, "none")
-
-
-def gemma3(reader: Reader) -> Model:
-    """Gemma 3, text model: five layers slide and the sixth does not; a norm on each head of query
-    and key.
-    """
-    return _gemma(
-        reader,
-        reader.count("sliding_window_pattern", reader.count("_sliding_window_pattern", 6)),
-        "head",
-    )
-
-
-def _gemma(reader: Reader, period: int, qk_norm: QkNorm) -> Model:
-    """Norms stand before and after both blocks, and the tables are tied."""
-    reader.expect("attention_bias", False)
-    reader.expect("use_bidirectional_attention", False, None)
-    size = sizes(reader)
-    kind = gqa(heads(reader, size.hidden, dim_default=False), size.hidden, qk_norm=qk_norm, norms=2)
-    ffn = with_small(dense(reader.count("intermediate_size"), size.hidden), size.hidden)
-    attention = mixed_windows(reader, size, kind, every(period, size.layers, SLIDING))
-    return decoder_model(reader, size, attention, [ffn] * size.layers, tied=True)
-
-
-def ernie(reader: Reader) -> Model:
-    """ERNIE 4.5, dense: tied unless said otherwise."""
-    reader.expect("use_bias", False)
-    size = sizes(reader)
-    attention = gqa(heads(reader, size.hidden, dim_default=False), size.hidden)
-    ffn = dense(reader.count("intermediate_size"), size.hidden)
-    return decoder_model(reader, size, [attention] * size.layers, [ffn] * size.layers, tied=True)
-
-
-def nemotron(reader: Reader) -> Model:
-    """Nemotron-4: ungated squared ReLU."""
-    reader.expect("attention_bias", False)
-    reader.expect("mlp_bias", False)
-    size = sizes(reader)
-    attention = gqa(heads(reader, size.hidden, kv_default=True), size.hidden)
-    return _with_layer_norms(
-        reader, size, attention, ungated(reader.count("intermediate_size"), size.hidden)
-    )
-
-
-def falcon(reader: Reader) -> Model:
-    """Falcon 40B and 180B: ungated, attention and feed-forward side by side, each with its norm;
-    tied by default.
-    """
-    reader.expect("bias", False)
-    reader.expect("alibi", False)
-    reader.expect("num_ln_in_parallel_attn", 2)
-    if not reader.flag("new_decoder_architecture", False):
-        raise reader.error(
-            "field 'new_decoder_architecture' is not true: only Falcon 40B and 180B are supported"
-        )
-    # Under the new architecture these two no longer decide anything.
-    reader.skip("multi_query", "parallel_attn")
-    size = sizes(reader)
-    query = reader.count("num_attention_heads")
-    head = checked(
-        reader,
-        Heads(query, reader.count("num_kv_heads", query), divided(reader, size.hidden, query)),
-    )
-    ffn = ungated(reader.count("ffn_hidden_size", 4 * size.hidden), size.hidden)
-    return _with_layer_norms(reader, size, gqa(head, size.hidden), ffn, tied=True)
-
-
-def gpt2(reader: Reader) -> Model:
-    """GPT-2 and GPT-3: multi-head, ungated, everything biased, learned positions (they count as
-    small), tied.
-    """
-    reader.expect("add_cross_attention", False)
-    size = sizes(reader, "n_embd", "n_layer")
-    query, width = reader.count("n_head"), reader.count("n_inner", 4 * size.hidden)
-    attention = gqa(
-        Heads(query, query, divided(reader, size.hidden, query)), size.hidden, bias="all"
-    )
-    ffn = with_small(ungated(width, size.hidden), biases(width, size.hidden, 2))
-    model = _with_layer_norms(reader, size, attention, ffn, tied=True)
-    return with_small(model, reader.count("n_positions") * size.hidden)
-
-
-def _with_layer_norms(
-    reader: Reader, size: Sizes, attention: Gqa, ffn: DenseFfn, tied: bool = False
-) -> Model:
-    """A model of equal layers whose norms have a bias beside the weight."""
-    layers = (
-        [with_small(attention, size.hidden)] * size.layers,
-        [with_small(ffn, size.hidden)] * size.layers,
-    )
-    return with_small(decoder_model(reader, size, *layers, tied=tied), size.hidden)
+FAMILIES: dict[str, Callable[[Reader], Model]] = {
+    **{name: dense_family(row) for name, row in ROWS.items()},
+    "gemma3": dense_family(ROWS["gemma3_text"]),
+    "qwen2_5_vl": dense_family(QWEN2),
+    "qwen2_5_vl_text": dense_family(QWEN2),
+    "qwen2_vl": dense_family(QWEN2),
+    "qwen2_vl_text": dense_family(QWEN2),
+    "qwen3_vl_text": dense_family(QWEN3),
+    "exaone4_5_text": dense_family(ROWS["exaone4"]),
+    "glm4v_text": dense_family(ROWS["glm4"]),
+}
+"""The reader of each dense `model_type`."""

@@ -3,6 +3,7 @@ decode step.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 from qsopt.catalog.huggingface.attention import Heads, gqa
@@ -32,13 +33,15 @@ def switch_transformers(reader: Reader) -> Model:
     decoder_ffn = _ffn(reader, "decoder", decoder_layers, blocks)
     cross = dataclasses.replace(blocks.attention, cross=1.0)
     buckets = reader.count("relative_attention_num_buckets")
+    # The cross-attention of a layer stands in a block of its own; formats do not tell them apart.
+    layers = [(blocks.attention, ffn) for ffn in decoder_ffn]
     return Model(
         hidden=size.hidden,
         vocabulary=size.vocabulary,
         layers=decoder_layers,
         decoder=stack([blocks.attention] * decoder_layers + [cross] * decoder_layers, decoder_ffn),
         encoder=stack([blocks.attention] * size.layers, encoder_ffn),
-        precision=precision(reader),
+        precision=precision(reader, size.hidden, layers),
         # SwitchTransformersConfig ties its tables unless told otherwise.
         tied=reader.flag("tie_word_embeddings", True),
         small=2 * (size.hidden + buckets * reader.count("num_heads")),
@@ -72,3 +75,7 @@ def _ffn(reader: Reader, side: str, layers: int, blocks: Blocks) -> list[Ffn]:
     step = layers // sparse
     reader.agree(f"{side}_sparse_step", step, f"layers / num_sparse_{side}_layers")
     return [blocks.moe if index % step == 1 % step else blocks.dense for index in range(layers)]
+
+
+FAMILIES: dict[str, Callable[[Reader], Model]] = {"switch_transformers": switch_transformers}
+"""The reader of each `model_type`."""

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
+from qsopt.catalog.huggingface.modules import Block
 from qsopt.catalog.huggingface.quantisation import precision
 from qsopt.catalog.huggingface.reader import Reader
 from qsopt.spec.model import (
@@ -37,10 +38,15 @@ class Sizes(NamedTuple):
     vocabulary: int
 
 
-def sizes(reader: Reader, hidden: str = "hidden_size", layers: str = "num_hidden_layers") -> Sizes:
+def sizes(
+    reader: Reader,
+    hidden: str = "hidden_size",
+    layers: str = "num_hidden_layers",
+    vocabulary: str = "vocab_size",
+) -> Sizes:
     """Hidden size, layers and vocabulary under the family's names."""
     return Sizes(
-        reader.count(hidden), reader.count(layers, most=MOST_LAYERS), reader.count("vocab_size")
+        reader.count(hidden), reader.count(layers, most=MOST_LAYERS), reader.count(vocabulary)
     )
 
 
@@ -53,6 +59,13 @@ def grouped(kinds: Sequence[Kind]) -> tuple[Layers[Kind], ...]:
         counts[key] = counts.get(key, 0) + 1
         first.setdefault(key, kind)
     return tuple(Layers(counts[key], kind) for key, kind in first.items())
+
+
+def stacked(blocks: Sequence[Block]) -> Stack:
+    """A stack from layers that hold any number of attention and feed-forward blocks."""
+    parts = [part for block in blocks for part in block]
+    attention = [part for part in parts if not isinstance(part, DenseFfn | MoeFfn)]
+    return stack(attention, [part for part in parts if isinstance(part, DenseFfn | MoeFfn)])
 
 
 def stack(attention: Sequence[Attention], ffn: Sequence[Ffn]) -> Stack:
@@ -70,12 +83,26 @@ def decoder_model(
     """A decoder-only model with one final RMS norm; `tied` is the default of the family's class for
     `tie_word_embeddings`.
     """
+    return block_model(reader, size, list(zip(attention, ffn, strict=True)), tied)
+
+
+def block_model(
+    reader: Reader,
+    size: Sizes,
+    blocks: Sequence[Block],
+    tied: bool = False,
+    experts_apart: bool = False,
+) -> Model:
+    """The same from layers that hold any number of attention and feed-forward blocks.
+
+    `experts_apart`: the experts stand beside the block `mlp`, not in it.
+    """
     return Model(
         hidden=size.hidden,
         vocabulary=size.vocabulary,
         layers=size.layers,
-        decoder=stack(attention, ffn),
-        precision=precision(reader),
+        decoder=stacked(blocks),
+        precision=precision(reader, size.hidden, blocks, experts_apart),
         tied=reader.flag("tie_word_embeddings", tied),
         small=size.hidden,
     )
@@ -93,6 +120,8 @@ def indices(reader: Reader, key: str, layers: int) -> list[int]:
         InputError: if one lies beyond the last layer.
     """
     listed = reader.wholes(key)
+    if len(set(listed)) < len(listed):
+        raise reader.error(f"field '{key}' names a layer twice; name each layer once")
     if beyond := [index for index in listed if index >= layers]:
         raise reader.error(
             f"field '{key}' names layer {beyond[0]}, but the {layers} layers end at {layers - 1}"

@@ -6,6 +6,8 @@ update 2; the delta rule first reads with the key (2), and Mamba first discretis
 Convolutions, gates and norms are ignored.
 """
 
+from typing import NamedTuple
+
 from qsopt.catalog.huggingface.reader import Reader
 from qsopt.spec.model import LinearAttention
 
@@ -45,6 +47,112 @@ def delta_net(reader: Reader, hidden: int) -> LinearAttention:
         state_flops=_DELTA_FLOPS * state,
         # Layer norm, convolution, decay and its bias, and the norm of the output.
         small=hidden + channels * kernel + 2 * value_heads + value_dim,
+    )
+
+
+def delta_net_apart(reader: Reader, hidden: int) -> LinearAttention:
+    """The same as in OLMo Hybrid; only names of weights differ."""
+    reader.skip(
+        "linear_a_log_min",
+        "linear_a_log_max",
+        "linear_dt_min",
+        "linear_dt_max",
+        "linear_dt_init_floor",
+        "linear_allow_neg_eigval",
+        "linear_use_gate",
+    )
+    return delta_net(reader, hidden)
+
+
+def kimi_delta(
+    heads: int, dim: int, kernel: int, hidden: int, *, low_rank: bool, gate_rank: int = 0
+) -> LinearAttention:
+    """Kimi Delta Attention: query, key, value, output gate and a decay for each channel.
+
+    Gate and decay are projected through `dim` columns (`low_rank`), or directly; `gate_rank`, if
+    given, tells the output gate apart (Kimi-K3).
+    """
+    width, state = heads * dim, heads * dim * dim
+    rank, gate = (dim if low_rank else 0), (gate_rank or (dim if low_rank else 0))
+    through = [each for each in (rank, gate) if each and each != width]
+    direct = 2 - len(through)
+    return LinearAttention(
+        heads=heads,
+        input_width=3 * width + heads + sum(through) + direct * width,
+        output_width=width,
+        state_bytes=state * _STATE_BYTES + 3 * width * (kernel - 1) * _TAIL_BYTES,
+        state_flops=_DELTA_FLOPS * state,
+        inner=sum(each * width for each in through),
+        # Layer norm, convolution, decay and its bias, and the norm of the output.
+        small=hidden + 3 * width * kernel + heads + width + dim,
+    )
+
+
+class Mamba2(NamedTuple):
+    """Sizes of a Mamba-2 layer."""
+
+    heads: int
+    dim: int
+    state: int
+    groups: int
+    kernel: int
+    conv_bias: bool
+    proj_bias: bool
+    norm: bool = True
+    """Whether the output is normed."""
+
+
+def mamba2(size: Mamba2, hidden: int, norms: int = 1) -> LinearAttention:
+    """Mamba-2. It splits over heads; `norms` counts vectors as wide as hidden."""
+    inner, state = size.heads * size.dim, size.heads * size.dim * size.state
+    channels = inner + 2 * size.groups * size.state
+    columns = inner + channels + size.heads
+    return LinearAttention(
+        heads=size.heads,
+        # Gate, convolved channels, and one step for each head.
+        input_width=columns,
+        output_width=inner,
+        state_bytes=state * _STATE_BYTES + channels * (size.kernel - 1) * _TAIL_BYTES,
+        state_flops=_MAMBA_FLOPS * state,
+        # Norms, convolution, decay, skip and bias of the step, and biases.
+        small=norms * hidden
+        + channels * (size.kernel + size.conv_bias)
+        + 3 * size.heads
+        + inner * size.norm
+        + (columns + hidden) * size.proj_bias,
+    )
+
+
+def short_convolution(kernel: int, bias: bool, hidden: int) -> LinearAttention:
+    """The gated short convolution of LFM2: two gates and the input, `kernel` tokens deep."""
+    return LinearAttention(
+        heads=hidden,
+        input_width=3 * hidden,
+        output_width=hidden,
+        state_bytes=hidden * (kernel - 1) * _TAIL_BYTES,
+        state_flops=2 * kernel * hidden,
+        small=hidden + hidden * kernel + (5 * hidden if bias else 0),
+    )
+
+
+def mamba1(reader: Reader, hidden: int) -> LinearAttention:
+    """Mamba-1 as in Mamba and Falcon-Mamba, under the names of these."""
+    channels = reader.count("intermediate_size", reader.count("expand", 2) * hidden)
+    state, kernel = reader.count("state_size"), reader.count("conv_kernel")
+    rank = -(-hidden // 16)
+    if not reader.holds("time_step_rank", "auto"):
+        rank = reader.count("time_step_rank", rank)
+    reader.expect("use_bias", False)
+    convolution = channels * (kernel + reader.flag("use_conv_bias", True))
+    return LinearAttention(
+        heads=channels,
+        input_width=2 * channels,
+        output_width=channels,
+        state_bytes=channels * (state * _STATE_BYTES + (kernel - 1) * _TAIL_BYTES),
+        state_flops=_MAMBA_FLOPS * channels * state,
+        inner=channels * (rank + 2 * state) + rank * channels,
+        # Norm, convolution, bias of the step, decay and skip.
+        small=hidden + convolution + channels * (2 + state),
     )
 
 

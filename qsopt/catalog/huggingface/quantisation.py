@@ -1,13 +1,20 @@
 """Number formats of a checkpoint: its base type, and what `quantization_config` makes of each part.
 
-Embedding, head and router stay in the base type: no method here converts the embedding, and all
-skip the head and the router. The KV cache is bf16. qsopt has one format for dense layers and shared
-experts together, so a checkpoint that keeps either of them wide is counted as keeping both.
+Embedding, head and router stay in the base type unless the head is named among the quantised
+modules. A part whose matrices have several formats (layers kept wide, mixed precision) gets the
+mean bytes of its weights, so that bytes in memory and bytes read are those of the checkpoint, and
+the arithmetic of the format that most of its weights have. Dense layers and shared experts are one
+part, and so are embedding and head.
 """
 
-import dataclasses
-import re
+from collections.abc import Sequence
 
+import equinox as eqx
+
+from qsopt.catalog.huggingface.methods import CONVERTED, plan
+from qsopt.catalog.huggingface.modules import Block, Cell, Modules
+from qsopt.catalog.huggingface.names import ATTENTION, DENSE, EXPERTS, SHARED
+from qsopt.catalog.huggingface.plan import Plan
 from qsopt.catalog.huggingface.reader import Reader
 from qsopt.spec.formats import Format, number_format
 from qsopt.spec.model import Precision
@@ -17,56 +24,33 @@ _BASE = {"float32": "bf16", "float16": "bf16", "bfloat16": "bf16"}
 default.
 """
 
-_KEPT = frozenset(
-    [
-        "lm_head",
-        "embed_tokens",
-        "gate",
-        "router",
-        "shared_expert_gate",
-        "e_score_correction_bias",
-        "conv1d",
-        "in_proj_a",
-        "in_proj_b",
-        "in_proj_ba",
-    ]
-)
-"""Modules that are wide in any case, or too small to matter, by the last name of their path."""
-
-_OUTSIDE = frozenset(["visual", "vision_model", "vision_tower", "multi_modal_projector", "mtp"])
-"""Modules outside the text model that qsopt counts, by any name of their path."""
-
-_BLOCKS = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
-"""Modules that are the whole feed-forward block, experts included, if their path ends there."""
-
-_PART_NAMES = (
-    ("attention", ("attn", "attention")),
-    ("ffn", ("shared_expert",)),
-    ("experts", ("experts", "block_sparse_moe")),
-    ("ffn", ("mlp", "feed_forward", "ffn")),
-)
-"""Which part a module belongs to by a name in its path; the first match counts, so experts inside
-an mlp are experts.
-"""
+_ROUTED_DTYPES = {"fp4": "mxfp4"}
+"""DeepSeek-V4 names the type of its routed experts apart from `quantization_config`."""
 
 
-def precision(reader: Reader) -> Precision:
+def precision(
+    reader: Reader, hidden: int, blocks: Sequence[Block], experts_apart: bool = False
+) -> Precision:
     """The formats of a checkpoint.
 
     Raises:
-        InputError: if the type, the method or a module kept wide is unknown.
+        InputError: if the type, the method or a module's name is unknown.
     """
     base = _base_format(reader)
-    parts = {"attention": base, "ffn": base, "experts": base}
+    parts = {"attention": base, "ffn": base, "experts": base, "tables": base}
+    cache = number_format("bf16")
     if reader.has("quantization_config"):
-        parts |= _quantised(reader.section("quantization_config"))
-    return Precision(
-        parts["attention"],
-        parts["ffn"],
-        parts["experts"],
-        tables=base,
-        kv_cache=number_format("bf16"),
-    )
+        section = reader.section("quantization_config")
+        chosen = plan(section)
+        modules = Modules(blocks, hidden, experts_apart, section.error)
+        parts |= _formats(chosen, modules, base)
+        cache = chosen.kv_cache
+        if section.has("moe_quant_algo"):
+            reader.skip("expert_dtype")
+            return Precision(**parts, kv_cache=cache)
+    if reader.has("expert_dtype"):
+        parts["experts"] = _expert_format(reader, parts["experts"])
+    return Precision(**parts, kv_cache=cache)
 
 
 def _base_format(reader: Reader) -> Format:
@@ -81,132 +65,73 @@ def _base_format(reader: Reader) -> Format:
     return number_format(_BASE[name])
 
 
-def _quantised(reader: Reader) -> dict[str, Format]:
-    method = reader.text("quant_method")
-    if method not in _METHODS:
-        raise reader.error(
-            f"quant_method '{method}' is not supported; known: {', '.join(sorted(_METHODS))}"
-        )
-    form = _METHODS[method](reader)
-    wide = {part for key in _WIDE_KEYS if reader.has(key) for part in _wide_parts(reader, key)}
-    # The mxfp4 of gpt-oss converts only routed experts; the other methods convert every linear
-    # layer.
-    converted = {"experts"} if method == "mxfp4" else {"attention", "ffn", "experts"}
-    return dict.fromkeys(sorted(converted - wide), form)
+def _expert_format(reader: Reader, otherwise: Format) -> Format:
+    name = reader.text("expert_dtype")
+    if name in ("fp8", "bf16"):
+        return otherwise
+    if name not in _ROUTED_DTYPES:
+        raise reader.error(f"field 'expert_dtype' = '{name}' is not supported; fp4, fp8, bf16 are")
+    return number_format(_ROUTED_DTYPES[name])
 
 
-_WIDE_KEYS = ("modules_to_not_convert", "ignored_layers", "ignore")
-"""Names under which the methods list modules that stay in the base type."""
+def _formats(chosen: Plan, modules: Modules, base: Format) -> dict[str, Format]:
+    """The format of each part; of parts that the model lacks, the widest that would apply."""
+    mixes = _mixes(chosen, modules, base)
+    groups = {"attention": (ATTENTION,), "ffn": (DENSE, SHARED), "experts": (EXPERTS,)}
+    result = {}
+    for part, members in groups.items():
+        mix = [
+            (share * modules.cells[cell], form)
+            for cell, shares in mixes.items()
+            if cell.part in members
+            for share, form in shares
+        ]
+        default = chosen.default if part in CONVERTED.get(chosen.method, groups) else None
+        result[part] = _blend(mix) if mix else default or base
+    if chosen.head is not None:
+        result["tables"] = _blend([(1.0, base), (1.0, chosen.head)])
+    return result
 
 
-def _wide_parts(reader: Reader, key: str) -> set[str]:
-    return {part for module in reader.words(key) for part in _parts(reader, key, module)}
+Mix = list[tuple[float, Format]]
 
 
-def _parts(reader: Reader, key: str, module: str) -> tuple[str, ...]:
-    """The parts that a module's path, or a pattern of paths, belongs to; none if its format does
-    not matter.
-
-    Raises:
-        InputError: if the path is not understood, or keeps a part wide in some layers only.
+def _mixes(chosen: Plan, modules: Modules, base: Format) -> dict[Cell, Mix]:
+    """Shares of every cell by format: the default first, then what names say, then what stays
+    wide.
     """
-    names = re.findall(r"[A-Za-z_]\w*", module.removeprefix("re:").replace("\\", " "))
-    if names and (names[-1] in _KEPT or "norm" in names[-1] or not _OUTSIDE.isdisjoint(names)):
-        return ()
-    if re.search(r"\.\d+\.", module):
-        raise reader.error(
-            f"field '{key}' keeps '{module}' wide in one layer; qsopt has one format of a part "
-            f"for all layers"
-        )
-    if names and names[-1] in _BLOCKS:
-        return "ffn", "experts"
-    for part, marks in _PART_NAMES:
-        if any(mark in name for mark in marks for name in names):
-            return (part,)
-    raise reader.error(
-        f"field '{key}' holds '{module}', which is not understood; remove it if it does not matter"
-    )
+    converted = CONVERTED.get(chosen.method, (ATTENTION, DENSE, SHARED, EXPERTS))
+    mixes: dict[Cell, Mix] = {
+        cell: [(1.0, chosen.default if chosen.default and cell.part in converted else base)]
+        for cell in modules.cells
+    }
+    rules = [(name, form) for names, form in chosen.targets for name in names]
+    rules += [(name, base) for name in chosen.wide]
+    for name, form in rules:
+        for cell, share in modules.find(name):
+            mixes[cell] = _moved(mixes[cell], share, form)
+    return mixes
 
 
-def _fp8(reader: Reader) -> Format:
-    """fp8 weights and activations, with scales by block where `weight_block_size` is given."""
-    reader.skip("activation_scheme", "fmt", "scale_fmt")
-    blocks = reader.wholes("weight_block_size") if reader.has("weight_block_size") else []
-    return number_format("fp8_block" if blocks else "fp8")
+def _moved(mix: Mix, share: float, form: Format) -> Mix:
+    """The mix after `share` of the whole got another format, taken from what stood first."""
+    if share >= 1.0:
+        return [(1.0, form)]
+    (first, old), rest = mix[0], mix[1:]
+    same = sum(part for part, other in rest if eqx.tree_equal(other, form))
+    others = [(part, other) for part, other in rest if not eqx.tree_equal(other, form)]
+    return [(max(first - share, 0.0), old), *others, (same + min(share, first), form)]
 
 
-def _mxfp4(reader: Reader) -> Format:
-    return number_format("mxfp4")
-
-
-def _int8(reader: Reader) -> Format:
-    """Weight-only int8 with bf16 activations: not a Hugging Face method, but what Grok-1 was
-    released in (QW8Bit).
-    """
-    return number_format("int8")
-
-
-def _packed_integers(reader: Reader) -> Format:
-    """AWQ and GPTQ: weight-only integers; the rest of their fields is how they were found and
-    packed.
-    """
-    reader.skip(
-        "version",
-        "zero_point",
-        "desc_act",
-        "sym",
-        "damp_percent",
-        "static_groups",
-        "true_sequential",
-    )
-    reader.skip(
-        "model_seqlen", "backend", "checkpoint_format", "meta", "quantizer", "lm_head", "pack_dtype"
-    )
-    return _integers(reader, reader.count("bits"))
-
-
-def _integers(reader: Reader, bits: int) -> Format:
-    """Weight-only integers with one 16-bit scale for each `group_size` weights; the scales of 8-bit
-    ones are ignored.
-    """
-    reader.skip("group_size")
-    if bits == 8:
-        return number_format("int8")
-    if bits != 4:
-        raise reader.error(f"weights of {bits} bits are not supported; 4 and 8 are")
-    return dataclasses.replace(number_format("int4"), bytes=0.5 + 2.0 / reader.count("group_size"))
-
-
-def _compressed_tensors(reader: Reader) -> Format:
-    """The one group of weights that compressed-tensors checkpoints have in practice."""
-    reader.skip(
-        "format", "global_compression_ratio", "quantization_status", "version", "sparsity_config"
-    )
-    reader.expect("kv_cache_scheme", None)
-    groups = reader.section("config_groups")
-    group = groups.section("group_0")
-    group.skip("output_activations", "targets", "format")
-    weights = group.section("weights")
-    weights.skip(
-        "actorder", "dynamic", "observer", "observer_kwargs", "symmetric", "block_structure"
-    )
-    bits, kind, strategy = weights.count("num_bits"), weights.text("type"), weights.text("strategy")
-    if kind == "float" and bits == 8 and group.has("input_activations"):
-        weights.skip("group_size", "block_structure")
-        return number_format("fp8_block" if strategy == "block" else "fp8")
-    if kind == "int" and not group.has("input_activations"):
-        return _integers(weights, bits)
-    raise reader.error(
-        f"{bits}-bit {kind} weights with these activations are not supported; fp8 and weight-only "
-        f"integers are"
-    )
-
-
-_METHODS = {
-    "fp8": _fp8,
-    "mxfp4": _mxfp4,
-    "int8": _int8,
-    "awq": _packed_integers,
-    "gptq": _packed_integers,
-    "compressed-tensors": _compressed_tensors,
-}
+def _blend(mix: Mix) -> Format:
+    """The mean bytes of weighted formats, with the arithmetic of the one that weighs most."""
+    weights: dict[tuple[float, int, int], float] = {}
+    for weight, form in mix:
+        key = (float(form.bytes), int(form.arithmetic), int(form.index))
+        weights[key] = weights.get(key, 0.0) + weight
+    total = sum(weights.values())
+    if total == 0.0:
+        return max((form for _, form in mix), key=lambda form: float(form.bytes))
+    size = sum(weight * key[0] for key, weight in weights.items()) / total
+    _, arithmetic, index = max(weights, key=lambda key: weights[key])
+    return Format(size, arithmetic, index)

@@ -3,9 +3,9 @@ nobody read can be refused.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from qsopt.catalog.huggingface.harmless import is_harmless
+from qsopt.catalog.huggingface.harmless import is_harmless_at
 from qsopt.errors import InputError
 
 LARGEST = 10**9
@@ -19,11 +19,12 @@ class Reader:
     documents one.
     """
 
-    def __init__(self, fields: Mapping[str, object], where: str):
+    def __init__(self, fields: Mapping[str, object], where: str, ignored: Collection[str] = ()):
         self._fields = fields
         self._where = where
-        self._read: set[str] = set()
-        self._sections: list[Reader] = []
+        self._ignored = ignored
+        self._read: set[str] = set(ignored)
+        self._sections: dict[str, Reader] = {}
 
     def error(self, text: str) -> InputError:
         """An error that says in which config it is."""
@@ -43,6 +44,14 @@ class Reader:
         """Whether the field has this value."""
         self._read.add(key)
         return self._fields.get(key) == value
+
+    def names(self) -> list[str]:
+        """Names of all fields, for tables whose names are data."""
+        return list(self._fields)
+
+    def values(self) -> tuple[object, ...]:
+        """Names and values of all fields, to find tables that are equal."""
+        return tuple(sorted((key, repr(value)) for key, value in self._fields.items()))
 
     def whole(self, key: str, default: int | None = None) -> int:
         """A whole number, zero allowed."""
@@ -72,6 +81,10 @@ class Reader:
             raise self.error(f"field '{key}' = {value!r}: it must be a string")
         return value
 
+    def either(self, *keys: str) -> str:
+        """The first of these names that the config has, else the first."""
+        return next((key for key in keys if self.has(key)), keys[0])
+
     def words(self, key: str) -> list[str]:
         """A list of strings."""
         values = self._list(key)
@@ -83,13 +96,71 @@ class Reader:
         """A list of whole numbers."""
         return [self._whole(key, value) for value in self._list(key)]
 
+    def marks(self, key: str) -> list[bool]:
+        """A list of zeros and ones, or of false and true."""
+        values = self._list(key)
+        if not all(value in (0, 1) for value in values):
+            raise self.error(f"field '{key}': it must hold only 0 and 1, one for each layer")
+        return [bool(value) for value in values]
+
+    def listed(self, key: str) -> bool:
+        """Whether the field is a list rather than one value for all layers."""
+        return self.has(key) and isinstance(self._fields[key], list)
+
+    def tables(self, key: str) -> list["Reader"]:
+        """A list of tables, each read by the same rules."""
+        values = self._list(key)
+        for index, value in enumerate(values):
+            name = f"{key}[{index}]"
+            if name not in self._sections:
+                if not isinstance(value, Mapping):
+                    raise self.error(f"field '{key}': it must hold only tables")
+                inner = Reader(value, f"{self._where}: in '{name}'", self._ignored)
+                self._sections[name] = inner
+        return [self._sections[f"{key}[{index}]"] for index in range(len(values))]
+
+    def real(self, key: str, default: float | None = None) -> float:
+        """A positive number, such as a ratio."""
+        value = self._value(key, default, "a number")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < LARGEST:
+            raise self.error(f"field '{key}' = {value!r}: it must be a positive number")
+        return float(value)
+
+    def has_table(self, key: str) -> bool:
+        """Whether the field is a table that holds something, and is not ignored."""
+        value = self._fields.get(key)
+        return key not in self._ignored and isinstance(value, Mapping) and bool(value)
+
+    def flattened(self, *keys: str) -> "Reader":
+        """This reader, where a list of one and the same value stands for the value.
+
+        Raises:
+            InputError: if a list holds several values.
+        """
+        for key in keys:
+            if self.listed(key):
+                values = self._list(key)
+                if not values or any(value != values[0] for value in values):
+                    raise self.error(
+                        f"field '{key}' has several values, which this family's reader does not "
+                        f"tell apart; build the model with qsopt.model"
+                    )
+                self._fields = {**self._fields, key: values[0]}
+        return self
+
+    def is_text(self, key: str) -> bool:
+        """Whether the field is a word rather than a number."""
+        return self.has(key) and isinstance(self._fields[key], str)
+
     def section(self, key: str) -> "Reader":
         """A table inside the config, read by the same rules."""
+        if key in self._sections:
+            return self._sections[key]
         value = self._value(key, None, "a table")
         if not isinstance(value, Mapping):
             raise self.error(f"field '{key}' = {value!r}: it must be a table")
-        inner = Reader(value, f"{self._where}: in '{key}'")
-        self._sections.append(inner)
+        inner = Reader(value, f"{self._where}: in '{key}'", self._ignored)
+        self._sections[key] = inner
         return inner
 
     def expect(self, key: str, *allowed: object) -> None:
@@ -127,15 +198,19 @@ class Reader:
         Raises:
             InputError: naming the fields.
         """
-        unknown = [key for key in self._fields if key not in self._read and not is_harmless(key)]
+        unknown = [
+            key
+            for key, value in self._fields.items()
+            if key not in self._read and not is_harmless_at(key, value)
+        ]
         if unknown:
             names = ", ".join(f"'{key}'" for key in unknown)
             raise self.error(
                 f"field {names} is not understood by qsopt and may change counts or times; remove "
-                f"it if it does not "
-                "matter, or build the model with qsopt.model"
+                f"it, or pass it over with --ignore {unknown[0]}, if it does not matter, or build "
+                f"the model with qsopt.model"
             )
-        for inner in self._sections:
+        for inner in self._sections.values():
             inner.finish()
 
     def _value(self, key: str, default: object, wanted: str) -> object:

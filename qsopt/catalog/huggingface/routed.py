@@ -1,220 +1,205 @@
-"""Families with softmax attention and routed experts: Mixtral and those who followed."""
+"""Families with softmax attention and routed experts: one row each, and those whose classes need a
+few lines more.
+"""
 
-import dataclasses
+from collections.abc import Callable
+from dataclasses import replace
 
+from qsopt.catalog.huggingface import patterns
 from qsopt.catalog.huggingface.attention import (
-    CHUNKED,
     FULL,
-    SLIDING,
-    Bias,
-    Heads,
-    checked,
-    divided,
-    every,
-    gqa,
-    heads,
-    mixed_windows,
-    one_window,
-    with_window,
 )
-from qsopt.catalog.huggingface.ffn import (
-    alternating,
-    biases,
-    leading_dense,
-    routed,
-    with_router_bias,
-    with_shared,
+from qsopt.catalog.huggingface.dense import COHERE, LLAMA, MISTRAL, OLMO2, PLAIN, ROWS
+from qsopt.catalog.huggingface.experts import Experts, moe_family
+from qsopt.catalog.huggingface.family import (
+    Family,
 )
-from qsopt.catalog.huggingface.layers import (
-    Sizes,
-    decoder_model,
-    indices,
-    layer_types,
-    one_per_layer,
-    pick,
-    sizes,
-    with_small,
-)
+from qsopt.catalog.huggingface.harmless import words
 from qsopt.catalog.huggingface.reader import Reader
-from qsopt.spec.model import Attention, Gqa, Model
+from qsopt.spec.model import Model
+
+OWN_DIM = replace(PLAIN, dim_default=False, kv_default=False)
+"""Attention with a head size of its own."""
+
+GLM4_MOE = replace(
+    PLAIN,
+    qkv_bias=("attention_bias", False),
+    qk_norm="head",
+    qk_switch=("use_qk_norm", False),
+    expect=(),
+)
+"""GLM-4.5: bias on query, key and value and norms on heads where asked."""
+
+DEEPSEEK = Experts(
+    count="n_routed_experts",
+    shared="n_shared_experts",
+    shared_default=None,
+    router_bias=True,
+    first="first_k_dense_replace",
+    first_default=None,
+    period="moe_layer_freq",
+)
+"""DeepSeek's pattern: leading dense layers, then experts beside shared ones of the same width."""
+
+WIDE = Experts(width="intermediate_size")
+"""Experts in every layer, as wide as `intermediate_size`."""
+
+BAILING = Experts(
+    count="num_experts",
+    shared="num_shared_experts",
+    shared_width="moe_shared_expert_intermediate_size",
+    first="first_k_dense_replace",
+    router_bias=("moe_router_enable_expert_bias", False),
+)
+"""Ling's names."""
+
+ROWS_MOE: dict[str, tuple[Family, Experts]] = {
+    "afmoe": (
+        replace(
+            OWN_DIM,
+            attention_norms=2,
+            ffn_norms=2,
+            qk_norm="head",
+            output_gate=True,
+            windows=patterns.periodic(4, "global_attn_every_n_layers"),
+            unused=("score_func", "route_norm", "route_scale", "mup_enabled"),
+        ),
+        Experts(
+            count="num_experts",
+            shared="num_shared_experts",
+            first="num_dense_layers",
+            first_default=1,
+            router_bias=True,
+        ),
+    ),
+    "aria_text": (
+        replace(LLAMA, ffn_bias=("mlp_bias", False)),
+        Experts(
+            count="moe_num_experts",
+            top_k="moe_topk",
+            width="intermediate_size",
+            shared="moe_num_shared_experts",
+        ),
+    ),
+    "bailing_moe": (
+        replace(
+            PLAIN,
+            qkv_bias=("use_qkv_bias", False),
+            out_bias=("use_bias", False),
+            ffn_bias=False,
+            qk_norm="head",
+            qk_switch=("use_qk_norm", False),
+            expect=(("embedding_norm", (False, None)), ("norm_head", (False, None))),
+            unused=words("norm_softmax multi_gate use_rmsnorm using_split_qkv_in_self_attention"),
+        ),
+        BAILING,
+    ),
+    "cohere2_moe": (
+        replace(
+            COHERE,
+            qk_switch=False,
+            windows=patterns.periodic(4, "sliding_window_pattern"),
+            unused=("prefix_dense_sliding_window_pattern",),
+        ),
+        Experts(
+            count="num_experts",
+            width="intermediate_size",
+            shared="num_shared_experts",
+            first="first_k_dense_replace",
+            dense_width="prefix_dense_intermediate_size",
+        ),
+    ),
+    "deepseek": (LLAMA, replace(DEEPSEEK, router_bias=False)),
+    "dots1": (
+        replace(
+            LLAMA,
+            out_bias=("attention_bias", False),
+            ffn_bias=False,
+            qk_norm="head",
+            switch="use_sliding_window",
+            windows=patterns.from_layer,
+        ),
+        DEEPSEEK,
+    ),
+    "exaone_moe": (
+        replace(ROWS["exaone4"]),
+        Experts(
+            count="num_experts",
+            shared="num_shared_experts",
+            first="first_k_dense_replace",
+            router_bias=True,
+        ),
+    ),
+    "flex_olmo": (OLMO2, WIDE),
+    "glm4_moe": (GLM4_MOE, DEEPSEEK),
+    "glm4v_moe_text": (replace(GLM4_MOE, qk_norm="none"), DEEPSEEK),
+    "granitemoe": (replace(LLAMA, ffn_bias=False), WIDE),
+    "granitemoeshared": (
+        replace(LLAMA, ffn_bias=False),
+        replace(WIDE, shared_width="shared_intermediate_size"),
+    ),
+    "granitemoe_swa": (
+        replace(
+            LLAMA,
+            ffn_bias=False,
+            sinks=True,
+            windows=patterns.first_of(4),
+            unused=("layer_rope_theta",),
+        ),
+        replace(WIDE, shared_width="shared_intermediate_size"),
+    ),
+    "grok-1": (
+        replace(PLAIN, kv_default=False, attention_norms=2, ffn_norms=2, tied=True),
+        replace(WIDE, count="num_experts"),
+    ),
+    "hy_v3": (
+        replace(
+            OWN_DIM,
+            qk_norm="head",
+            unused=("qk_norm",),
+        ),
+        Experts(
+            count="num_experts",
+            shared="num_shared_experts",
+            first="first_k_dense_replace",
+            first_default=1,
+            router_bias=("moe_router_enable_expert_bias", True),
+        ),
+    ),
+    "kolibri1": (
+        replace(OWN_DIM, attention_norms=2, ffn_norms=2, qk_norm="head",
+                windows=patterns.periodic(5)),
+        Experts(shared_width="shared_expert_intermediate_size"),
+    ),
+    "mellum": (
+        replace(OWN_DIM, qk_norm="head", windows=lambda reader, layers: [FULL] * layers,
+                unused=("mtp_layer_types", "mtp_mlp_layer_types")),
+        Experts(only="mlp_only_layers"),
+    ),
+    "mixtral": (replace(MISTRAL, window_stated=False), replace(WIDE, count="num_local_experts")),
+    "olmoe": (OLMO2, replace(WIDE, count="num_experts")),
+    "phimoe": (
+        replace(
+            MISTRAL,
+            window_stated=False,
+            norm=2,
+            qkv_bias=("attention_bias", False),
+            out_bias=("attention_bias", False),
+            head_bias=("lm_head_bias", False),
+            expect=(),
+        ),
+        replace(WIDE, count="num_local_experts"),
+    ),
+    "sarvam_moe": (GLM4_MOE, replace(DEEPSEEK, first_default=1)),
+    "solar_open": (
+        replace(OWN_DIM, unused=("use_qk_norm",), expect=(("attention_bias", (False,)),)),
+        replace(DEEPSEEK, first_default=0),
+    ),
+}  # fmt: skip
+"""The rows of each `model_type`."""
 
 
-def mixtral(reader: Reader) -> Model:
-    """Mixtral: every layer has experts."""
-    size = sizes(reader)
-    attention = one_window(reader, size, gqa(heads(reader, size.hidden), size.hidden))
-    moe = routed(reader, size.hidden, reader.count("intermediate_size"))
-    return decoder_model(reader, size, attention, [moe] * size.layers)
-
-
-def grok1(reader: Reader) -> Model:
-    """Grok-1: norms before and after both blocks, tied tables."""
-    size = sizes(reader)
-    attention = gqa(heads(reader, size.hidden), size.hidden, norms=2)
-    moe = with_small(
-        routed(reader, size.hidden, reader.count("intermediate_size"), "num_experts"), size.hidden
-    )
-    return decoder_model(reader, size, [attention] * size.layers, [moe] * size.layers, tied=True)
-
-
-def olmoe(reader: Reader) -> Model:
-    """OLMoE: norms as wide as the whole query and key."""
-    reader.expect("attention_bias", False)
-    size = sizes(reader)
-    attention = gqa(heads(reader, size.hidden, kv_default=True), size.hidden, qk_norm="full")
-    moe = routed(reader, size.hidden, reader.count("intermediate_size"), "num_experts")
-    return decoder_model(reader, size, [attention] * size.layers, [moe] * size.layers)
-
-
-def phimoe(reader: Reader) -> Model:
-    """Phi-3.5-MoE: layer norms with a bias, and the head may have one."""
-    size = sizes(reader)
-    bias: Bias = "all" if reader.flag("attention_bias", False) else "none"
-    attention = one_window(
-        reader, size, gqa(heads(reader, size.hidden), size.hidden, bias=bias, norms=2)
-    )
-    moe = with_small(routed(reader, size.hidden, reader.count("intermediate_size")), size.hidden)
-    head_bias = size.vocabulary if reader.flag("lm_head_bias", False) else 0
-    return with_small(
-        decoder_model(reader, size, attention, [moe] * size.layers), size.hidden + head_bias
-    )
-
-
-def arctic(reader: Reader) -> Model:
-    """Arctic: beside the experts a dense branch as wide as hidden, with a norm of its own."""
-    reader.require("moe_layer_frequency", 1)
-    reader.require("use_residual", True)
-    reader.require("parallel_attn_mlp_res", True)
-    size = sizes(reader)
-    attention = one_window(reader, size, gqa(heads(reader, size.hidden), size.hidden))
-    plain = routed(reader, size.hidden, reader.count("intermediate_size"))
-    moe = with_small(with_shared(plain, 1, size.hidden), size.hidden)
-    return decoder_model(reader, size, attention, [moe] * size.layers)
-
-
-def dbrx(reader: Reader) -> Model:
-    """DBRX: its own names, in a table for attention and one for the experts."""
-    size = sizes(reader, "d_model", "n_layers")
-    inner, ffn = reader.section("attn_config"), reader.section("ffn_config")
-    query = reader.count("n_heads")
-    head = checked(
-        reader, Heads(query, inner.count("kv_n_heads"), divided(reader, size.hidden, query))
-    )
-    ffn.agree("hidden_size", size.hidden, "d_model")
-    moe = routed(ffn, size.hidden, ffn.count("ffn_hidden_size"), "moe_num_experts", "moe_top_k")
-    return decoder_model(reader, size, [gqa(head, size.hidden)] * size.layers, [moe] * size.layers)
-
-
-def gpt_oss(reader: Reader) -> Model:
-    """gpt-oss: biases everywhere, a sink for each head, every second layer slides, beginning with
-    the first.
-    """
-    size = sizes(reader)
-    head = heads(reader, size.hidden, dim_default=False)
-    bias: Bias = "all" if reader.flag("attention_bias", True) else "none"
-    attention = with_small(gqa(head, size.hidden, bias), head.query)
-    width = reader.count("intermediate_size")
-    moe = with_router_bias(routed(reader, size.hidden, width))
-    moe = dataclasses.replace(moe, expert_small=biases(width, size.hidden, 3))
-    reader.agree("experts_per_token", reader.count("num_experts_per_tok"), "num_experts_per_tok")
-    windows = mixed_windows(reader, size, attention, every(2, size.layers, SLIDING))
-    return decoder_model(reader, size, windows, [moe] * size.layers)
-
-
-def glm4_moe(reader: Reader) -> Model:
-    """GLM-4.5: bias on query, key and value, norms on heads where asked, leading dense layers."""
-    size = sizes(reader)
-    bias: Bias = "qkv" if reader.flag("attention_bias") else "none"
-    normed = "head" if reader.flag("use_qk_norm") else "none"
-    attention = gqa(
-        heads(reader, size.hidden, dim_default=False), size.hidden, bias=bias, qk_norm=normed
-    )
-    return decoder_model(reader, size, [attention] * size.layers, leading_dense(reader, size, True))
-
-
-def ernie_moe(reader: Reader) -> Model:
-    """ERNIE 4.5 with experts from `moe_layer_start_index` to `moe_layer_end_index`, both included;
-    tied by default.
-    """
-    reader.expect("use_bias", False)
-    reader.skip("moe_use_aux_free")
-    size = sizes(reader)
-    attention = gqa(heads(reader, size.hidden), size.hidden)
-    width, period = reader.count("moe_intermediate_size"), reader.count("moe_layer_interval", 1)
-    start, end = reader.whole("moe_layer_start_index"), _last_routed(reader, size)
-    plain = routed(reader, size.hidden, width, "moe_num_experts", "moe_k")
-    moe = with_router_bias(with_shared(plain, reader.whole("moe_num_shared_experts"), width))
-    ffn = alternating(
-        reader, size, moe, lambda index: start <= index <= end and (index + 1) % period == 0
-    )
-    return decoder_model(reader, size, [attention] * size.layers, ffn, tied=True)
-
-
-def _last_routed(reader: Reader, size: Sizes) -> int:
-    """Ernie4_5_MoeConfig writes the last layer as -1."""
-    if reader.holds("moe_layer_end_index", -1):
-        return size.layers - 1
-    return reader.whole("moe_layer_end_index")
-
-
-def minimax_m2(reader: Reader) -> Model:
-    """MiniMax-M2: norms as wide as the whole query and key, a routing bias, no shared expert."""
-    reader.skip("mlp_intermediate_size", "shared_moe_mode")
-    reader.expect("shared_intermediate_size", 0)
-    reader.expect("qk_norm_type", "per_layer")
-    reader.expect("use_qk_norm", True)
-    size = sizes(reader)
-    if reader.has("attn_type_list"):
-        reader.agree("attn_type_list", [1] * size.layers, "softmax attention in every layer")
-    attention = one_window(
-        reader,
-        size,
-        gqa(heads(reader, size.hidden, dim_default=False), size.hidden, qk_norm="full"),
-    )
-    moe = routed(reader, size.hidden, reader.count("intermediate_size"))
-    moe = with_router_bias(moe) if reader.flag("use_routing_bias", True) else moe
-    return decoder_model(reader, size, attention, [moe] * size.layers)
-
-
-def llama4(reader: Reader) -> Model:
-    """Llama 4, text model. Layers with rotary positions see a chunk, the others everything; norms
-    of heads have no weight.
-    """
-    reader.expect("attention_bias", False)
-    reader.skip("use_qk_norm")
-    size = sizes(reader)
-    kind = gqa(heads(reader, size.hidden, dim_default=False), size.hidden)
-    width = reader.count("intermediate_size")
-    moe = with_shared(routed(reader, size.hidden, width), 1, width)
-    step = reader.count("interleave_moe_layer_step")
-    chosen = (
-        indices(reader, "moe_layers", size.layers)
-        if reader.has("moe_layers")
-        else range(step - 1, size.layers, step)
-    )
-    ffn = alternating(reader, size, moe, lambda index: index in chosen, "intermediate_size_mlp")
-    return decoder_model(reader, size, _chunks(reader, size, kind), ffn)
-
-
-def _chunks(reader: Reader, size: Sizes, kind: Gqa) -> list[Attention]:
-    rotary = [
-        layer == CHUNKED
-        for layer in every(reader.count("no_rope_layer_interval", 4), size.layers, CHUNKED)
-    ]
-    if reader.has("no_rope_layers") and (listed := reader.wholes("no_rope_layers")):
-        rotary = [
-            flag == 1 for flag in one_per_layer(reader, "no_rope_layers", listed, size.layers)
-        ]
-    types = layer_types(reader, size.layers, [CHUNKED if rotates else FULL for rotates in rotary])
-    if not reader.states("attention_chunk_size"):
-        raise reader.error(
-            "field 'attention_chunk_size' is missing; add the chunk, or null if attention sees "
-            "everything"
-        )
-    if not reader.has("attention_chunk_size"):
-        return [kind] * size.layers
-    return pick(
-        reader,
-        types,
-        {CHUNKED: with_window(kind, reader.count("attention_chunk_size")), FULL: kind},
-    )
+FAMILIES: dict[str, Callable[[Reader], Model]] = {
+    name: moe_family(row, experts) for name, (row, experts) in ROWS_MOE.items()
+}
+"""The reader of each `model_type`."""

@@ -1,11 +1,15 @@
 """A comparison as a plain record."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
 import numpy as np
 
-from qsopt.comparison.compare import Comparison, Duel, Side, duel, verdict
+from qsopt.arrays import scalar
+from qsopt.comparison.compare import Comparison, Side, settle, verdict
+from qsopt.comparison.dense import MatchKind, kinds_of
+from qsopt.comparison.duel import Duel, throughput_of
 from qsopt.comparison.odds import odds
 from qsopt.comparison.opinions import opinions
 from qsopt.fitted.expected import Expectation
@@ -24,14 +28,14 @@ fragile.
 
 @in_float64
 def compare_record(
-    result: Comparison, inquiry: Inquiry, found: Duel, seed: int = 0
+    result: Comparison, inquiry: Inquiry, duel: Duel, seed: int = 0
 ) -> dict[str, Any]:
     """Everything that `qsopt compare` says.
 
     Args:
         result: the comparison.
         inquiry: what was asked.
-        found: the duel behind it.
+        duel: the duel behind it.
         seed: of the draws behind the probability that dense wins.
     """
     held, expected = inquiry.believe(), inquiry.expectation()
@@ -39,11 +43,13 @@ def compare_record(
 
     def probability(q: QDistribution | float | None) -> float | None:
         """That dense wins; without a distribution of q there is none."""
-        return None if q is None else _probability(inquiry, found, q, expected, seed)
+        return None if q is None else _probability(inquiry, duel, q, expected, seed)
 
     return {
         **asked_record(inquiry),
         **comparison_record(result, inquiry.service, inquiry.efficiency_name),
+        "twin": twin_record(result, inquiry.kind),
+        **matches_record(result, inquiry, duel),
         **belief_record(held, inquiry.law_name),
         "expected_error": {
             name: error_record(expected, side.metrics, side.deployment)
@@ -53,38 +59,94 @@ def compare_record(
         },
         "probability_dense_wins": probability(held.distribution),
         "probability_dense_wins_at_q": probability(held.q),
-        "laws": _laws(inquiry, found),
+        "laws": _laws(inquiry, duel),
         "by_utilization": [_at_utilization(inquiry, result, share) for share in UTILIZATIONS],
     }
 
 
 def _probability(
     inquiry: Inquiry,
-    found: Duel,
+    duel: Duel,
     q: QDistribution | float,
     expected: Expectation | None,
     seed: int,
 ) -> float:
     """Probability that dense wins under the model's own error."""
     spreads = None if expected is None else expected.spreads()
-    draws = odds(inquiry.model, inquiry.service, found, q, seed, spreads=spreads)
+    draws = odds(inquiry.model, inquiry.service, duel, q, seed, spreads=spreads)
     return float(draws.dense_wins)
 
 
-def _laws(inquiry: Inquiry, found: Duel) -> list[dict[str, Any]]:
+def _laws(inquiry: Inquiry, duel: Duel) -> list[dict[str, Any]]:
     """All laws if asked for, else the one in use is all there is to say."""
     if not inquiry.all_laws:
         return []
-    model, tokens, moe = inquiry.model, inquiry.training_tokens, float(found.throughputs[0])
-    return opinion_records(opinions(model, tokens, inquiry.service, found.layouts[1], moe))
+    rows = opinions(inquiry.model, inquiry.training_tokens, inquiry.service, duel)
+    return opinion_records(rows)
 
 
 def _at_utilization(inquiry: Inquiry, result: Comparison, share: float) -> dict[str, Any]:
     """Answers near the memory limit are fragile, so say how they move with it."""
     service = eqx.tree_at(lambda s: s.workload.utilization, inquiry.service, np.asarray(share))
-    moe, dense = map(float, duel(inquiry.model, result.dense.model, service).throughputs)
+    moe, dense = (
+        throughput_of(side.model, inquiry.model, service) for side in (result.moe, result.dense)
+    )
     ratio = dense / moe if moe and dense else None
     return {"utilization": share, "ratio_dense_over_moe": ratio, "verdict": verdict(moe, dense)}
+
+
+def twin_record(result: Comparison, kind: MatchKind) -> dict[str, Any]:
+    """The dense model of a comparison, by its shape."""
+    dense = result.dense.model
+    return {
+        "kind": kind.twin,
+        "attention": kind.attention,
+        "hidden": int(dense.hidden),
+        "layers": int(dense.layers),
+        "ffn_width": float(dense.decoder.ffn[0].kind.width),
+        "parameters": model_record(dense)["parameters"]["total"],
+    }
+
+
+def matches_record(result: Comparison, inquiry: Inquiry, duel: Duel) -> dict[str, Any]:
+    """Every dense match, each in its own best deployment, and whether they agree."""
+    rows = []
+    kinds = kinds_of(inquiry.model)
+    others = kinds if inquiry.named is None else (*kinds, inquiry.kind)
+    q = float(result.numbers.q) if inquiry.named is None else _q_of_law(inquiry)
+    for kind in others:
+        answer = result
+        if kind != inquiry.kind:
+            answer, _ = settle(inquiry.model, inquiry.service, scalar(q), kind, moe=duel.moe)
+        rows.append(_match_row(answer, kind, inquiry))
+    return {"matches": rows, "verdict_overall": overall([row["verdict"] for row in rows])}
+
+
+def _q_of_law(inquiry: Inquiry) -> float:
+    """q of the matches that are made, beside a named one."""
+    return dataclasses.replace(inquiry, named=None).believe().q
+
+
+def _match_row(answer: Comparison, kind: MatchKind, inquiry: Inquiry) -> dict[str, Any]:
+    return {
+        "twin": twin_record(answer, kind),
+        "q": float(answer.numbers.q),
+        "dense": _side_record(answer.dense, inquiry.service, inquiry.efficiency_name),
+        "ratio_dense_over_moe": float(answer.ratio),
+        "verdict": answer.verdict,
+        "break_even_q": float(answer.break_even_q),
+    }
+
+
+def overall(verdicts: list[str]) -> str:
+    """The verdict over all dense matches: unconditional only where they agree."""
+    if len(set(verdicts)) > 1:
+        return "depends on the dense shape"
+    words = {
+        "dense wins": "dense wins whatever its shape",
+        "moe wins": "moe wins whatever the dense shape",
+    }
+    return words.get(verdicts[0], verdicts[0])
 
 
 def comparison_record(

@@ -9,6 +9,8 @@ import numpy as np
 from qsopt.arrays import Scalar
 from qsopt.comparison.opinions import opinions
 from qsopt.comparison.twin import qs_numbers
+from qsopt.deployments.layouts import traits_of
+from qsopt.deployments.stacks import Layout, in_words
 from qsopt.fitted.expected import Expectation
 from qsopt.physics.accounting import Parameters, kv_bytes_per_token, parameter_count
 from qsopt.physics.evaluate import Metrics
@@ -97,7 +99,7 @@ def design_record(
         "cost_usd_per_million_tokens": cost_per_million(service.cluster, reached),
         "breakdown": breakdown_records(reached.breakdown),
         "efficiency": efficiency,
-        "deployment": deployment_record(deployment, reached),
+        "deployment": deployment_record(model, service, deployment, reached),
     }
 
 
@@ -205,8 +207,22 @@ def bound(row: dict[str, float]) -> str:
     return max(("compute", "memory", "link", "latency"), key=lambda name: row[name])
 
 
-def deployment_record(deployment: Deployment, reached: Metrics) -> dict[str, Any]:
-    """Parallel sizes, batch and way under the names of the command line."""
+def deployment_record(
+    model: Model, service: Service, deployment: Deployment, reached: Metrics
+) -> dict[str, Any]:
+    """Parallel sizes, batch and way under the names of the command line, and in the words of the
+    software.
+    """
+    batch = int(float(deployment.batch))
+    layout = Layout(
+        *(
+            int(float(getattr(deployment, name)))
+            for name in ("tensor", "data", "pipeline", "expert")
+        ),
+        float(deployment.dispatched),
+        int(float(deployment.dcp)),
+        int(float(deployment.expert_slots)),
+    )
     sizes = {
         "tp": "tensor",
         "dp": "data",
@@ -218,5 +234,8 @@ def deployment_record(deployment: Deployment, reached: Metrics) -> dict[str, Any
     return {
         **{short: int(float(getattr(deployment, name))) for short, name in sizes.items()},
         "way": "dispatched" if float(deployment.dispatched) else "gathered",
+        "dcp": layout.dcp,
+        "expert_slots": layout.expert_slots,
         "replicas": int(reached.replicas),
+        "in_words": in_words(layout, batch, service.rules.stack, traits_of(model)),
     }

@@ -10,6 +10,8 @@ def belief_record(held: Belief, law: str) -> dict[str, Any]:
     """Which law gave q, and how sure it is; nulls where q was given."""
     return {
         "law": law,
+        "q_centre": held.q,
+        "q_raw": held.raw,
         "q_interval": None if held.interval is None else list(held.interval),
         "q_level": None if held.interval is None else LEVEL,
         "probability_qs_below_one": held.below_one,

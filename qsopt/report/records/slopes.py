@@ -30,7 +30,7 @@ def sensitivity_record(
         **asked_record(inquiry),
         "efficiency": inquiry.efficiency_name,
         "feasible": bool(reached.feasible),
-        "deployment": deployment_record(deployment, reached),
+        "deployment": deployment_record(inquiry.model, inquiry.service, deployment, reached),
         "chosen": chosen,
         **_slopes_record(found.fixed),
         "at_largest_batch": None

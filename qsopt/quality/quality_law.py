@@ -41,7 +41,7 @@ class Status(enum.IntEnum):
     """No dense model of any size reaches the MoE's loss on as many tokens."""
 
 
-class QualityMatch(Record):
+class DenseMatch(Record):
     """The quality-matched dense model of an architecture according to one law."""
 
     q: Scalar
@@ -79,7 +79,7 @@ class QualityLaw(Record):
         itself knows.
         """
 
-    def match(self, architecture: MoeArchitecture) -> QualityMatch:
+    def match(self, architecture: MoeArchitecture) -> DenseMatch:
         """q, the dense size and whether they can be real."""
         q, status = self.solve(architecture)
         hurt = jnp.where(q < 1 - TOLERANCE, Status.EXPERTS_HURT, Status.PHYSICAL)
@@ -87,7 +87,7 @@ class QualityLaw(Record):
             q > (1 + TOLERANCE) * architecture.critical_q, Status.EXCEEDS_TOTAL, Status.PHYSICAL
         )
         worst = jnp.maximum(status, jnp.maximum(hurt, exceeds).astype(jnp.int32))
-        return QualityMatch(q, q * architecture.active, worst)
+        return DenseMatch(q, q * architecture.active, worst)
 
     def q(self, architecture: MoeArchitecture) -> Scalar:
         """N_dense / N_active; read it with `match` where it may be unphysical."""

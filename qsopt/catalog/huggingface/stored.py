@@ -1,0 +1,84 @@
+"""A second opinion on bytes: the index of the safetensors says how much the tensors of a checkpoint
+weigh.
+"""
+
+from collections.abc import Mapping
+
+from qsopt.catalog.huggingface.modules import matrices
+from qsopt.catalog.huggingface.names import ATTENTION, EXPERTS
+from qsopt.catalog.huggingface.source import INDEX_FILE, Source
+from qsopt.errors import InputError
+from qsopt.spec.model import Attention, Ffn, Model, MoeFfn, stacks
+
+TOLERANCE = 0.02
+"""Largest difference between counted and stored bytes that passes."""
+
+_EXTRA_LAYERS = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers")
+"""Fields with the number of multi-token prediction modules, which are stored but not counted."""
+
+
+def check_stored(
+    source: Source, model: Model, fields: Mapping[str, object], ignored: tuple[str, ...]
+) -> None:
+    """Refuse a model whose bytes differ from what the checkpoint's index says.
+
+    Modules for multi-token prediction may add up to one layer each, with tables of their own.
+
+    Raises:
+        InputError: if they differ by more than `TOLERANCE`.
+    """
+    if source.stored_bytes is None or INDEX_FILE in ignored:
+        return
+    counted = float(weight_bytes(model))
+    if "float32" in str(fields.get("dtype") or fields.get("torch_dtype")):
+        counted *= 2.0
+    most = counted + _extra_bytes(model, fields, counted)
+    if counted * (1 - TOLERANCE) <= source.stored_bytes <= most * (1 + TOLERANCE):
+        return
+    raise InputError(
+        f"{source.where}: {INDEX_FILE} beside it says that the tensors weigh "
+        f"{source.stored_bytes / 1e9:.2f} GB, but the config gives {counted / 1e9:.2f} GB; check "
+        f"'quantization_config' and the sizes, or pass the index over with --ignore {INDEX_FILE}"
+    )
+
+
+def _extra_bytes(model: Model, fields: Mapping[str, object], counted: float) -> float:
+    modules = [fields.get(name) for name in _EXTRA_LAYERS]
+    number = max((each for each in modules if isinstance(each, int)), default=0)
+    return number * (counted / float(model.layers) + _tables(model))
+
+
+def weight_bytes(model: Model) -> float:
+    """Bytes of all weights [byte]: the matrices of `modules` in their formats, and the rest in that
+    of the tables.
+    """
+    wide = float(model.precision.tables.bytes)
+    hidden = int(float(model.hidden))
+    total = _tables(model) + wide * float(model.small + model.resident)
+    for stack in stacks(model):
+        for layers in (*stack.attention, *stack.ffn):
+            total += float(layers.count) * (
+                _matrix_bytes(model, layers.kind, hidden) + wide * _odds(layers.kind, hidden)
+            )
+    return total
+
+
+def _matrix_bytes(model: Model, kind: Attention | Ffn, hidden: int) -> float:
+    forms = {ATTENTION: model.precision.attention, EXPERTS: model.precision.experts}
+    return sum(
+        float(weight) * float(forms.get(part, model.precision.ffn).bytes)
+        for part, _, weight in matrices(kind, hidden)
+    )
+
+
+def _odds(kind: Attention | Ffn, hidden: int) -> float:
+    """Norms, biases and the router of one layer [parameters]."""
+    if not isinstance(kind, MoeFfn):
+        return float(kind.small)
+    return float(kind.small + kind.experts * kind.expert_small + kind.experts * hidden)
+
+
+def _tables(model: Model) -> float:
+    return float(model.vocabulary * model.hidden * (2.0 - model.tied)) * float(
+        model.precision.tables.bytes
+    )

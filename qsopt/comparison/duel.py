@@ -1,0 +1,145 @@
+"""Both sides of a comparison in their best deployments, as things are and in every world in which a
+cause is switched off, exactly.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from qsopt.arrays import Scalar, scalar
+from qsopt.comparison.dense import NAMED, RELEASED_GQA8, SAME_BODY, MatchKind, dense_match
+from qsopt.comparison.penalties import DENSE_WORLDS, WORLDS
+from qsopt.comparison.twin import aligned
+from qsopt.deployments.layouts import legal_layouts
+from qsopt.deployments.optimum import Best, best_of_each, repeated, same_length
+from qsopt.spec.counterfactual import Counterfactual
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.model import Model
+from qsopt.spec.service import Service
+
+CASES = 8
+"""Models that one call of the compiled search takes."""
+
+
+class Optima(eqx.Module):
+    """One side: its structure, its layouts, and its best deployments."""
+
+    model: Model
+    """Aligned to the MoE's structure."""
+    layouts: Deployment
+    """Legal ones, filled up to a length that is shared."""
+    best: Best
+    """As things are."""
+    worlds: Float[Array, " worlds"]
+    """Throughput in every world of the side (see `penalties`), 0 where infeasible [tokens/s]."""
+
+
+class Duel(eqx.Module):
+    """Both sides."""
+
+    moe: Optima
+    dense: Optima
+    kind: MatchKind = eqx.field(static=True)
+
+    @property
+    def throughputs(self) -> tuple[Scalar, Scalar]:
+        """Of the MoE and of its match as things are, 0 where infeasible [tokens/s]."""
+        return self.moe.best.throughput, self.dense.best.throughput
+
+
+def moe_optima(model: Model, service: Service) -> Optima:
+    """The MoE in all of its worlds."""
+    layouts = layouts_of(model, service)
+    side = aligned(model, model)
+    parts = [
+        best_of_each(repeated(side, CASES), service, layouts, _taken(WORLDS, start))
+        for start in range(0, WORLDS.reuse.size, CASES)
+    ]
+    worlds = jnp.concatenate([part.throughput for part in parts])
+    return Optima(side, layouts, _first(parts[0]), worlds)
+
+
+def dense_optima(
+    model: Model, service: Service, q: Scalar, kind: MatchKind, named: Model | None = None
+) -> Optima:
+    """A dense match in all of its worlds: with q as it is and q = 1, in its own shape and in the
+    MoE's body, with messages as they are and free.
+
+    Args:
+        model: the MoE.
+        service: what both are deployed for.
+        q: size factor.
+        kind: of the match.
+        named: the match where it is named. It has no size of its own at q = 1: there stands the
+            released shape with eight KV heads.
+    """
+    match = dense_match(model, q, kind) if named is None else named
+    plain = RELEASED_GQA8 if kind == NAMED else kind
+    small = scalar(1.0)
+    own = _in_worlds(model, service, match, dense_match(model, small, plain))
+    if kind == SAME_BODY:
+        body = own
+    else:
+        twins = (dense_match(model, size, SAME_BODY) for size in (q, small))
+        body = _in_worlds(model, service, *twins)
+    # switches(DENSE_CAUSES): arithmetic is slowest, then attention, then communication
+    worlds = [
+        side.worlds[2 * size + free] for size in (0, 1) for side in (own, body) for free in (0, 1)
+    ]
+    return Optima(own.model, own.layouts, own.best, jnp.stack(worlds))
+
+
+def _in_worlds(model: Model, service: Service, match: Model, small: Model) -> Optima:
+    """Two dense models of one structure, each with messages as they are and free; a structure of
+    its own where the small one has another.
+    """
+    layouts = layouts_of(match, service)
+    sides = [aligned(each, model) for each in (match, small)]
+    if jax.tree.structure(sides[0]) != jax.tree.structure(sides[1]):
+        parts = [_messages(side, service, layouts_of(side, service)) for side in sides]
+        worlds = jnp.concatenate([part.throughput[:2] for part in parts])
+        return Optima(sides[0], layouts, _first(parts[0]), worlds)
+    models = jax.tree.map(lambda *leaves: _interleaved(leaves), *sides)
+    best = best_of_each(models, service, layouts, _padded(_twice(DENSE_WORLDS)))
+    return Optima(sides[0], layouts, _first(best), best.throughput[:4])
+
+
+def _messages(side: Model, service: Service, layouts: Deployment) -> Best:
+    return best_of_each(repeated(side, CASES), service, layouts, _padded(DENSE_WORLDS))
+
+
+def _interleaved(leaves: tuple[Array, ...]) -> Array:
+    """Both models in two worlds each, and the first again to make up a call."""
+    first, second = map(jnp.asarray, leaves)
+    return jnp.stack([first, first, second, second, *[first] * (CASES - 4)])
+
+
+def _twice(worlds: Counterfactual) -> Counterfactual:
+    return jax.tree.map(lambda column: np.concatenate([column, column]), worlds)
+
+
+def _padded(worlds: Counterfactual) -> Counterfactual:
+    return jax.tree.map(lambda column: np.pad(column, (0, CASES - len(column)), "edge"), worlds)
+
+
+def _taken(worlds: Counterfactual, start: int) -> Counterfactual:
+    return jax.tree.map(lambda column: column[start : start + CASES], worlds)
+
+
+def layouts_of(model: Model, service: Service) -> Deployment:
+    """Legal layouts of a side, filled up to a shared length."""
+    (layouts,) = same_length(legal_layouts(model, service.cluster, service.rules))
+    return layouts
+
+
+def throughput_of(model: Model, like: Model, service: Service) -> float:
+    """A side's throughput in its best deployment, as things are [tokens/s]."""
+    side, layouts = aligned(model, like), layouts_of(model, service)
+    return float(best_of_each(repeated(side, CASES), service, layouts).throughput[0])
+
+
+@jax.jit
+def _first(best: Best) -> Best:
+    return jax.tree.map(lambda leaf: leaf[0], best)
