@@ -52,14 +52,14 @@ class Candidates(NamedTuple):
 
 
 class Groups(NamedTuple):
-    """Groups of pools, and how many devices hold the cache of a sequence in each pair of them."""
+    """How many devices hold the cache of a sequence in each pair of a group of readers and one of
+    writers.
+    """
 
-    readers: int
-    writers: int
     holders: np.ndarray
     """Different numbers of devices that a cache may move between."""
     pair: np.ndarray
-    """Index into `holders` for each pair of a group of readers and one of writers."""
+    """Index into `holders` for each group of readers (rows) and of writers (columns)."""
 
 
 def chunk_lengths(read: Scalar) -> Scalar:
@@ -105,32 +105,36 @@ def _rows(layouts: Deployment, kind: int, chunks: int, together: bool) -> Candid
 
 def grouped(found: Candidates) -> tuple[Candidates, Groups]:
     """The candidates with the groups of their pools."""
-    group = np.zeros_like(found.kind)
-    held, sizes = {}, {}
+    group, held = np.zeros_like(found.kind), {}
     for kind in (READER, WRITER):
         rows = np.flatnonzero(found.kind == kind)
-        layout = found.layout
-        keys = np.stack(
-            [
-                np.asarray(column)[rows]
-                for column in (layout.tensor, layout.data, layout.pipeline, found.sharing)
-            ],
-            axis=1,
-        )
+        sizes = (found.layout.tensor, found.layout.data, found.layout.pipeline, found.sharing)
+        keys = np.stack([np.asarray(column)[rows] for column in sizes], axis=1)
         unique, index = np.unique(keys, axis=0, return_inverse=True)
         group[rows] = index.reshape(-1)
         held[kind] = unique[:, 0] * unique[:, 2] * unique[:, 3]
-        sizes[kind] = len(unique)
     pairs = np.minimum(held[READER][:, None], held[WRITER][None, :])
     holders, pair = np.unique(pairs, return_inverse=True)
-    groups = Groups(
-        sizes[READER], sizes[WRITER], holders, pair.reshape(pairs.shape).astype(np.int32)
-    )
-    return found._replace(group=group), groups
+    return found._replace(group=group), Groups(holders, pair.reshape(pairs.shape))
 
 
-def padded(found: Candidates, length: int) -> Candidates:
-    """The list filled up to a length with its first entry."""
-    more = length - len(found.kind)
+def padded(found: Candidates, groups: Groups) -> tuple[Candidates, Groups]:
+    """Lists filled up, so that questions of like size share a compilation: candidates with their
+    first one, groups with some that nobody belongs to.
+    """
+    length = -(-len(found.kind) // ROUND) * ROUND
     first = jax.tree.map(lambda leaf: leaf[0], found)
-    return jax.tree.map(lambda leaf, one: np.concatenate([leaf, one]), found, repeated(first, more))
+    more = repeated(first, length - len(found.kind))
+    every = jax.tree.map(lambda leaf, one: np.concatenate([leaf, one]), found, more)
+    rows, columns = (max(MANY, 1 << (size - 1).bit_length()) for size in groups.pair.shape)
+    pair = np.zeros((rows, columns), dtype=np.int32)
+    pair[: groups.pair.shape[0], : groups.pair.shape[1]] = groups.pair
+    holders = np.ones(MANY)
+    if len(groups.holders) > MANY:
+        holders = np.ones(1 << (len(groups.holders) - 1).bit_length())
+    holders[: len(groups.holders)] = groups.holders
+    return every, Groups(holders, pair)
+
+
+ROUND, MANY = 4096, 64
+"""Lists of candidates are multiples of the one, lists of groups at least the other."""

@@ -40,18 +40,20 @@ def pairs_of(served: Served, every: Candidates, groups: Groups, found: Found) ->
     workload = served.service.workload
     first = jax.vmap(lambda pace: pace.ttft(workload))(found.pace)
 
+    counts, limit = groups.pair.shape, workload.ttft_limit * (1.0 + EQUAL)
+
     def best_readers(holders: Scalar) -> tuple[Array, Array]:
-        in_time = reads & (first + transfer(served, holders) <= workload.ttft_limit * (1.0 + EQUAL))
-        return _best_of_groups(jnp.where(in_time, found.value, 0.0), group, reads, groups.readers)
+        in_time = reads & (first + transfer(served, holders) <= limit)
+        return _best_of_groups(jnp.where(in_time, found.value, 0.0), group, reads, counts[0])
 
     rates, readers = jax.vmap(best_readers, out_axes=1)(jnp.asarray(groups.holders))
     writing, writers = _best_of_groups(
-        jnp.where(writes, found.value, 0.0), group, writes, groups.writers
+        jnp.where(writes, found.value, 0.0), group, writes, counts[1]
     )
     devices = jax.vmap(lambda layout: taken(served, layout))(every.layout)
     read_devices, write_devices = (
         jax.ops.segment_max(jnp.where(member, devices, 1.0), jnp.where(member, group, 0), count)
-        for member, count in ((reads, groups.readers), (writes, groups.writers))
+        for member, count in ((reads, counts[0]), (writes, counts[1]))
     )
     reading = jnp.take_along_axis(rates, jnp.asarray(groups.pair), axis=1)
     requests = _split_all(

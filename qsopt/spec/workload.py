@@ -120,6 +120,8 @@ class Workload(Record):
                     f"{name.removeprefix('decode_')} = {float(value):g}: give a number of tokens, "
                     f"zero or more"
                 )
+        if self.answer is not None and not float(self.answer) > 0:
+            raise InputError("answer = 0: a request has an answer; for prompts alone ask prefill")
         self._check_shares()
         for name in ("tokens_per_step", "tpot_limit", "ttft_limit"):
             if not 0 < float(getattr(self, name)) <= NO_LIMIT:
