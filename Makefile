@@ -11,8 +11,8 @@ setup: .venv/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	touch $@
 
-demo: setup  ## DeepSeek-V3 on 8 MI300X at 128k tokens of context against its dense twin
-	$(BIN)/qsopt compare --model deepseek-v3 --cluster 8xmi300x --context 131072 --weight-dtype bf16 --efficiency ideal \
+demo: setup  ## DeepSeek-V3 on 16 H200 at 128k tokens of context against its dense matches
+	$(BIN)/qsopt compare --model deepseek-v3 --cluster 16xh200 --context 131072 \
 		--plot results/demo/ratio_over_context.png
 	@echo "plot: results/demo/ratio_over_context.png"
 
@@ -41,7 +41,7 @@ bench: setup  ## measured speed: evaluations a second, time to a first answer
 figures: setup  ## pages and plots of docs/ that are generated; goes on where it stopped (DATA=folder for measured tables)
 	$(BIN)/python -m experiments.pages.quality_table
 	$(BIN)/python -m experiments.pages.quality_page
-	$(BIN)/qsopt compare --model deepseek-v3 --cluster 8xmi300x --context 131072 --weight-dtype bf16 --efficiency ideal \
+	$(BIN)/qsopt compare --model deepseek-v3 --cluster 16xh200 --context 131072 \
 		--plot docs/images/ratio_over_context.png
 	$(BIN)/python -m experiments.framework.figures $(if $(DATA),--data $(DATA))
 

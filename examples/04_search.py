@@ -4,21 +4,14 @@ The search varies experts, top-k, expert width, parallel sizes and batch. The ce
 whether the answer was checked against every legal design; sensitivities say what would help most.
 """
 
-import jax
-
 import qsopt
-from qsopt.spec.service import Service
 
-jax.config.update("jax_enable_x64", True)  # the optimisers inside work in float64
-
-reference = qsopt.load_model("mixtral-8x7b")
-service = Service(
-    qsopt.load_cluster("8xh100"),
-    qsopt.Workload(8192, tpot_limit=0.05),
-    qsopt.load_efficiency("ideal"),
-)
 problem = qsopt.design_problem(
-    reference, service, vary=("experts", "top_k", "expert_width", "tp", "dp", "ep", "batch")
+    "mixtral-8x7b",
+    "8xh100",
+    qsopt.Workload(8192, tpot_limit=0.05),
+    "ideal",
+    vary=("experts", "top_k", "expert_width", "tp", "dp", "ep", "batch"),
 )
 solution = qsopt.optimize(problem, starts=16)
 

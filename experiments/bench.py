@@ -1,5 +1,6 @@
-"""How fast qsopt is on this machine: designs evaluated a second, and time to a first answer. Writes
-docs/speed.md.
+"""How fast is qsopt on this machine: how many designs a second, and how soon a first answer?
+
+`python -m experiments.bench` (`make bench`) writes docs/speed.md.
 """
 
 import os
@@ -19,6 +20,8 @@ import numpy as np
 import tyro
 
 import qsopt
+from experiments.framework.pieces import write_whole
+from experiments.pages.template import render
 from qsopt.catalog.models import model_facts
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.maps.axes import Axis, axis
@@ -77,17 +80,15 @@ def main(settings: Settings) -> None:
         ("`qsopt compare`, new process, empty cache", fresh(COMPARE, settings, keep=False), "s"),
         ("`qsopt compare`, new process, filled cache", fresh(COMPARE, settings, keep=True), "s"),
     ]
-    lines = [
-        f"| {name} | {value:,.3g} {unit} |" if unit == "s" else f"| {name} | {value:,.0f} {unit} |"
-        for name, value, unit in rows
-    ]
-    machine = f"{os.cpu_count()} cores ({platform.machine()}), jax {jax.__version__}"
-    head = (
-        f"# Speed\n\nMeasured by `make bench` on {machine}: medians of "
-        f"{settings.repeats}.\n\n| what | median |\n|---|---|\n"
+    page = render(
+        "speed.md",
+        cores=os.cpu_count(),
+        machine=platform.machine(),
+        jax=jax.__version__,
+        repeats=settings.repeats,
+        rows=rows,
     )
-    page = head + "\n".join(lines) + "\n"
-    settings.output.write_text(page)
+    write_whole(settings.output, page)
     print(page)
 
 
@@ -114,8 +115,8 @@ def rate(name: str, settings: Settings) -> float:
     @jax.jit
     def scores(designs: Deployment) -> tuple[jax.Array, ...]:
         def one(design: Deployment) -> tuple[jax.Array, ...]:
-            reached = metrics(model, service, design)
-            return reached.throughput, reached.tpot, reached.memory.total, reached.feasible
+            result = metrics(model, service, design)
+            return result.throughput, result.tpot, result.memory.total, result.feasible
 
         return jax.vmap(one)(designs)
 

@@ -59,15 +59,19 @@ def same_precision() -> Callable[[], None]:
 
 
 def _mapped(change: Callable[[Any], Any], tree: Any) -> Any:
-    """A pytree with every leaf changed, also inside dataclasses that are no pytrees."""
+    """A pytree with every leaf changed, also inside dataclasses that are no pytrees; dictionaries
+    keep their order.
+    """
 
     def changed(leaf: Any) -> Any:
+        if isinstance(leaf, dict):
+            return {key: _mapped(change, value) for key, value in leaf.items()}
         if dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
             fields = {field.name: getattr(leaf, field.name) for field in dataclasses.fields(leaf)}
             return dataclasses.replace(leaf, **_mapped(change, fields))
         return change(leaf)
 
-    return jax.tree.map(changed, tree)
+    return jax.tree.map(changed, tree, is_leaf=lambda node: isinstance(node, dict))
 
 
 def _widened(leaf: Any) -> Any:

@@ -8,6 +8,7 @@ with the very record that was loaded or answered; one whose numbers were changed
 `jit`, `grad` or `vmap`, has neither.
 """
 
+import weakref
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from typing import Any, ClassVar, TypeVar
@@ -73,7 +74,7 @@ class Result(Readable):
         Raises:
             InputError: if this is not the very record that a public function returned.
         """
-        answer = vars(self).get(_ANSWER)
+        answer = _ANSWERS.get(id(self))
         if answer is None:
             raise InputError(
                 f"this {type(self).__name__} does not know its question: to_dict works on what a "
@@ -82,23 +83,32 @@ class Result(Readable):
         return plain(answer(self))
 
 
-_NAME, _ANSWER = "_name_beside", "_answer_beside"
+_NAMES: dict[int, str] = {}
+_ANSWERS: dict[int, Callable[[Any], dict[str, Any]]] = {}
+
+
+def _keep(notes: dict[int, Any], record: object, note: object) -> None:
+    """Keep a note as long as its record lives; not as an attribute, as equinox counts a module with
+    a further attribute as one of another structure.
+    """
+    notes[id(record)] = note
+    weakref.finalize(record, notes.pop, id(record), None).atexit = False
 
 
 def named(record: T, name: str) -> T:
     """The record, with the name under which it was asked for beside its numbers."""
-    object.__setattr__(record, _NAME, name)
+    _keep(_NAMES, record, name)
     return record
 
 
 def name_of(record: object) -> str | None:
     """The name of a record that was loaded by one and is unchanged, else None."""
-    return getattr(record, _NAME, None)
+    return _NAMES.get(id(record))
 
 
 def answering(result: T, answer: Callable[[T], dict[str, Any]]) -> T:
     """The result, with the function of it that `to_dict` is beside its numbers."""
-    object.__setattr__(result, _ANSWER, answer)
+    _keep(_ANSWERS, result, answer)
     return result
 
 

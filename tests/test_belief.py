@@ -1,21 +1,15 @@
-"""Quality laws asked about catalog models: published tables, beliefs, all laws side by side, and
-the draws.
-"""
+"""Quality laws asked about catalog models: published tables and beliefs."""
 
 import equinox as eqx
 import numpy as np
 import pytest
 
-from qsopt import Workload, compare, load_cluster, load_efficiency, load_model
+from qsopt import load_model
 from qsopt.catalog.models import model_facts
-from qsopt.comparison.compare import duel
-from qsopt.comparison.odds import OPERATOR_SPREAD, odds
-from qsopt.comparison.opinions import opinions
 from qsopt.errors import InputError
-from qsopt.quality import MoeArchitecture, QDistribution, law
-from qsopt.quality.belief import BEST_HELD_OUT, belief, given
+from qsopt.quality import MoeArchitecture, law
+from qsopt.quality.belief import DEFAULT, belief, given
 from qsopt.quality.of_model import architecture, checked_q
-from qsopt.spec.service import Service
 
 # q by geometric mean, Tian and Ludziejewski, computed elsewhere from the makers' rounded counts.
 TABLE = {
@@ -111,7 +105,7 @@ def test_the_centre_is_the_calibrated_median_and_the_bare_law_stays_at_hand() ->
 
 
 def test_power_needs_no_tokens_and_is_its_own_centre() -> None:
-    held = belief(load_model("glm-4.5"), BEST_HELD_OUT, None)
+    held = belief(load_model("glm-4.5"), DEFAULT, None)
     assert held.raw == pytest.approx(10.49**0.6102, rel=2e-3)
     assert held.q == pytest.approx(held.raw, rel=0.02)
 
@@ -141,68 +135,3 @@ def test_a_given_q_has_no_other_value() -> None:
 def test_a_given_q_is_positive(q: float) -> None:
     with pytest.raises(InputError, match="positive"):
         given(q)
-
-
-@pytest.fixture(scope="module")
-def case() -> tuple:
-    model, cluster = load_model("mixtral-8x7b"), load_cluster("4xh100")
-    service = Service(cluster, Workload(8192), load_efficiency("fitted"))
-    result = compare(model, cluster, service.workload, service.efficiency)
-    return model, service, result, duel(model, result.dense.model, service)
-
-
-def test_opinions_agree_with_compare(case: tuple) -> None:
-    model, service, result, found = case
-    moe = float(found.throughputs[0])
-    rows = {each.law: each for each in opinions(model, 2e12, service, found.layouts[1], moe)}
-    assert rows["geometric"].ratio == pytest.approx(float(result.ratio), rel=1e-12)
-    assert rows["geometric"].verdict == result.verdict
-    assert rows["geometric"].warnings == ("never fitted: a rule of thumb",)
-    tian = compare(model, service.cluster, service.workload, service.efficiency, q=rows["tian"].q)
-    assert rows["tian"].ratio == pytest.approx(float(tian.ratio), rel=1e-12)
-    assert any(
-        text.startswith("extrapolates: total parameters 46.7e9, fitted up to 28e9")
-        for text in rows["tian"].warnings
-    )
-    assert rows["abnar"].q is None and rows["abnar"].verdict is None
-    assert any(text.startswith("unphysical") for text in rows["abnar"].warnings)
-    assert {each.law for each in rows.values() if each.in_band} == {
-        "ludziejewski",
-        "geometric",
-        "tian",
-    }
-
-
-def test_odds_are_certain_without_spread(case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With next to no spread, q alone decides, on either side of the break-even."""
-    model, service, result, found = case
-    monkeypatch.setattr("qsopt.comparison.odds.OPERATOR_SPREAD", 1e-9)
-    flip = float(result.break_even_q)
-    for factor, expected in ((0.98, 1.0), (1.02, 0.0)):
-        certain = QDistribution(np.log(flip * factor), 1e-9, 6.0)
-        assert float(odds(model, service, found, certain, draws=16).dense_wins) == expected
-
-
-def test_odds_follow_the_distribution_of_q(case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without operator error the probability that dense wins is that of a q below the
-    break-even.
-    """
-    model, service, result, found = case
-    monkeypatch.setattr("qsopt.comparison.odds.OPERATOR_SPREAD", 1e-9)
-    centred = QDistribution(np.log(float(result.break_even_q)) - 0.1, 0.3, 6.0)
-    won = float(odds(model, service, found, centred, draws=512).dense_wins)
-    assert won == pytest.approx(
-        float(centred.probability_below(float(result.break_even_q))), abs=0.06
-    )
-
-
-def test_odds_are_seeded_and_spread(case: tuple) -> None:
-    model, service, _, found = case
-    held = belief(model, "geometric", None)
-    assert held.distribution is not None
-    first, again, other = (
-        odds(model, service, found, held.distribution, seed, draws=64) for seed in (1, 1, 2)
-    )
-    np.testing.assert_array_equal(first.ratio, again.ratio)
-    assert not np.array_equal(first.ratio, other.ratio)
-    assert 0.5 * OPERATOR_SPREAD < float(np.std(np.log(first.ratio))) < 1.0

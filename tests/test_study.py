@@ -1,13 +1,16 @@
 """The framework of the experiments: what is stored, what is loaded again, and what is written."""
 
+import ast
 import csv
 import json
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
 
-from experiments.framework import study
+from experiments.framework import figures, study
 from experiments.framework.figures import copy_figures
 from experiments.framework.pieces import Store
 from qsopt.errors import InputError
@@ -58,10 +61,10 @@ def test_an_interrupted_run_keeps_its_finished_pieces(tmp_path):
 
 
 def test_pieces_depend_on_inputs_and_sources(tmp_path):
-    store = Store.of(tmp_path, square, ())
+    store = Store.for_function(tmp_path, square, ())
     assert store.path({"a": 1, "b": 2}) == store.path({"b": 2, "a": 1})
     assert store.path({"a": 1}) != store.path({"a": 2})
-    assert store.path({"a": 1}) != Store.of(tmp_path, square, (study,)).path({"a": 1})
+    assert store.path({"a": 1}) != Store.for_function(tmp_path, square, (study,)).path({"a": 1})
     assert store.path({"a": 1}) != Store(tmp_path, "another state of the sources").path({"a": 1})
 
 
@@ -103,3 +106,54 @@ def test_only_the_figures_of_the_page_are_copied(tmp_path):
     page.write_text("![text](images/findings/c.png)\n")
     with pytest.raises(FileNotFoundError, match=r"c\.png"):
         copy_figures(page, results)
+
+
+def test_every_experiment_of_the_figures_is_run_by_its_own_module(tmp_path):
+    settings = figures.Settings(results=tmp_path / "results", page=tmp_path / "page.md")
+    for name in figures.EXPERIMENTS:
+        python, minus, module, *options = figures.command(name, settings)
+        assert (python, minus) == (sys.executable, "-m")
+        assert (ROOT / module.replace(".", "/")).with_suffix(".py").is_file()
+        assert str(settings.results) in options[1]
+    with pytest.raises(InputError, match="no such experiment"):
+        study.module_name("nothing")
+
+
+def test_what_is_kept_of_measured_results_is_put_in_its_place(tmp_path):
+    settings = figures.Settings(results=tmp_path / "results", page=tmp_path / "docs" / "page.md")
+    assert not figures.run("real_stacks", settings), "its figure is missing"
+    figure = tmp_path / "docs" / "images" / "findings" / "real_stacks.png"
+    figure.parent.mkdir(parents=True)
+    figure.write_bytes(b"drawn")
+    assert figures.run("real_stacks", settings)
+    assert (settings.results / "real_stacks" / "real_stacks.png").read_bytes() == b"drawn"
+    assert json.loads((settings.results / "real_stacks" / "real_stacks.json").read_text())["rows"]
+
+
+# ---- the modules of the experiments --------------------------------------------------------------
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "experiments").rglob("*.py"))
+
+
+def test_every_experiment_says_how_it_is_run_and_asks_a_question():
+    for path in MODULES:
+        text = path.read_text()
+        if 'if __name__ == "__main__"' in text:
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            said = ast.get_docstring(ast.parse(text)) or ""
+            assert f"python -m {module}" in said, path
+            assert "?" in said or path.name == "figures.py", path
+
+
+def test_experiments_read_no_private_names_of_the_package():
+    for path in MODULES:
+        tree = ast.parse(path.read_text())
+        known = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("qsopt"):
+                assert not [alias.name for alias in node.names if alias.name.startswith("_")], path
+                known |= {alias.asname or alias.name for alias in node.names}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert node.value.id not in known or not node.attr.startswith("_"), path

@@ -1,8 +1,9 @@
-"""All experiments one after the other, and their figures into the docs. `make figures` runs it.
+"""Run all experiments one after the other, and put their figures into the docs.
 
-Each experiment runs in a process of its own: a failure stops one of them, and memory goes back.
-Compiled functions come from the cache that they share. Finished pieces are loaded, so an
-interrupted run goes on where it stopped.
+`python -m experiments.framework.figures` writes `results/`, docs/findings.md and its images; `make
+figures` runs it. Each experiment runs in a process of its own: a failure stops one of them, and
+memory goes back. Compiled functions come from the cache that they share. Finished pieces are
+loaded, so an interrupted run goes on where it stopped.
 """
 
 import re
@@ -15,24 +16,30 @@ from pathlib import Path
 
 import tyro
 
+from experiments.framework.measured import RECORDS
+from experiments.framework.study import module_name
+
+MEASURED = "real_stacks"
+"""Rests on measured tables, which do not ship: what it found is kept in `experiments/data`, for
+those who do not have them.
+"""
+
+PAGE = "findings"
+"""Reads what the others wrote, so it comes last."""
+
 EXPERIMENTS = (
     "deepseek_claim",
     "context_claim",
     "switch_claim",
     "reuse",
     "qs_predictor",
-    "real_stacks",
+    MEASURED,
     "phase_maps",
     "sparsity_gradients",
     "hardware_for_moe",
-    "findings",
+    PAGE,
 )
-"""In the order in which they run: the page comes last, as it reads what the others wrote."""
-
-MEASURED = "real_stacks"
-"""Rests on measured tables, which do not ship: what it found is kept beside the page, for those who
-do not have them.
-"""
+"""In the order in which they run."""
 
 SHOWN = re.compile(r"images/findings/([\w.-]+\.png)")
 
@@ -47,51 +54,60 @@ class Settings:
     """Whose figures are copied beside it, into images/findings."""
     results: Path = Path("results")
     data: Path | None = None
-    """Folder with measured results of serving; what was found with them is kept beside the page."""
+    """Folder with measured results of serving; what was found with them is kept."""
 
 
 def main(settings: Settings) -> int:
     failed = []
     for name in settings.only:
         began = time.perf_counter()
-        if not (
-            _kept(settings) if name == MEASURED and settings.data is None else _ran(name, settings)
-        ):
+        if not run(name, settings):
             failed.append(name)
         print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
-    copied = copy_figures(settings.page, settings.results)
-    print(f"{len(copied)} figures beside {settings.page}", file=sys.stderr)
+    if PAGE in settings.only:
+        copied = copy_figures(settings.page, settings.results)
+        print(f"{len(copied)} figures beside {settings.page}", file=sys.stderr)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return len(failed)
 
 
-def _ran(name: str, settings: Settings) -> bool:
-    """Run one experiment; what was found with measured tables is kept."""
-    more = ["--data", str(settings.data)] if name == MEASURED else []
-    if subprocess.run([sys.executable, "-m", f"experiments.{name}", *more], check=False).returncode:
-        return False
-    if name == MEASURED:
-        shutil.copy(settings.results / name / f"{name}.json", _record(settings))
-    return True
+def run(name: str, settings: Settings) -> bool:
+    """Run one experiment, or put what is kept of it in its place; whether that worked."""
+    if name == MEASURED and settings.data is None:
+        return restore(settings)
+    done = subprocess.run(command(name, settings), check=False)
+    if name == MEASURED and done.returncode == 0:
+        shutil.copy(settings.results / name / f"{name}.json", RECORDS)
+    return done.returncode == 0
 
 
-def _kept(settings: Settings) -> bool:
-    """Put what is kept of the measured results where the page looks for it."""
-    folder, figure = (
-        settings.results / MEASURED,
+def command(name: str, settings: Settings) -> list[str]:
+    """The command line of an experiment."""
+    options = {"--output": settings.results / name}
+    if name == PAGE:
+        options = {"--results": settings.results, "--page": settings.page}
+    if name == MEASURED and settings.data is not None:
+        options["--data"] = settings.data
+    words = [str(word) for option in options.items() for word in option]
+    return [sys.executable, "-m", module_name(name), *words]
+
+
+def restore(settings: Settings) -> bool:
+    """Put what is kept of the measured results where the page looks for it; whether there is
+    any.
+    """
+    kept = (
+        RECORDS / f"{MEASURED}.json",
         settings.page.parent / "images" / "findings" / f"{MEASURED}.png",
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (_record(settings).is_file() and figure.is_file()):
+    if not all(path.is_file() for path in kept):
         return False
-    shutil.copy(_record(settings), folder)
-    shutil.copy(figure, folder)
+    folder = settings.results / MEASURED
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in kept:
+        shutil.copy(path, folder)
     return True
-
-
-def _record(settings: Settings) -> Path:
-    return settings.page.parent / f"{MEASURED}.json"
 
 
 def copy_figures(page: Path, results: Path) -> list[Path]:

@@ -5,6 +5,9 @@ from pathlib import Path
 from qsopt.calibration.tables.columns import read_table
 from qsopt.errors import InputError
 
+RECORDS = Path(__file__).parents[1] / "data"
+"""What was found with measurements that do not ship, for those who do not have them."""
+
 
 def measured_rows(folder: Path, name: str) -> list[dict[str, str]]:
     """The rows of a CSV file of a folder.

@@ -36,7 +36,7 @@ class Store:
     """Digest of everything but the inputs."""
 
     @classmethod
-    def of(
+    def for_function(
         cls, folder: Path, compute: Callable[..., Any], helpers: tuple[ModuleType, ...]
     ) -> "Store":
         """The store of a function; `helpers` are modules outside qsopt that it relies on."""

@@ -87,7 +87,7 @@ class Study:
             helpers: modules of experiments that `compute` relies on; a change in them makes pieces
                 anew.
         """
-        keys, store = list(keys), Store.of(self.folder / "pieces", compute, helpers)
+        keys, store = list(keys), Store.for_function(self.folder / "pieces", compute, helpers)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -96,12 +96,12 @@ class Study:
         )
         with Progress(*columns, console=Console(stderr=True)) as bar:
             task = bar.add_task(self.name, total=len(keys))
-            found = []
+            pieces = []
             for key in keys:
                 rows = None if self.settings.fresh else store.load(key)
-                found.append(store.save(key, compute(**key)) if rows is None else rows)
+                pieces.append(store.save(key, compute(**key)) if rows is None else rows)
                 bar.advance(task)
-        return found
+        return pieces
 
     def write(
         self, rows: list[Row], draw: Callable[[list[Row]], Figures] | None = None, **more: Any
@@ -148,6 +148,18 @@ def save(figure: Figure, path: Path) -> None:
     )
 
 
+def module_name(name: str) -> str:
+    """The module of an experiment, as `python -m` takes it.
+
+    Raises:
+        InputError: if there is no such experiment.
+    """
+    root = Path(__file__).parents[1]
+    for path in sorted(root.glob(f"*/{name}.py")):
+        return ".".join((root.name, path.parent.name, name))
+    raise InputError(f"{name}: no such experiment under {root.name}/")
+
+
 def table(rows: list[Row]) -> str:
     """Rows as CSV, with a column for every key that any of them has."""
     text = io.StringIO()
@@ -174,7 +186,7 @@ def defaults(kind: type[SettingsType], name: str) -> SettingsType:
         )
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
-            f"{path}: {error}; compare it with the settings in experiments/{name}.py"
+            f"{path}: {error}; compare it with the settings in {kind.__module__}"
         ) from error
 
 
@@ -186,7 +198,7 @@ def start(main: Callable[[SettingsType], None], kind: type[SettingsType], name: 
     """
     runtime.configure()
     try:
-        main(tyro.cli(kind, default=defaults(kind, name), prog=f"python -m experiments.{name}"))
+        main(tyro.cli(kind, default=defaults(kind, name), prog=f"python -m {module_name(name)}"))
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -200,5 +212,5 @@ def _frozen(value: Any) -> Any:
 def _plain(value: Any) -> Any:
     """A setting as JSON has it; of a path its name, as folders differ between machines."""
     if isinstance(value, tuple):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     return value.name if isinstance(value, Path) else value

@@ -48,9 +48,15 @@ NAMES = {
 }
 
 
-def name_of(key: str) -> str:
+def display_name(key: str) -> str:
     """A model or accelerator as people write it."""
     return NAMES.get(key, key)
+
+
+def cluster_name(cluster: str) -> str:
+    """A cluster such as `8xmi300x` as people write it."""
+    count, accelerator = cluster.split("x", 1)
+    return f"{count} {display_name(accelerator)}"
 
 
 def subplots(

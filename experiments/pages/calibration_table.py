@@ -1,9 +1,8 @@
-"""The errors of fitted efficiencies against their targets: `python -m
-experiments.pages.calibration_table [DATA]`.
+"""How far are fitted efficiencies from the measurements, and from their targets?
 
-Fits everything in the folder (that of QSOPT_MEASURED if left out), writes the shipped TOML files in
-configs/efficiency, and docs/calibration.md with its plots. With --device it also runs the kernels
-of this machine.
+`python -m experiments.pages.calibration_table [DATA] [--device]` fits everything in the folder
+(that of QSOPT_MEASURED if left out), writes the shipped TOML files in configs/efficiency, and
+docs/calibration.md with its plots. With --device it also runs the kernels of this machine.
 """
 
 import json
@@ -12,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from qsopt.cli import runtime
 
 runtime.configure(quick=False)
 
+from experiments.framework.measured import RECORDS  # noqa: E402
+from experiments.pages.template import render  # noqa: E402
 from qsopt.calibration.device.measure import run_device  # noqa: E402
 from qsopt.calibration.form import FORMS, form  # noqa: E402
 from qsopt.calibration.held_out import cross_validation  # noqa: E402
@@ -30,20 +32,18 @@ from qsopt.calibration.run import Outcome, run, write  # noqa: E402
 from qsopt.calibration.tables.folder import Folder, read_folder  # noqa: E402
 from qsopt.calibration.validation import end_to_end_rows  # noqa: E402
 from qsopt.catalog.folder import configs  # noqa: E402
-from qsopt.fitted.errors import Errors, errors  # noqa: E402
+from qsopt.fitted.errors import errors  # noqa: E402
 from qsopt.fitted.groups import shipped  # noqa: E402
 
 DOCS = Path(__file__).parents[2] / "docs"
+DEVICE = RECORDS / "calibration-device.json"
 SOURCE = (
     "kernel tables published with the Python package aiconfigurator-core 0.12.0, on A100, H100, "
     "H200, B200, B300 and GB200 "
     "with TensorRT-LLM, vLLM, SGLang and NCCL; end-to-end results of its silicon_sample table"
 )
-
-_SERVING_CAVEAT = """\
-In the end-to-end rows only the constants of serving are fitted without the model or the accelerator: the operators' values
-come from kernel tables in which most of these models and all of these accelerators stand, so its last two columns say less
-than those of the rows above."""
+LATE = 0.65
+"""Share of the measured time below which a prediction counts as far too fast."""
 
 _SUM = {"launch": 1e-5, "bandwidth": 0.8, "compute": 0.6}
 _LATENT = {**_SUM, "launch": 1.4e-5, "half_batch": 0.3}
@@ -84,176 +84,100 @@ TRIED = {
 """Forms compared for each quantity."""
 
 
-def tried(points: Mapping[str, Points]) -> str:
-    lines = [
-        "| quantity | form | fitted | other shapes and models | other accelerators | |",
-        "|---|---|---|---|---|---|",
-    ]
+def forms(points: Mapping[str, Points]) -> list[dict[str, Any]]:
+    """Errors of every form that was tried, by who saw the rows."""
+    tried = []
     chosen = {quantity.name: (quantity.kind, rows) for quantity, rows in quantities(points)}
-    for quantity, forms in TRIED.items():
+    for quantity, candidates in TRIED.items():
         kind, here = chosen[quantity]
-        rows = points[kind]
-        for name, one in forms.items():
-            found = cross_validation(rows, one)
-            cells = [
-                cell(errors(getattr(found, column)[here], rows.seconds[here])) for column in COLUMNS
-            ]
-            used = "used" if FORMS[kind] == one else ""
-            lines.append(f"| {quantity} | {name} | {' | '.join(cells)} | {used} |")
-    return "\n".join(lines)
+        measured = points[kind].seconds[here]
+        for name, candidate in candidates.items():
+            times = cross_validation(points[kind], candidate)
+            by_column = [errors(getattr(times, column)[here], measured) for column in COLUMNS]
+            used = FORMS[kind] == candidate
+            tried.append({"quantity": quantity, "form": name, "errors": by_column, "used": used})
+    return tried
 
 
-def cell(found: Errors) -> str:
-    return f"{100 * found.median:.1f} / {100 * found.p90:.1f}"
-
-
-def table(outcome: Outcome) -> str:
-    lines = [
-        "| quantity | rows | fitted data | other shapes and models | other accelerators |",
-        "|---|---|---|---|---|",
-    ]
-    for row in outcome.rows():
-        cells = text_row(row)
-        lines.append("| " + " | ".join(cells[name] for name in ("quantity", "n", *COLUMNS)) + " |")
-    return "\n".join(lines)
-
-
-def impossible(points: Mapping[str, Points]) -> str:
-    """Rows of computing operators faster than the datasheet allows."""
+def impossible(points: Mapping[str, Points]) -> dict[str, Any]:
+    """Rows of computing operators faster than the datasheet allows, by file."""
     files = [
-        one.labels.file[one.seconds < one.ideal]
-        for one in points.values()
-        if isinstance(one, OperatorPoints)
+        rows.labels.file[rows.seconds < rows.ideal]
+        for rows in points.values()
+        if isinstance(rows, OperatorPoints)
     ]
     names, counts = np.unique(np.concatenate(files), return_counts=True)
-    told = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
-    return (
-        f"{counts.sum():,} rows are faster than the datasheet of their accelerator allows "
-        f"({told}) and are counted as they are."
-    )
+    return {"rows": int(counts.sum()), "files": dict(zip(names, counts, strict=True))}
 
 
-def slow(outcome: Outcome) -> str:
+def slow(outcome: Outcome) -> dict[str, Any] | None:
     """How many rows behind the missed percentile are far slower than predicted, and where they
-    stand.
+    stand; None without such rows.
     """
     named = {quantity.name: rows for quantity, rows in quantities(outcome.points)}
     rows = named.get("MoE layer, B <= 256, TensorRT-LLM bf16/fp8")
     points = outcome.points.get("experts")
     if rows is None or not isinstance(points, OperatorPoints):
-        return ""
-    times = outcome.predictions["experts"].fitted
-    late = rows & (times < 0.65 * points.seconds)
+        return None
+    late = rows & (outcome.predictions["experts"].fitted < LATE * points.seconds)
     models, counts = np.unique(points.labels.shape[late], return_counts=True)
-    most = ", ".join(f"{models[place]} {counts[place]}" for place in np.argsort(-counts)[:4])
     share = points.cost.bytes / points.bandwidth / points.seconds
-    low, high = (100 * np.quantile(share[late], q) for q in (0.1, 0.9))
-    told = f"{late.sum():,} of {rows.sum():,} rows ({100 * late.sum() / rows.sum():.1f} %)"
-    return f"""The MoE layers of TensorRT-LLM in bf16 and fp8 miss their 90th percentile where {told}
-took more than 1.5 times what is predicted. They reach {low:.0f}-{high:.0f} % of the memory bandwidth (10th to 90th percentile);
-most are of {most}. For several of these
-shapes the same kernel on another accelerator, or with another split or routing, is on the prediction; no size of the layer was
-found that tells them apart, so a kernel chosen badly is likely, and no term of the model stands for that."""
+    return {
+        "late": int(late.sum()),
+        "rows": int(rows.sum()),
+        "shares": np.quantile(share[late], (0.1, 0.9)),
+        "models": {models[place]: counts[place] for place in np.argsort(-counts)[:4]},
+    }
 
 
-def published(folder: Folder, outcome: Outcome) -> str:
+def serving(folder: Folder, outcome: Outcome) -> dict[str, Any] | None:
+    """Constants of serving, errors on published throughputs, and how well configurations are
+    ranked; None without end-to-end results.
+    """
+    if outcome.serving is None:
+        return None
+    runs, host, _ = outcome.serving
+    right, pairs = outcome.ranked()
+    return {
+        "backends": [
+            {"backend": name, "scale": scale, "host_ms": seconds * 1e3}
+            for name, scale, seconds in zip(runs.backends, host.scale, host.host, strict=True)
+        ],
+        "interference": float(host.interference),
+        "published": published(folder, outcome),
+        "right": right,
+        "pairs": pairs,
+    }
+
+
+def published(folder: Folder, outcome: Outcome) -> list[dict[str, Any]]:
     """Errors on published throughputs, of which nothing was fitted."""
     names = {table.file for table in folder.published}
-    rows = [
+    return [
         row
         for row in end_to_end_rows(folder, outcome.calibration, shipped("serving"))
         if row["file"] in names and "," not in row["group"].removeprefix("tokens/s/device,")
     ]
-    lines = [
-        "Published throughputs, of which nothing was fitted:",
-        "",
-        "| quantity | rows | median / P90, bias [%] |",
-        "|---|---|---|",
-    ]
-    for row in rows:
-        median, tail, bias = (100 * row[name] for name in ("median", "p90", "bias"))
-        lines.append(f"| {row['group']} | {row['n']} | {median:.1f} / {tail:.1f}, {bias:+.1f} |")
-    return "\n".join(lines)
 
 
-def serving_text(folder: Folder, outcome: Outcome) -> str:
-    if outcome.serving is None:
-        return ""
-    runs, host, _ = outcome.serving
-    right, pairs = outcome.ranked()
-    constants = "; ".join(
-        f"{name}: scale {host.scale[place]:.2f}, host {host.host[place] * 1e3:.2f} ms"
-        for place, name in enumerate(runs.backends)
-    )
-    return (
-        "TPOT = scale step(B, isl + osl/2) + host + interference B prefill(isl)/osl. Fitted "
-        "constants, two for each backend "
-        f"and one for all: {constants}; interference {float(host.interference):.2f}.\n\n"
-        f"{_SERVING_CAVEAT}\n\n{published(folder, outcome)}\n\n"
-        f"**Ordering.** Of {pairs:,} pairs of configurations of one model and accelerator whose "
-        f"measured TPOT differs by more "
-        f"than 2 %, {100 * right / pairs:.1f} % are ranked right by constants that did not see "
-        f"the model.\n"
-    )
-
-
-def device_text() -> str:
-    path = DOCS / "calibration-device.json"
-    if not path.is_file():
-        return ""
-    record = json.loads(path.read_text())
-    told = record["errors"]
-    return f"""
-## Reuse fragmentation, measured
-
-`qsopt calibrate --device` on a {record["platform"]}: {told["n"]} kernels, median error of the fit \
-{100 * told["median"]:.0f} %, P90 {100 * told["p90"]:.0f} %.
-The cores are shared, and single points move from run to run. On a CPU `jax.lax.ragged_dot` computes every expert on every
-row, and is predicted so; the loop over the experts hit is the fair curve there.
-
-![MoE over dense time against batch](images/calibration-device.png)
-"""
+def device_record() -> dict[str, Any] | None:
+    """What the last run with --device measured."""
+    return json.loads(DEVICE.read_text()) if DEVICE.is_file() else None
 
 
 def page(folder: Folder, outcome: Outcome) -> str:
-    skipped = folder.skipped.records()
-    left = "\n".join(f"* {row['file']}: {row['rows']:,} rows, {row['reason']}" for row in skipped)
-    return f"""# What a prediction is worth: efficiencies fitted to measurements
-
-Made by `python -m experiments.pages.calibration_table`. Cells are median / 90th percentile of the absolute relative error in \
-percent, the target in brackets, and the signed median.
-
-{table(outcome)}
-
-*Other shapes and models*: five fits, each without one fifth of the models or shapes. *Other accelerators*: a fit without the
-accelerator, which is then predicted from the pool. No row is left out for what it measures; not used were
-
-{left}
-
-{impossible(outcome.points)} Shares are bound by 1 all the same, so that no prediction is faster than its device.
-
-The noise floor of the operator tables is 4-11 % (median) and 32-60 % (P90) between two releases of one backend.
-
-{slow(outcome)}
-
-![Predicted against measured](images/calibration.png)
-
-## Forms
-
-Compared with the same splits and priors, median / P90 in percent:
-
-{tried(outcome.points)}
-
-The forms were chosen by these same columns, after a dozen more had been looked at on the same data, so the errors of the kept
-ones are somewhat flattered; tables of models and accelerators that played no part are the real test.
-
-Where times add, the tokens at which an expert's product is half as fast cannot be told from the share of bandwidth (both are
-a time for each expert read), so MoE layers go without. Intervals of all parameters, from {DRAWS} bootstrap
-draws of whole models or shapes, stand in `configs/efficiency/groups/operators.toml`.
-
-## End to end
-
-{serving_text(folder, outcome)}{device_text()}"""
+    """docs/calibration.md."""
+    return render(
+        "calibration.md",
+        quantities=[text_row(row) for row in outcome.rows()],
+        skipped=folder.skipped.records(),
+        impossible=impossible(outcome.points),
+        slow=slow(outcome),
+        forms=forms(outcome.points),
+        draws=DRAWS,
+        serving=serving(folder, outcome),
+        device=device_record(),
+    )
 
 
 def main() -> None:
@@ -274,7 +198,7 @@ def device() -> None:
     out = DOCS / "images"
     run_device(out)
     (out / "device.png").replace(out / "calibration-device.png")
-    (out / "device.json").replace(DOCS / "calibration-device.json")
+    (out / "device.json").replace(DEVICE)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """How does the dense match's advantage over DeepSeek-V3, Qwen3-235B-A22B and Grok-1 move with the
 context length?
 
+`python -m experiments.paper.context_claim` writes the ratio at every context, with the winner and
+both throughputs, and a figure of it, into `results/context_claim`.
+
 Both sides stand at their exact optimum at every context, in the formats of the published weights
 with a cache in bf16.
 """
@@ -39,7 +42,7 @@ class Settings(study.Settings):
     """The law of the figure."""
 
 
-def rows_of(
+def ratios_over_context(
     model: str, cluster: str, efficiency: str, contexts: Sequence[float], law: str
 ) -> list[Row]:
     """One model on one cluster over context, with q by the law of the figure, the band's laws, and
@@ -47,10 +50,10 @@ def rows_of(
     """
     case = Question(model, cluster, contexts[0], efficiency=efficiency)
     moe, service = case.load()
-    believed = belief(moe, law, case.training_tokens, raw=True)
-    low, high = believed.interval or (believed.q, believed.q)
+    known = belief(moe, law, case.training_tokens, raw=True)
+    low, high = known.interval or (known.q, known.q)
     values = claims.law_values(moe, case.training_tokens)
-    qs = {law: believed.q, "low": low, "high": high} | {
+    qs = {law: known.q, "low": low, "high": high} | {
         name: values[name] for name in BAND if name in values
     }
     services = [
@@ -92,7 +95,7 @@ def draw(rows: list[Row], settings: Settings) -> Figure:
         for axes, efficiency in zip(line, settings.efficiencies, strict=True):
             kept = [row for row in rows if (row["model"], row["efficiency"]) == (model, efficiency)]
             _panel(axes, kept, settings, model)
-            axes.set_title(f"{style.name_of(model)}, {efficiency}", loc="left", fontsize=10)
+            axes.set_title(f"{style.display_name(model)}, {efficiency}", loc="left", fontsize=10)
         line[0].set_ylabel("dense twin over MoE")
     for axes in grid[-1]:
         axes.set_xlabel("context length [tokens]")
@@ -138,10 +141,8 @@ def _panel(axes: Axes, rows: list[Row], settings: Settings, model: str) -> None:
         axes.plot(contexts, line, color=colour, linewidth=1.6)
         fine = np.flatnonzero(np.isfinite(line))
         if len(fine):
-            count, name = cluster.split("x", 1)
-            labels.append(
-                (f"{count} {style.name_of(name)}", contexts[fine[-1]], line[fine[-1]], colour)
-            )
+            end = contexts[fine[-1]], line[fine[-1]]
+            labels.append((style.cluster_name(cluster), *end, colour))
     style.label_ends(axes, labels, gap=0.07)
     style.plain(axes)
 
@@ -161,8 +162,8 @@ def main(settings: Settings) -> None:
         for efficiency in settings.efficiencies
     ]
     with study.Study("context_claim", settings) as run:
-        rows = [row for piece in run.pieces(keys, rows_of, (claims,)) for row in piece]
-        run.write(rows, lambda found: draw(found, settings))
+        rows = [row for piece in run.pieces(keys, ratios_over_context, (claims,)) for row in piece]
+        run.write(rows, lambda rows: draw(rows, settings))
 
 
 if __name__ == "__main__":

@@ -1,104 +1,16 @@
-"""Criteria that say who wins without a search: qs < 1 as it is, its physical corrections, and a
-fitted probability.
-
-The corrections merge the cluster into one device of its whole memory, bandwidth and arithmetic,
-without communication. There a side holds B = min(cap, (memory - all weights) / cache of a sequence)
-sequences and reads for each token
-
-    (weights that B tokens hit) / B + cache of a sequence
-
-`bytes` compares that, `roofline` the time of all operators at the efficiency set of the case. With
-every expert hit, as many sequences on both sides and no cache the ratio of bytes is 1/(q s): the
-criterion of the paper.
+"""A fitted probability that dense wins, and how good a criterion of who wins is: what the
+experiment on q s < 1 judges by.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import minimize
 from scipy.stats import rankdata
 
-from experiments.paper import claims
-from qsopt.arrays import Scalar, number
-from qsopt.deployments.capped import ServedModel, within_cap
-from qsopt.physics.evaluate import metrics
-from qsopt.physics.step import OPERATORS
-from qsopt.spec.deployment import Deployment
-from qsopt.spec.hardware import Cluster
-from qsopt.spec.model import moe_layers
-from qsopt.spec.service import Service
-
 RIDGE = 1e-3
 """Weight of the squared coefficients beside the mean log loss, for standardised terms."""
-
-FLOOR = 1e-4
-"""Shares are held above this before their logarithm is taken, and ratios within its inverse."""
-
-
-class Merged(eqx.Module):
-    """A side on the merged device."""
-
-    throughput: Scalar = number()
-    """0 where its weights do not fit [tokens/s]."""
-    bytes_per_token: Scalar = number()
-    """Memory traffic of a step over its tokens [byte]."""
-    hit: Scalar = number()
-    """Share of the routed experts that a step hits; 1 for a dense model."""
-    cache: Scalar = number()
-    """Share of the traffic that attention makes, cache and its activations."""
-    held: Scalar = number()
-    """Share of the usable memory that the weights take."""
-    compute: Scalar = number()
-    """Time of arithmetic over time of memory traffic."""
-
-
-def merged(cluster: Cluster) -> Cluster:
-    """The cluster as one device of its whole memory, bandwidth and arithmetic."""
-    one, count = cluster.accelerator, cluster.devices
-    whole = (one.peak_flops * count, one.memory_bytes * count, one.bandwidth * count)
-    return Cluster(
-        eqx.tree_at(lambda a: (a.peak_flops, a.memory_bytes, a.bandwidth), one, whole),
-        jnp.ones_like(count),
-    )
-
-
-@jax.jit
-@jax.vmap
-def on_merged(case: ServedModel) -> Merged:
-    """Each of a batch of cases on its merged device, with kernels as efficient as they are."""
-    service = Service(merged(case.service.cluster), case.service.workload, case.service.efficiency)
-    alone = jax.tree.map(jnp.asarray, Deployment())
-    best = within_cap(ServedModel(case.model, service, case.cap), alone)
-    found = metrics(case.model, service, best.deployment)
-    spent, routed = found.breakdown, moe_layers(case.model)
-    read, tokens = jnp.sum(spent.bytes), best.deployment.batch * service.workload.tokens_per_step
-    experts = 1.0 if routed is None else routed.experts
-    return Merged(
-        throughput=best.throughput,
-        bytes_per_token=read / tokens,
-        hit=jnp.where(found.experts_hit > 0, found.experts_hit / experts, 1.0),
-        cache=spent.bytes[OPERATORS.index("attention core")] / read,
-        held=found.memory.weights / found.memory.capacity,
-        compute=jnp.sum(spent.compute) / jnp.sum(spent.memory),
-    )
-
-
-def merged_sides(cases: Sequence[ServedModel]) -> list[Merged]:
-    """Each case on its merged device; all cases are of one structure."""
-    found = []
-    for start in range(0, len(cases), claims.BATCH):
-        part = list(cases[start : start + claims.BATCH])
-        batch = claims.stacked(part + part[-1:] * (claims.BATCH - len(part)))
-        solved = jax.tree.map(np.asarray, on_merged(batch))
-        found += [jax.tree.map(itemgetter(row), solved) for row in range(len(part))]
-    return found
-
 
 # ---- a fitted probability ------------------------------------------------------------------------
 
@@ -198,7 +110,7 @@ def reliability(
     that has any.
     """
     place = np.minimum((probability * bins).astype(int), bins - 1)
-    groups = [place == each for each in range(bins)]
+    groups = [place == number for number in range(bins)]
     return [
         (float(probability[g].mean()), float(dense_wins[g].mean()), int(g.sum()))
         for g in groups

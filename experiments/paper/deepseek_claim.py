@@ -1,13 +1,17 @@
 """Which clusters, precisions and q give the paper's 4.5 times for DeepSeek-V3 at 128k, and what is
 the ratio elsewhere?
 
+`python -m experiments.paper.deepseek_claim` writes the ratio on every cluster and the q that would
+give the claimed one, and a figure of them, into `results/deepseek_claim`.
+
 The paper (arXiv 2603.08960) does not publish its cluster, precision and q. Here both sides stand at
-their exact optimum on every cluster, with q by the laws and over a range, and the q that would give
-the claimed ratio is found for each.
+their exact optimum on every cluster, with q by the laws and over a range.
 """
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -58,7 +62,7 @@ class Settings(study.Settings):
     """Values of q beside those of the laws."""
 
 
-def rows_of(
+def ratios_on_clusters(
     model: str,
     context: float,
     claimed: float,
@@ -72,40 +76,27 @@ def rows_of(
     the claimed ratio.
     """
     weights, cache = FORMATS[precision]
-    cases = [
-        Question(
-            model,
-            f"{devices}x{name}",
-            context,
-            weight_dtype=weights,
-            kv_dtype=cache,
-            efficiency=efficiency,
-        )
+    formats = {"weight_dtype": weights, "kv_dtype": cache}
+    questions = [
+        replace(Question(model, f"{devices}x{name}", context, efficiency=efficiency), **formats)
         for name in accelerators
     ]
-    moe = cases[0].load()[0]
-    services = [case.load()[1] for case in cases]
-    values = claims.law_values(moe, cases[0].training_tokens)
+    moe = questions[0].load()[0]
+    values = claims.law_values(moe, questions[0].training_tokens)
     qs = [(law, values[law]) for law in LAWS if law in values] + [("", q) for q in other_q]
+    services = [question.load()[1] for question in questions]
     points = [claims.Point(service, q) for service in services for _, q in qs]
-    found = claims.outcomes(moe, points)
-    once = slice(0, None, len(qs))
-    wanted = [claimed * outcome.throughputs[0] for outcome in found[once]]
-    reaching = claims.q_reaching(moe, points[once], wanted)
-    share = claims.active_share(moe)
+    outcomes, share = claims.outcomes(moe, points), claims.active_share(moe)
+    first = slice(None, None, len(qs))  # the MoE is the same for every q
+    wanted = [claimed * outcome.throughputs[0] for outcome in outcomes[first]]
+    claimed_qs = claims.q_of_throughput(moe, points[first], wanted)
+    about = {"devices": devices, "precision": precision, "efficiency": efficiency}
+    places = itertools.product(zip(accelerators, claimed_qs, strict=True), qs)
     return [
-        {
-            "accelerator": accelerators[place // len(qs)],
-            "devices": devices,
-            "precision": precision,
-            "efficiency": efficiency,
-            "law": qs[place % len(qs)][0],
-            "q": point.q,
-            "qs": point.q * share,
-            **claims.summary(outcome),
-            "q_of_claim": reaching[place // len(qs)],
-        }
-        for place, (point, outcome) in enumerate(zip(points, found, strict=True))
+        {"accelerator": name, **about, "law": law, "q": q, "qs": q * share}
+        | claims.summary(outcome)
+        | {"q_of_claim": claimed_q}
+        for ((name, claimed_q), (law, q)), outcome in zip(places, outcomes, strict=True)
     ]
 
 
@@ -137,7 +128,7 @@ def draw(rows: list[Row], settings: Settings) -> Figure:
     style.ratio_axis(bar.ax.yaxis, 0.125, 8.0)
     bar.set_label("throughput, dense twin over MoE")
     figure.suptitle(
-        f"{style.name_of(settings.model)} at {settings.context / 1024:g}k: throughput of its "
+        f"{style.display_name(settings.model)} at {settings.context / 1024:g}k: throughput of its "
         f"dense twin (q: {settings.law} "
         f"law) over its own.\nFramed: within {WITHIN:.0%} of the claimed {settings.claimed:g}x.  "
         f"q: what would give {settings.claimed:g}x, where a q of 1 or more would.  Hatched: the "
@@ -159,56 +150,33 @@ def _panel(axes: Axes, rows: list[Row], settings: Settings):
         _cell(axes, place, row, settings.claimed)
     image = axes.imshow(ratios, norm=LogNorm(0.125, 8.0), cmap="PuOr_r", aspect="auto")
     axes.set_xticks(range(shape[1]), [str(count) for count in settings.devices])
-    axes.set_yticks(range(shape[0]), [style.name_of(name) for name in settings.accelerators])
+    axes.set_yticks(range(shape[0]), [style.display_name(name) for name in settings.accelerators])
     return image
 
 
 def _cell(axes: Axes, place: tuple[int, ...], row: Row, claimed: float) -> None:
-    down, right = place
+    """The ratio of one cluster; hatched where a side does not fit, framed where it is the claimed
+    one.
+    """
     if row["ratio"] is None:
-        axes.add_patch(
-            Rectangle(
-                (right - 0.5, down - 0.5),
-                1,
-                1,
-                fill=False,
-                hatch="////",
-                linewidth=0,
-                edgecolor=style.GREY,
-            )
-        )
+        _box(axes, place, 1.0, hatch="////", linewidth=0, edgecolor=style.GREY)
         return
-    shade = "white" if row["ratio"] > 3.5 else "black"
-    axes.text(
-        right,
-        down - 0.1,
-        f"{row['ratio']:.2f}",
-        ha="center",
-        va="center",
-        fontsize=8.5,
-        color=shade,
-    )
+    down, right = place
+    centred: dict[str, Any] = {
+        "ha": "center",
+        "va": "center",
+        "color": "white" if row["ratio"] > 3.5 else "black",
+    }
+    axes.text(right, down - 0.1, f"{row['ratio']:.2f}", fontsize=8.5, **centred)
     if (row["q_of_claim"] or 0.0) >= 1.0:
-        axes.text(
-            right,
-            down + 0.27,
-            f"q {row['q_of_claim']:.2g}",
-            ha="center",
-            va="center",
-            fontsize=7,
-            color=shade,
-        )
+        axes.text(right, down + 0.27, f"q {row['q_of_claim']:.2g}", fontsize=7, **centred)
     if near(row["ratio"], claimed):
-        axes.add_patch(
-            Rectangle(
-                (right - 0.48, down - 0.48),
-                0.96,
-                0.96,
-                fill=False,
-                linewidth=2,
-                edgecolor=style.BLACK,
-            )
-        )
+        _box(axes, place, 0.96, linewidth=2, edgecolor=style.BLACK)
+
+
+def _box(axes: Axes, place: tuple[int, ...], size: float, **look: Any) -> None:
+    corner = place[1] - size / 2.0, place[0] - size / 2.0
+    axes.add_patch(Rectangle(corner, size, size, fill=False, **look))
 
 
 def main(settings: Settings) -> None:
@@ -228,8 +196,8 @@ def main(settings: Settings) -> None:
         for count in settings.devices
     ]
     with study.Study("deepseek_claim", settings) as run:
-        rows = [row for piece in run.pieces(keys, rows_of, (claims,)) for row in piece]
-        run.write(rows, lambda found: draw(found, settings))
+        rows = [row for piece in run.pieces(keys, ratios_on_clusters, (claims,)) for row in piece]
+        run.write(rows, lambda rows: draw(rows, settings))
 
 
 if __name__ == "__main__":

@@ -1,47 +1,35 @@
 """What do measured MoE and dense models say on the same accelerator and stack, and does the model
 predict it?
 
-Two kinds of pairs, both with equal lengths of prompt and answer on one accelerator, counted per
-device:
+`python -m experiments.paper.real_stacks --data FOLDER` writes every pair with its measured and
+predicted ratio, and a figure of them, into `results/real_stacks`.
 
-* runs at stated concurrency (`e2e_inferencex.csv`): the most tokens/s while decoding, concurrency /
-  TPOT, of any configuration whose time per output token keeps a limit, for several limits; runs
-  whose requests mostly wait in a queue are left out, as fewer of them decode at once than the
-  concurrency says;
-* published full load (`e2e_published.csv`): the most tokens/s of any configuration of one source
-  and format.
-
-The prediction is made for the same configurations, TPOT = step(B, prompt + answer/2) + B
-prefill(prompt)/answer, and the best is taken in the same way. Full load is the largest batch that
-fits. The pairs are not matched in quality: `size_over_match` is the size of a pair's dense model
-over the one that the law calls a match.
+Every MoE is paired with every dense model that was served on the same accelerator and stack, with
+equal lengths of prompt and answer (see `measured_runs`); what counts is the most tokens/s per
+device of any configuration: of runs whose time per output token keeps a limit, for several limits,
+or at published full load. The pairs are not matched in quality: `size_over_match` is the size of a
+pair's dense model over the one that the law calls a match.
 """
 
 import itertools
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-import qsopt
 from experiments.framework import study, style
 from experiments.framework.measured import measured_rows
 from experiments.framework.pieces import Row
-from qsopt.calibration.serving.runs import model_name, precise
-from qsopt.calibration.tables.names import accelerator_name
-from qsopt.catalog.efficiencies import efficiency_set
+from experiments.paper.measured_runs import Group, Served, served_published, served_runs
 from qsopt.catalog.models import load_model, model_facts
-from qsopt.deployments.request import Request, resolve
 from qsopt.physics.accounting import parameter_count
 from qsopt.quality.belief import belief
 from qsopt.spec.model import moe_layers
-from qsopt.spec.service import Service
 from qsopt.units import MILLISECOND
 
 RUNS, PUBLISHED = "e2e_inferencex.csv", "e2e_published.csv"
@@ -51,9 +39,6 @@ MISSING = (
     "give the folder that holds "
     f"{RUNS} and {PUBLISHED}: python -m experiments.paper.real_stacks --data FOLDER"
 )
-
-TOTALS = {"out_tok_s_total": "total", "out_tok_s_per_gpu": "per device"}
-"""Metrics of published results that are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,196 +54,63 @@ class Settings(study.Settings):
     efficiency: str
 
 
-class Served(NamedTuple):
-    """One configuration of one model: what was measured, and what is predicted."""
-
-    model: str
-    precision: str
-    tpot: float
-    """Measured time per output token [s]; NaN where none was published."""
-    rate: float
-    """Measured tokens/s per device."""
-    predicted_tpot: float
-    predicted_rate: float
-
-
-# ---- reading -------------------------------------------------------------------------------------
-
-
-def served_runs(rows: list[dict[str, str]], efficiency: str) -> dict[tuple[str, ...], list[Served]]:
-    """Runs by accelerator, backend and lengths, where MoE and dense models meet."""
-    fine = [row for row in rows if not queues(row)]
-    groups = meeting(fine, lambda row: (row["gpu"], row["backend"], row["isl"], row["osl"]))
-    return {key: [_run(row, efficiency) for row in members] for key, members in groups.items()}
-
-
-def queues(row: dict[str, str]) -> bool:
-    """Whether a request waited longer for its first token than it took for all others."""
-    return float(row["ttft_ms"]) > float(row["osl"]) * float(row["tpot_ms"])
-
-
-def served_published(
-    rows: list[dict[str, str]], efficiency: str
-) -> dict[tuple[str, ...], list[Served]]:
-    """Published full loads by accelerator, source, lengths and format, where MoE and dense models
-    meet.
-    """
-    fine = [
-        row
-        for row in rows
-        if row["metric"] in TOTALS and not row["batch"] and row["isl"] and row["osl"] and row["tp"]
-    ]
-    groups = meeting(
-        fine, lambda row: (row["gpu"], row["source"], row["isl"], row["osl"], row["precision"])
-    )
-    return {
-        key: [_published(row, efficiency) for row in members] for key, members in groups.items()
-    }
-
-
-def meeting(
-    rows: Iterable[dict[str, str]], place: Any
-) -> dict[tuple[str, ...], list[dict[str, str]]]:
-    """Rows of known models by place, only where both an MoE and a dense model were measured."""
-    groups: dict[tuple[str, ...], list[dict[str, str]]] = defaultdict(list)
-    for row in rows:
-        if model_name(row["model"]) is not None and accelerator_name(row["gpu"]) is not None:
-            groups[place(row)].append(row)
-    return {
-        key: members
-        for key, members in groups.items()
-        if len({_routed(row["model"]) for row in members}) == 2
-    }
-
-
-def _routed(name: str) -> bool:
-    return moe_layers(load_model(model_name(name) or "")) is not None
-
-
-# ---- prediction ----------------------------------------------------------------------------------
-
-
-def _run(row: dict[str, str], efficiency: str) -> Served:
-    tensor, data = float(row["tp"]), float(row["attention_dp"] or 1)
-    devices, asked = float(row["n_gpus"]), float(row["concurrency"])
-    replicas = max(devices / (tensor * data), 1.0)
-    batch = max(asked / replicas, data)
-    layout = qsopt.Deployment(
-        tensor=tensor, data=data, expert=min(float(row["ep"] or 1), tensor * data), batch=batch
-    )
-    name, measured = model_name(row["model"]) or "", float(row["tpot_ms"]) * MILLISECOND
-    tpot = predicted_tpot(_model(row), row, layout, efficiency)
-    return Served(
-        name, row["precision"], measured, asked / measured / devices, tpot, asked / tpot / devices
-    )
-
-
-def _published(row: dict[str, str], efficiency: str) -> Served:
-    tensor, stages = float(row["tp"]), float(row["pp"] or 1)
-    per_replica = tensor * stages
-    model, devices = _model(row), float(row["n_gpus"] or per_replica)
-    cluster = qsopt.load_cluster(f"{int(per_replica)}x{accelerator_name(row['gpu'])}")
-    workload = qsopt.Workload(context=float(row["isl"]) + float(row["osl"]) / 2.0)
-    wanted = Request(
-        tensor=tensor,
-        pipeline=stages,
-        expert=float(row["ep"] or 1) if _routed(row["model"]) else None,
-    )
-    layout = resolve(
-        model, Service(cluster, workload, efficiency_set(efficiency)), wanted
-    ).deployment
-    tpot = predicted_tpot(model, row, layout, efficiency)
-    measured = float(row["value"]) / (devices if TOTALS[row["metric"]] == "total" else 1.0)
-    name = model_name(row["model"]) or ""
-    return Served(
-        name,
-        row["precision"],
-        float("nan"),
-        measured,
-        tpot,
-        float(layout.batch) / tpot / per_replica,
-    )
-
-
-def _model(row: dict[str, str]) -> qsopt.Model:
-    return precise(
-        model_name(row["model"]) or "",
-        {"fp16": "bf16", "w4a16": "mxfp4"}.get(row["precision"], row["precision"]),
-    )
-
-
-def predicted_tpot(
-    model: qsopt.Model, row: dict[str, str], layout: qsopt.Deployment, efficiency: str
-) -> float:
-    """Time per output token, with the prompts that are read meanwhile [s]."""
-    prompt, answer = float(row["isl"]), float(row["osl"])
-    replica = int(float(layout.replica_devices))
-    cluster = qsopt.load_cluster(f"{replica}x{accelerator_name(row['gpu'])}")
-    step = qsopt.evaluate(
-        model, cluster, qsopt.Workload(prompt + answer / 2.0), layout, efficiency
-    ).tpot
-    read = float(
-        qsopt.prefill(model, cluster, qsopt.Workload(prompt), layout, efficiency).seconds.sum()
-    )
-    return float(step) + float(layout.batch / layout.data) * read / answer
-
-
 # ---- pairs ---------------------------------------------------------------------------------------
 
 
-def pairs(
-    groups: dict[tuple[str, ...], list[Served]], limits: Iterable[float], law: str
-) -> list[Row]:
+def pairs(groups: Mapping[Group, list[Served]], limits: Sequence[float], law: str) -> list[Row]:
     """Every MoE against every dense model of a group, by its best configuration under each limit of
-    TPOT [s].
+    TPOT [s]; a limit of NaN is none.
     """
-    found = []
-    for key, members in groups.items():
-        routed = sorted(
-            {run.model for run in members if moe_layers(load_model(run.model)) is not None}
-        )
-        dense = sorted({run.model for run in members} - set(routed))
+    rows = []
+    for group, runs in groups.items():
+        by_model: dict[str, list[Served]] = defaultdict(list)
+        for run in sorted(runs, key=lambda run: run.model):
+            by_model[run.model].append(run)
+        routed = [name for name in by_model if moe_layers(load_model(name)) is not None]
+        dense = [name for name in by_model if name not in routed]
+        accelerator, stack, prompt, answer, *_ = group
+        about = {
+            "accelerator": accelerator,
+            "stack": stack,
+            "prompt": float(prompt),
+            "answer": float(answer),
+        }
         for moe, other, limit in itertools.product(routed, dense, limits):
-            sides = [[run for run in members if run.model == name] for name in (moe, other)]
-            measured = [
-                _most((run.tpot, run.rate) for run in side if np.isnan(limit) or run.tpot <= limit)
-                for side in sides
-            ]
-            told = [
-                _most(
-                    (run.predicted_tpot, run.predicted_rate)
-                    for run in side
-                    if not run.predicted_tpot > limit
-                )
-                for side in sides
-            ]
-            if all(measured) and all(told):
-                found.append(
-                    {
-                        "moe": moe,
-                        "dense": other,
-                        "accelerator": key[0],
-                        "stack": key[1],
-                        "prompt": float(key[2]),
-                        "answer": float(key[3]),
-                        "precisions": " / ".join(
-                            sorted({run.precision or "as published" for run in side})[0]
-                            for side in sides
-                        ),
-                        "tpot_limit": None if np.isnan(limit) else limit,
-                        "moe_tokens_per_s": measured[0],
-                        "dense_tokens_per_s": measured[1],
-                        "measured_ratio": measured[1] / measured[0],
-                        "predicted_ratio": told[1] / told[0],
-                        **sizes(moe, other, law),
-                    }
-                )
-    return found
+            ratios = pair_ratios(by_model[moe], by_model[other], limit)
+            if ratios is not None:
+                names = {"moe": moe, "dense": other}
+                rows.append({**names, **about, **ratios, **sizes(moe, other, law)})
+    return rows
 
 
-def _most(runs: Iterable[tuple[float, float]]) -> float:
+def pair_ratios(moe: list[Served], dense: list[Served], limit: float) -> Row | None:
+    """Measured and predicted ratio of the best configurations under a limit of TPOT; None where a
+    side has none.
+    """
+    sides = moe, dense
+    measured = [
+        _most(run.rate for run in side if np.isnan(limit) or run.tpot <= limit) for side in sides
+    ]
+    predicted = [
+        _most(run.predicted_rate for run in side if not run.predicted_tpot > limit)
+        for side in sides
+    ]
+    if not (all(measured) and all(predicted)):
+        return None
+    precisions = [min(run.precision or "as published" for run in side) for side in sides]
+    return {
+        "precisions": " / ".join(precisions),
+        "tpot_limit": None if np.isnan(limit) else limit,
+        "moe_tokens_per_s": measured[0],
+        "dense_tokens_per_s": measured[1],
+        "measured_ratio": measured[1] / measured[0],
+        "predicted_ratio": predicted[1] / predicted[0],
+    }
+
+
+def _most(rates: Iterable[float]) -> float:
     """The largest rate, 0 where there is none."""
-    return max((rate for _, rate in runs), default=0.0)
+    return max(rates, default=0.0)
 
 
 def sizes(moe: str, dense: str, law: str) -> Row:
@@ -266,16 +118,16 @@ def sizes(moe: str, dense: str, law: str) -> Row:
     match.
     """
     routed, other = parameter_count(load_model(moe)), parameter_count(load_model(dense))
-    believed = belief(load_model(moe), law, model_facts(moe).training_tokens, raw=True)
+    known = belief(load_model(moe), law, model_facts(moe).training_tokens, raw=True)
     q = float(other.total / routed.active)
-    low, high = believed.interval or (believed.q, believed.q)
+    low, high = known.interval or (known.q, known.q)
     return {
         "q": q,
         "qs": float(other.total / routed.total),
-        "law_q": believed.q,
+        "law_q": known.q,
         "law_q_low": low,
         "law_q_high": high,
-        "size_over_match": q / believed.q,
+        "size_over_match": q / known.q,
     }
 
 
@@ -296,43 +148,10 @@ def agreement(rows: list[Row]) -> dict[str, float]:
 def draw(rows: list[Row]) -> Figure:
     """Measured ratio against the dense model's size, and predicted against measured."""
     figure, (left, right) = style.subplots(1, 2, width=12.5, height=5.0)
-    names = sorted({(row["moe"], row["dense"]) for row in rows})
-    for (moe, dense), colour, mark in zip(
-        names, itertools.cycle(style.CYCLE), itertools.cycle(style.MARKS)
-    ):
-        kept = [row for row in rows if (row["moe"], row["dense"]) == (moe, dense)]
-        measured = [row["measured_ratio"] for row in kept]
-        label = f"{dense} over {moe}"
-        left.plot(
-            [row["size_over_match"] for row in kept],
-            measured,
-            mark,
-            color=colour,
-            markersize=5,
-            alpha=0.7,
-            label=label,
-        )
-        right.plot(
-            [row["predicted_ratio"] for row in kept],
-            measured,
-            mark,
-            color=colour,
-            markersize=5,
-            alpha=0.7,
-        )
-    _axes(left, rows)
-    low, high = 0.05, 20.0
-    right.plot([low, high], [low, high], color=style.GREY, linewidth=1)
-    right.axhline(1.0, color=style.GREY, linewidth=0.6, linestyle=":")
-    right.axvline(1.0, color=style.GREY, linewidth=0.6, linestyle=":")
-    right.set_xlim(low, high)
-    right.set_ylim(low, high)
-    style.ratio_axis(right.xaxis, low, high)
-    style.ratio_axis(right.yaxis, low, high)
-    right.set_xlabel("predicted: dense over MoE, tokens/s per device")
-    right.set_ylabel("measured: dense over MoE, tokens/s per device")
-    right.set_title("does the model predict it?", loc="left", fontsize=10)
-    style.plain(right)
+    _points(left, rows, "size_over_match")
+    _points(right, rows, "predicted_ratio")
+    _size_axes(left, rows)
+    _prediction_axes(right)
     figure.legend(
         *left.get_legend_handles_labels(),
         loc="outside lower center",
@@ -350,7 +169,39 @@ def draw(rows: list[Row]) -> Figure:
     return figure
 
 
-def _axes(axes: Axes, rows: list[Row]) -> None:
+def _points(axes: Axes, rows: list[Row], across: str) -> None:
+    """The measured ratio over something, a colour and mark for each pair."""
+    names = sorted({(row["moe"], row["dense"]) for row in rows})
+    looks = zip(itertools.cycle(style.CYCLE), itertools.cycle(style.MARKS), strict=False)
+    for (moe, dense), (colour, mark) in zip(names, looks, strict=False):
+        members = [row for row in rows if (row["moe"], row["dense"]) == (moe, dense)]
+        axes.plot(
+            [row[across] for row in members],
+            [row["measured_ratio"] for row in members],
+            mark,
+            color=colour,
+            markersize=5,
+            alpha=0.7,
+            label=f"{dense} over {moe}",
+        )
+
+
+def _prediction_axes(axes: Axes) -> None:
+    low, high = 0.05, 20.0
+    axes.plot([low, high], [low, high], color=style.GREY, linewidth=1)
+    axes.axhline(1.0, color=style.GREY, linewidth=0.6, linestyle=":")
+    axes.axvline(1.0, color=style.GREY, linewidth=0.6, linestyle=":")
+    axes.set_xlim(low, high)
+    axes.set_ylim(low, high)
+    style.ratio_axis(axes.xaxis, low, high)
+    style.ratio_axis(axes.yaxis, low, high)
+    axes.set_xlabel("predicted: dense over MoE, tokens/s per device")
+    axes.set_ylabel("measured: dense over MoE, tokens/s per device")
+    axes.set_title("does the model predict it?", loc="left", fontsize=10)
+    style.plain(axes)
+
+
+def _size_axes(axes: Axes, rows: list[Row]) -> None:
     low, high = 0.1, 20.0
     spread = [(row["law_q_low"] / row["law_q"], row["law_q_high"] / row["law_q"]) for row in rows]
     axes.axvspan(

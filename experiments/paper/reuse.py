@@ -1,6 +1,9 @@
 """How many tokens share one read of a feed-forward weight, and is the layer bound by memory or by
 arithmetic?
 
+`python -m experiments.paper.reuse` writes tokens per read and the bound of the feed-forward layers
+at every context and load, and a figure of them, into `results/reuse`.
+
 A dense layer reads every weight once for all T tokens of a microbatch. Of E experts a batch hits E
 (1 - (1 - k/E)^T), so each weight that is read serves T k / hit tokens. Both sides stand at their
 exact optimum for every limit on the sequences of the cluster and every context. With measured
@@ -20,7 +23,9 @@ from experiments.framework import study, style
 from experiments.framework.measured import measured_rows
 from experiments.framework.pieces import Row
 from experiments.paper import claims
+from qsopt.catalog.models import load_model
 from qsopt.cli.options import Question
+from qsopt.deployments.capped import Optimum
 from qsopt.physics.routing import experts_hit
 from qsopt.physics.step import OPERATORS
 from qsopt.quality.belief import belief
@@ -51,7 +56,7 @@ class Settings(study.Settings):
     measured_gpu: str
 
 
-def rows_of(
+def weight_reuse(
     model: str,
     cluster: str,
     contexts: Sequence[float],
@@ -84,13 +89,13 @@ def rows_of(
     ]
 
 
-def _feed_forward(side: str, moe: Model, found: claims.Optimum) -> Row:
+def _feed_forward(side: str, moe: Model, optimum: Optimum) -> Row:
     """Reuse and bound of the feed-forward layers of a side; all None where it does not fit."""
     names = ("tokens", "tokens_per_read", "experts_hit", "compute_over_memory", "share_of_step")
-    if not bool(found.best.feasible):
+    if not bool(optimum.best.feasible):
         return {f"{side}_{name}": None for name in names}
-    spent, layout = found.metrics.breakdown, found.best.deployment
-    tokens, hit = float(layout.batch / layout.pipeline), float(found.metrics.experts_hit)
+    spent, layout = optimum.metrics.breakdown, optimum.best.deployment
+    tokens, hit = float(layout.batch / layout.pipeline), float(optimum.metrics.experts_hit)
     routed = moe_layers(moe)
     per_read = (
         tokens * float(routed.top_k) / hit if routed is not None and side == "moe" else tokens
@@ -171,32 +176,12 @@ def draw(rows: list[Row], settings: Settings, kernels: list[Row]) -> Figure:
 
 
 def _panel(axes: Axes, rows: list[Row], model: str, cluster: str) -> None:
-    routed = moe_layers(Question(model, cluster, 1024.0).load()[0])
     most = 65536.0
-    tokens = np.geomspace(1.0, most, 200)
-    if routed is not None:
-        hit = np.asarray(experts_hit(tokens, np.float64(routed.experts), np.float64(routed.top_k)))
-        axes.plot(tokens, tokens * float(routed.top_k) / hit, color=style.ORANGE, linewidth=1.5)
-        axes.text(
-            most * 0.8,
-            float(tokens[-1] * routed.top_k / hit[-1]) * 0.18,
-            "MoE",
-            color=style.ORANGE,
-            ha="right",
-            fontsize=9,
-        )
-    axes.plot(tokens, tokens, color=style.BLUE, linewidth=1.5)
-    axes.text(300, 700, "dense", color=style.BLUE, ha="right", fontsize=9)
+    _curves(axes, model, most)
     level = ridge(model, cluster)
     axes.axhline(level, color=style.GREY, linewidth=1, linestyle="--")
-    axes.text(
-        1.1,
-        level * 1.1,
-        f"compute-bound above {level:.0f}",
-        color=style.GREY,
-        fontsize=7.5,
-        va="bottom",
-    )
+    text = f"compute-bound above {level:.0f}"
+    axes.text(1.1, level * 1.1, text, color=style.GREY, fontsize=7.5, va="bottom")
     for mark, context in zip(style.MARKS, sorted({row["context"] for row in rows}), strict=False):
         last = max((row for row in rows if row["context"] == context), key=lambda row: row["limit"])
         for side, colour in (("moe", style.ORANGE), ("dense", style.BLUE)):
@@ -210,12 +195,24 @@ def _panel(axes: Axes, rows: list[Row], model: str, cluster: str) -> None:
     style.log_axis(axes.xaxis, ticks, lambda value, _=None: f"{value:,.0f}")
     style.log_axis(axes.yaxis, ticks, lambda value, _=None: f"{value:,.0f}")
     axes.set_xlabel("tokens in a microbatch")
-    count, name = cluster.split("x", 1)
-    axes.set_title(
-        f"{style.name_of(model)}, {count} {style.name_of(name)}", loc="left", fontsize=9.5
-    )
+    title = f"{style.display_name(model)}, {style.cluster_name(cluster)}"
+    axes.set_title(title, loc="left", fontsize=9.5)
     axes.legend(title="context", fontsize=7, title_fontsize=7, frameon=False, loc="upper left")
     style.plain(axes)
+
+
+def _curves(axes: Axes, model: str, most: float) -> None:
+    """Tokens per read of any batch: of the MoE by uniform routing, and of a dense layer."""
+    routed = moe_layers(load_model(model))
+    tokens = np.geomspace(1.0, most, 200)
+    if routed is not None:
+        hit = np.asarray(experts_hit(tokens, np.float64(routed.experts), np.float64(routed.top_k)))
+        per_read = tokens * float(routed.top_k) / hit
+        axes.plot(tokens, per_read, color=style.ORANGE, linewidth=1.5)
+        label = most * 0.8, per_read[-1] * 0.18
+        axes.text(*label, "MoE", color=style.ORANGE, ha="right", fontsize=9)
+    axes.plot(tokens, tokens, color=style.BLUE, linewidth=1.5)
+    axes.text(300, 700, "dense", color=style.BLUE, ha="right", fontsize=9)
 
 
 def _kernels(axes: Axes, kernels: list[Row], settings: Settings) -> None:
@@ -259,12 +256,12 @@ def main(settings: Settings) -> None:
         for model, cluster in zip(settings.models, settings.clusters, strict=True)
     ]
     with study.Study("reuse", settings) as run:
-        rows = [row for piece in run.pieces(keys, rows_of, (claims,)) for row in piece]
+        rows = [row for piece in run.pieces(keys, weight_reuse, (claims,)) for row in piece]
         ridges = {
             model: ridge(model, cluster)
             for model, cluster in zip(settings.models, settings.clusters, strict=True)
         }
-        run.write(rows, lambda found: draw(found, settings, kernels), ridges=ridges)
+        run.write(rows, lambda rows: draw(rows, settings, kernels), ridges=ridges)
 
 
 if __name__ == "__main__":

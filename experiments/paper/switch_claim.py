@@ -1,14 +1,18 @@
 """On which clusters does Switch-C not fit while its dense match does, and who wins where both fit?
 
+`python -m experiments.paper.switch_claim` writes the smallest cluster of either side and the ratio
+from where both fit, and a figure of them, into `results/switch_claim`.
+
 A deployment fits or does not whatever the number of its replicas, so the smallest cluster of a side
 is the smallest replica that keeps the limits with one sequence, found among all legal layouts of a
 cluster that holds both sides.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.framework import study, style
@@ -16,8 +20,9 @@ from experiments.framework.pieces import Row
 from experiments.paper import claims
 from qsopt.cli.options import Question
 from qsopt.comparison.twin import aligned, dense_twin
+from qsopt.deployments.batches import repeat, same_length
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import repeated, same_length, throughputs_of_each
+from qsopt.deployments.optimum import throughputs_of_each
 from qsopt.quality.belief import belief
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -40,7 +45,7 @@ class Settings(study.Settings):
     law: str
 
 
-def rows_of(
+def smallest_clusters(
     model: str,
     context: float,
     accelerator: str,
@@ -52,93 +57,55 @@ def rows_of(
 ) -> list[Row]:
     """The smallest cluster of either side, and the comparison from where the MoE fits."""
 
-    def at(devices: int) -> Question:
-        cluster = f"{devices}x{accelerator}"
-        return Question(
-            model,
-            cluster,
-            context,
-            weight_dtype=precision,
-            kv_dtype=precision,
-            efficiency=efficiency,
-        )
+    def on(devices: int) -> Question:
+        question = Question(model, f"{devices}x{accelerator}", context, efficiency=efficiency)
+        return replace(question, weight_dtype=precision, kv_dtype=precision)
 
-    case = at(most_devices)
-    moe, service = case.load()
-    q = belief(moe, law, case.training_tokens, raw=True).q
+    moe, service = on(most_devices).load()
+    q = belief(moe, law, on(most_devices).training_tokens, raw=True).q
     row = {
         "accelerator": accelerator,
         "precision": precision,
         "efficiency": efficiency,
         "q": q,
         "qs": q * claims.active_share(moe),
-    }
-    row |= {
-        "dense_devices": smallest(dense_twin(moe, q), moe, service),
-        "moe_devices": smallest(moe, moe, service),
+        "dense_devices": smallest_replica(dense_twin(moe, q), moe, service),
+        "moe_devices": smallest_replica(moe, moe, service),
     }
     if row["moe_devices"] is None:
         return [row | {"multiple": None}]
-    sizes = [multiple * row["moe_devices"] for multiple in multiples]
-    services = [at(size).load()[1] for size in sizes]
-    found = claims.outcomes(moe, [claims.Point(each, q) for each in services])
+    services = [on(multiple * row["moe_devices"]).load()[1] for multiple in multiples]
+    outcomes = claims.outcomes(moe, [claims.Point(service, q) for service in services])
     return [
         row | {"multiple": multiple, **claims.summary(outcome)}
-        for multiple, outcome in zip(multiples, found, strict=True)
+        for multiple, outcome in zip(multiples, outcomes, strict=True)
     ]
 
 
-def smallest(side: Model, pattern: Model, service: Service) -> int | None:
+def smallest_replica(side: Model, pattern: Model, service: Service) -> int | None:
     """Devices of the smallest replica of a side that keeps the limits; None if the cluster holds
     none.
     """
     (layouts,) = same_length(legal_layouts(side, service.cluster))
-    reached = throughputs_of_each(repeated(aligned(side, pattern), 1), service, layouts)[0]
-    sizes = np.asarray(layouts.replica_devices)[np.asarray(reached) > 0.0]
+    throughputs = throughputs_of_each(repeat(aligned(side, pattern), 1), service, layouts)[0]
+    sizes = np.asarray(layouts.replica_devices)[np.asarray(throughputs) > 0.0]
     return int(sizes.min()) if len(sizes) else None
 
 
 def draw(rows: list[Row], settings: Settings) -> Figure:
     """A bar for each accelerator: the clusters that hold the dense match only."""
-    figure, line = style.subplots(
-        1,
-        len(settings.precisions),
-        width=5.6 * len(settings.precisions),
-        height=4.4,
-        squeeze=False,
-        sharey=True,
-    )
+    columns = len(settings.precisions)
+    shared = {"squeeze": False, "sharey": True}
+    figure, line = style.subplots(1, columns, width=5.6 * columns, height=4.4, **shared)
     for axes, precision in zip(line[0], settings.precisions, strict=True):
-        for place, name in enumerate(settings.accelerators):
-            for offset, efficiency in enumerate(settings.efficiencies):
-                kept = [
-                    row
-                    for row in rows
-                    if (row["accelerator"], row["precision"], row["efficiency"])
-                    == (name, precision, efficiency)
-                ]
-                _bar(
-                    axes,
-                    kept,
-                    place + 0.38 * (offset - 0.5),
-                    style.CYCLE[offset],
-                    settings.most_devices,
-                )
-        axes.set_xlim(0.8, settings.most_devices * 2.0)
-        style.count_axis(axes.xaxis, 1, settings.most_devices)
-        axes.set_yticks(
-            range(len(settings.accelerators)),
-            [style.name_of(name) for name in settings.accelerators],
-        )
-        axes.set_xlabel("devices")
+        _panel(axes, [row for row in rows if row["precision"] == precision], settings)
         axes.set_title(f"weights and cache in {precision}", loc="left", fontsize=10)
-        style.plain(axes)
     line[0][0].invert_yaxis()
-    for offset, efficiency in enumerate(settings.efficiencies):
-        line[0][0].plot([], [], color=style.CYCLE[offset], linewidth=6, label=efficiency)
+    for colour, efficiency in zip(style.CYCLE, settings.efficiencies, strict=False):
+        line[0][0].plot([], [], color=colour, linewidth=6, label=efficiency)
     line[0][0].legend(loc="lower left", fontsize=8, frameon=False)
     figure.suptitle(
-        f"{style.name_of(settings.model)} at {settings.context:g} tokens: from the smallest "
+        f"{style.display_name(settings.model)} at {settings.context:g} tokens: from the smallest "
         f"cluster of its dense match "
         f"(left end, q: {settings.law} law)\nto the smallest of its own (right end): on the bar "
         f"only the dense match fits.  "
@@ -150,8 +117,24 @@ def draw(rows: list[Row], settings: Settings) -> Figure:
     return figure
 
 
-def _bar(axes, rows: list[Row], height: float, colour: str, most: int) -> None:
-    row = rows[0]
+def _panel(axes: Axes, rows: list[Row], settings: Settings) -> None:
+    """The bars of one precision, one for each accelerator and efficiency set."""
+    names = settings.accelerators
+    for place, name in enumerate(names):
+        for offset, efficiency in enumerate(settings.efficiencies):
+            row = next(
+                row for row in rows if (row["accelerator"], row["efficiency"]) == (name, efficiency)
+            )
+            height, colour = place + 0.38 * (offset - 0.5), style.CYCLE[offset]
+            _bar(axes, row, height, colour, settings.most_devices)
+    axes.set_xlim(0.8, settings.most_devices * 2.0)
+    style.count_axis(axes.xaxis, 1, settings.most_devices)
+    axes.set_yticks(range(len(names)), [style.display_name(name) for name in names])
+    axes.set_xlabel("devices")
+    style.plain(axes)
+
+
+def _bar(axes: Axes, row: Row, height: float, colour: str, most: int) -> None:
     if row["dense_devices"] is None:
         return
     right = row["moe_devices"] or most
@@ -186,8 +169,8 @@ def main(settings: Settings) -> None:
         for efficiency in settings.efficiencies
     ]
     with study.Study("switch_claim", settings) as run:
-        rows = [row for piece in run.pieces(keys, rows_of, (claims,)) for row in piece]
-        run.write(rows, lambda found: draw(found, settings))
+        rows = [row for piece in run.pieces(keys, smallest_clusters, (claims,)) for row in piece]
+        run.write(rows, lambda rows: draw(rows, settings))
 
 
 if __name__ == "__main__":

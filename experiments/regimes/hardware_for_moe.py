@@ -1,10 +1,13 @@
 """What hardware would make the MoE win: more memory, faster memory, faster links, or larger
 domains?
 
-One input of a cluster moves at a time, both sides at their exact optimum. Told are the ratio along
-the input, the values at which the winner changes (between two points of the walk, in log), and the
-elasticity of the ratio at the hardware as built: that of the dense twin's throughput less that of
-the MoE's, each with the batch that fills its memory.
+`python -m experiments.regimes.hardware_for_moe` writes a row for every walk along an input, its
+points, and a figure of them, into `results/hardware_for_moe`.
+
+One input of a cluster moves at a time, both sides at their exact optimum. A walk has the ratio
+along the input, the values at which the winner changes (between two points of the walk, in log),
+and the elasticity of the ratio at the hardware as built: that of the dense twin's throughput less
+that of the MoE's, both with the batch that fills their memory.
 """
 
 import itertools
@@ -14,6 +17,7 @@ from operator import itemgetter
 
 import jax
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -27,8 +31,8 @@ from qsopt.comparison.twin import dense_twin
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.request import best_batch
 from qsopt.maps.axes import Axis, axis
-from qsopt.maps.condition import condition_of
 from qsopt.maps.phase_map import phase_map
+from qsopt.maps.points import SERVICE_NUMBERS
 from qsopt.quality.belief import belief
 from qsopt.report.map_plot import axis_label, axis_unit
 from qsopt.report.plot import tokens_text
@@ -91,7 +95,7 @@ def main(settings: Settings) -> None:
         write_whole(run.folder / "points.csv", study.table(points))
         run.write(
             [row for row in rows if row["kind"] == "walk"],
-            lambda found: figure(settings, found, points),
+            lambda walked: draw(settings, walked, points),
         )
 
 
@@ -107,34 +111,26 @@ def walks(
 ) -> list[Row]:
     """For each input and context a row about the walk, and one for each of its points."""
     moe = load_model(model)
-    held = belief(moe, law, model_facts(model).training_tokens, raw=True)
+    known = belief(moe, law, model_facts(model).training_tokens, raw=True)
     service = Service(load_cluster(cluster), Workload(contexts[0]), load_efficiency(efficiency))
     rows = []
-    slopes = {context: _elasticities(moe, held.q, service, context) for context in contexts}
+    slopes = {context: _elasticities(moe, known.q, service, context) for context in contexts}
     for name in inputs:
-        own = float(getattr(condition_of(service), name))
+        own = float(SERVICE_NUMBERS[name](service))
         along = axis(name, moe, service, own / factor, own * factor, points)
         if name == "domain":
             along = Axis("domain", np.array(sorted({*DOMAINS, own})))
         across = Axis("context", np.array(contexts))
-        found = phase_map(moe, service, along, across, lambda _: held, interval=False)
+        outcome = phase_map(moe, service, along, across, lambda _: known, interval=False)
         for place, context in enumerate(contexts):
-            sides = found.moe.throughput[:, place], found.dense.throughput[:, place]
+            sides = outcome.moe.throughput[:, place], outcome.dense.throughput[:, place]
             where = {"model": model, "cluster": cluster, "input": name, "context": context}
-            walk = _walk(along.values, *sides, own, along.kind.whole)
-            rows.append(
-                {
-                    "kind": "walk",
-                    **where,
-                    "own": own,
-                    **walk,
-                    "elasticity_of_ratio": slopes[context].get(name),
-                }
-            )
-            columns = zip(along.values.tolist(), *(side.tolist() for side in sides), strict=True)
+            elasticity = {"own": own, "elasticity_of_ratio": slopes[context].get(name)}
+            summary = walk(along.values, *sides, own, along.kind.whole)
+            rows.append({"kind": "walk", **where, **elasticity, **summary})
             rows += [
-                {"kind": "point", **where, "value": value, "moe": a, "dense": b}
-                for value, a, b in columns
+                {"kind": "point", **where, "value": value, "moe": moe_rate, "dense": dense_rate}
+                for value, moe_rate, dense_rate in np.column_stack([along.values, *sides]).tolist()
             ]
     return rows
 
@@ -142,24 +138,24 @@ def walks(
 def _elasticities(moe: Model, q: float, service: Service, context: float) -> dict[str, float]:
     """d log ratio / d log input at the best deployments; empty where a side does not fit."""
     there = Service(service.cluster, Workload(context), service.efficiency)
-    found = []
+    moved = []
     for side in (moe, dense_twin(moe, q)):
         best = best_batch(side, there, legal_layouts(side, there.cluster))
         if not bool(best.feasible):
             return {}
         design = Design(side, there, best.deployment)
         slopes = sensitivity(jax.tree.map(np.asarray, design))
-        found.append((slopes.relaxed or slopes.fixed).elasticity)
-    return {name: found[1][known] - found[0][known] for name, known in SLOPES.items()}
+        moved.append((slopes.relaxed or slopes.fixed).elasticity)
+    return {name: moved[1][key] - moved[0][key] for name, key in SLOPES.items()}
 
 
-def _walk(values: NDArray, moe: NDArray, dense: NDArray, own: float, whole: bool) -> Row:
+def walk(values: NDArray, moe: NDArray, dense: NDArray, own: float, whole: bool) -> Row:
     """Ratio at the ends and at the hardware as built, and every value at which the winner
     changes.
     """
     nearest = int(np.argmin(np.abs(np.log(values / own))))
-    crossings = list(_crossings(values, moe, dense, whole))
-    to_moe = [value for value, winner in crossings if winner == "moe wins"]
+    changes = list(crossings(values, moe, dense, whole))
+    for_good = changes[-1][0] if changes and changes[-1][1] == "moe wins" else None
     return {
         "verdict_least": verdict(float(moe[0]), float(dense[0])),
         "verdict_own": verdict(float(moe[nearest]), float(dense[nearest])),
@@ -168,11 +164,9 @@ def _walk(values: NDArray, moe: NDArray, dense: NDArray, own: float, whole: bool
             f"ratio_{name}": _ratio(moe[at], dense[at])
             for name, at in (("least", 0), ("own", nearest), ("most", -1))
         },
-        "crossings": [value for value, _ in crossings],
-        "moe_wins_above": to_moe[-1] if to_moe and crossings[-1][1] == "moe wins" else None,
-        "moe_wins_above_own_times": to_moe[-1] / own
-        if to_moe and crossings[-1][1] == "moe wins"
-        else None,
+        "crossings": [value for value, _ in changes],
+        "moe_wins_above": for_good,
+        "moe_wins_above_own_times": None if for_good is None else for_good / own,
         "least": float(values[0]),
         "most": float(values[-1]),
     }
@@ -182,7 +176,7 @@ def _ratio(moe: float, dense: float) -> float | None:
     return float(dense / moe) if moe and dense else None
 
 
-def _crossings(
+def crossings(
     values: NDArray, moe: NDArray, dense: NDArray, whole: bool
 ) -> Iterator[tuple[float, str]]:
     """Values and new winners, between points where both sides fit: interpolated in log, or the
@@ -197,85 +191,75 @@ def _crossings(
             yield float(values[high] if whole else between), outcomes[high]
 
 
-def figure(settings: Settings, walked: list[Row], points: list[Row]) -> Figure:
+# ---- figure --------------------------------------------------------------------------------------
+
+
+def draw(settings: Settings, walked: list[Row], points: list[Row]) -> Figure:
     """The ratio over every input on the first cluster, a line a context."""
     columns, rows = len(settings.inputs), len(settings.models)
-    drawn, grid = style.subplots(
-        rows,
-        columns,
-        2.5 * columns + 0.8,
-        2.0 * rows + 1.0,
-        sharey=True,
-        sharex="col",
-        squeeze=False,
-    )
+    size = 2.5 * columns + 0.8, 2.0 * rows + 1.0
+    figure, grid = style.subplots(rows, columns, *size, sharey=True, sharex="col", squeeze=False)
+    cluster = settings.clusters[0]
+    own = {row["input"]: row["own"] for row in walked if row["cluster"] == cluster}
     for (row, model), (column, name) in itertools.product(
         enumerate(settings.models), enumerate(settings.inputs)
     ):
-        axes, unit = grid[row][column], axis_unit(name)
-        here = [
-            each
-            for each in points
-            if (each["model"], each["cluster"], each["input"])
-            == (model, settings.clusters[0], name)
-        ]
-        own = next(
-            each["own"]
-            for each in walked
-            if each["input"] == name and each["cluster"] == settings.clusters[0]
-        )
-        axes.axhline(1.0, color=style.GREY, linewidth=1)
-        axes.axvline(own / unit, color=style.GREY, linewidth=1, linestyle=":")
-        for context, colour, mark in zip(settings.contexts, style.CYCLE, style.MARKS, strict=False):
-            line = sorted(
-                (each for each in here if each["context"] == context), key=itemgetter("value")
-            )
-            ratios = [
-                np.nan if not (each["moe"] and each["dense"]) else each["dense"] / each["moe"]
-                for each in line
-            ]
-            values = [each["value"] / unit for each in line]
-            axes.plot(
-                values,
-                ratios,
-                color=colour,
-                marker=mark,
-                markersize=2.5,
-                linewidth=1.2,
-                label=tokens_text(context),
-            )
-        _finish_axes(axes, name, unit, [each["value"] for each in here])
+        place = {"model": model, "cluster": cluster, "input": name}
+        axes = grid[row][column]
+        _panel(axes, name, own[name], [at for at in points if place.items() <= at.items()])
         if row == 0:
-            axes.annotate(
-                " as built",
-                (own / unit, 0.97),
-                xycoords=("data", "axes fraction"),
-                fontsize=7,
-                color=style.GREY,
-                va="top",
-            )
+            _mark_own(axes, own[name] / axis_unit(name))
         if row == rows - 1:
             axes.set_xlabel(axis_label(name), fontsize=8.5)
         if column == 0:
-            axes.set_ylabel(f"{style.name_of(model)}\ndense over MoE", fontsize=8.5)
-    handles = grid[0][0].get_legend_handles_labels()
-    drawn.legend(
-        *handles,
+            axes.set_ylabel(f"{style.display_name(model)}\ndense over MoE", fontsize=8.5)
+    figure.legend(
+        *grid[0][0].get_legend_handles_labels(),
         title="context [tokens]",
         loc="outside lower center",
         ncols=len(settings.contexts),
         frameon=False,
     )
-    text = (
-        f"Throughput of the dense twin over the MoE on {settings.clusters[0]}; below 1 the MoE wins"
-    )
-    drawn.suptitle(
-        f"{text} ({settings.law} law, {settings.efficiency})", x=0.01, ha="left", fontsize=11
-    )
-    return drawn
+    text = f"Throughput of the dense twin over the MoE on {cluster}; below 1 the MoE wins"
+    sets = f"({settings.law} law, {settings.efficiency})"
+    figure.suptitle(f"{text} {sets}", x=0.01, ha="left", fontsize=11)
+    return figure
 
 
-def _finish_axes(axes, name: str, unit: float, values: list[float]) -> None:
+def _panel(axes: Axes, name: str, own: float, points: list[Row]) -> None:
+    """The ratio along one input, a line a context."""
+    unit = axis_unit(name)
+    axes.axhline(1.0, color=style.GREY, linewidth=1)
+    axes.axvline(own / unit, color=style.GREY, linewidth=1, linestyle=":")
+    contexts = dict.fromkeys(point["context"] for point in points)
+    for context, colour, mark in zip(contexts, style.CYCLE, style.MARKS, strict=False):
+        line = sorted(
+            (point for point in points if point["context"] == context), key=itemgetter("value")
+        )
+        axes.plot(
+            [point["value"] / unit for point in line],
+            [_ratio(point["moe"], point["dense"]) or np.nan for point in line],
+            color=colour,
+            marker=mark,
+            markersize=2.5,
+            linewidth=1.2,
+            label=tokens_text(context),
+        )
+    _finish_axes(axes, name, unit, [point["value"] for point in points])
+
+
+def _mark_own(axes: Axes, own: float) -> None:
+    axes.annotate(
+        " as built",
+        (own, 0.97),
+        xycoords=("data", "axes fraction"),
+        fontsize=7,
+        color=style.GREY,
+        va="top",
+    )
+
+
+def _finish_axes(axes: Axes, name: str, unit: float, values: list[float]) -> None:
     low, high = min(values) / unit, max(values) / unit
     if name == "domain":
         style.count_axis(axes.xaxis, low, high, every=2)

@@ -1,14 +1,17 @@
 """Where does the MoE win and where its dense twin, over context, cluster size, batch, memory,
 sparsity and quality?
 
+`python -m experiments.regimes.phase_maps` writes the shares of every map, its points, and a figure
+for each model and pair of axes, into `results/phase_maps`.
+
 One map for each model, accelerator and pair of axes, both sides at their exact optimum at every
-point; one figure for each model and pair. The same maps under ideal efficiencies tell where the
-bound would conclude otherwise.
+point. The same maps under ideal efficiencies tell where the bound would conclude otherwise.
 """
 
 import tomllib
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +23,8 @@ from qsopt.catalog.accelerators import load_cluster
 from qsopt.catalog.efficiencies import load_efficiency
 from qsopt.catalog.models import load_model, model_facts
 from qsopt.maps.axes import axis
-from qsopt.maps.condition import Sparsity
 from qsopt.maps.phase_map import phase_map
+from qsopt.maps.points import Sparsity
 from qsopt.quality.belief import belief
 from qsopt.report.map_plot import Mark, Picture, axis_label, draw_map, finish
 from qsopt.spec.service import Service
@@ -86,10 +89,10 @@ def main(settings: Settings) -> None:
             for efficiency, (x, y) in wanted
             for accelerator in settings.accelerators
         ]
-        found = run.pieces(keys, one_map)
+        pieces = run.pieces(keys, map_points)
         maps = [
             ({name: key[name] for name in (*PLACE, "efficiency")}, rows)
-            for key, rows in zip(keys, found, strict=True)
+            for key, rows in zip(keys, pieces, strict=True)
         ]
         write_whole(
             run.folder / "points.csv",
@@ -110,7 +113,7 @@ def _place(key: Row) -> tuple[str, ...]:
     return tuple(key[name] for name in PLACE)
 
 
-def one_map(
+def map_points(
     model: str,
     accelerator: str,
     efficiency: str,
@@ -127,29 +130,22 @@ def one_map(
     cluster = load_cluster(f"{devices}x{accelerator}")
     service = Service(cluster, Workload(context=context), load_efficiency(efficiency))
     ranges = RANGES | {"devices": (1.0, float(more["most_devices"]))}
-    axes = [
+    across, up = (
         axis(name, moe, service, *ranges.get(name, (None, None)), points=points) for name in (x, y)
-    ]
-    interval = efficiency != "ideal"
-    found = phase_map(
-        moe,
-        service,
-        axes[0],
-        axes[1],
-        lambda side: belief(side, law, tokens, raw=True),
-        interval=interval,
     )
+    known = partial(belief, name=law, tokens=tokens, raw=True)
+    outcome = phase_map(moe, service, across, up, known, interval=efficiency != "ideal")
     columns = {
-        "x_value": np.broadcast_to(axes[0].values[:, None], found.q.shape),
-        "y_value": np.broadcast_to(axes[1].values, found.q.shape),
-        "moe": found.moe.throughput,
-        "dense": found.dense.throughput,
-        "ratio": found.ratio,
-        "verdict": np.array(found.verdicts),
-        "s": found.s,
-        "q": found.q,
-        "unsure": _flags(None if found.sure is None else ~found.sure, found.q.shape),
-        "believed": _flags(found.believed, found.q.shape),
+        "x_value": np.broadcast_to(across.values[:, None], outcome.q.shape),
+        "y_value": np.broadcast_to(up.values, outcome.q.shape),
+        "moe": outcome.moe.throughput,
+        "dense": outcome.dense.throughput,
+        "ratio": outcome.ratio,
+        "verdict": np.array(outcome.verdicts),
+        "s": outcome.s,
+        "q": outcome.q,
+        "unsure": _flags(None if outcome.sure is None else ~outcome.sure, outcome.q.shape),
+        "believed": _flags(outcome.believed, outcome.q.shape),
     }
     values = [column.ravel().tolist() for column in columns.values()]
     return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
@@ -201,7 +197,7 @@ def figures(settings: Settings, maps: dict[tuple[str, ...], list[Row]]) -> dict[
     """One figure for each model and pair of axes, with a panel for each accelerator."""
     return {
         f"{x}_{y}_{model}": _figure(
-            settings, model, x, y, [maps[model, x, y, each] for each in settings.accelerators]
+            settings, model, x, y, [maps[model, x, y, name] for name in settings.accelerators]
         )
         for model in settings.models
         for x, y in settings.pairs
@@ -220,7 +216,7 @@ def _figure(settings: Settings, model: str, x: str, y: str, panels: list[list[Ro
     meshes = []
     for axes, accelerator, picture in zip(grid.flat, settings.accelerators, pictures, strict=False):
         meshes.append(draw_map(axes, picture, _marks(settings, model, accelerator, x, y)))
-        axes.set_title(style.name_of(accelerator), fontsize=10)
+        axes.set_title(style.display_name(accelerator), fontsize=10)
         axes.tick_params(labelsize=8)
     for axes in grid[-1]:
         axes.set_xlabel(axis_label(x), fontsize=8.5)
@@ -236,7 +232,7 @@ def _title(settings: Settings, model: str, x: str, y: str) -> str:
     fixed += [] if "context" in (x, y) else [f"{settings.context / 1024:g}k tokens of context"]
     law = "" if "q" in (x, y) else f", q by the {settings.law} law"
     return (
-        ", ".join([f"{style.name_of(model)} against its dense twin", *fixed])
+        ", ".join([f"{style.display_name(model)} against its dense twin", *fixed])
         + f"{law}; {settings.efficiency} efficiencies"
     )
 
@@ -271,19 +267,15 @@ def _marks(settings: Settings, model: str, accelerator: str, x: str, y: str) -> 
         own = {"bandwidth": float(chip.bandwidth), "capacity": float(chip.memory_bytes)}
         return [Mark(own[x], own[y], "as built")]
     if {x, y} == {"sparsity", "q"}:
-        held = belief(load_model(model), settings.law, model_facts(model).training_tokens, raw=True)
-        own = {"sparsity": _share(model), "q": held.q}
+        q = belief(load_model(model), settings.law, model_facts(model).training_tokens, raw=True).q
+        own = {"sparsity": Sparsity.from_model(load_model(model)).own, "q": q}
         return [Mark(own[x], own[y], "as trained")]
     here = [
-        each
-        for each in operating_points()
-        if (each["model"], each["accelerator"]) == (model, accelerator)
+        point
+        for point in operating_points()
+        if (point["model"], point["accelerator"]) == (model, accelerator)
     ]
-    return [Mark(each[x], each[y], each["text"]) for each in here if x in each and y in each]
-
-
-def _share(model: str) -> float:
-    return Sparsity.of(load_model(model)).own
+    return [Mark(point[x], point[y], point["text"]) for point in here if {x, y} <= point.keys()]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """Does gradient search find the true optimum, and does it get there sooner than black-box search?
 
+`python -m experiments.search.search_benchmark` writes what every method reached on every problem,
+and when, with a figure, into `results/search_benchmark`, and docs/search-benchmark.md.
+
 Narrow problems are solved by the gradient search and by enumeration of their whole grid, and every
 method is timed until it is within 1 % of the optimum, on the same exact model, in the same run. On
 wide problems, with twelve free variables and more, nothing can be enumerated: there every method
@@ -16,13 +19,13 @@ import numpy as np
 from experiments.framework import study
 from experiments.framework.pieces import Row, write_whole
 from experiments.search import search_report, search_rivals, search_tasks
-from experiments.search.search_rivals import METHODS, raced
+from experiments.search.search_rivals import METHODS, race
 from experiments.search.search_tasks import Task, narrow_tasks, wide_tasks
 from qsopt.search.admission import Admission
+from qsopt.search.evaluator import Designs, Evaluator
 from qsopt.search.exact import Scorer
-from qsopt.search.judge import Judge, Verdicts
-from qsopt.search.legal import legal
 from qsopt.search.optimize import STARTS, Solution, optimize, search_relaxed
+from qsopt.search.refine import refine
 
 CLOSE = 0.01
 """Distance from the optimum that counts as there: of logs, for an advantage itself."""
@@ -51,60 +54,60 @@ class Settings(study.Settings):
 def narrow_rows(task: Row, seconds: float, certify: float, seed: int) -> list[Row]:
     """One narrow problem by all methods."""
     asked = Task(**task)
-    problem = asked.problem()
-    solution = optimize(problem, seed, certify=certify)
+    solution = optimize(asked.problem(), seed, certify=certify)
     about = {"problem": asked.name, **task, "load": os.getloadavg()[0]}
-    if solution.best is None or solution.certificate is None:
-        return [
-            {
-                **about,
-                "feasible": False,
-                "conflicts": ", ".join(each.constraint for each in solution.conflicts),
-            }
-        ]
-    merit, held = _log(asked, solution.certificate.exact_optimum), solution.certificate
+    certificate = solution.certificate
+    if solution.best is None or certificate is None:
+        conflicts = ", ".join(conflict.constraint for conflict in solution.conflicts)
+        return [{**about, "feasible": False, "conflicts": conflicts}]
+    merit = _log(asked, certificate.exact_optimum)
     hits, whole = _gradient(asked, seed, merit - CLOSE)
     row = {
         **about,
         "feasible": True,
-        "optimum": held.exact_optimum,
-        "gap": held.gap,
+        "optimum": certificate.exact_optimum,
+        "gap": certificate.gap,
         "relaxed": _log(asked, solution.relaxed_value) - merit,
         "all_real": _log(asked, solution.all_real_value) - merit,
-        "grid": held.enumerated,
-        "complete": held.complete,
+        "grid": certificate.enumerated,
+        "complete": certificate.complete,
         "certify_s": solution.seconds["certify"],
         "search_s": whole,
         f"{GRADIENT}_s": hits[0],
         f"{GRADIENT}_evaluations": hits[1],
     }
-    judge = Judge.of(problem)
-    if (
-        asked.objective == "advantage"
-    ):  # the dense side is known to the black boxes before they start
-        judge.dense.of_exact(
-            judge.admission.sizes(
-                judge.admission.candidates([x.legal() for x in problem.architecture])
-            )[:, 4]
-        )
+    evaluator = _prepared(asked)
     for name in METHODS:
-        box = raced(name, judge, seconds, seed)
-        spent, count = box.reached(merit - CLOSE) or (None, None)
+        box = race(name, evaluator, seconds, seed)
+        spent, count = box.time_to(merit - CLOSE) or (None, None)
         row |= {f"{name}_s": spent, f"{name}_evaluations": count, f"{name}_gap": merit - box.best}
     return [row]
 
 
+def _prepared(task: Task) -> Evaluator:
+    """What black boxes are scored by; the dense optima that an advantage needs are known before
+    they start.
+    """
+    problem = task.problem()
+    evaluator = Evaluator.for_problem(problem)
+    if task.objective == "advantage":
+        values = [variable.legal() for variable in problem.architecture]
+        sizes = evaluator.admission.sizes(evaluator.admission.candidates(values))
+        evaluator.dense.exact_throughputs(sizes.twin_width)
+    return evaluator
+
+
 @dataclass
-class _Watched(Judge):
-    """A judge that notes when a design came close to the optimum."""
+class _Watched(Evaluator):
+    """An evaluator that notes when a design came close to the optimum."""
 
     target: float = np.inf
     began: float = 0.0
     hit: tuple[float, int] | None = None
 
-    def judge(self, rows, layouts=None) -> Verdicts:
+    def designs(self, rows, layouts=None) -> Designs:
         """As always; a rough judgment, with the dense side from its curve, does not count."""
-        found = super().judge(rows, layouts)
+        found = super().designs(rows, layouts)
         exact = layouts is None or self.problem.objective != "advantage"
         if self.hit is None and exact and len(found.merits) and found.merits.max() >= self.target:
             self.hit = (time.perf_counter() - self.began, self.evaluations)
@@ -118,13 +121,17 @@ def _gradient(
     of it, both warm.
     """
     problem = task.problem()
-    judge = _Watched(
-        problem, Admission(problem), Scorer.of(problem), target=target, began=time.perf_counter()
+    evaluator = _Watched(
+        problem,
+        Admission(problem),
+        Scorer.for_problem(problem),
+        target=target,
+        began=time.perf_counter(),
     )
-    found, relaxed = search_relaxed(judge, seed, STARTS)
-    legal(judge, relaxed, found)
-    hit = (None, None) if judge.hit is None else judge.hit
-    return hit, time.perf_counter() - judge.began
+    found, relaxed = search_relaxed(evaluator, seed, STARTS)
+    refine(evaluator, relaxed, found)
+    hit = (None, None) if evaluator.hit is None else evaluator.hit
+    return hit, time.perf_counter() - evaluator.began
 
 
 def wide_rows(task: Row, seconds: float, seed: int) -> list[Row]:
@@ -135,33 +142,33 @@ def wide_rows(task: Row, seconds: float, seed: int) -> list[Row]:
     began, tries = time.perf_counter(), []
     while time.perf_counter() - began < seconds and (not tries or tries[-1].best is not None):
         tries.append(optimize(problem, seed + len(tries), certify=0))
-    reached = max(_log(asked, each.value) for each in tries)
+    best = max(_log(asked, one.value) for one in tries)
     row = {
         "problem": asked.name,
         **task,
         "load": os.getloadavg()[0],
-        "free": sum(each.free for each in problem.variables) + 1,
-        "designs": _designs(first, Judge.of(problem)),
+        "free": sum(variable.free for variable in problem.variables) + 1,
+        "designs": _designs(first, Evaluator.for_problem(problem)),
         "seconds": seconds,
         "search_s": tries[0].seconds["search"],
         "searches": len(tries),
         "gradient_first": _log(asked, tries[0].value),
-        "gradient": reached,
-        "value": max(each.value for each in tries),
-        "relaxed": max(_log(asked, each.relaxed_value) for each in tries) - reached,
+        "gradient": best,
+        "value": max(one.value for one in tries),
+        "relaxed": max(_log(asked, one.relaxed_value) for one in tries) - best,
     }
-    judge = Judge.of(problem)
+    evaluator = Evaluator.for_problem(problem)
     for name in METHODS:
-        box = raced(name, judge, seconds, seed)
+        box = race(name, evaluator, seconds, seed)
         row |= {name: box.best if np.isfinite(box.best) else None, f"{name}_evaluations": box.count}
     return [row]
 
 
-def _designs(solution: Solution, judge: Judge) -> float:
+def _designs(solution: Solution, evaluator: Evaluator) -> float:
     """Architectures times layouts of the grid, batches not counted."""
     assert solution.best is not None
-    sizes = [float(each.legal().size) for each in judge.problem.architecture]
-    return float(np.prod(sizes)) * judge.scorer.layouts.tensor.shape[0]
+    sizes = [float(variable.legal().size) for variable in evaluator.problem.architecture]
+    return float(np.prod(sizes)) * evaluator.scorer.layouts.tensor.shape[0]
 
 
 def _log(task: Task, value: float) -> float:

@@ -1,6 +1,9 @@
 """Which optimiser descends the relaxed problem best: Adam, other rules of optax, or SLSQP from each
 start?
 
+`python -m experiments.search.search_optimisers` writes what every optimiser reached on every
+problem into `results/search_optimisers`, and prints the table of docs/search.md.
+
 The rules of optax have the same starts, rounds, steps, rates and constraints (an augmented
 Lagrangian); line searches and SLSQP find the length of their steps themselves. What counts is the
 best relaxed value that keeps the constraints, everything real, over all starts; its shortfall is
@@ -22,11 +25,12 @@ from scipy.optimize import minimize
 
 from experiments.framework import study
 from experiments.framework.pieces import Row
+from experiments.pages.template import render
 from experiments.search import search_tasks
 from experiments.search.search_tasks import Task, narrow_tasks
+from qsopt.search.evaluator import Evaluator
 from qsopt.search.gradient import ADAM, BROKEN, KEPT, SOFTNESS, Optimiser, descend, spread
-from qsopt.search.judge import Judge
-from qsopt.search.relaxed import Relaxed, relaxed_problem, terms
+from qsopt.search.relaxed import Relaxed, joined, relaxed_problem, terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +66,10 @@ RULES: dict[str, Optimiser] = {
 SLSQP = "SLSQP, no augmented Lagrangian"
 
 
-def rows_of(task: Row, starts: int, slsqp_starts: int, seed: int) -> list[Row]:
+def descents(task: Row, starts: int, slsqp_starts: int, seed: int) -> list[Row]:
     """One problem by all optimisers."""
     asked = Task(**task)
-    relaxed = relaxed_problem(Judge.of(asked.problem()))
+    relaxed = relaxed_problem(Evaluator.for_problem(asked.problem()))
     points, ways = spread(starts, len(relaxed.names), seed)
     about = {"problem": asked.name, "load": os.getloadavg()[0]}
     rows = [
@@ -83,7 +87,7 @@ def rows_of(task: Row, starts: int, slsqp_starts: int, seed: int) -> list[Row]:
 def _ruled(relaxed: Relaxed, points: np.ndarray, ways: np.ndarray, rule: Optimiser) -> Row:
     inputs = (relaxed, jnp.asarray(points), jnp.asarray(ways), rule)
     began = time.perf_counter()
-    merits = np.asarray(descend(*inputs).merits)
+    merits = np.asarray(descend(*inputs).costs)
     first = time.perf_counter() - began
     began = time.perf_counter()
     jax.block_until_ready(descend(*inputs))
@@ -130,8 +134,7 @@ def _terms_and_slopes(relaxed: Relaxed, point: Array, way: Array) -> tuple[Array
     """What is wanted and every log ratio, as smooth as the descent ends, and their derivatives."""
 
     def outputs(at: Array) -> tuple[Array, Array]:
-        found = terms(relaxed, at, way, jnp.asarray(SOFTNESS[1]))
-        together = jnp.concatenate([found.wanted[None], found.deployment, found.architecture])
+        together = joined(terms(relaxed, at, way, jnp.asarray(SOFTNESS[1])))
         return together, together
 
     slopes, values = jax.jacfwd(outputs, has_aux=True)(point)
@@ -152,30 +155,22 @@ def _reached(merits: np.ndarray) -> Row:
     }
 
 
-def table(rows: list[Row]) -> str:
-    """Medians over the problems, as Markdown."""
-    lines = [
-        "| optimiser | median shortfall | worst | best of all within 0.1 % | starts that keep the "
-        "limits | seconds | compile |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name in (*RULES, SLSQP):
-        mine = [row for row in rows if row["optimiser"] == name]
-        short = np.array([np.inf if row["shortfall"] is None else row["shortfall"] for row in mine])
-        compiled = [row["compile_s"] for row in mine if row["compile_s"] is not None]
-        cells = [
-            name,
-            f"{np.median(short):.2%}",
-            f"{short.max():.2%}",
-            f"{np.mean(short <= 1e-3):.0%}",
-        ]
-        cells += [
-            f"{np.median([row['kept'] for row in mine]):.0%}",
-            f"{np.median([row['seconds'] for row in mine]):.2f}",
-        ]
-        cells.append(f"{max(compiled):.1f}" if compiled else "-")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def medians(rows: list[Row], name: str) -> Row:
+    """An optimiser over the problems; without any start that keeps the limits it is infinitely
+    short.
+    """
+    mine = [row for row in rows if row["optimiser"] == name]
+    short = np.array([np.inf if row["shortfall"] is None else row["shortfall"] for row in mine])
+    compiled = [row["compile_s"] for row in mine if row["compile_s"] is not None]
+    return {
+        "name": name,
+        "median": np.median(short),
+        "worst": short.max(),
+        "best": np.mean(short <= 1e-3),
+        "kept": np.median([row["kept"] for row in mine]),
+        "seconds": np.median([row["seconds"] for row in mine]),
+        "compile": max(compiled, default=None),
+    }
 
 
 def main(settings: Settings) -> None:
@@ -188,9 +183,10 @@ def main(settings: Settings) -> None:
             "seed": settings.seed,
         }
         keys = [{"task": asdict(task), **same} for task in tasks]
-        rows = [row for piece in run.pieces(keys, rows_of, (search_tasks,)) for row in piece]
+        rows = [row for piece in run.pieces(keys, descents, (search_tasks,)) for row in piece]
         run.write(rows)
-        print(table(rows))
+        optimisers = [medians(rows, name) for name in (*RULES, SLSQP)]
+        print(render("search-optimisers.md", optimisers=optimisers))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tables and figure of the search benchmark."""
+"""Numbers, page and figure of the search benchmark."""
 
 from typing import Any
 
@@ -7,9 +7,13 @@ from matplotlib.figure import Figure
 
 from experiments.framework import style
 from experiments.framework.pieces import Row
+from experiments.pages.template import render
 from experiments.search.search_rivals import METHODS
 
 TIMED = ("gradient", *METHODS)
+"""Methods of narrow problems, which are timed."""
+WIDE_METHODS = ("gradient_first", *METHODS)
+"""Methods of wide problems, which all have the same seconds."""
 
 
 def summary(narrow: list[Row], wide: list[Row], close: float, seconds: float) -> dict[str, Any]:
@@ -17,30 +21,35 @@ def summary(narrow: list[Row], wide: list[Row], close: float, seconds: float) ->
     same seconds.
     """
     solved = [row for row in narrow if row["feasible"]]
-    found: dict[str, Any] = {"problems": len(narrow), "feasible": len(solved), "close": close}
-    if solved:
-        gaps, relaxed, real = (
-            np.array([row[key] for row in solved]) for key in ("gap", "relaxed", "all_real")
-        )
-        found |= {
-            "complete": sum(row["complete"] for row in solved),
-            "exact": float(np.mean(gaps < 1e-9)),
-            "within_close": float(np.mean(gaps <= close)),
-            "worst_gap": float(gaps.max()),
-            "relaxed_within_5_percent": float(np.mean(np.abs(relaxed) <= 0.05)),
-            "worst_relaxed": float(relaxed[np.argmax(np.abs(relaxed))]),
-            "all_real_within_5_percent": float(np.mean(np.abs(real) <= 0.05)),
-            "median_search_s": float(np.median([row["search_s"] for row in solved])),
-            "methods": {name: _method(solved, name, seconds) for name in TIMED},
-        }
-    found["wide_shortfall"] = (
-        {name: _shortfall(wide, name) for name in ("gradient_first", *METHODS)} if wide else {}
+    loads = [row["load"] for row in [*narrow, *wide]]
+    return {
+        "problems": len(narrow),
+        "feasible": len(solved),
+        "close": close,
+        **(_accuracy(solved, close) if solved else {}),
+        "methods": {name: _method(solved, name, seconds) for name in TIMED} if solved else {},
+        "wide_shortfall": {name: _median_shortfall(wide, name) for name in WIDE_METHODS}
+        if wide
+        else {},
+        "load": [min(loads), max(loads)],
+    }
+
+
+def _accuracy(solved: list[Row], close: float) -> Row:
+    """How near the search and its relaxations come to the exhaustive optimum."""
+    gaps, relaxed, real = (
+        np.array([row[key] for row in solved]) for key in ("gap", "relaxed", "all_real")
     )
-    found["load"] = [
-        min(row["load"] for row in [*narrow, *wide]),
-        max(row["load"] for row in [*narrow, *wide]),
-    ]
-    return found
+    return {
+        "complete": sum(row["complete"] for row in solved),
+        "exact": float(np.mean(gaps < 1e-9)),
+        "within_close": float(np.mean(gaps <= close)),
+        "worst_gap": float(gaps.max()),
+        "relaxed_within_5_percent": float(np.mean(np.abs(relaxed) <= 0.05)),
+        "worst_relaxed": float(relaxed[np.argmax(np.abs(relaxed))]),
+        "all_real_within_5_percent": float(np.mean(np.abs(real) <= 0.05)),
+        "median_search_s": float(np.median([row["search_s"] for row in solved])),
+    }
 
 
 def _method(solved: list[Row], name: str, seconds: float) -> Row:
@@ -77,157 +86,37 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _shortfall(wide: list[Row], name: str) -> float | None:
-    """Median shortfall from the gradient search with all its seconds, as a share; negative where a
-    method is better.
+def _median_shortfall(wide: list[Row], name: str) -> float | None:
+    """Median over the problems, where nothing that keeps the limits is infinitely short."""
+    shortfalls = [_shortfall(row, name) for row in wide]
+    return _finite(np.median([np.inf if share is None else share for share in shortfalls]))
+
+
+def _shortfall(row: Row, name: str) -> float | None:
+    """Shortfall of a method from the gradient search with all its seconds, as a share; negative
+    where the method is better, None where it has nothing that keeps the limits.
     """
-    return _finite(
-        np.median(
-            [
-                np.inf if row[name] is None else -np.expm1(row[name] - row["gradient"])
-                for row in wide
-            ]
-        )
-    )
+    return None if row[name] is None else float(-np.expm1(row[name] - row["gradient"])) + 0.0
 
 
 # ---- page ----------------------------------------------------------------------------------------
 
 
 def page(
-    narrow: list[Row], wide: list[Row], found: dict[str, Any], settings: dict[str, Any]
+    narrow: list[Row], wide: list[Row], summary: dict[str, Any], settings: dict[str, Any]
 ) -> str:
     """The benchmark as Markdown."""
-    return "\n".join(
-        [*_introduction(found, settings), *_narrow_table(narrow), *_wide_table(wide), ""]
+    return render(
+        "search-benchmark.md",
+        summary=summary,
+        settings=settings,
+        timed=TIMED,
+        methods=list(METHODS),
+        narrow=narrow,
+        wide=[
+            row | {"shortfalls": [_shortfall(row, name) for name in WIDE_METHODS]} for row in wide
+        ],
     )
-
-
-def _introduction(found: dict[str, Any], settings: dict[str, Any]) -> list[str]:
-    low, high = found["load"]
-    lines = [
-        "# Search benchmark, problem by problem",
-        "",
-        "Generated by `python -m experiments.search.search_benchmark`; [search.md](search.md) "
-        "says what is searched and how.",
-        f"Two CPU cores, load average {low:.1f} to {high:.1f} while it ran, so read ratios rather "
-        f"than seconds.",
-        "",
-    ]
-    if "exact" not in found:
-        return lines
-    lines += [
-        f"* {found['problems']} problems, {found['feasible']} feasible; the grid was enumerated "
-        f"whole in {found['complete']}.",
-        f"* The answer is the exhaustive optimum on {found['exact']:.1%}, within 1 % of it on "
-        f"{found['within_close']:.1%} "
-        f"(worst {found['worst_gap']:.2%}).",
-        f"* The relaxed optimum in legal layouts is within 5 % of it on "
-        f"{found['relaxed_within_5_percent']:.1%} "
-        f"(farthest {found['worst_relaxed']:+.2%}); with parallel sizes real too, on "
-        f"{found['all_real_within_5_percent']:.1%}.",
-        f"* Median time of a whole warm search: {found['median_search_s']:.2f} s.",
-        "",
-        f"Time to come within 1 % of the optimum, {settings['narrow_seconds']:g} s at most for "
-        f"each method. The gradient",
-        "search finds the dense optima that an advantage needs within its time; the others are "
-        "given them.",
-        "",
-        "| method | came close | median seconds | median evaluations | gradient sooner | later | "
-        "times as long, if both did |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, each in found["methods"].items():
-        cells = [
-            name,
-            f"{each['close']:.1%}",
-            _number(each["median_s"]),
-            _number(each["median_evaluations"]),
-        ]
-        compared = [f"{each[f'gradient_{when}']:.1%}" for when in ("sooner", "later")] + [
-            _number(each["median_ratio_where_both"])
-        ]
-        lines.append(
-            f"| {' | '.join(cells + (['', '', ''] if name == 'gradient' else compared))} |"
-        )
-    return [*lines, ""]
-
-
-def _narrow_table(rows: list[Row]) -> list[str]:
-    lines = [
-        "## Narrow problems",
-        "",
-        "Gap: shortfall of the search from the exhaustive optimum. Relaxed and all real: the "
-        "relaxed optima over that optimum,",
-        "in logs. Times are seconds to within 1 %, a dash where a method did not get there; "
-        "search is the whole",
-        "warm search, which has no limit.",
-        "",
-        f"| problem | optimum | gap | relaxed | all real | designs | certify | search | "
-        f"{' | '.join(TIMED)} |",
-        "|---|---|---|---|---|---|---|---|" + "---|" * len(TIMED),
-    ]
-    for row in rows:
-        if not row["feasible"]:
-            lines.append(
-                f"| {row['problem']} | infeasible: {row['conflicts']} |" + " |" * (6 + len(TIMED))
-            )
-            continue
-        grid = f"{row['grid']:.2g}" + ("" if row["complete"] else " of more")
-        cells = [
-            row["problem"],
-            f"{row['optimum']:.6g}",
-            f"{row['gap']:.3%}",
-            f"{row['relaxed']:+.2%}",
-        ]
-        cells += [
-            f"{row['all_real']:+.2%}",
-            grid,
-            f"{row['certify_s']:.1f}",
-            f"{row['search_s']:.2f}",
-        ]
-        lines.append(f"| {' | '.join([*cells, *(_number(row[f'{name}_s']) for name in TIMED)])} |")
-    return [*lines, ""]
-
-
-def _wide_table(rows: list[Row]) -> list[str]:
-    if not rows:
-        return []
-    lines = [
-        "## Wide problems",
-        "",
-        f"Every method has {rows[0]['seconds']:g} s. First: the first of the gradient searches "
-        f"that fit; a method's column",
-        "is its shortfall from the best of them (negative: it found a better design; a dash: "
-        "nothing that keeps the limits).",
-        "",
-        f"| problem | free | designs | gradient | searches | first search s | first | "
-        f"{' | '.join(METHODS)} | relaxed |",
-        "|---|---|---|---|---|---|---|" + "---|" * (len(METHODS) + 1),
-    ]
-    for row in rows:
-        cells = [
-            row["problem"],
-            f"{row['free']}",
-            f"{row['designs']:.1e}",
-            f"{row['value']:.6g}",
-            f"{row['searches']}",
-        ]
-        cells += [
-            f"{row['search_s']:.1f}",
-            *(_short(row, name) for name in ("gradient_first", *METHODS)),
-        ]
-        cells.append(f"{row['relaxed']:+.2%}")
-        lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, ""]
-
-
-def _short(row: Row, name: str) -> str:
-    return "-" if row[name] is None else f"{-np.expm1(row[name] - row['gradient']) + 0.0:.2%}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 # ---- figure --------------------------------------------------------------------------------------

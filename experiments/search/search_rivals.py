@@ -21,20 +21,18 @@ from jaxtyping import Array, Float
 from scipy.optimize import differential_evolution
 
 from qsopt.arrays import Scalar
+from qsopt.deployments.legality import is_legal, with_places
 from qsopt.search.architecture import with_architecture
-from qsopt.search.exact import is_legal
-from qsopt.search.judge import Judge
+from qsopt.search.evaluator import Evaluator
 from qsopt.search.polish import KEPT
 from qsopt.search.relaxed import Relaxed, relaxed_problem, terms_of
-from qsopt.search.variables import ARCHITECTURE, DEPLOYMENT, Variable
+from qsopt.search.variables import ARCHITECTURE, DEPLOYMENT, SEARCHED_SIZES, Variable
 from qsopt.spec.deployment import Deployment
 
 Points = Float[np.ndarray, "n variables"]
 
 WORTHLESS = -100.0
 """Of a design that breaks limits, less the logs of its excesses."""
-
-SIZES = ("tp", "dp", "pp", "ep")
 
 
 class OutOfTime(Exception):
@@ -46,14 +44,14 @@ class BlackBox:
     compiled.
     """
 
-    def __init__(self, judge: Judge, seconds: float, together: int) -> None:
-        self.judge, self.seconds, self.together = judge, seconds, together
-        self.relaxed = relaxed_problem(judge)
-        self.architecture, self.layouts = judge.problem.architecture, judge.scorer.layouts
+    def __init__(self, evaluator: Evaluator, seconds: float, together: int) -> None:
+        self.evaluator, self.seconds, self.together = evaluator, seconds, together
+        self.relaxed = relaxed_problem(evaluator)
+        self.architecture, self.layouts = evaluator.problem.architecture, evaluator.scorer.layouts
         self.legal = np.log(
-            np.stack([getattr(self.layouts, DEPLOYMENT[name]) for name in SIZES], axis=1)
+            np.stack([getattr(self.layouts, DEPLOYMENT[name]) for name in SEARCHED_SIZES], axis=1)
         )
-        self.dimensions = len(self.architecture) + len(SIZES) + 2
+        self.dimensions = len(self.architecture) + len(SEARCHED_SIZES) + 2
         self.count, self.history = 0, []
         self._merits(np.full((1, self.dimensions), 0.5))
         self.began = time.perf_counter()
@@ -83,7 +81,7 @@ class BlackBox:
         best = self.history[-1][0] if self.history else WORTHLESS
         return best if best > WORTHLESS / 2 else -np.inf
 
-    def reached(self, merit: float) -> tuple[float, int] | None:
+    def time_to(self, merit: float) -> tuple[float, int] | None:
         """Seconds and evaluations after which the best was at least so good; None if it never
         was.
         """
@@ -97,7 +95,7 @@ class BlackBox:
         )
         free = len(self.architecture)
         values = {
-            each.name: _nearest(each, x)
+            each.name: nearest_legal(each, x)
             for each, x in zip(self.architecture, filled[:, :free].T, strict=True)
         }
         layouts = self._layouts(filled[:, free:])
@@ -107,15 +105,15 @@ class BlackBox:
             self.relaxed.curve is not None and kept.any()
         ):  # the dense side exactly, not by its curve
             rows = np.stack([values[each.name] for each in self.architecture], axis=1)[kept]
-            widths = self.judge.admission.sizes(rows)[:, 4]
-            dense = self.judge.dense.of_exact(widths)
+            widths = self.evaluator.admission.sizes(rows).twin_width
+            dense = self.evaluator.dense.exact_throughputs(widths)
             curve = np.asarray(self.relaxed.curve.at(jnp.asarray(widths)))
             merits[kept] += curve - np.log(np.where(dense > 0, dense, np.inf))
         return merits[: len(points)]
 
     def _layouts(self, points: Points) -> Deployment:
         """The nearest legal layouts, with the way and the batch."""
-        variables = [self.judge.problem.variable(name) for name in (*SIZES, "batch")]
+        variables = [self.evaluator.problem.variable(name) for name in (*SEARCHED_SIZES, "batch")]
         low, high = np.array([each.range for each in variables]).T
         logs = low + points[:, :-1] * (high - low)
         distance = np.abs(self.legal[None] - logs[:, None, :-1]).sum(axis=2)
@@ -131,7 +129,7 @@ class BlackBox:
         )
 
 
-def _nearest(variable: Variable, x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def nearest_legal(variable: Variable, x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """The legal values nearest in log to places between the bounds."""
     low, high = variable.range
     legal = np.log(variable.legal())
@@ -147,22 +145,19 @@ def _scores(
 ) -> Float[Array, " n"]:
     """What is wanted of whole designs, or how much they break."""
 
-    def one(row: Mapping[str, Scalar], layout: Deployment) -> Scalar:
+    def one(row: Mapping[str, Scalar], listed: Deployment) -> Scalar:
+        service = relaxed.service
+        sizes = {name: value for name, value in row.items() if name in ARCHITECTURE}
+        model = with_architecture(relaxed.reference, sizes)
+        layout = with_places(model, listed, service.rules)
         named = {**row, **{name: getattr(layout, field) for name, field in DEPLOYMENT.items()}}
-        at = terms_of(relaxed, {**relaxed.fixed, **named}, layout.dispatched, jnp.zeros(()))
+        at = terms_of(relaxed, {**relaxed.fixed, **named}, layout, jnp.zeros(()))
         ratios = jnp.concatenate([at.deployment, at.architecture])
-        excess = jnp.sum(jnp.maximum(ratios, 0.0)) + jnp.where(
-            _is_legal(relaxed, named, layout), 0.0, 1.0
-        )
-        return jnp.where(excess <= KEPT, at.wanted, WORTHLESS - jnp.minimum(excess, 1e6))
+        legal = is_legal(model, service.cluster, layout, service.rules)
+        excess = jnp.sum(jnp.maximum(ratios, 0.0)) + jnp.where(legal, 0.0, 1.0)
+        return jnp.where(excess <= KEPT, at.log_objective, WORTHLESS - jnp.minimum(excess, 1e6))
 
     return jax.vmap(one)(values, layouts)
-
-
-def _is_legal(relaxed: Relaxed, values: Mapping[str, Scalar], layout: Deployment) -> Array:
-    """Whether the layout divides what the architecture has."""
-    sizes = {name: value for name, value in values.items() if name in ARCHITECTURE}
-    return is_legal(with_architecture(relaxed.reference, sizes), layout)
 
 
 # ---- methods -------------------------------------------------------------------------------------
@@ -227,10 +222,10 @@ METHODS: dict[str, tuple[Callable[[BlackBox, int], None], int]] = {
 """Methods, and how many points each has evaluated at once."""
 
 
-def raced(name: str, judge: Judge, seconds: float, seed: int) -> BlackBox:
+def race(name: str, evaluator: Evaluator, seconds: float, seed: int) -> BlackBox:
     """A method's box after its budget is spent."""
     method, together = METHODS[name]
-    box = BlackBox(judge, seconds, together)
+    box = BlackBox(evaluator, seconds, together)
     with suppress(OutOfTime):
         method(box, seed)
     return box

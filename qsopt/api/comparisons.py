@@ -26,7 +26,7 @@ from qsopt.maps import axes as map_axes
 from qsopt.maps import crossover
 from qsopt.maps import phase_map as maps
 from qsopt.maps.axes import Axis
-from qsopt.maps.crossover import Crossovers, Duellists, Input
+from qsopt.maps.crossover import Crossovers, MatchedPair, SweptInput
 from qsopt.maps.phase_map import PhaseMap
 from qsopt.precision import in_float64
 from qsopt.quality import belief as beliefs
@@ -183,20 +183,23 @@ def geometric_q(model: AnyModel) -> Scalar:
     return twins.geometric_q(as_model(model))
 
 
-def belief(model: AnyModel, law: AnyLaw = DEFAULT, tokens: float | None = None) -> Belief:
+def belief(
+    model: AnyModel, law: AnyLaw = DEFAULT, tokens: float | None = None, *, raw: bool = False
+) -> Belief:
     """q of an MoE by one law, and how sure it is.
 
     Args:
         model: the MoE, or its name.
         law: a quality law, or its name.
         tokens: training tokens for laws that use them; those of the catalog if left out.
+        raw: take the bare law's value as the centre instead of the calibrated median.
 
     Raises:
         InputError: if there is no such law, it lacks the training tokens, or it is unphysical for
             this model.
     """
     found = as_model(model)
-    return _belief(found, law, training_tokens(tokens, name_of(found)))
+    return _belief(found, law, training_tokens(tokens, name_of(found)), raw)
 
 
 # ---- over one input, and over two ----------------------------------------------------------------
@@ -207,7 +210,7 @@ def crossovers(
     model: AnyModel,
     service: Service,
     *,
-    over: Input,
+    over: SweptInput,
     low: float,
     high: float,
     q: float | None = ...,
@@ -223,7 +226,7 @@ def crossovers(
     workload: Workload,
     efficiency: AnyEfficiency = ...,
     *,
-    over: Input,
+    over: SweptInput,
     low: float,
     high: float,
     q: float | None = ...,
@@ -238,7 +241,7 @@ def crossovers(  # pyright: ignore[reportInconsistentOverload]  (the service sta
     workload: Workload | None = None,
     efficiency: AnyEfficiency = "fitted",
     *,
-    over: Input,
+    over: SweptInput,
     low: float,
     high: float,
     q: float | None = None,
@@ -270,9 +273,10 @@ def crossovers(  # pyright: ignore[reportInconsistentOverload]  (the service sta
     if over == "devices":
         served = Service(resized(served.cluster, high), served.workload, served.efficiency)
     inquiry = inquire(model, cluster, served, law=law, q=q, tokens=tokens)
+    inquiry.check_one_law()
     _check_sides(inquiry.model)
     size = central_q(inquiry)
-    found = _crossovers(Duellists(inquiry.model, served, size), over, low, high)
+    found = _crossovers(MatchedPair(inquiry.model, served, size), over, low, high)
     return answered(found, crossover_record, inquiry=inquiry, over=over, q=size)
 
 
@@ -346,6 +350,7 @@ def phase_map(  # pyright: ignore[reportInconsistentOverload]  (the service stan
     """
     served = as_service(cluster, workload, efficiency, service)
     inquiry = inquire(model, cluster, served, law=law, q=q, tokens=tokens)
+    inquiry.check_one_law()
     _check_sides(inquiry.model)
     axes = _axis(x, inquiry.model, served), _axis(y, inquiry.model, served)
     check_links(served.cluster, axes)

@@ -92,6 +92,7 @@ def design_problem(  # pyright: ignore[reportInconsistentOverload]  (the service
     """
     served = as_service(cluster, workload, efficiency, service)
     inquiry = inquire(reference, cluster, served, law=law, tokens=tokens)
+    inquiry.check_one_law()
     chosen, known = inquiry.quality_law, inquiry.training_tokens
     if chosen.uses_tokens and known is None:
         raise InputError(

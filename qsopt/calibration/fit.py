@@ -1,13 +1,13 @@
-"""The fit: pooled values for each family (kind, backend, format) and deviations of its
-accelerators, all by one descent.
+"""The fit: pooled values for each family (kind, backend, format), deviations of generations of
+accelerators from them, and of accelerators from their generation, all by one descent.
 
     loss = sum over rows of w huber(log predicted - log measured)/RELATED + sum
-    (deviation/SPREAD)^2/2 + weak prior on the pool
+    (deviation/spread)^2/2 + weak prior on the pool
 
 Positive parameters move in log space and shares in logit space, where they stay below 1. A row
-counts 1/RELATED, as rows of one series are no independent witnesses. An accelerator without rows
-keeps the pool: its deviations stay at 0, which is what is predicted for accelerators that nobody
-measured. Splits and bootstrap draws are weights of rows, one descent each.
+counts 1/RELATED, as rows of one series are no independent witnesses. The deviation of an
+accelerator without rows stays at 0: it is predicted by its generation, and where that has no rows
+either by the pool. Splits and bootstrap draws are weights of rows, one descent each.
 """
 
 from functools import partial
@@ -23,6 +23,7 @@ from qsopt.arrays import Scalar
 from qsopt.calibration.descent import minimiser
 from qsopt.calibration.form import Form, seconds
 from qsopt.calibration.points import Points, unlabelled
+from qsopt.fitted.generations import generation
 
 KNEE = 0.15
 """Log error beyond which the loss grows linearly: about the noise between repeats of one
@@ -36,11 +37,13 @@ SHARES = ("bandwidth", "compute", "softness")
 """Parameters between 0 and 1: no kernel is faster than its device, even where a table says so."""
 
 SPREAD = {"launch": 0.4, "bandwidth": 0.8, "compute": 0.8, "softness": 1.0, "step": 0.7}
-"""Prior standard deviation of an accelerator's deviation from the pool, in log, or in logit for
+"""Prior standard deviation of a generation's deviation from the pool, in log, or in logit for
 `SHARES`.
 """
 
 _OTHER_SPREAD = 0.6
+_SIBLINGS = 0.5
+"""Prior standard deviation of an accelerator's deviation from its generation, over that."""
 _POOL_SPREAD = 6.0
 """The pool's prior about its start is that many times wider."""
 
@@ -52,26 +55,43 @@ class Membership(eqx.Module):
 
     families: tuple[str, ...] = eqx.field(static=True)
     accelerators: tuple[str, ...] = eqx.field(static=True)
+    generations: tuple[str, ...] = eqx.field(static=True)
     family: np.ndarray
     accelerator: np.ndarray
+    generation: np.ndarray
+    """Of each accelerator, not of each row."""
 
 
 def membership(points: Points) -> Membership:
-    """Families and accelerators of some rows."""
+    """Families, accelerators and generations of some rows."""
     families, family = np.unique(points.labels.family, return_inverse=True)
     gpus, gpu = np.unique(points.labels.gpu, return_inverse=True)
-    return Membership(tuple(map(str, families)), tuple(map(str, gpus)), family, gpu)
+    generations, place = np.unique([generation(str(name)) for name in gpus], return_inverse=True)
+    return Membership(
+        tuple(map(str, families)),
+        tuple(map(str, gpus)),
+        tuple(map(str, generations)),
+        family,
+        gpu,
+        place,
+    )
 
 
 class Theta(eqx.Module):
     """Unconstrained parameters."""
 
     pool: Float[Array, "families parameters"]
+    generation: Float[Array, "families generations parameters"]
     own: Float[Array, "families accelerators parameters"]
 
     def rows(self, member: Membership) -> Float[Array, "rows parameters"]:
         """The parameters of each row."""
-        return self.pool[member.family] + self.own[member.family, member.accelerator]
+        generation = member.generation[member.accelerator]
+        return (
+            self.pool[member.family]
+            + self.generation[member.family, generation]
+            + self.own[member.family, member.accelerator]
+        )
 
 
 class Fit(eqx.Module):
@@ -86,8 +106,20 @@ class Fit(eqx.Module):
         self, family: int, accelerator: int | None = None, chosen: int = 0
     ) -> dict[str, float]:
         """Parameters of a family: the pool's, or an accelerator's own."""
-        free = self.theta.pool[chosen, family]
-        free = free if accelerator is None else free + self.theta.own[chosen, family, accelerator]
+        if accelerator is None:
+            return self._named(self.theta.pool[chosen, family])
+        own = self.theta.own[chosen, family, accelerator]
+        generation = int(self.membership.generation[accelerator])
+        return self._named(self._siblings(family, generation, chosen) + own)
+
+    def generation_values(self, family: int, generation: int, chosen: int = 0) -> dict[str, float]:
+        """Parameters of a family for accelerators of a generation that were not measured."""
+        return self._named(self._siblings(family, generation, chosen))
+
+    def _siblings(self, family: int, generation: int, chosen: int) -> Float[Array, " parameters"]:
+        return self.theta.pool[chosen, family] + self.theta.generation[chosen, family, generation]
+
+    def _named(self, free: Float[Array, " parameters"]) -> dict[str, float]:
         return {name: float(value) for name, value in constrained(self.form, free).items()}
 
 
@@ -122,8 +154,12 @@ def _descend(
         [_free(name, value) for name, value in zip(form.names, form.start, strict=True)]
     )
     spread = jnp.array([SPREAD.get(name, _OTHER_SPREAD) for name in form.names])
-    families, gpus = len(member.families), len(member.accelerators)
-    first = Theta(jnp.tile(start, (families, 1)), jnp.zeros((families, gpus, len(start))))
+    families, width = len(member.families), len(start)
+    first = Theta(
+        jnp.tile(start, (families, 1)),
+        jnp.zeros((families, len(member.generations), width)),
+        jnp.zeros((families, len(member.accelerators), width)),
+    )
 
     def predicted(theta: Theta) -> Float[Array, " rows"]:
         return jnp.log(seconds(points, constrained(form, theta.rows(member))))
@@ -134,15 +170,23 @@ def _descend(
             / KNEE**2
             / RELATED
         )
-        own = theta.own / jnp.broadcast_to(spread, theta.own.shape)
-        pool = (theta.pool - first.pool) / jnp.broadcast_to(spread, theta.pool.shape) / _POOL_SPREAD
-        return misfit + 0.5 * (jnp.sum(own**2) + jnp.sum(pool**2))
+        prior = (
+            jnp.sum((theta.generation / _like(spread, theta.generation)) ** 2)
+            + jnp.sum((theta.own / _like(spread * _SIBLINGS, theta.own)) ** 2)
+            + jnp.sum(((theta.pool - first.pool) / _like(spread * _POOL_SPREAD, theta.pool)) ** 2)
+        )
+        return misfit + 0.5 * prior
 
     def descend(weight: Float[Array, " rows"]) -> tuple[Theta, Float[Array, " rows"]]:
         theta = minimiser(lambda theta: loss(theta, weight), first, RATE, STEPS)
         return theta, predicted(theta)
 
     return jax.lax.map(descend, weights)
+
+
+def _like(spread: Float[Array, " parameters"], values: Array) -> Array:
+    """The spread of each of some values, whose last axis is that of the parameters."""
+    return jnp.broadcast_to(spread, values.shape)
 
 
 def _free(name: str, value: float) -> float:

@@ -34,10 +34,29 @@ def form(**start: float) -> Form:
 
 
 FORMS = {
-    "experts": form(launch=28e-6, bandwidth=0.8, compute=0.6, half_width=50.0),
-    "gemm": form(launch=4e-6, bandwidth=0.8, compute=0.7, softness=0.5, half_width=300.0),
+    "experts": form(
+        launch=28e-6,
+        bandwidth=0.8,
+        compute=0.6,
+        softness=0.9,
+        half_width=50.0,
+        half_columns=150.0,
+        elsewhere=0.5,
+    ),
+    "gemm": form(
+        launch=4e-6,
+        bandwidth=0.8,
+        compute=0.7,
+        softness=0.5,
+        half_width=300.0,
+        half_columns=100.0,
+    ),
     "attention": form(launch=12e-6, bandwidth=0.8, compute=0.5),
     "mla": form(launch=14e-6, bandwidth=0.8, compute=0.6, softness=0.5, half_batch=0.3),
+    "prefill_attention": form(
+        launch=13e-6, bandwidth=0.5, compute=0.7, half_columns=40.0, half_rows=1.5e4
+    ),
+    "prefill_mla": form(launch=15e-6, bandwidth=0.5, compute=0.6, half_rows=2e4),
     "collective": form(launch=5e-6, step=0.3e-6, bandwidth=0.75, ramp=0.5),
     "exchange": form(launch=15e-6, step=0.3e-6, bandwidth=0.5, ramp=0.5),
 }

@@ -65,6 +65,7 @@ def _group(points: Points, predictions: CrossValidation, draws: int, family: int
         errors_of(predictions.other_shapes),
         errors_of(predictions.other_accelerators),
         dict(_own(points, predictions, rows, family)),
+        dict(_generations(fit, rows, family)),
     )
 
 
@@ -78,6 +79,13 @@ def _own(
         if mine.any():
             left = errors(predictions.fitted[mine], points.seconds[mine])
             yield gpu, AcceleratorFit(fit.values(family, place), left)
+
+
+def _generations(fit: Fit, rows: np.ndarray, family: int) -> Iterator[tuple[str, Values]]:
+    """Every generation with rows in a family."""
+    member = fit.membership
+    for place in np.unique(member.generation[member.accelerator[rows]]):
+        yield member.generations[place], fit.generation_values(family, int(place))
 
 
 def _interval(fit: Fit, family: int, draws: int) -> tuple[Values, Values]:

@@ -1,5 +1,5 @@
 """The quantities whose errors are reported: rows of one kind that mean the same to a reader, with
-the errors aimed at.
+the errors aimed at. Products and MoE layers of prompts are quantities of their own.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -31,8 +31,20 @@ class Quantity(NamedTuple):
     target: Target | None = None
 
 
+PROMPTS = 8192
+"""Tokens of a forward pass from which on products and MoE layers count as those of prompts."""
+
+
 def _all(points: Points) -> Rows:
     return np.ones(len(points), dtype=bool)
+
+
+def _of_prompts(points: OperatorPoints) -> Rows:
+    return (points.tokens >= PROMPTS) & ~np.char.endswith(points.labels.backend, WIDE)
+
+
+def _of_decode(points: OperatorPoints) -> Rows:
+    return (points.tokens < PROMPTS) & ~np.char.endswith(points.labels.backend, WIDE)
 
 
 def _backend_ends(suffix: str, wanted: bool = True) -> Callable[[Points], Rows]:
@@ -57,17 +69,15 @@ QUANTITIES = (
         _plain_moe,
         ((7, 30), (10, 38), (14, 55)),
     ),
-    Quantity(
-        "MoE layer, all", "experts", _backend_ends(WIDE, False), ((11, 42), (12, 44), (15, 58))
-    ),
+    Quantity("MoE layer, all", "experts", _of_decode, ((11, 42), (12, 44), (15, 58))),
     Quantity("MoE layer of wide expert parallelism", "experts", _backend_ends(WIDE)),
     Quantity(
         "GEMM with n*k >= 8e6",
         "gemm",
-        lambda points: _weights(points) >= 8e6,
+        lambda points: _of_decode(points) & (_weights(points) >= 8e6),
         ((9, 28), (9, 25), (18, 72)),
     ),
-    Quantity("GEMM, all", "gemm", _all),
+    Quantity("GEMM, all", "gemm", _of_decode),
     Quantity(
         "GQA decode attention, ideal time > 10 us",
         "attention",
@@ -76,6 +86,10 @@ QUANTITIES = (
     ),
     Quantity("GQA decode attention, all", "attention", _all),
     Quantity("MLA decode attention", "mla", _all, ((12, 38), (13, 40), (28, 90))),
+    Quantity("prefill attention", "prefill_attention", _all, ((14, 45), (14, 45), None)),
+    Quantity("prefill mla", "prefill_mla", _all, ((14, 45), (14, 45), None)),
+    Quantity("prefill gemm", "gemm", _of_prompts, ((11, 45), (11, 45), None)),
+    Quantity("prefill moe", "experts", _of_prompts, ((14, 48), (14, 48), None)),
     Quantity(
         "collectives on one scale-up domain",
         "collective",

@@ -29,8 +29,8 @@ EVERY_FILE = "*"
 
 
 def predicted(points: Points, calibration: Calibration) -> Column:
-    """Time of every row: by its accelerator's own values where there are any, else by the pool of
-    its group [s].
+    """Time of every row: by its accelerator's own values where there are any, else by those of its
+    generation, else by the pool of its group [s].
 
     A kind that the calibration does not have is predicted by the roofline at full peaks.
     """
@@ -48,10 +48,7 @@ def predicted(points: Points, calibration: Calibration) -> Column:
 def values_of(calibration: Calibration, kind: str, backend: str, dtype: str, gpu: str) -> Values:
     """Parameters that predict one group of rows."""
     group = calibration.nearest(kind, backend, dtype)
-    if group is None:
-        return {}
-    exact = (group.backend, group.dtype) == (backend, dtype)
-    return group.own[gpu].values if exact and gpu in group.own else group.pool
+    return {} if group is None else group.values(gpu)
 
 
 def rows(points: Mapping[str, Points], calibration: Calibration) -> Iterator[dict[str, Any]]:

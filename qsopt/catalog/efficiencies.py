@@ -35,7 +35,12 @@ _OPERATOR_KEYS = (
     "half_tokens",
     "half_width",
     "half_batch",
+    "half_columns",
+    "half_rows",
+    "elsewhere",
 )
+_OPERATOR_USUAL = {"half_columns": 0.0, "half_rows": 0.0, "elsewhere": 0.0}
+"""Entries of an operator that a file may leave out, and what holds then."""
 _LINK_KEYS = ("bandwidth", "collective_us", "step_us", "ramp")
 _ROUTING_KEYS = ("straggler", "popularity_cv2", "imbalance_cv2")
 _MEMORY_KEYS = ("workspace", "reserve_GiB")
@@ -203,7 +208,10 @@ class _Reader:
                     f"{self.path}: [{name}]: '{key}' must be a table; compare with "
                     f"configs/efficiency/fitted.toml"
                 )
-        base = {key: value for key, value in self.tables[name].items() if key not in FORMATS}
+        base = {
+            **_OPERATOR_USUAL,
+            **{key: value for key, value in self.tables[name].items() if key not in FORMATS},
+        }
         rows = [
             self._values(f"{name}.{form}", {**base, **forms.get(form, {})}, _OPERATOR_KEYS)
             for form in FORMATS

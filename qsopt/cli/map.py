@@ -1,6 +1,5 @@
 """`qsopt map`: who wins over two axes, an MoE or its dense twin."""
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +7,11 @@ from qsopt.api.comparisons import check_links
 from qsopt.catalog.accelerators import load_cluster
 from qsopt.cli.options import Question
 from qsopt.errors import InputError
-from qsopt.maps.axes import Axis, Name, axis
+from qsopt.maps.axes import Axis, AxisName, axis
 from qsopt.maps.phase_map import PhaseMap, phase_map
+from qsopt.report.map_text import show_map
 from qsopt.report.records import to_json
 from qsopt.report.records.maps import map_record
-from qsopt.report.text import console
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
@@ -28,12 +27,12 @@ class Map(Question):
 
     context: float = 8192.0
     """Tokens in the KV cache of a sequence, unless it is an axis."""
-    x: Name = "context"
+    x: AxisName = "context"
     """What moves to the right. batch: sequences decoding at once in the whole cluster, at most;
     scale_up and scale_out: links inside and between domains; domain: devices of a scale-up domain;
     sparsity: s, by experts per token at fixed total.
     """
-    y: Name = "devices"
+    y: AxisName = "devices"
     """What moves upwards."""
     x_from: float | None = None
     """Range of x; with --x-to, taken from the model and the cluster if left out."""
@@ -56,18 +55,18 @@ class Map(Question):
             raise InputError(
                 f"batch = {self.batch:g}: give 1 or more sequences, and none where batch is an axis"
             )
-        self.check_one_law()
         model, service = self.load()
         axes = self._axes(model, service)
         check_links(service.cluster, axes)
         inquiry = self.inquiry(model, service)
+        inquiry.check_one_law()
         found = phase_map(model, service, *axes, inquiry.believe, self.batch)
         if self.plot is not None:
             self._plot(found, self.plot)
         if self.json:
             print(to_json(map_record(found, inquiry, self.batch)))
         else:
-            _show(found, f"{self.model} against its dense twin on {self.cluster}")
+            show_map(found, f"{self.model} against its dense twin on {self.cluster}")
 
     def _axes(self, model: Model, service: Service) -> tuple[Axis, Axis]:
         x = axis(self.x, model, service, self.x_from, self.x_to, self.x_points)
@@ -84,36 +83,3 @@ class Map(Question):
             f"{self.model} against its dense twin on {self.cluster}, {self.efficiency} efficiencies"
         )
         plot_map(found, title, path, marks)
-
-
-def _show(found: PhaseMap, title: str) -> None:
-    """A map of letters, highest y first, with its legend and shares."""
-    letters = {
-        "dense wins": "D",
-        "moe wins": "m",
-        "tie": "=",
-        "moe infeasible": "d",
-        "dense infeasible": "M",
-    }
-    out, verdicts = console(), found.verdicts
-    out.print(f"[bold]{title}[/bold]")
-    columns = range(0, len(verdicts), -(-len(verdicts) // 60))
-    for row in range(len(verdicts[0]) - 1, -1, -len(verdicts[0]) // 24):
-        text = "".join(letters.get(verdicts[column][row], ".") for column in columns)
-        out.print(f"{found.y.values[row]:>12.4g} {text}", highlight=False)
-    out.print(
-        f"x: {found.x.kind.what}, {found.x.values[0]:.4g} to {found.x.values[-1]:.4g}; y: "
-        f"{found.y.kind.what}",
-        markup=False,
-    )
-    out.print("D dense wins, m MoE wins, d only dense fits, M only MoE fits, . neither")
-    counts = Counter(outcome for column in verdicts for outcome in column)
-    total = sum(counts.values())
-    out.print(
-        ", ".join(f"{outcome} {count / total:.1%}" for outcome, count in counts.most_common())
-    )
-    if found.sure is not None:
-        out.print(
-            f"the winner does not depend on q within its 80% interval at {found.sure.mean():.1%} "
-            f"of the points"
-        )

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
@@ -11,9 +11,10 @@ from qsopt.cli.options import Question
 from qsopt.errors import InputError
 from qsopt.report.records import to_json
 from qsopt.report.records.search import optimize_record
-from qsopt.report.text import console, layout_text, show_rows, si
+from qsopt.report.search_text import show_solution
 from qsopt.search.optimize import ENUMERATED, STARTS, optimize
 from qsopt.search.problem import DEFAULT_VARY, DesignProblem, Objective
+from qsopt.search.variables import DEPLOYMENT
 
 Reference = Annotated[str, tyro.conf.arg(name="like")]
 
@@ -72,7 +73,7 @@ class Optimize(Question):
         if self.json:
             print(to_json(record))
         else:
-            _show(record)
+            show_solution(record)
 
     def _problem(self) -> DesignProblem:
         if self.q is not None:
@@ -80,17 +81,17 @@ class Optimize(Question):
                 "q = given: a search compares architectures, so it needs a law; leave q out and "
                 "choose --law"
             )
-        self.check_one_law()
         if self.starts < 1:
             raise InputError(f"starts = {self.starts}: give at least one")
         model, service = self.load()
-        sizes = {"tp": self.tp, "dp": self.dp, "pp": self.pp, "ep": self.ep, "batch": self.batch}
+        fixed = {name: getattr(self, name) for name in DEPLOYMENT}
         inquiry = self.inquiry(model, service)
+        inquiry.check_one_law()
         return design_problem(
             model,
             service,
             vary=[name.strip().replace("-", "_") for name in self.vary.split(",") if name.strip()],
-            fixed={name: value for name, value in sizes.items() if value is not None},
+            fixed={name: value for name, value in fixed.items() if value is not None},
             objective=self.objective,
             minimize=self.minimize,
             law=inquiry.quality_law,
@@ -99,70 +100,3 @@ class Optimize(Question):
             most_total=self.max_total,
             most_active=self.max_active,
         )
-
-
-def _show(record: dict[str, Any]) -> None:
-    out = console()
-    out.print(
-        f"[bold]best design like {record['like']} on {record['cluster']}, "
-        f"{record['context']:,.0f} tokens of context[/bold]"
-    )
-    if record["best"] is None:
-        _show_conflicts(record["conflicts"])
-        return
-    best = record["best"]
-    sizes = (
-        ", ".join(f"{name} {value:g}" for name, value in best["architecture"].items())
-        or "as the reference"
-    )
-    out.print(f"architecture: {sizes}")
-    out.print(
-        f"deployment: {layout_text(best['deployment'])}; efficiency set: {record['efficiency']}"
-    )
-    out.print(
-        f"{record['objective']}: [bold]{record['value']:,.6g}[/bold] {record['unit']} (relaxed "
-        f"{record['relaxed_value']:,.6g})"
-    )
-    out.print(
-        f"{best['tokens_per_s_per_device']:,.1f} tokens/s per device, {best['tpot_s'] * 1e3:.2f} "
-        f"ms per token, "
-        f"{best['parameters']['total'] / 1e9:,.1f} B parameters, "
-        f"{best['parameters']['active'] / 1e9:,.1f} B active"
-    )
-    _show_certificate(record["certificate"])
-    for price in record["shadow_prices"]:
-        if price["active"]:
-            out.print(f"one more {price['unit']} is worth {price['multiplier']:,.3g} tokens/s")
-    rows = [{"input": name, "slope": slope} for name, slope in record["elasticities"].items()]
-    show_rows(
-        rows, {"input": "d log throughput / d log", "slope": f"at the {record['elasticities_at']}"}
-    )
-    seconds = ", ".join(f"{name} {value:.2f}" for name, value in record["seconds"].items())
-    out.print(
-        f"{record['starts']} starts, {record['evaluations']:,} evaluations; seconds: {seconds}"
-    )
-
-
-def _show_certificate(certificate: dict[str, Any] | None) -> None:
-    if certificate is None:
-        return
-    share = (
-        "the whole grid"
-        if certificate["complete"]
-        else f"a part around the answer, of {certificate['grid']:,.3g}"
-    )
-    console().print(
-        f"certificate: {certificate['enumerated']:,} designs enumerated ({share}); best of them "
-        f"{certificate['exact_optimum']:,.6g}, gap of the search {certificate['gap']:.2%}"
-    )
-
-
-def _show_conflicts(conflicts: list[dict[str, Any]]) -> None:
-    out = console()
-    out.print("[bold]no design keeps every constraint[/bold]; the one that comes closest breaks:")
-    for each in conflicts:
-        alone = (
-            "there are designs without it" if each["alone"] else "nor would dropping it alone help"
-        )
-        value, limit = (si(each[key], each["unit"]) for key in ("value", "limit"))
-        out.print(f"  {each['constraint']}: {value} against a limit of {limit}; {alone}")

@@ -130,18 +130,6 @@ class Question:
             phrase=self.cluster,
         )
 
-    def check_one_law(self) -> None:
-        """Refuse all laws side by side where the answer rests on one.
-
-        Raises:
-            InputError: if all are asked for and q is not given.
-        """
-        if self.law == "all" and self.q is None:
-            raise InputError(
-                "law = all: this command answers by one law; choose one, such as geometric, and "
-                "see them side by side with compare or evaluate"
-            )
-
     @property
     def training_tokens(self) -> float | None:
         """As given, or as the catalog has them; None if nobody knows.

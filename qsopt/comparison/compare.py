@@ -22,7 +22,8 @@ from qsopt.comparison.dense import (
 from qsopt.comparison.duel import CASES, Duel, Optima, dense_optima, moe_optima
 from qsopt.comparison.penalties import Penalties, shapley
 from qsopt.comparison.twin import QsNumbers, aligned, qs_numbers
-from qsopt.deployments.optimum import Best, Tree, best_of_each
+from qsopt.deployments.batches import Tree
+from qsopt.deployments.optimum import Best, best_of_each
 from qsopt.deployments.request import closest
 from qsopt.errors import InputError
 from qsopt.physics.evaluate import Metrics, compiled_metrics
@@ -162,12 +163,12 @@ def _comparison(
             best.feasible,
             jnp.where(best.feasible, result.throughput, 0.0),
         )
-        for model, best, result in zip(models, search.chosen, reached, strict=True)
+        for model, best, result in zip(models, chosen, reached, strict=True)
     )
     penalties = shapley(duel.moe.worlds, duel.dense.worlds)
     both = moe.feasible & dense.feasible
     ratio = jnp.where(both, dense.throughput / jnp.where(both, moe.throughput, 1.0), jnp.nan)
-    return Comparison(moe, dense, qs_numbers(models[0], q), penalties, ratio, search.break_even_q)
+    return Comparison(moe, dense, qs_numbers(models[0], q), penalties, ratio, break_even_q)
 
 
 def _break_even(model: Model, service: Service, duel: Duel) -> Scalar:

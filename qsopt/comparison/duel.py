@@ -5,16 +5,15 @@ cause is switched off, exactly.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, scalar
 from qsopt.comparison.dense import NAMED, RELEASED_GQA8, SAME_BODY, MatchKind, dense_match
 from qsopt.comparison.penalties import DENSE_WORLDS, WORLDS
 from qsopt.comparison.twin import aligned
+from qsopt.deployments.batches import chunks, pad_to, repeat, same_length, stack, take
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Best, best_of_each, repeated, same_length
-from qsopt.spec.counterfactual import Counterfactual
+from qsopt.deployments.optimum import Best, best_of_each
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -54,11 +53,11 @@ def moe_optima(model: Model, service: Service) -> Optima:
     layouts = layouts_of(model, service)
     side = aligned(model, model)
     parts = [
-        best_of_each(repeated(side, CASES), service, layouts, _taken(WORLDS, start))
-        for start in range(0, WORLDS.reuse.size, CASES)
+        best_of_each(repeat(side, CASES), service, layouts, worlds)
+        for worlds in chunks(WORLDS, CASES)
     ]
     worlds = jnp.concatenate([part.throughput for part in parts])
-    return Optima(side, layouts, _first(parts[0]), worlds)
+    return Optima(side, layouts, take(parts[0], 0), worlds)
 
 
 def dense_optima(
@@ -100,32 +99,17 @@ def _in_worlds(model: Model, service: Service, match: Model, small: Model) -> Op
     if jax.tree.structure(sides[0]) != jax.tree.structure(sides[1]):
         parts = [_messages(side, service, layouts_of(side, service)) for side in sides]
         worlds = jnp.concatenate([part.throughput[:2] for part in parts])
-        return Optima(sides[0], layouts, _first(parts[0]), worlds)
-    models = jax.tree.map(lambda *leaves: _interleaved(leaves), *sides)
-    best = best_of_each(models, service, layouts, _padded(_twice(DENSE_WORLDS)))
-    return Optima(sides[0], layouts, _first(best), best.throughput[:4])
+        return Optima(sides[0], layouts, take(parts[0], 0), worlds)
+    first, second = sides
+    models = pad_to(stack([first, first, second, second]), CASES)
+    worlds = pad_to(take(DENSE_WORLDS, [0, 1, 0, 1]), CASES)
+    best = best_of_each(models, service, layouts, worlds)
+    return Optima(first, layouts, take(best, 0), best.throughput[:4])
 
 
 def _messages(side: Model, service: Service, layouts: Deployment) -> Best:
-    return best_of_each(repeated(side, CASES), service, layouts, _padded(DENSE_WORLDS))
-
-
-def _interleaved(leaves: tuple[Array, ...]) -> Array:
-    """Both models in two worlds each, and the first again to make up a call."""
-    first, second = map(jnp.asarray, leaves)
-    return jnp.stack([first, first, second, second, *[first] * (CASES - 4)])
-
-
-def _twice(worlds: Counterfactual) -> Counterfactual:
-    return jax.tree.map(lambda column: np.concatenate([column, column]), worlds)
-
-
-def _padded(worlds: Counterfactual) -> Counterfactual:
-    return jax.tree.map(lambda column: np.pad(column, (0, CASES - len(column)), "edge"), worlds)
-
-
-def _taken(worlds: Counterfactual, start: int) -> Counterfactual:
-    return jax.tree.map(lambda column: column[start : start + CASES], worlds)
+    worlds = pad_to(DENSE_WORLDS, CASES)
+    return best_of_each(repeat(side, CASES), service, layouts, worlds)
 
 
 def layouts_of(model: Model, service: Service) -> Deployment:
@@ -137,9 +121,4 @@ def layouts_of(model: Model, service: Service) -> Deployment:
 def throughput_of(model: Model, like: Model, service: Service) -> float:
     """A side's throughput in its best deployment, as things are [tokens/s]."""
     side, layouts = aligned(model, like), layouts_of(model, service)
-    return float(best_of_each(repeated(side, CASES), service, layouts).throughput[0])
-
-
-@jax.jit
-def _first(best: Best) -> Best:
-    return jax.tree.map(lambda leaf: leaf[0], best)
+    return float(best_of_each(repeat(side, CASES), service, layouts).throughput[0])

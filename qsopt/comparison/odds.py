@@ -17,7 +17,8 @@ from qsopt.arrays import Scalar
 from qsopt.comparison.compare import TIE
 from qsopt.comparison.dense import NAMED, SAME_BODY, MatchKind, bracket, relaxed_matches
 from qsopt.comparison.duel import CASES, Duel
-from qsopt.deployments.optimum import best_of_each, repeated, same_length, throughputs_of_each
+from qsopt.deployments.batches import in_batches, length, repeat, same_length, take
+from qsopt.deployments.optimum import best_of_each, throughputs_of_each
 from qsopt.quality import QDistribution
 from qsopt.record import Record
 from qsopt.spec.deployment import Deployment
@@ -94,7 +95,7 @@ def odds(
         duel: the comparison at the central q.
         q: its distribution, or the value where it is taken as certain.
         seed: of the draws.
-        draws: how many, a multiple of `duel.CASES`.
+        draws: how many.
         spreads: standard deviation of the log of a time by kind of operator and tier of links,
             names as in `Efficiency`; `OPERATOR_SPREAD` where it says nothing.
     """
@@ -107,20 +108,26 @@ def odds(
     factors = np.exp(spread * normal[:, :-2])
     reserves = _reserves(service, normal[:, -2], normal[:, -1])
     residual = RATIO_SPREAD * np.random.default_rng([seed, 2]).normal(size=draws)
-    fixed = repeated(duel.moe.model, CASES)
-    near = (
+    fixed = repeat(duel.moe.model, CASES)
+    layouts = same_length(
         _contenders(fixed, service, duel.moe.layouts),
         _contenders(_matches(model, duel, _spread_over(qs)), service, duel.dense.layouts),
+        at_least=min(length(duel.moe.layouts), FEW),
     )
-    layouts = same_length(*near, at_least=min(duel.moe.layouts.tensor.shape[0], FEW))
-    moe, dense = [], []
-    for part in range(0, draws, CASES):
-        chosen = slice(part, part + CASES)
-        efficiencies = _perturbed(service.efficiency, factors[chosen], reserves[chosen])
-        moe.append(best_of_each(fixed, service, layouts[0], None, efficiencies).throughput)
-        matches = _matches(model, duel, qs[chosen])
-        dense.append(best_of_each(matches, service, layouts[1], None, efficiencies).throughput)
-    return _outcome(np.concatenate(moe), np.concatenate(dense) * np.exp(residual))
+
+    def throughputs(draws: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[Array, Array]:
+        """Of the MoE and of its match in their best layouts, in `CASES` draws."""
+        part_factors, part_reserves, part_qs = draws
+        efficiencies = _perturbed(service.efficiency, part_factors, part_reserves)  # pyright: ignore[reportArgumentType]
+        sides = (fixed, _matches(model, duel, part_qs))
+        moe, dense = (
+            best_of_each(models, service, candidates, None, efficiencies).throughput
+            for models, candidates in zip(sides, layouts, strict=True)
+        )
+        return moe, dense
+
+    moe, dense = in_batches(throughputs, (factors, reserves, qs), CASES)
+    return _outcome(np.asarray(moe), np.asarray(dense) * np.exp(residual))
 
 
 def _spread_over(qs: Float[np.ndarray, " draws"]) -> Float[np.ndarray, " cases"]:
@@ -134,7 +141,7 @@ def _made(duel: Duel) -> MatchKind:
 
 def _matches(model: Model, duel: Duel, qs: Float[np.ndarray, " cases"]) -> Model:
     if duel.kind == NAMED:
-        return repeated(duel.dense.model, CASES)
+        return repeat(duel.dense.model, CASES)
     return relaxed_matches(model, qs, duel.kind)
 
 
@@ -195,4 +202,4 @@ def _contenders(models: Model, service: Service, layouts: Deployment) -> Deploym
     """The layouts that come near the best for one of the models, or all where none is feasible."""
     reached = np.asarray(throughputs_of_each(models, service, layouts))
     near = (reached >= CONTENDER * reached.max(axis=1, keepdims=True)).any(axis=0)
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[near], layouts)
+    return take(layouts, near)

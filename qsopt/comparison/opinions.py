@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import jax
-import numpy as np
-
 from qsopt.arrays import scalar
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.dense import NAMED, SAME_BODY, dense_match
 from qsopt.comparison.duel import CASES, Duel
 from qsopt.comparison.twin import aligned
+from qsopt.deployments.batches import in_batches, stack
 from qsopt.deployments.optimum import best_of_each
 from qsopt.errors import InputError
 from qsopt.quality import BAND, MoeArchitecture, QualityLaw, laws
@@ -74,19 +72,15 @@ def _attempt(each: QualityLaw, seen: MoeArchitecture, tokens: float | None) -> f
 def _throughputs(
     model: Model, qs: Mapping[str, float], service: Service, duel: Duel
 ) -> dict[str, float]:
-    """Throughput of the exact match of each q, in batches of `CASES`."""
-    names, reached = list(qs), {}
+    """Throughput of the exact match of each q, by the name of its law."""
+    if not qs:
+        return {}
     kind = SAME_BODY if duel.kind == NAMED else duel.kind
-    for start in range(0, len(names), CASES):
-        part = names[start : start + CASES]
-        twins = [aligned(dense_match(model, scalar(qs[name]), kind), model) for name in part]
-        twins += [twins[-1]] * (CASES - len(part))
-        batch = jax.tree.map(
-            lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *twins
-        )
-        best = best_of_each(batch, service, duel.dense.layouts)
-        reached.update(zip(part, map(float, best.throughput), strict=False))
-    return reached
+    matches = stack([aligned(dense_match(model, scalar(q), kind), model) for q in qs.values()])
+    reached = in_batches(
+        lambda part: best_of_each(part, service, duel.dense.layouts).throughput, matches, CASES
+    )
+    return dict(zip(qs, map(float, reached), strict=True))
 
 
 def _opinion(

@@ -7,20 +7,33 @@ largest that the limits allow and the cap's share of a replica; where the cap is
 replicas' least, some replicas idle.
 """
 
-from operator import itemgetter
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from qsopt.arrays import Scalar, number
-from qsopt.deployments.optimum import CHUNK, Best, at_largest_batch, pick
+from qsopt.deployments.batches import (
+    CHUNK,
+    chunks,
+    in_batches,
+    in_numpy,
+    pad_to,
+    stack,
+    take,
+)
+from qsopt.deployments.layouts import legal_layouts
+from qsopt.deployments.optimum import Best, at_largest_batch, pick
 from qsopt.physics import placement
-from qsopt.physics.evaluate import timing
+from qsopt.physics.evaluate import Metrics, metrics, timing
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
+from qsopt.spec.rules import LayoutRules
 from qsopt.spec.service import Service
 
 NO_CAP = 1e15
@@ -47,31 +60,22 @@ def best_throughputs(cases: ServedModel, layouts: Deployment) -> Float[np.ndarra
         layouts: legal layouts of all cases; a layout larger than a case's cluster has no replica
             there and is passed over.
     """
-    count = cases.cap.shape[0]
-    filled = jax.tree.map(
-        lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], -count % BATCH, axis=0)]), cases
-    )
-    best = [
-        _in_chunks(jax.tree.map(itemgetter(slice(at, at + BATCH)), filled), layouts)
-        for at in range(0, count, BATCH)
-    ]
-    return np.concatenate(best)[:count]
+    return in_batches(lambda part: _best_by_chunk(part, layouts), cases, BATCH)
 
 
-def _in_chunks(cases: ServedModel, layouts: Deployment) -> Float[np.ndarray, " batch"]:
-    length = layouts.tensor.shape[0]
-    chunks = [
-        jax.tree.map(itemgetter(slice(at, at + CHUNK)), layouts) for at in range(0, length, CHUNK)
-    ]
-    return np.max([np.asarray(_best(cases, chunk)) for chunk in chunks], axis=0)
+def _best_by_chunk(cases: ServedModel, layouts: Deployment) -> Float[np.ndarray, " batch"]:
+    parts = [np.asarray(_best(cases, chunk).throughput) for chunk in chunks(layouts, CHUNK)]
+    return np.max(parts, axis=0)
 
 
 @jax.jit
-def _best(cases: ServedModel, layouts: Deployment) -> Float[Array, " batch"]:
-    def of(case: ServedModel) -> Scalar:
-        return pick(jax.vmap(lambda layout: within_cap(case, layout))(layouts)).throughput
+def _best(cases: ServedModel, layouts: Deployment) -> Best:
+    """The best of some layouts for each case of a batch."""
 
-    return jax.lax.map(of, cases)
+    def best(case: ServedModel) -> Best:
+        return pick(jax.vmap(lambda layout: within_cap(case, layout))(layouts))
+
+    return jax.lax.map(best, cases)
 
 
 def within_cap(case: ServedModel, layout: Deployment) -> Best:
@@ -86,3 +90,68 @@ def within_cap(case: ServedModel, layout: Deployment) -> Best:
     time = timing(case.model, case.service, capped)
     throughput = jnp.where(free.feasible, used * batch / time.tpot, 0.0)
     return Best(capped, throughput, throughput > 0.0)
+
+
+# ---- optima with their metrics -------------------------------------------------------------------
+
+LAYOUTS = 512
+"""Layouts that one call of `optima` evaluates: one compilation for clusters of all sizes."""
+
+CASES = 8
+"""Cases that one call of `optima` takes: often few differ on a cluster of one size."""
+
+
+class Optimum(eqx.Module):
+    """A served model in its best deployment, with the metrics of it (of the first layout at its
+    smallest batch where none is feasible).
+    """
+
+    best: Best
+    metrics: Metrics
+
+    @property
+    def sequences(self) -> Scalar:
+        """Sequences that decode at once in the whole cluster, 0 where nothing is feasible."""
+        decoding = self.best.deployment.batch * self.metrics.replicas
+        return jnp.where(self.best.feasible, decoding, 0.0)
+
+
+def optima(cases: Sequence[ServedModel], like: Model) -> list[Optimum]:
+    """The best legal deployment of each of several cases, in their order, in NumPy.
+
+    Args:
+        cases: concrete, their models of one structure (see `comparison.twin.aligned`), on clusters
+            of any kind and size.
+        like: a model that splits as all of them do; it decides which layouts are legal.
+
+    Raises:
+        InputError: if a cluster is too large for its layouts to be listed.
+    """
+    members: dict[tuple[float, float, LayoutRules], list[int]] = defaultdict(list)
+    for place, case in enumerate(cases):
+        members[_what_layouts_depend_on(case.service)].append(place)
+    optimum: dict[int, Optimum] = {}
+    for places in members.values():
+        service = cases[places[0]].service
+        layouts = legal_layouts(like, service.cluster, service.rules)
+        batch = stack([cases[place] for place in places])
+        solved = in_batches(partial(_optima, layouts), batch, CASES)
+        optimum |= {place: take(solved, row) for row, place in enumerate(places)}
+    return [optimum[place] for place in range(len(cases))]
+
+
+def _what_layouts_depend_on(service: Service) -> tuple[float, float, LayoutRules]:
+    """Devices, the size of a domain, and the rules."""
+    cluster = service.cluster
+    return float(cluster.devices), float(cluster.accelerator.scale_up_devices), service.rules
+
+
+def _optima(layouts: Deployment, cases: ServedModel) -> Optimum:
+    """The best of all layouts for each case of a batch."""
+    parts = stack([_best(cases, pad_to(chunk, LAYOUTS)) for chunk in chunks(layouts, LAYOUTS)])
+    winner = np.argmax(parts.throughput, axis=0)
+    best = take(parts, (winner, np.arange(len(winner))))
+    return in_numpy(Optimum(best, _metrics(cases, best.deployment)))
+
+
+_metrics = jax.jit(jax.vmap(lambda case, deployment: metrics(case.model, case.service, deployment)))

@@ -6,34 +6,34 @@ fits. Where the way of the experts' communication is left open, the faster one i
 """
 
 from dataclasses import dataclass
-from operator import itemgetter
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qsopt.arrays import Scalar
+from qsopt.deployments.batches import length, repeat, same_length, take
 from qsopt.deployments.layouts import (
     cache_shares,
-    expert_counts,
     expert_sizes,
-    expert_splits,
     layout_batch,
     legal_layouts,
     tensor_sizes,
     whole,
 )
-from qsopt.deployments.optimum import Best, best_of_each, pick, repeated, same_length
+from qsopt.deployments.legality import fills_units, legality, splits_experts, with_places
+from qsopt.deployments.optimum import Best, best_of_each, pick
 from qsopt.errors import InputError
-from qsopt.physics.evaluate import compiled_metrics, metrics
-from qsopt.spec.deployment import DISPATCHED, GATHERED, Deployment
+from qsopt.physics.evaluate import Metrics, compiled_metrics, metrics
+from qsopt.spec.deployment import DISPATCHED, GATHERED, PARALLEL_SIZES, Deployment
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
 from qsopt.spec.rules import LayoutRules
 from qsopt.spec.service import Service
 
-SHORT = {"tensor": "tp", "data": "dp", "pipeline": "pp", "expert": "ep", "expert_tensor": "etp"}
-"""Names of the parallel sizes on the command line."""
+SHORT = {field: short for short, field in PARALLEL_SIZES.items()}
+"""Short names of the parallel sizes."""
 
 MOST = 2**31
 """No parallel size or batch is larger."""
@@ -105,19 +105,17 @@ def _faster_way(model: Model, service: Service, designs: Deployment) -> Best:
     """The best of the few ways of one layout, by the function that evaluates single designs, which
     is compiled anyway.
     """
-    found = []
-    for index in range(designs.tensor.shape[0]):
-        design = jax.tree.map(itemgetter(index), designs)
-        reached = compiled_metrics(model, service, design)
-        found.append(Best(design, reached.throughput, reached.feasible))
-    return max(found, key=lambda best: (bool(best.feasible), float(best.throughput)))
+    ways = []
+    for design in (take(designs, index) for index in range(length(designs))):
+        result = compiled_metrics(model, service, design)
+        ways.append(Best(design, result.throughput, result.feasible))
+    return max(ways, key=lambda best: (bool(best.feasible), float(best.throughput)))
 
 
 def best_batch(model: Model, service: Service, layouts: Deployment) -> Best:
     """The best of several layouts, each at its largest admissible batch."""
     (filled,) = same_length(layouts)
-    best = best_of_each(repeated(model, 1), service, filled)
-    return jax.tree.map(lambda leaf: leaf[0], best)
+    return take(best_of_each(repeat(model, 1), service, filled), 0)
 
 
 @jax.jit
@@ -125,44 +123,42 @@ def best_at(model: Model, service: Service, designs: Deployment) -> Best:
     """The best of several designs at the batch that they have."""
 
     def scored(design: Deployment) -> Best:
-        reached = metrics(model, service, design)
-        return Best(design, jnp.where(reached.feasible, reached.throughput, 0.0), reached.feasible)
+        result = metrics(model, service, design)
+        return Best(design, jnp.where(result.feasible, result.throughput, 0.0), result.feasible)
 
     return pick(jax.vmap(scored)(designs))
 
 
 @jax.jit
 def closest(model: Model, service: Service, designs: Deployment) -> Best:
-    """The design whose worst excess, of memory over capacity or of TPOT over its limit, is
-    least.
-    """
+    """The design whose `excess` is least."""
 
-    def excess(design: Deployment) -> Best:
-        reached = metrics(model, service, design)
-        worst = jnp.maximum(
-            reached.memory.total / reached.memory.capacity,
-            reached.tpot / service.workload.tpot_limit,
-        )
-        return Best(design, 1.0 / worst, reached.feasible)
+    def closeness(design: Deployment) -> Best:
+        result = metrics(model, service, design)
+        return Best(design, 1.0 / excess(result, service), result.feasible)
 
-    return pick(jax.vmap(excess)(designs))
+    return pick(jax.vmap(closeness)(designs))
+
+
+def excess(result: Metrics, service: Service) -> Scalar:
+    """The larger of memory over capacity and TPOT over its limit; above 1 a limit is broken."""
+    memory = result.memory.total / result.memory.capacity
+    return jnp.maximum(memory, result.tpot / service.workload.tpot_limit)
 
 
 def _at_batch(layouts: Deployment, batch: float) -> Deployment:
     """The layouts of which `batch` sequences fill all stages and data ranks, at that batch."""
     if not 0 < batch <= MOST:
         raise InputError(f"batch = {batch:g}: give the sequences that decode at once, 1 or more")
-    units = np.asarray(layouts.pipeline * layouts.data)
-    legal = np.asarray(batch % units == 0)
+    legal = np.asarray(fills_units(layouts, batch))
     if not legal.any():
-        unit = float(units.min())
+        unit = float(np.min(layouts.pipeline * layouts.data))
         near = sorted({max(unit, batch // unit * unit), (batch // unit + 1) * unit})
         raise InputError(
             f"batch = {batch:g} is no multiple of pp * dp = {unit:g}, so stages or ranks would "
-            f"differ; "
-            f"take {' or '.join(f'{value:g}' for value in near)}"
+            f"differ; take {' or '.join(f'{value:g}' for value in near)}"
         )
-    kept = jax.tree.map(lambda leaf: np.asarray(leaf)[legal], layouts)
+    kept = take(layouts, legal)
     return eqx.tree_at(lambda layout: layout.batch, kept, np.full(int(legal.sum()), float(batch)))
 
 
@@ -173,31 +169,22 @@ def _of_way(layouts: Deployment, dispatched: float) -> Deployment:
             "way = dispatched needs an expert parallel size above 1; raise ep, or take way = "
             "gathered"
         )
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[kept], layouts)
+    return take(layouts, kept)
 
 
 def _given(model: Model, service: Service, request: Request) -> Deployment:
     """The layout that a request names, once for each way that it leaves open; the cache is shared
     only where the rules say by how many.
     """
-    sizes = {name: _size(name, getattr(request, name)) for name in ("tensor", "data", "pipeline")}
-    stage = sizes["tensor"] * sizes["data"]
-    _check_attention(model, service.cluster, **sizes)
-    dcp = _cache_share(model, sizes["tensor"], service.rules.dcp or 1)
-    expert, slots = _expert_split(model, stage, request, service.rules)
+    tensor, data, pipeline = (
+        _size(name, getattr(request, name)) for name in ("tensor", "data", "pipeline")
+    )
+    dcp, rules = service.rules.dcp or 1, service.rules
+    _check(model, service.cluster, Deployment(tensor, data, pipeline, dcp=dcp))
+    expert = _expert_size(model, tensor * data, request, rules)
     ways = (GATHERED, DISPATCHED) if expert > 1 else (GATHERED,)
-    split = sizes["tensor"], sizes["data"], sizes["pipeline"], expert
-    return layout_batch([(*split, way, dcp, slots) for way in ways])
-
-
-def _cache_share(model: Model, tensor: int, dcp: int) -> int:
-    legal = cache_shares(model, tensor)
-    if dcp not in legal:
-        raise InputError(
-            f"decode context parallel size dcp = {dcp} must divide the copies of the cache in a "
-            f"tensor group of {tensor}; legal here: {', '.join(map(str, legal))}"
-        )
-    return dcp
+    layouts = layout_batch([(tensor, data, pipeline, expert, way, dcp) for way in ways])
+    return with_places(model, layouts, rules)
 
 
 def _size(name: str, value: float | None) -> int:
@@ -212,51 +199,59 @@ def _size(name: str, value: float | None) -> int:
     return int(value)
 
 
-def _check_attention(model: Model, cluster: Cluster, tensor: int, data: int, pipeline: int) -> None:
-    devices, replica = int(cluster.devices), tensor * data * pipeline
-    if replica > devices:
+def _check(model: Model, cluster: Cluster, layout: Deployment) -> None:
+    """Refuse sizes that attention cannot have here, whatever the experts have.
+
+    Raises:
+        InputError: naming the size and what would be legal.
+    """
+    kept, devices = legality(model, cluster, layout), int(cluster.devices)
+    if not kept.devices:
         raise InputError(
-            f"tp * dp * pp = {replica:.6g} devices, but the cluster has {devices}; make the sizes "
-            f"smaller or the cluster larger"
+            f"tp * dp * pp = {float(layout.replica_devices):.6g} devices, but the cluster has "
+            f"{devices}; make the sizes smaller or the cluster larger"
         )
-    legal = tensor_sizes(model, devices)
-    if tensor not in legal:
+    tensor, legal = int(layout.tensor), tensor_sizes(model, devices)
+    if not kept.heads:
         raise InputError(
             f"tensor parallel size tp = {tensor} does not divide the attention heads evenly (nor "
-            f"replicates KV heads evenly); "
-            f"legal here: {', '.join(map(str, legal))}"
+            f"replicates KV heads evenly); legal here: {_listed(legal)}"
         )
-    layers = whole(model.layers, "layers")
-    if pipeline > layers:
+    if not kept.stages:
+        layers = whole(model.layers, "layers")
         raise InputError(
-            f"pipeline stages pp = {pipeline} exceed the {layers} layers; take at most {layers} "
-            f"stages"
+            f"pipeline stages pp = {int(layout.pipeline)} exceed the {layers} layers; take at "
+            f"most {layers} stages"
+        )
+    if not kept.cache:
+        raise InputError(
+            f"decode context parallel size dcp = {int(layout.dcp)} must divide the copies of the "
+            f"cache in a tensor group of {tensor}; legal here: "
+            f"{_listed(cache_shares(model, tensor))}"
         )
 
 
-def _expert_split(
-    model: Model, stage: int, request: Request, rules: LayoutRules
-) -> tuple[int, int]:
-    """The expert parallel size asked for, or the largest that divides the experts, and the places
-    for experts; expert * expert_tensor = tensor * data.
+def _listed(sizes: list[int]) -> str:
+    return ", ".join(map(str, sizes))
+
+
+def _expert_size(model: Model, stage: int, request: Request, rules: LayoutRules) -> int:
+    """The expert parallel size asked for, or the largest that divides the experts; expert *
+    expert_tensor = tensor * data.
     """
-    experts = expert_counts(model)
-    legal = dict(expert_splits(experts, stage, rules))
+    legal = expert_sizes(model, stage, rules)
     if request.expert is None and request.expert_tensor is None:
-        even = max(expert_sizes(experts, stage))
-        return even, legal[even]
+        return max(size for size in legal if splits_experts(model, np.asarray(float(size))))
     split = _size("expert_tensor", request.expert_tensor)
-    wanted = _size("expert", request.expert) if request.expert is not None else stage // split
-    if request.expert_tensor is not None and wanted * split != stage:
+    expert = _size("expert", request.expert) if request.expert is not None else stage // split
+    if request.expert_tensor is not None and expert * split != stage:
         raise InputError(
-            f"tp * dp = {stage} but ep * etp = {wanted * split} ({wanted} * {split}): attention "
-            f"and experts share the same "
-            "devices; make the products equal, or leave etp out"
+            f"tp * dp = {stage} but ep * etp = {expert * split} ({expert} * {split}): attention "
+            f"and experts share the same devices; make the products equal, or leave etp out"
         )
-    if wanted not in legal:
+    if expert not in legal:
         raise InputError(
-            f"expert parallel size ep = {wanted} must divide tp * dp = {stage} and, without "
-            f"redundant experts, the number of experts; "
-            f"legal here: {', '.join(map(str, legal))}"
+            f"expert parallel size ep = {expert} must divide tp * dp = {stage} and, without "
+            f"redundant experts, the number of experts; legal here: {_listed(legal)}"
         )
-    return wanted, legal[wanted]
+    return expert

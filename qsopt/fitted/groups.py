@@ -16,6 +16,7 @@ from qsopt.catalog.folder import configs
 from qsopt.errors import InputError
 from qsopt.files import write_text
 from qsopt.fitted.errors import Errors
+from qsopt.fitted.generations import generation
 from qsopt.fitted.parameters import DEFAULTS
 from qsopt.units import MICROSECOND
 
@@ -45,7 +46,7 @@ class FittedGroup:
     backend: str
     dtype: str
     pool: Values
-    """For accelerators without data."""
+    """For accelerators of generations without data."""
     low: Values
     high: Values
     """The 5th and 95th percentile of the pool over bootstrap draws of models or shapes."""
@@ -57,6 +58,18 @@ class FittedGroup:
     """Of rows whose accelerator was left out."""
     own: dict[str, AcceleratorFit] = field(default_factory=dict)
     """By accelerator."""
+    generations: dict[str, Values] = field(default_factory=dict)
+    """By generation, for its accelerators without data."""
+
+    def values(self, accelerator: str | None) -> Values:
+        """Parameters on an accelerator: its own, else those of its generation, else the pool's, as
+        for None.
+        """
+        if accelerator is None:
+            return self.pool
+        if accelerator in self.own:
+            return self.own[accelerator].values
+        return self.generations.get(generation(accelerator), self.pool)
 
 
 @dataclass(frozen=True)
@@ -128,7 +141,8 @@ def _group(entry: dict[str, Any]) -> FittedGroup:
     fields: dict[str, Any] = {name: entry[name] for name in _NAMES}
     fields |= {name: _values(entry[name]) for name in _PARAMETERS}
     fields |= {name: Errors(*entry[name]) for name in _ERRORS}
-    return FittedGroup(**fields, own=own)
+    generations = {name: _values(one) for name, one in entry.get("generation", {}).items()}
+    return FittedGroup(**fields, own=own, generations=generations)
 
 
 _NAMES = ("kind", "backend", "dtype")
@@ -179,23 +193,26 @@ def _table(group: FittedGroup) -> Any:
     for name in _NAMES:
         table.add(name, getattr(group, name))
     for name in _PARAMETERS:
-        table.add(name, inline({_key(key): value for key, value in _shown(getattr(group, name))}))
+        table.add(name, inline(_shown(getattr(group, name))))
     for name in _ERRORS:
         table.add(name, errors_list(getattr(group, name)))
     own = tomlkit.table()
     for gpu, one in group.own.items():
-        values = {_key(key): value for key, value in _shown(one.values)}
-        own.add(gpu, inline({**values, "errors": errors_list(one.errors)}))
+        own.add(gpu, inline({**_shown(one.values), "errors": errors_list(one.errors)}))
     table.add("own", own)
+    generations = tomlkit.table()
+    for name, values in group.generations.items():
+        generations.add(name, inline(_shown(values)))
+    table.add("generation", generations)
     return table
 
 
-def _shown(values: Values) -> list[tuple[str, float]]:
-    """Values in the units of the file, to four digits."""
-    return [
-        (name, digits(value / (MICROSECOND if name in _TIMES else 1.0)))
+def _shown(values: Values) -> dict[str, Any]:
+    """Values by the names and in the units of the file."""
+    return {
+        _key(name): digits(value / (MICROSECOND if name in _TIMES else 1.0))
         for name, value in values.items()
-    ]
+    }
 
 
 def inline(entries: dict[str, Any]) -> Any:

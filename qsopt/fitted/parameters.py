@@ -12,11 +12,14 @@ DEFAULTS = {
     "half_tokens": 0.0,
     "half_width": 0.0,
     "half_batch": 0.0,
+    "half_columns": 0.0,
+    "half_rows": 0.0,
+    "elsewhere": 0.0,
     "step": 0.0,
     "ramp": 0.0,
 }
 """Parameters and what they are where a kind does not use them: seconds, shares, 1/p, tokens,
-columns, sequences, 1.
+columns, sequences, columns, rows, rows, seconds, 1.
 """
 
 

@@ -1,8 +1,7 @@
 """Efficiency sets from fitted groups: the values of one software, or pools that carry over best to
 other accelerators.
 
-The values of attention are those of decode kernels; prompts are read by others. For linear
-attention, where nothing was measured, stand those of decode attention.
+For linear attention, where nothing was measured, stand the values of decode attention.
 """
 
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ import tomlkit
 from qsopt.catalog.folder import configs
 from qsopt.files import write_text
 from qsopt.fitted.choices import best_pool, link_groups, of_backend, representative
-from qsopt.fitted.groups import Calibration, FittedGroup, Values, digits, inline
+from qsopt.fitted.groups import Calibration, Values, digits, inline
 from qsopt.fitted.parameters import DEFAULTS, OPERATOR
 from qsopt.spec.efficiency import Efficiency, LinkEfficiency, OperatorEfficiency
 from qsopt.spec.formats import FORMATS
@@ -29,8 +28,8 @@ KINDS = {
     "attention": "attention",
     "mla": "mla",
     "linear": "attention",
-    "prefill_attention": "attention",
-    "prefill_mla": "mla",
+    "prefill_attention": "prefill_attention",
+    "prefill_mla": "prefill_mla",
 }
 """Which fitted kind each kind of a set takes its values from."""
 
@@ -49,14 +48,15 @@ def efficiency(
     Args:
         calibration: groups.
         backend: software whose values are taken where it has any; those of `best_pool` if None.
-        gpu: accelerator whose own values are taken where there are any; the pool's if None.
+        gpu: accelerator whose own values are taken where there are any, else those of its
+            generation; the pool's if None.
         base: links between domains, routing and memory.
     """
     choice = best_pool(calibration) if backend is None else of_backend(backend)
 
     def operator(kind: str) -> OperatorEfficiency | None:
         groups = [representative(calibration, kind, name, choice) for name in FORMATS]
-        rows = [_complete(values_on(group, gpu)) for group in groups if group is not None]
+        rows = [_complete(group.values(gpu)) for group in groups if group is not None]
         if not rows:
             return None
         return OperatorEfficiency(*(np.array([row[name] for row in rows]) for name in OPERATOR))
@@ -65,7 +65,7 @@ def efficiency(
         name: operator(kind) for name, kind in KINDS.items()
     }
     links = {
-        tier: _link([values_on(group, gpu) for group in link_groups(calibration, tier, backend)])
+        tier: _link([group.values(gpu) for group in link_groups(calibration, tier, backend)])
         for tier in TIERS
     }
     parts |= {**links, "dispatch_out": _beyond(links["dispatch_out"], links["dispatch_up"])}
@@ -75,12 +75,6 @@ def efficiency(
         if fitted
         else base
     )
-
-
-def values_on(group: FittedGroup, gpu: str | None) -> Values:
-    """Parameters of a group on an accelerator: its own, or the pool's where it was not measured."""
-    own = group.own.get(gpu or "")
-    return group.pool if own is None else own.values
 
 
 def _complete(values: Values) -> Values:

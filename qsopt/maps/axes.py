@@ -7,13 +7,14 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
+from qsopt.arrays import Scalar
 from qsopt.comparison.twin import smallest_q
 from qsopt.errors import InputError, unknown_name
-from qsopt.maps.condition import Sparsity
+from qsopt.maps.points import SERVICE_NUMBERS, MapPoint, Sparsity
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
-Name = Literal[
+AxisName = Literal[
     "context",
     "batch",
     "devices",
@@ -26,6 +27,7 @@ Name = Literal[
     "q",
     "tpot",
 ]
+"""What may be an axis."""
 
 MOST_POINTS = 1000
 """Of one axis."""
@@ -35,7 +37,7 @@ RISES, FALLS, NO_TREND, CONSTANT = 1, -1, 0, None
 
 
 @dataclass(frozen=True)
-class Kind:
+class AxisKind:
     """A kind of axis."""
 
     what: str
@@ -44,15 +46,29 @@ class Kind:
     """Of the MoE's throughput and of the dense twin's; `NO_TREND` where it may do either."""
     usual: Callable[[Model, Service], tuple[float, float]]
     """Range where none is given."""
+    number: Callable[[MapPoint], Scalar] | None
+    """The number of a point that moves along it; None for q, which the width of the twin follows.
+    """
     whole: bool = False
     """Whether its values are whole numbers."""
 
 
-def _around(
-    value: Callable[[Service], object], factor: float
-) -> Callable[[Model, Service], tuple[float, float]]:
+def _service_kind(
+    name: str,
+    what: str,
+    trend: int,
+    usual: Callable[[Model, Service], tuple[float, float]],
+    whole: bool = False,
+) -> AxisKind:
+    """A number of the service, which both sides share."""
+    return AxisKind(what, (trend, trend), usual, SERVICE_NUMBERS[name], whole)
+
+
+def _around(name: str, factor: float) -> Callable[[Model, Service], tuple[float, float]]:
+    """A range about the service's own number."""
+
     def usual(_model: Model, service: Service) -> tuple[float, float]:
-        middle = float(value(service))  # pyright: ignore[reportArgumentType]
+        middle = float(SERVICE_NUMBERS[name](service))
         return middle / factor, middle * factor
 
     return usual
@@ -68,51 +84,49 @@ def _usual_devices(_model: Model, service: Service) -> tuple[float, float]:
 
 def _usual_sparsity(model: Model, _service: Service) -> tuple[float, float]:
     """From one expert a token, or a quarter of the model's, to eight times as many."""
-    share = Sparsity.of(model)
-    return share.at(max(1.0, share.top_k / 4.0)), share.at(min(share.experts, 8.0 * share.top_k))
+    line = Sparsity.from_model(model)
+    return line.at(max(1.0, line.top_k / 4.0)), line.at(min(line.experts, 8.0 * line.top_k))
 
 
 def _usual_q(model: Model, _service: Service) -> tuple[float, float]:
     """From no less than a twin with feed-forward layers to the MoE's own size."""
-    least, own = 1.05 * float(smallest_q(model)), 1.0 / Sparsity.of(model).own
+    least, own = 1.05 * float(smallest_q(model)), 1.0 / Sparsity.from_model(model).own
     return max(1.0, least), max(1.2 * own, 2.0 * least)
 
 
-KINDS: dict[str, Kind] = {
-    "context": Kind("context length [tokens]", (FALLS, FALLS), _fixed(2.0**10, 2.0**20)),
-    "batch": Kind(
+AXIS_KINDS: dict[str, AxisKind] = {
+    "context": _service_kind("context", "context length [tokens]", FALLS, _fixed(2.0**10, 2.0**20)),
+    "batch": AxisKind(
         "sequences decoding in the cluster, at most",
         (RISES, RISES),
         _fixed(1.0, 2.0**14),
+        lambda point: point.cap,
         whole=True,
     ),
-    "devices": Kind("devices", (RISES, RISES), _usual_devices, whole=True),
-    "bandwidth": Kind(
-        "memory bandwidth [byte/s]",
-        (RISES, RISES),
-        _around(lambda p: p.cluster.accelerator.bandwidth, 4.0),
+    "devices": _service_kind("devices", "devices", RISES, _usual_devices, whole=True),
+    "bandwidth": _service_kind(
+        "bandwidth", "memory bandwidth [byte/s]", RISES, _around("bandwidth", 4.0)
     ),
-    "capacity": Kind(
-        "memory per device [byte]",
-        (RISES, RISES),
-        _around(lambda p: p.cluster.accelerator.memory_bytes, 4.0),
+    "capacity": _service_kind(
+        "capacity", "memory per device [byte]", RISES, _around("capacity", 4.0)
     ),
-    "scale_up": Kind(
-        "links inside the domain [byte/s]",
-        (RISES, RISES),
-        _around(lambda p: p.cluster.accelerator.scale_up_bandwidth, 8.0),
+    "scale_up": _service_kind(
+        "scale_up", "links inside the domain [byte/s]", RISES, _around("scale_up", 8.0)
     ),
-    "scale_out": Kind(
-        "links between domains [byte/s]",
-        (RISES, RISES),
-        _around(lambda p: p.cluster.accelerator.scale_out_bandwidth, 8.0),
+    "scale_out": _service_kind(
+        "scale_out", "links between domains [byte/s]", RISES, _around("scale_out", 8.0)
     ),
-    "domain": Kind(
-        "devices of a scale-up domain", (NO_TREND, NO_TREND), _fixed(1.0, 128.0), whole=True
+    "domain": _service_kind(
+        "domain", "devices of a scale-up domain", NO_TREND, _fixed(1.0, 128.0), whole=True
     ),
-    "sparsity": Kind("s, active over total parameters", (NO_TREND, NO_TREND), _usual_sparsity),
-    "q": Kind("q, dense twin over active parameters", (CONSTANT, FALLS), _usual_q),
-    "tpot": Kind("longest time per token [s]", (RISES, RISES), _fixed(0.005, 0.5)),
+    "sparsity": AxisKind(
+        "s, active over total parameters",
+        (NO_TREND, NO_TREND),
+        _usual_sparsity,
+        lambda point: point.top_k_factor,
+    ),
+    "q": AxisKind("q, dense twin over active parameters", (CONSTANT, FALLS), _usual_q, None),
+    "tpot": _service_kind("tpot", "longest time per token [s]", RISES, _fixed(0.005, 0.5)),
 }
 """Every axis by name."""
 
@@ -121,13 +135,15 @@ KINDS: dict[str, Kind] = {
 class Axis:
     """Values along one side of a map, rising."""
 
-    name: Name
+    name: AxisName
+    """What moves."""
     values: Float[np.ndarray, " points"]
+    """Where."""
 
     @property
-    def kind(self) -> Kind:
-        """What moves."""
-        return KINDS[self.name]
+    def kind(self) -> AxisKind:
+        """What is known of all axes of that name."""
+        return AXIS_KINDS[self.name]
 
 
 def axis(
@@ -141,7 +157,7 @@ def axis(
     """An axis with evenly spaced values in log; whole ones are rounded, so there may be fewer.
 
     Args:
-        name: one of `KINDS`.
+        name: one of `AXIS_KINDS`.
         model: the MoE of the map.
         service: what the map starts from.
         low: first value; with `high`, taken from the model and the cluster if left out.
@@ -151,9 +167,9 @@ def axis(
     Raises:
         InputError: if there is no such axis, or the range or the number of points is none.
     """
-    if name not in get_args(Name):
-        raise unknown_name("axis", name[:60], get_args(Name))
-    usual = KINDS[name].usual(model, service)
+    if name not in get_args(AxisName):
+        raise unknown_name("axis", name[:60], get_args(AxisName))
+    usual = AXIS_KINDS[name].usual(model, service)
     first, last = usual[0] if low is None else low, usual[1] if high is None else high
     if not 0 < first < last < np.inf:
         raise InputError(
@@ -164,6 +180,6 @@ def axis(
         raise InputError(f"{name}: {points} points; give 2 to {MOST_POINTS}")
     values = np.geomspace(first, last, points)
     values[0], values[-1] = first, last
-    if KINDS[name].whole:
+    if AXIS_KINDS[name].whole:
         values = np.unique(np.maximum(np.round(values), 1.0))
     return Axis(name, values)  # pyright: ignore[reportArgumentType]

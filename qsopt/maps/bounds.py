@@ -1,26 +1,30 @@
-"""The exact optimum of one side at every point of a grid, by bounds.
+"""The exact optimum of one side at every point of a grid, by branch and bound.
 
 Throughput of a layout at its largest admissible batch only rises, or only falls, along most axes.
 So in a block of points its value at the corner where it is largest bounds it from above, and the
-value of any layout at the opposite corner bounds the optimum from below. A layout whose upper bound
-is below the lower bound of a block can win nowhere inside and is dropped there; the others are
-looked at in smaller blocks, and at last at every point. Along an axis without a trend blocks are
-one point wide.
+value of any layout at the opposite corner bounds the optimum from below:
+
+    max over the block of T(layout) = T(layout, best corner)
+    min over the block of max_l T(l) >= max_l T(l, worst corner)
+
+A layout whose upper bound is below the lower bound of a block can win nowhere inside and is dropped
+there; the others are looked at in smaller blocks, and at last at every point. Along an axis without
+a trend blocks are one point wide.
 """
 
 import itertools
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
 
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from qsopt.deployments.batches import chunks, in_batches, length, take
 from qsopt.deployments.capped import within_cap
 from qsopt.deployments.optimum import EQUAL, at_largest_batch
 from qsopt.maps.axes import CONSTANT, NO_TREND, RISES
-from qsopt.maps.condition import Condition, case_at
+from qsopt.maps.points import MapPoint, served_at
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -44,15 +48,17 @@ above `EQUAL`.
 
 
 @dataclass(frozen=True)
-class Side:
+class MapSide:
     """One side of a map: the MoE itself, or its dense twin."""
 
     model: Model
     """The MoE."""
     service: Service
+    """What no point changes of it."""
     layouts: Deployment
     """Legal layouts of this side on the largest cluster of the map."""
     dense: bool
+    """Whether the side is the twin."""
     capped: bool
     """Whether the points cap the sequences in the cluster."""
 
@@ -78,28 +84,31 @@ class _Pairs:
     x: Int[np.ndarray, " pairs"]
     """Block along the first axis."""
     y: Int[np.ndarray, " pairs"]
+    """Block along the second."""
     layout: Int[np.ndarray, " pairs"]
+    """Which of the side's layouts."""
 
-    def take(self, kept: Bool[np.ndarray, " pairs"]) -> "_Pairs":
+    def take(self, kept: Bool[np.ndarray, " pairs"] | Int[np.ndarray, " kept"]) -> "_Pairs":
         return _Pairs(self.x[kept], self.y[kept], self.layout[kept])
 
 
-def optima(side: Side, conditions: Condition, trends: tuple[int | None, int | None]) -> Optima:
+Trends = tuple[int | None, int | None]
+"""Of the throughput along both axes (see `axes`)."""
+
+
+def optima(side: MapSide, points: MapPoint, trends: Trends) -> Optima:
     """The optimum at every point.
 
     Args:
         side: what is deployed.
-        conditions: of the points, every number an array [x, y].
+        points: of the map, every number an array that begins with [x, y].
         trends: of the throughput along both axes.
     """
-    shape = np.shape(conditions.context)
+    shape = np.shape(points.cap)
     cut = tuple(slice(0, 1) if trend is CONSTANT else slice(None) for trend in trends)
-    points = jax.tree.map(itemgetter(cut), conditions)
-    columns = _columns_at_once(side, np.shape(points.context), trends)
-    parts = [
-        _Search(side, jax.tree.map(itemgetter(slice(start, start + columns)), points), trends).run()
-        for start in range(0, len(points.context), columns)
-    ]
+    different = take(points, cut)
+    columns = _columns_at_once(side, np.shape(different.cap), trends)
+    parts = [_Search(side, part, trends).run() for part in chunks(different, columns)]
     whole = (
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("throughput", "layout", "batch")
@@ -108,27 +117,25 @@ def optima(side: Side, conditions: Condition, trends: tuple[int | None, int | No
     return Optima(throughput, layout, batch, sum(part.evaluated for part in parts))
 
 
-def _columns_at_once(
-    side: Side, shape: tuple[int, ...], trends: tuple[int | None, int | None]
-) -> int:
+def _columns_at_once(side: MapSide, shape: tuple[int, ...], trends: Trends) -> int:
     """Points along the first axis that one search takes, to bound memory."""
     wide_x, wide_y = (1 if trend == NO_TREND else BLOCKS[0] for trend in trends)
-    blocks = MOST_PAIRS // (-(-shape[1] // wide_y) * side.layouts.tensor.shape[0])
+    blocks = MOST_PAIRS // (-(-shape[1] // wide_y) * length(side.layouts))
     return max(1, min(blocks * wide_x, MOST_AT_ONCE // shape[1]))
 
 
 class _Search:
     """Branch and bound over a grid."""
 
-    def __init__(
-        self, side: Side, conditions: Condition, trends: tuple[int | None, int | None]
-    ) -> None:
+    def __init__(self, side: MapSide, points: MapPoint, trends: Trends) -> None:
         self.side, self.trends = side, trends
-        self.shape = np.shape(conditions.context)
-        self.points = jax.tree.map(np.ravel, conditions)
+        self.shape = np.shape(points.cap)
+        self.points = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), points)
+        """In one row, the second axis first."""
         self.evaluated = 0
 
     def run(self) -> Optima:
+        """Blocks from wide to narrow, each time without the layouts that cannot win."""
         pairs = self._all_pairs(BLOCKS[0])
         for width, finer in itertools.pairwise(BLOCKS):
             upper, _ = self._values(pairs, width, best=True)
@@ -148,11 +155,10 @@ class _Search:
         return x, y
 
     def _all_pairs(self, width: int) -> _Pairs:
-        x, y, layout = np.indices(
-            (*self._counts(width), self.side.layouts.tensor.shape[0])
-        ).reshape(3, -1)
+        """Every layout in every block where the cluster holds it."""
+        x, y, layout = np.indices((*self._counts(width), length(self.side.layouts))).reshape(3, -1)
         pairs = _Pairs(x, y, layout)
-        devices = self.points.devices[self._corner(pairs, width, best=True)]
+        devices = self.points.cluster.devices[self._corner(pairs, width, best=True)]
         return pairs.take(np.asarray(self.side.layouts.replica_devices)[layout] <= devices)
 
     def _corner(self, pairs: _Pairs, width: int, best: bool) -> Int[np.ndarray, " pairs"]:
@@ -169,35 +175,42 @@ class _Search:
         self, pairs: _Pairs, width: int, best: bool
     ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """Throughput and batch of each pair's layout at a corner of its block."""
-        points, count = self._corner(pairs, width, best), len(pairs.layout)
+        count = len(pairs.layout)
         self.evaluated += count
-        throughput, batch = np.zeros(count), np.zeros(count)
-        for start in range(0, count, CHUNK):
-            part = slice(start, min(start + CHUNK, count))
-            where, which = (np.resize(index[part], CHUNK) for index in (points, pairs.layout))
-            reached = _reached(
-                self.side.model,
-                self.side.service,
-                jax.tree.map(itemgetter(where), self.points),
-                jax.tree.map(lambda leaf, which=which: np.asarray(leaf)[which], self.side.layouts),
-                dense=self.side.dense,
-                capped=self.side.capped,
-            )
-            throughput[part], batch[part] = (
-                np.asarray(each)[: part.stop - start] for each in reached
-            )
-        return throughput, batch
+        if not count:
+            return np.zeros(0), np.zeros(0)
+        points = self._corner(pairs, width, best)
+        throughput, batch = in_batches(self._reached, (points, pairs.layout), CHUNK)
+        return np.asarray(throughput), np.asarray(batch)
+
+    def _reached(
+        self, indices: tuple[Int[np.ndarray, " chunk"], Int[np.ndarray, " chunk"]]
+    ) -> tuple[Float[Array, " chunk"], Float[Array, " chunk"]]:
+        """Throughput and batch of some layouts, each at a point of its own."""
+        side, (point, layout) = self.side, indices
+        return _reached(
+            side.model,
+            side.service,
+            take(self.points, point),
+            take(side.layouts, layout),
+            dense=side.dense,
+            capped=side.capped,
+        )
 
     def _may_win(
         self, pairs: _Pairs, upper: Float[np.ndarray, " n"], width: int
     ) -> Bool[np.ndarray, " n"]:
-        """Which pairs' upper bounds reach the lower bounds of their blocks."""
+        """Which pairs' upper bounds reach the lower bounds of their blocks.
+
+        The lower bound of a block is the best of the few layouts with its largest upper bounds, at
+        the corner where they are worst.
+        """
         counts = self._counts(width)
         block = pairs.x * counts[1] + pairs.y
         order = np.lexsort((-upper, block))
         starts = np.searchsorted(block, np.arange(np.prod(counts)))
         few = np.sort(order[np.arange(len(block)) - starts[block] < FEW])
-        tried, _ = self._values(pairs.take(few), width, best=False)  # pyright: ignore[reportArgumentType]
+        tried, _ = self._values(pairs.take(few), width, best=False)
         lower = np.zeros(np.prod(counts))
         np.maximum.at(lower, block[few], tried)
         return (upper > 0.0) & (upper >= lower[block] * (1.0 - SLACK))
@@ -227,31 +240,30 @@ class _Search:
         first, where = np.unique(point[good], return_index=True)
         chosen = good[where]
         throughput, layout, sequences = np.zeros(count), np.full(count, -1), np.zeros(count)
-        throughput[first], layout[first], sequences[first] = (
-            value[chosen],
-            pairs.layout[chosen],
-            batch[chosen],
+        throughput[first], layout[first] = value[chosen], pairs.layout[chosen]
+        sequences[first] = batch[chosen]
+        return Optima(
+            throughput.reshape(self.shape),
+            layout.reshape(self.shape),
+            sequences.reshape(self.shape),
+            self.evaluated,
         )
-        throughput, layout, sequences = (
-            part.reshape(self.shape) for part in (throughput, layout, sequences)
-        )
-        return Optima(throughput, layout, sequences, self.evaluated)
 
 
 @partial(jax.jit, static_argnames=("dense", "capped"))
 def _reached(
     model: Model,
     service: Service,
-    conditions: Condition,
+    points: MapPoint,
     layouts: Deployment,
     *,
     dense: bool,
     capped: bool,
 ) -> tuple[Float[Array, " chunk"], Float[Array, " chunk"]]:
-    """Throughput, 0 where infeasible, and batch of each layout under its conditions."""
+    """Throughput, 0 where infeasible, and batch of each layout at its point."""
 
-    def one(condition: Condition, layout: Deployment) -> tuple[Array, Array]:
-        case = case_at(model, service, condition, dense)
+    def one(point: MapPoint, layout: Deployment) -> tuple[Array, Array]:
+        case = served_at(model, service, point, dense)
         best = (
             within_cap(case, layout)
             if capped
@@ -259,4 +271,4 @@ def _reached(
         )
         return best.throughput, best.deployment.batch
 
-    return jax.vmap(one)(conditions, layouts)
+    return jax.vmap(one)(points, layouts)

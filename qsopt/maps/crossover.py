@@ -1,10 +1,10 @@
-"""Where the verdict flips: every sign change of log(dense/moe) over one input, each side in its own
-exact optimum.
+"""Where along one input the verdict flips: every sign change of log(dense/moe), each side in its
+own exact optimum.
 
 A log grid is evaluated, made finer where the ratio comes near 1, and every interval whose ends
-differ is divided until it is as narrow as the input can be told: all sign changes that the grid
-separates are found, not only the first. Whole batches make the ratio jump, so a smooth crossing may
-come as several close together.
+differ is divided until its ends agree to seven digits, or are neighbouring whole numbers. So all
+sign changes that the grid separates come out, not only the first. Whole batches make the ratio
+jump, so a smooth crossing may come as several close together.
 """
 
 import itertools
@@ -21,15 +21,16 @@ from jaxtyping import Array, Float
 from qsopt.arrays import Scalar, scalar
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.twin import aligned, dense_twin
+from qsopt.deployments.batches import in_numpy, repeat, same_length
 from qsopt.deployments.capped import ServedModel, best_throughputs
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import repeated, same_length
 from qsopt.errors import InputError
+from qsopt.maps.points import SERVICE_NUMBERS
 from qsopt.record import Result
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
 
-Input = Literal["context", "batch", "devices", "q", "bandwidth"]
+SweptInput = Literal["context", "batch", "devices", "q", "bandwidth"]
 """What may be moved; batch is the sequences that decode at once in the whole cluster, at most."""
 
 WHOLE = ("batch", "devices")
@@ -42,9 +43,13 @@ FINER = 8
 """Parts that an interval is divided into."""
 
 WIDTH = 1e-7
-"""Relative width at which a crossing counts as found."""
+"""Relative width of an interval at which a crossing is known well enough."""
 
 _ROUNDS = 60
+"""Rounds of dividing at most."""
+
+Samples = dict[float, tuple[float, float]]
+"""Throughputs of MoE and dense by value of the input, 0 where infeasible [tokens/s]."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +67,11 @@ class Edge:
     """Where a side stops or starts to fit."""
 
     value: float
+    """Of the input."""
     below: str
     """Verdict below the value."""
     above: str
+    """Verdict above it."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +79,11 @@ class End:
     """The comparison at one end of the range."""
 
     value: float
+    """Of the input."""
     ratio: float | None
     """Throughput of dense over MoE; None where a side is infeasible."""
     verdict: str
+    """Who wins."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,109 +91,110 @@ class Crossovers(Result):
     """All flips in a range."""
 
     crossings: tuple[Crossing, ...]
+    """Ascending."""
     edges: tuple[Edge, ...]
+    """Ascending."""
     at_low: End
+    """The lower end of the range."""
     at_high: End
+    """The upper."""
     evaluated: int
-    """Values of the input at which both optima were found."""
+    """Values of the input at which both optima were computed."""
 
 
 @dataclass(frozen=True)
-class Duellists:
-    """An MoE and the q of its twin, and what both are deployed for."""
+class MatchedPair:
+    """An MoE and its dense twin, and what both are deployed for."""
 
     model: Model
+    """The MoE."""
     service: Service
+    """Cluster, workload and efficiencies of both."""
     q: float
+    """Size of the twin over the active parameters of the MoE."""
 
 
-def crossovers(sides: Duellists, over: Input, low: float, high: float) -> Crossovers:
+def crossovers(pair: MatchedPair, over: SweptInput, low: float, high: float) -> Crossovers:
     """All values of an input in [low, high] at which the verdict flips.
+
+    Args:
+        pair: both sides; the input's own value does not matter.
+        over: the input.
+        low: lower end of the range.
+        high: upper end.
 
     Raises:
         InputError: if the model is dense, the range is not one, or q leaves the twin no
             feed-forward layers.
     """
-    _check(sides, over, low, high)
+    _check(pair, over, low, high)
     whole = over in WHOLE
-    measure = _measure(sides, over, high)
-    samples: dict[float, tuple[float, float]] = {}
+    measure = _measure(pair, over, high)
+    samples: Samples = {}
     new = _grid(low, high, POINTS, whole)
     for _ in range(_ROUNDS):
         if not new:
             break
         samples |= measure(new)
-        new = [
-            value
-            for value in _wanted(samples, whole, np.log(high / low) / POINTS)
-            if value not in samples
-        ]
-    return _read(samples, whole)
+        doubtful = _inside_doubtful(samples, whole, np.log(high / low) / POINTS)
+        new = [value for value in doubtful if value not in samples]
+    return _crossovers(samples, whole)
 
 
-def _check(sides: Duellists, over: Input, low: float, high: float) -> None:
-    if moe_layers(sides.model) is None:
+def _check(pair: MatchedPair, over: SweptInput, low: float, high: float) -> None:
+    if moe_layers(pair.model) is None:
         raise InputError("the model is dense: a crossover needs a Mixture-of-Experts model")
-    if over not in get_args(Input):
-        raise InputError(f"over = {over}: take one of {', '.join(get_args(Input))}")
+    if over not in get_args(SweptInput):
+        raise InputError(f"over = {over}: take one of {', '.join(get_args(SweptInput))}")
     if not 0 < low < high < np.inf:
         raise InputError(
             f"from = {low:g}, to = {high:g}: give a range of positive numbers, the smaller first"
         )
-    dense_twin(sides.model, low if over == "q" else sides.q)
+    dense_twin(pair.model, low if over == "q" else pair.q)
 
 
 # ---- both optima at many values ------------------------------------------------------------------
 
 
-def _measure(
-    sides: Duellists, over: Input, high: float
-) -> Callable[[list[float]], dict[float, tuple[float, float]]]:
+def _measure(pair: MatchedPair, over: SweptInput, high: float) -> Callable[[list[float]], Samples]:
     """A function from values of the input to the throughputs of MoE and dense."""
-    cluster = sides.service.cluster
-    if (
-        over == "devices"
-    ):  # legal layouts of the largest cluster; smaller ones have no replica of the larger layouts
+    cluster = pair.service.cluster
+    if over == "devices":  # smaller clusters have no replica of the larger layouts
         cluster = eqx.tree_at(lambda c: c.devices, cluster, scalar(np.floor(high)))
-    twin = dense_twin(sides.model, high if over == "q" else sides.q)
+    rules, twin = pair.service.rules, dense_twin(pair.model, high if over == "q" else pair.q)
     layouts = same_length(
-        legal_layouts(sides.model, cluster, sides.service.rules),
-        legal_layouts(twin, cluster, sides.service.rules),
+        legal_layouts(pair.model, cluster, rules), legal_layouts(twin, cluster, rules)
     )
 
-    def measured(values: list[float]) -> dict[float, tuple[float, float]]:
-        both = _cases(sides, twin, over, np.array(values))
-        reached = [
-            best_throughputs(case, layout) for case, layout in zip(both, layouts, strict=True)
-        ]
-        return {
-            value: (float(moe), float(dense))
-            for value, moe, dense in zip(values, *reached, strict=True)
-        }
+    def samples(values: list[float]) -> Samples:
+        sides = _cases(pair, twin, over, np.array(values))
+        moe, dense = (
+            best_throughputs(cases, listed).tolist()
+            for cases, listed in zip(sides, layouts, strict=True)
+        )
+        return dict(zip(values, zip(moe, dense, strict=True), strict=True))
 
-    return measured
+    return samples
 
 
 def _cases(
-    sides: Duellists, twin: Model, over: Input, values: Float[np.ndarray, " n"]
+    pair: MatchedPair, twin: Model, over: SweptInput, values: Float[np.ndarray, " n"]
 ) -> tuple[ServedModel, ServedModel]:
-    """Batches of cases of the MoE and of its twin."""
-    models = (aligned(sides.model, sides.model), aligned(twin, sides.model))
-    moe, dense = (repeated(ServedModel(model, sides.service), len(values)) for model in models)
+    """Batches of cases of the MoE and of its twin, the input moved."""
+    models = (aligned(pair.model, pair.model), aligned(twin, pair.model))
+    moe, dense = (repeat(ServedModel(model, pair.service), len(values)) for model in models)
     if over == "q":
-        return moe, eqx.tree_at(
-            lambda c: c.model, dense, jax.tree.map(np.asarray, _twins(sides.model, values))
-        )
-    leaf = _LEAF[over]
-    return eqx.tree_at(leaf, moe, values), eqx.tree_at(leaf, dense, values)
+        twins = in_numpy(_twins(pair.model, values))  # pyright: ignore[reportArgumentType]
+        return moe, eqx.tree_at(lambda case: case.model, dense, twins)
+    number = _number(over)
+    return eqx.tree_at(number, moe, values), eqx.tree_at(number, dense, values)
 
 
-_LEAF: dict[str, Callable[[ServedModel], Scalar]] = {
-    "context": lambda case: case.service.workload.context,
-    "batch": lambda case: case.cap,
-    "devices": lambda case: case.service.cluster.devices,
-    "bandwidth": lambda case: case.service.cluster.accelerator.bandwidth,
-}
+def _number(over: SweptInput) -> Callable[[ServedModel], Scalar]:
+    """The number of a case that an input is."""
+    if over == "batch":
+        return lambda case: case.cap
+    return lambda case: SERVICE_NUMBERS[over](case.service)
 
 
 @jax.jit
@@ -205,17 +215,21 @@ def _grid(low: float, high: float, points: int, whole: bool) -> list[float]:
     return [float(value) for value in values]
 
 
-def _wanted(samples: dict[float, tuple[float, float]], whole: bool, spacing: float) -> list[float]:
+def _inside_doubtful(samples: Samples, whole: bool, spacing: float) -> list[float]:
     """Values inside the intervals that hide a flip, or may hide two."""
-    kept = [value for value in sorted(samples) if verdict(*samples[value]) != "tie"]
-    found = []
-    for low, high in itertools.pairwise(kept):
+    values = []
+    for low, high in itertools.pairwise(_decided(samples)):
         resolved = high - low <= 1.0 if whole else high <= low * (1.0 + WIDTH)
         coarse = np.log(high / low) > 0.5 * spacing
         flips = verdict(*samples[low]) != verdict(*samples[high])
         if not resolved and (flips or (coarse and _near(samples[low], samples[high]))):
-            found += _grid(low, high, FINER + 1, whole)
-    return found
+            values += _grid(low, high, FINER + 1, whole)
+    return values
+
+
+def _decided(samples: Samples) -> list[float]:
+    """Values at which there is no tie, ascending."""
+    return [value for value in sorted(samples) if verdict(*samples[value]) != "tie"]
 
 
 def _near(one: tuple[float, float], other: tuple[float, float]) -> bool:
@@ -228,11 +242,10 @@ def _near(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return min(abs(first), abs(second)) <= 2.0 * abs(first - second)
 
 
-def _read(samples: dict[float, tuple[float, float]], whole: bool) -> Crossovers:
+def _crossovers(samples: Samples, whole: bool) -> Crossovers:
     """Crossings and edges between neighbours that differ."""
-    kept = [value for value in sorted(samples) if verdict(*samples[value]) != "tie"]
     crossings, edges = [], []
-    for low, high in itertools.pairwise(kept):
+    for low, high in itertools.pairwise(_decided(samples)):
         below, above = verdict(*samples[low]), verdict(*samples[high])
         if below == above:
             continue

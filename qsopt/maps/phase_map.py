@@ -7,7 +7,7 @@ map the model stands.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import equinox as eqx
 import numpy as np
@@ -19,8 +19,8 @@ from qsopt.comparison.twin import dense_twin
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.errors import InputError
 from qsopt.maps.axes import NO_TREND, Axis
-from qsopt.maps.bounds import Optima, Side, optima
-from qsopt.maps.condition import Condition, Sparsity, condition_of, twin_widths, with_chosen
+from qsopt.maps.bounds import MapSide, Optima, optima
+from qsopt.maps.points import MapPoint, Sparsity, point_grid, twin_widths, with_top_k_factor
 from qsopt.quality.belief import Belief
 from qsopt.record import Result
 from qsopt.spec.deployment import Deployment
@@ -28,7 +28,7 @@ from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
 Believe = Callable[[Model], Belief]
-"""q of a model, and how sure it is."""
+"""A function from a model to its q and how sure that is."""
 
 Grid = Float[np.ndarray, "x y"]
 
@@ -38,7 +38,9 @@ class PhaseMap(Result):
     """Both sides at every point; arrays are [x, y]."""
 
     x: Axis
+    """To the right."""
     y: Axis
+    """Upwards."""
     s: Grid
     """Active over total parameters of the MoE."""
     q: Grid
@@ -46,13 +48,17 @@ class PhaseMap(Result):
     q_low: Grid | None
     """Lower end of the law's interval of q; None where q was given."""
     q_high: Grid | None
+    """Upper end."""
     moe: Optima
+    """The MoE at every point."""
     dense: Optima
+    """Its twin."""
     dense_low: Optima | None
     """The twin of `q_low`; None where q was given or is an axis."""
     dense_high: Optima | None
+    """The twin of `q_high`."""
     layouts: tuple[Deployment, Deployment]
-    """Of the MoE and of its twin, that `layout` of their optima counts."""
+    """Of the MoE and of its twin: `layout` of their optima are places in these lists."""
 
     @property
     def ratio(self) -> Grid:
@@ -123,28 +129,38 @@ def phase_map(
     """
     if x.name == y.name:
         raise InputError(f"x and y are both {x.name}: take two different axes")
-    share = Sparsity.of(model)
-    numbers = _numbers(model, service, share, (x, y), batch)
-    chosen = numbers.chosen
-    q, low, high = _q_of(model, chosen, (x, y), believe)
-    _check_twins(model, chosen, q)
-    layouts = _layouts(model, service, numbers, float(q.flat[0]))
-    capped = batch is not None or "batch" in (x.name, y.name)
-    moe_trends, dense_trends = (
-        (_trend(x, side, capped), _trend(y, side, capped)) for side in (0, 1)
+    axes, line = (x, y), Sparsity.from_model(model)
+    points = _points(service, line, axes, batch)
+    factors = np.asarray(points.top_k_factor)
+    q, low, high = _q_at(model, factors, axes, believe)
+    _check_twins(model, factors, q)
+    layouts = _layouts(model, service, points, float(q.flat[0]))
+    moe, dense = (
+        MapSide(model, service, layouts[side], dense=bool(side), capped=_is_capped(axes, batch))
+        for side in (0, 1)
     )
-
-    def dense_at(qs: Grid) -> Optima:
-        widths = np.asarray(twin_widths(model, chosen.ravel(), qs.ravel())).reshape(qs.shape)
-        side = Side(model, service, layouts[1], dense=True, capped=capped)
-        return optima(side, eqx.tree_at(lambda c: c.width, numbers, widths), dense_trends)
-
-    moe = optima(Side(model, service, layouts[0], dense=False, capped=capped), numbers, moe_trends)
     ends: tuple[Optima | None, Optima | None] = (None, None)
     if interval and low is not None and high is not None and "q" not in (x.name, y.name):
-        ends = dense_at(low), dense_at(high)
-    s = share.own + share.slope * (chosen - 1.0)
-    return PhaseMap(x, y, s, q, low, high, moe, dense_at(q), *ends, layouts)
+        ends = _optima(dense, points, axes, low), _optima(dense, points, axes, high)
+    sides = _optima(moe, points, axes), _optima(dense, points, axes, q)
+    return PhaseMap(x, y, line.at_factor(factors), q, low, high, *sides, *ends, layouts)
+
+
+def _is_capped(axes: tuple[Axis, Axis], batch: float | None) -> bool:
+    """Whether the sequences in the cluster are limited anywhere."""
+    return batch is not None or "batch" in [axis.name for axis in axes]
+
+
+def _optima(
+    side: MapSide, points: MapPoint, axes: tuple[Axis, Axis], q: Grid | None = None
+) -> Optima:
+    """A side at every point; the dense one is the twin of q there."""
+    if q is not None:
+        factors = np.ravel(points.top_k_factor)
+        widths = np.asarray(twin_widths(side.model, factors, q.ravel())).reshape(q.shape)  # pyright: ignore[reportArgumentType]
+        points = eqx.tree_at(lambda p: p.twin_width, points, widths)
+    x, y = (_trend(axis, int(side.dense), side.capped) for axis in axes)
+    return optima(side, points, (x, y))
 
 
 def _trend(axis: Axis, side: int, capped: bool) -> int | None:
@@ -154,69 +170,63 @@ def _trend(axis: Axis, side: int, capped: bool) -> int | None:
     return NO_TREND if capped and axis.name == "devices" else axis.kind.trend[side]
 
 
-def _numbers(
-    model: Model, service: Service, share: Sparsity, axes: tuple[Axis, Axis], batch: float | None
-) -> Condition:
-    """Conditions of all points, [x, y] each; the width of the twin is still open."""
-    shape = (len(axes[0].values), len(axes[1].values))
-    values = dict(
-        zip(
-            (axis.name for axis in axes),
-            np.meshgrid(*(axis.values for axis in axes), indexing="ij"),
-            strict=True,
-        )
-    )
-    base = condition_of(service, batch)
-    if "sparsity" in values:
-        values["chosen"] = share.factors(values.pop("sparsity"))
-    values.pop("q", None)
-    full = {
-        name: values.get(name, np.full(shape, float(getattr(base, name))))
-        for name in Condition.__dataclass_fields__
-    }
-    return Condition(**full)
+def _points(
+    service: Service, line: Sparsity, axes: tuple[Axis, Axis], batch: float | None
+) -> MapPoint:
+    """All points, [x, y] each; the width of the twin is still open."""
+    grids = np.meshgrid(*(axis.values for axis in axes), indexing="ij")
+    changes = [
+        (axis.kind.number, line.factors(values) if axis.name == "sparsity" else values)
+        for axis, values in zip(axes, grids, strict=True)
+    ]
+    return point_grid(service, batch, grids[0].shape, changes)
 
 
-def _q_of(
-    model: Model, chosen: Grid, axes: tuple[Axis, Axis], believe: Believe
+def _q_at(
+    model: Model, top_k_factors: Grid, axes: tuple[Axis, Axis], believe: Believe
 ) -> tuple[Grid, Grid | None, Grid | None]:
     """q and the ends of its interval at every point."""
-    factors, where = np.unique(chosen, return_inverse=True)
-    where = where.reshape(chosen.shape)
-    held = [
-        believe(model if factor == 1.0 else with_chosen(model, scalar(factor)))
+    factors, where = np.unique(top_k_factors, return_inverse=True)
+    where = where.reshape(top_k_factors.shape)
+    beliefs = [
+        believe(model if factor == 1.0 else with_top_k_factor(model, scalar(factor)))
         for factor in factors
     ]
-    q = np.array([each.q for each in held])[where]
+    q = np.array([belief.q for belief in beliefs])[where]
     for place, axis in enumerate(axes):
         if axis.name == "q":
-            q = np.broadcast_to(axis.values[:, None] if place == 0 else axis.values, chosen.shape)
-    ends = [each.interval for each in held if each.interval is not None]
-    if len(ends) < len(held):
+            along = axis.values[:, None] if place == 0 else axis.values
+            q = np.broadcast_to(along, top_k_factors.shape)
+    intervals = [belief.interval for belief in beliefs if belief.interval is not None]
+    if len(intervals) < len(beliefs):
         return q, None, None
-    low, high = (np.array(end)[where] for end in zip(*ends, strict=True))
+    low, high = (np.array(end)[where] for end in zip(*intervals, strict=True))
     return q, low, high
 
 
-def _check_twins(model: Model, chosen: Grid, q: Grid) -> None:
+def _check_twins(model: Model, top_k_factors: Grid, q: Grid) -> None:
     """Refuse a q that leaves a twin no feed-forward layers.
 
     Raises:
         InputError: for the first such point.
     """
-    for factor in np.unique(chosen):
+    for factor in np.unique(top_k_factors):
         dense_twin(
-            model if factor == 1.0 else with_chosen(model, scalar(factor)),
-            q[chosen == factor].min(),
+            model if factor == 1.0 else with_top_k_factor(model, scalar(factor)),
+            q[top_k_factors == factor].min(),
         )
 
 
 def _layouts(
-    model: Model, service: Service, numbers: Condition, q: float
+    model: Model, service: Service, points: MapPoint, q: float
 ) -> tuple[Deployment, Deployment]:
     """Legal layouts of both sides on the largest cluster; smaller ones have no replica of the
-    larger layouts.
+    larger layouts. Where domains differ, points have room for different layouts, so none is left
+    out for want of room.
     """
-    cluster = eqx.tree_at(lambda c: c.devices, service.cluster, scalar(numbers.devices.max()))
-    rules = service.rules
+    largest, rules = scalar(np.max(points.cluster.devices)), service.rules
+    domains = points.cluster.accelerator.scale_up_devices
+    if np.ptp(domains) > 0:
+        rules = replace(rules, whole_domains=False)
+    cluster = eqx.tree_at(lambda c: c.devices, service.cluster, largest)
     return legal_layouts(model, cluster, rules), legal_layouts(dense_twin(model, q), cluster, rules)

@@ -49,6 +49,11 @@ def weights(gemms: Iterable[Gemm]) -> Scalar:
     return sum(gemm.weights for gemm in gemms)  # pyright: ignore[reportReturnType]
 
 
+def activations(gemms: Iterable[Gemm]) -> Scalar:
+    """Elements of the activations that several products read and write for one token."""
+    return sum(gemm.reads + gemm.writes for gemm in gemms)  # pyright: ignore[reportReturnType]
+
+
 # ---- attention -----------------------------------------------------------------------------------
 
 

@@ -143,6 +143,12 @@ def dispatch(ranks: Group, token_bytes: Scalar, exchange: Exchange, wires: Links
     return _spent(up, _ring(several, across, 1.0, 1.0, wires.out), wires, ranks.links)
 
 
+_ALL_GROUPS = 1.01
+"""A limit that leaves out less than a hundredth of the groups is none: the chance is continuous
+there, its derivative is not.
+"""
+
+
 def remote_domains(domains: Scalar, exchange: Exchange) -> Scalar:
     """Domains other than its own that a token needs, M - 1 times the chance of one.
 
@@ -159,7 +165,8 @@ def remote_domains(domains: Scalar, exchange: Exchange) -> Scalar:
         1.0 - survival(picked, jnp.maximum(held, 1.0)),
         picked * (1.0 - survival(spread, exchange.top_k)),
     )
-    limited = jnp.where(exchange.groups > exchange.top_groups, of_groups, 1.0)
+    is_limited = exchange.groups > _ALL_GROUPS * exchange.top_groups
+    limited = jnp.where(is_limited, of_groups, 1.0)
     return (domains - 1.0) * jnp.minimum(free, limited)
 
 

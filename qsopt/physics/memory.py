@@ -139,9 +139,8 @@ def _ffn_weights(
     small = kind.small * precision.tables.bytes
     if isinstance(kind, DenseFfn):
         return common * precision.ffn.bytes / deployment.stage_devices + small
-    copies = deployment.stage_devices ** (1.0 - deployment.dispatched)
     return (
-        common * precision.ffn.bytes / copies
+        common * precision.ffn.bytes * deployment.width_split
         + resident_slots(kind, deployment, world, softness) * _expert_bytes(kind, model)
         + accounting.router_weights(kind, model.hidden) * precision.tables.bytes
         + small

@@ -81,9 +81,16 @@ def products(
 def _product(gemm: Gemm, tokens: Scalar, weight_bytes: Scalar, activation_bytes: Scalar) -> Cost:
     exists = gemm.weights > 0
     activations = jnp.where(exists, gemm.reads + gemm.writes, 0.0)
-    moved = gemm.weights * weight_bytes + tokens * activations * activation_bytes
-    columns = jnp.where(exists & (gemm.writes > 0), gemm.writes, 1.0)
-    return Cost(2.0 * gemm.weights * tokens, moved, jnp.where(exists, 1.0, 0.0), moved / columns)
+    flops, read = 2.0 * gemm.weights * tokens, gemm.weights * weight_bytes
+    some = exists & (gemm.writes > 0)
+    per_column = jnp.where(some, 1.0 / jnp.where(some, gemm.writes, 1.0), 0.0)
+    return Cost(
+        flops,
+        read + tokens * activations * activation_bytes,
+        jnp.where(exists, 1.0, 0.0),
+        read * per_column,
+        flops * per_column,
+    )
 
 
 def projections(
@@ -155,15 +162,11 @@ def common_ffn(kind: Ffn, model: Model, load: Load, deployment: Deployment) -> C
     """A dense layer or the shared experts: split over the stage, or whole on each device where
     tokens are dispatched.
     """
-    split = deployment.stage_devices
     width, tokens = accounting.shared_width(kind), load.tokens
     if isinstance(kind, DenseFfn):
-        width = width / split
+        width = width / deployment.stage_devices
     else:
-        width, tokens = (
-            width * split ** (deployment.dispatched - 1.0),
-            tokens * split**-deployment.dispatched,
-        )
+        width, tokens = width * deployment.width_split, tokens * deployment.token_split
     precision = model.precision
     return products(
         accounting.ffn_gemms(model.hidden, width, kind.matrices),
@@ -198,6 +201,7 @@ def routed_experts(
     deployment: Deployment,
     efficiency: Efficiency,
     world: Counterfactual,
+    softness: Scalar | float = 0.0,
 ) -> Routed:
     """The experts of a rank as one grouped product: only those hit are read, copies of an expert in
     several places each.
@@ -210,7 +214,7 @@ def routed_experts(
     hit = routing.experts_hit(independent, places, kind.top_k, efficiency.popularity_cv2)
     read = world.read_experts(hit, kind.top_k)
     width = kind.width / deployment.expert_tensor
-    uneven = unevenness(kind, load, deployment, efficiency, world)
+    uneven = unevenness(kind, load, deployment, efficiency, world, softness)
     rows = uneven * load.tokens * kind.top_k / deployment.expert
     busiest = routing.busiest_hits(hit, places, deployment.expert) - hit / deployment.expert
     extra = efficiency.straggler * world.imbalance * world.reuse * busiest
@@ -218,10 +222,11 @@ def routed_experts(
         model.hidden,
         width,
         kind.matrices,
-        read / deployment.expert * fullness(kind, deployment) + extra,
+        read / deployment.expert * fullness(kind, deployment, softness) + extra,
         rows,
         precision.experts.bytes,
         precision.activation_bytes,
+        (1.0 - deployment.dispatched) * jnp.maximum(load.tokens * kind.top_k - rows, 0.0),
     )
     return Routed(cost, load.tokens * kind.top_k / read)
 
@@ -234,6 +239,7 @@ def grouped_experts(
     rows: Scalar,
     weight_bytes: Scalar,
     activation_bytes: Scalar,
+    rows_elsewhere: Scalar | float = 0.0,
 ) -> Cost:
     """The routed experts of one layer on one rank as one grouped product.
 
@@ -245,17 +251,25 @@ def grouped_experts(
         rows: token rows that pass through them, each counted once for every expert that it visits.
         weight_bytes: of one weight [byte].
         activation_bytes: of one element between operators [byte].
+        rows_elsewhere: rows of gathered tokens whose experts are on other ranks.
     """
     gemms = accounting.ffn_gemms(hidden, width, matrices)
     work = products(gemms, rows, 0.0 * weight_bytes, activation_bytes)
-    moved = work.bytes + experts_read * accounting.weights(gemms) * weight_bytes
-    return Cost(work.flops, moved, 1.0, moved / width)
+    read = experts_read * accounting.weights(gemms) * weight_bytes
+    return Cost(
+        work.flops,
+        work.bytes + read,
+        1.0,
+        narrow=read / width,
+        narrow_flops=work.flops / width,
+        elsewhere=rows_elsewhere * accounting.activations(gemms) * activation_bytes,
+    )
 
 
-def fullness(kind: MoeFfn, deployment: Deployment) -> Scalar:
+def fullness(kind: MoeFfn, deployment: Deployment, softness: Scalar | float = 0.0) -> Scalar:
     """Places of the fullest expert rank over the mean: 1 where the ranks divide them."""
     mean = deployment.slots(kind.experts) / deployment.expert
-    return smooth.rounded(jnp.ones_like(mean), deployment.rank_slots(kind.experts) / mean, 0.0)
+    return smooth.rounded(jnp.ones_like(mean), deployment.rank_slots(kind.experts) / mean, softness)
 
 
 def unevenness(
@@ -264,6 +278,7 @@ def unevenness(
     deployment: Deployment,
     efficiency: Efficiency,
     world: Counterfactual = ACTUAL,
+    softness: Scalar | float = 0.0,
 ) -> Scalar:
     """Load of the most loaded expert rank over the mean; beside the places of the fullest rank 1
     where the efficiency set leaves stragglers out.
@@ -277,7 +292,7 @@ def unevenness(
         deployment.slots(kind.experts),
     )
     chance = efficiency.straggler * world.imbalance * (load_ratio - 1.0)
-    return fullness(kind, deployment) * (1.0 + chance)
+    return fullness(kind, deployment, softness) * (1.0 + chance)
 
 
 def head(model: Model, load: Load, deployment: Deployment) -> Cost:

@@ -1,12 +1,13 @@
 """What one operator costs on one device, and the time it takes: the roofline with a soft knee.
 
-    t = launches * t0 + norm(FLOPs / (peak * eta_f) (1 + m0/m), bytes / (bandwidth * eta_b) (1 +
-    w0/w)) (1 + b0/b)
+    t = launches * t0 + norm(FLOPs (1 + m0/m + c0/w + r0/r) / (peak * eta_f), (bytes + weight bytes
+    * w0/w + s * rest) / (bandwidth * eta_b)) (1 + b0/b)
 
-with t0, eta_f, eta_b the launch time and achieved shares of `efficiency`, m rows of a product, w
-its columns on the device, b tokens that attend at once, and m0, w0, b0 where half is reached. The
-norm is a p-norm between max(x, y) (perfect overlap) and x + y (none). Ignored: caches, and kernels
-smaller than these.
+with t0, eta_f, eta_b the launch time and achieved shares of `efficiency`; m rows and w columns of a
+product on the device (for attention w is the head size, and r its rows: tokens times heads); b
+tokens that attend at once; m0, w0, c0, r0, b0 where half is reached; and s how much kernels of
+experts move of the activations whose experts are elsewhere, the rest. The norm is a p-norm between
+max(x, y) (perfect overlap) and x + y (none). Ignored: caches, and kernels smaller than these.
 """
 
 import equinox as eqx
@@ -27,9 +28,17 @@ class Cost(eqx.Module):
     launches: Scalar = number(0.0)
     """Kernels started."""
     narrow: Scalar = number(0.0)
-    """Memory traffic of each product over its columns, summed [byte/column]: what narrow shards
-    lose grows with it.
+    """Weights that each product reads over its columns, summed [byte/column]: the bandwidth that
+    narrow shards lose grows with it.
     """
+    narrow_flops: Scalar = number(0.0)
+    """Arithmetic of each product over its columns, for attention over the head size, summed
+    [FLOP/column]: what narrow products and small heads lose of the peak grows with it.
+    """
+    row_flops: Scalar = number(0.0)
+    """Arithmetic of one row of attention, a token of one head [FLOP]: what few rows leave idle."""
+    elsewhere: Scalar = number(0.0)
+    """Activations of gathered token rows whose experts are on other ranks [byte]."""
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(
@@ -108,11 +117,14 @@ def roofline(
             half_batch / batch).
     """
     idle = 1.0 + efficiency.half_batch / batch
-    compute = (
-        cost.flops / (peak * efficiency.compute) * (1.0 + efficiency.half_tokens / tokens) * idle
+    arithmetic = (
+        cost.flops * (1.0 + efficiency.half_tokens / tokens)
+        + efficiency.half_columns * cost.narrow_flops
+        + efficiency.half_rows * cost.row_flops
     )
+    compute = arithmetic / (peak * efficiency.compute) * idle
     memory = (
-        (cost.bytes + efficiency.half_width * cost.narrow)
+        (cost.bytes + efficiency.half_width * cost.narrow + efficiency.elsewhere * cost.elsewhere)
         / (bandwidth * efficiency.bandwidth)
         * idle
     )

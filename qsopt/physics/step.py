@@ -241,13 +241,13 @@ def _ffn(stage: Stage, kind: Ffn, count: Scalar) -> Iterator[tuple[str, Work]]:
     if isinstance(kind, DenseFfn):
         yield "dense ffn", _product(stage, common, precision.ffn, count, load.tokens)
         return
-    rows = load.tokens * deployment.stage_devices**-deployment.dispatched
+    rows = load.tokens * deployment.token_split
     yield "shared experts", _product(stage, common, precision.ffn, count, rows)
     scores = operators.router(kind, stage.model, load, deployment)
     there = count * stage.world.imbalance
     yield "router", _product(stage, scores, precision.tables, there, load.tokens / deployment.data)
     routed = operators.routed_experts(
-        kind, stage.model, load, deployment, stage.efficiency, stage.world
+        kind, stage.model, load, deployment, stage.efficiency, stage.world, stage.softness
     )
     peak = stage.accelerator.peak(precision.experts)
     yield "routed experts", Work(routed.cost, _expert_family(stage), peak, count, routed.tokens)
@@ -381,7 +381,7 @@ def _dispatched(stage: Stage, kind: MoeFfn, whole: collectives.Group, wires: Lin
     """Tokens to their experts and results back; the most loaded rank receives most."""
     deployment, model, load = stage.deployment, stage.model, stage.load
     efficiency, element = stage.efficiency, stage.model.precision.activation_bytes
-    uneven = operators.unevenness(kind, load, deployment, efficiency, stage.world)
+    uneven = operators.unevenness(kind, load, deployment, efficiency, stage.world, stage.softness)
     exchange = collectives.Exchange(
         load.tokens / deployment.stage_devices,
         kind.top_k,

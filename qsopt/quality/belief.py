@@ -53,7 +53,7 @@ def belief(model: Model, name: str | QualityLaw, tokens: float | None, raw: bool
 
     Args:
         model: the MoE.
-        name: a law.
+        name: a law, or the name of one.
         tokens: training tokens, None if unknown.
         raw: take the bare law's value as the centre; the distribution stays as it is.
 

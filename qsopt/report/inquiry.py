@@ -91,6 +91,18 @@ class Inquiry:
         """Whether the answers of all laws are wanted."""
         return self.law == ALL
 
+    def check_one_law(self) -> None:
+        """Refuse all laws side by side where the answer rests on one.
+
+        Raises:
+            InputError: if all are asked for and q is neither stated nor that of a named model.
+        """
+        if self.all_laws and self.q is None and self.named is None:
+            raise InputError(
+                "law = all: this answer rests on one law; choose one, such as geometric, and see "
+                "all side by side with compare or evaluate"
+            )
+
     @property
     def law_name(self) -> str:
         """The law behind q: with all laws side by side, the default one."""

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from qsopt.spec.deployment import PARALLEL_SIZES
+
 GB = 1e9
 
 
@@ -310,7 +312,7 @@ def _cell(value: Any) -> str:
 
 def layout_text(layout: dict[str, Any]) -> str:
     """A deployment in one line."""
-    sizes = " ".join(f"{name}{layout[name]}" for name in ("tp", "dp", "pp", "ep", "etp"))
+    sizes = " ".join(f"{name}{layout[name]}" for name in PARALLEL_SIZES)
     if layout["dcp"] > 1:
         sizes += f" dcp{layout['dcp']}"
     if layout["expert_slots"]:

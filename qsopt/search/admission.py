@@ -1,9 +1,9 @@
 """Which architectures of the grid may be an answer, and which of them must be looked at.
 
-An architecture is a row of values of the free architecture variables. It is admissible if top_k <=
-experts, the law's match is physical, its quality is no worse than the reference's, and it stays
-below the ceilings. Wider experts are never faster (more bytes, more arithmetic, more memory), so
-where speed is wanted only the narrowest admissible width of each row counts.
+An architecture is admissible if top_k <= experts, the law's match is physical, its quality is no
+worse than the reference's, and it stays below the ceilings. Wider experts are never faster (more
+bytes, more arithmetic, more memory), so where speed is wanted only the narrowest admissible width
+of each row counts.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,22 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
 from qsopt.arrays import Scalar
+from qsopt.deployments.batches import in_batches
 from qsopt.errors import InputError
 from qsopt.quality import QualityLaw
-from qsopt.search.architecture import Values, matched, with_architecture
+from qsopt.search.architecture import (
+    MatchedSizes,
+    Values,
+    matched_sizes,
+    reference_value,
+    with_architecture,
+)
 from qsopt.search.problem import DesignProblem
-from qsopt.search.variables import Variable
-from qsopt.spec.model import Model, moe_layers
+from qsopt.search.variables import Rows, Variable, columns, grid
+from qsopt.spec.model import Model
 
 TOLERANCE = 1e-9
 """Relative excess over a limit that counts as rounding."""
@@ -30,7 +37,8 @@ TOLERANCE = 1e-9
 PART = 4096
 """Architectures sized in one call."""
 
-Rows = Float[np.ndarray, "n variables"]
+LISTED = 20_000
+"""Architectures of a thinned grid, about."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +55,9 @@ class Admission:
     @cached_property
     def width_column(self) -> int | None:
         """The column of which only the least value counts; None where all do."""
-        names = [each.name for each in self.variables]
-        wanted = self.problem.objective != "advantage" and "expert_width" in names
-        return names.index("expert_width") if wanted else None
+        names = [variable.name for variable in self.variables]
+        is_about_speed = self.problem.objective != "advantage" and "expert_width" in names
+        return names.index("expert_width") if is_about_speed else None
 
     @cached_property
     def reference_size(self) -> float:
@@ -59,15 +67,13 @@ class Admission:
             InputError: if the law has no physical match for the reference.
         """
         problem = self.problem
-        found = np.asarray(
-            _size_of(problem.reference, problem.law, np.asarray(float(problem.tokens)))
-        )
-        if self.problem.keep_quality and not found[1]:
+        sizes = _compiled_sizes(problem.reference, problem.law, self._tokens)
+        if problem.keep_quality and not bool(sizes.is_physical):
             raise InputError(
                 f"law '{problem.law.name}' has no physical match for the reference; choose "
                 f"another law"
             )
-        return float(found[0])
+        return float(sizes.dense)
 
     @property
     def least_size(self) -> float:
@@ -76,36 +82,35 @@ class Admission:
         """
         return self.reference_size if self.problem.keep_quality else 1.0
 
-    def sizes(self, rows: Rows) -> Float[np.ndarray, "n sizes"]:
-        """Of each row what `architecture.matched` says."""
-        names, problem = [each.name for each in self.variables], self.problem
-        found = []
-        for at in range(0, len(rows), PART):
-            part = rows[at : at + PART]
-            filled = np.concatenate([part, np.repeat(part[-1:], PART - len(part), axis=0)])
-            values = dict(zip(names, filled.T, strict=True)) or {"": np.zeros(len(filled))}
-            sized = _sizes(
-                problem.reference, problem.law, np.asarray(float(problem.tokens)), values
-            )
-            found.append(np.asarray(sized)[: len(part)])
-        return np.concatenate(found)
+    @property
+    def _tokens(self) -> Scalar:
+        return np.asarray(float(self.problem.tokens))
+
+    def sizes(self, rows: Rows) -> MatchedSizes:
+        """Sizes of each row and of its dense match, every field an array [n]."""
+        reference, law = self.problem.reference, self.problem.law
+        return in_batches(
+            lambda values: _row_sizes(reference, law, self._tokens, values),
+            columns(self.variables, rows),
+            PART,
+        )
 
     def is_admissible(self, rows: Rows) -> Bool[np.ndarray, " n"]:
         """Whether each row keeps every limit on the model."""
         sizes, problem = self.sizes(rows), self.problem
-        kept = (sizes[:, 1] > 0) & self.is_routable(rows)
-        kept &= sizes[:, 0] >= self.least_size * (1.0 - TOLERANCE)
-        kept &= sizes[:, 2] <= problem.most_total * (1.0 + TOLERANCE)
-        return kept & (sizes[:, 3] <= problem.most_active * (1.0 + TOLERANCE))
+        kept = np.asarray(sizes.is_physical) & self.is_routable(rows)
+        kept &= sizes.dense >= self.least_size * (1.0 - TOLERANCE)
+        kept &= sizes.total <= problem.most_total * (1.0 + TOLERANCE)
+        return kept & (sizes.active <= problem.most_active * (1.0 + TOLERANCE))
 
     def is_routable(self, rows: Rows) -> Bool[np.ndarray, " n"]:
         """Whether top_k is at most the experts."""
-        names = [each.name for each in self.variables]
-        default = dict(zip(("experts", "top_k"), _routing(self.problem.reference), strict=True))
-        columns = {
-            name: rows[:, names.index(name)] if name in names else default[name] for name in default
-        }
-        return np.broadcast_to(columns["top_k"] <= columns["experts"], (len(rows),)).copy()
+        values = columns(self.variables, rows)
+        experts, top_k = (
+            values.get(name, reference_value(self.problem.reference, name))
+            for name in ("experts", "top_k")
+        )
+        return np.broadcast_to(top_k <= experts, (len(rows),)).copy()
 
     def candidates(self, choices: Sequence[Float[np.ndarray, " values"]]) -> Rows:
         """Admissible rows of a grid, one list of values for each variable; of widths only the least
@@ -113,12 +118,12 @@ class Admission:
         """
         column = self.width_column
         if column is None:
-            return self.admitted(_grid(choices))
+            return self.admissible(grid(choices))
         others = list(choices)
         others[column] = choices[column][:1]
-        return self.narrowest(_grid(others))
+        return self.narrowest(grid(others))
 
-    def admitted(self, rows: Rows) -> Rows:
+    def admissible(self, rows: Rows) -> Rows:
         """The admissible ones, each once."""
         unique = np.unique(rows, axis=0) if rows.shape[1] else rows[:1]
         return unique[self.is_admissible(unique)]
@@ -127,7 +132,7 @@ class Admission:
         """Each row with the least legal width that is admissible; rows without one are left out."""
         column = self.width_column
         if column is None:
-            return self.admitted(rows)
+            return self.admissible(rows)
         widths = self.variables[column].legal()
         rows = rows.copy()
         rows[:, column] = widths[0]
@@ -138,28 +143,23 @@ class Admission:
         rows[:, column] = widths[np.argmax(kept, axis=1)]
         return rows[kept.any(axis=1)]
 
-
-def _grid(choices: Sequence[Float[np.ndarray, " values"]]) -> Rows:
-    if not choices:
-        return np.zeros((1, 0))
-    return np.stack([each.ravel() for each in np.meshgrid(*choices, indexing="ij")], axis=1)
-
-
-def _routing(model: Model) -> tuple[float, float]:
-    moe = moe_layers(model)
-    assert moe is not None
-    return float(moe.experts), float(moe.top_k)
+    def thinned_grid(self) -> Rows:
+        """About `LISTED` rows, admissible or not, that keep the ends of every variable."""
+        most = max(2, int(LISTED ** (1.0 / max(len(self.variables), 1))))
+        return grid([_thinned(variable.legal(), most) for variable in self.variables])
 
 
-@eqx.filter_jit
-def _size_of(model: Model, law: QualityLaw, tokens: Scalar) -> Float[Array, " sizes"]:
-    return matched(model, law, jnp.asarray(tokens))
+def _thinned(legal: Float[np.ndarray, " values"], most: int) -> Float[np.ndarray, " fewer"]:
+    """At most so many legal values, evenly spaced, both ends among them."""
+    places = np.linspace(0, legal.size - 1, min(most, legal.size)).round().astype(int)
+    return legal[np.unique(places)]
+
+
+_compiled_sizes = eqx.filter_jit(matched_sizes)
 
 
 @eqx.filter_jit
-def _sizes(
-    reference: Model, law: QualityLaw, tokens: Scalar, values: Values
-) -> Float[Array, "n sizes"]:
+def _row_sizes(reference: Model, law: QualityLaw, tokens: Scalar, values: Values) -> MatchedSizes:
     return jax.vmap(
-        lambda row: matched(with_architecture(reference, row), law, jnp.asarray(tokens))
+        lambda row: matched_sizes(with_architecture(reference, row), law, jnp.asarray(tokens))
     )(values)

@@ -1,36 +1,34 @@
 """Compiling what a search needs later while it is busy: half of the time to a first answer goes
 into compiling.
 
-Each function is called once with arguments of the right shapes. A failure here is not told: the
+Each function is called once with arguments of the right shapes. A failure here is not raised: the
 search meets it again where it needs the result.
 """
 
-import jax
 import numpy as np
 
-from qsopt.search.architecture import reference_value
+from qsopt.deployments.batches import take
+from qsopt.search.architecture import reference_row
+from qsopt.search.evaluator import Evaluator
 from qsopt.search.exact import PART, Scorer
-from qsopt.search.judge import Judge
 from qsopt.search.polish import MOVING, terms_and_slopes
 from qsopt.search.relaxed import Relaxed
 from qsopt.sensitivity.inputs import Design
 from qsopt.sensitivity.slopes import sensitivity
+from qsopt.spec.deployment import Deployment
 
 
-def prepare_judge(judge: Judge) -> None:
+def prepare_evaluator(evaluator: Evaluator) -> None:
     """The exact scores of architectures, and the slopes of a design."""
-    problem = judge.problem
-    row = np.array(
-        [[reference_value(problem.reference, each.name) for each in problem.architecture]]
-    )
-    some = jax.tree.map(lambda leaf: np.asarray(leaf)[:PART], judge.scorer.layouts)
+    problem = evaluator.problem
+    row = reference_row(problem.reference, problem.architecture)
+    some = take(evaluator.scorer.layouts, slice(0, PART))
     best = Scorer(problem, some).best(row)
-    deployment = jax.tree.map(lambda leaf: np.asarray(leaf)[0], best.deployment)
-    service = problem.service
-    sensitivity(Design(problem.reference, service, deployment))
+    sensitivity(Design(problem.reference, problem.service, take(best.deployment, 0)))
 
 
 def prepare_polish(relaxed: Relaxed) -> None:
     """The slopes of the relaxed problem in a layout."""
     kept = {name: np.asarray(1.0) for name in relaxed.names if name not in MOVING}
-    terms_and_slopes(relaxed, np.full(len(relaxed.names), 0.5), kept, np.asarray(0.0))  # pyright: ignore[reportArgumentType]
+    point = np.full(len(relaxed.names), 0.5)
+    terms_and_slopes(relaxed, point, kept, Deployment())  # pyright: ignore[reportArgumentType]

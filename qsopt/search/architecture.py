@@ -1,29 +1,31 @@
-"""From values of the architecture variables to a model, and to the size of the dense model of its
-quality.
+"""From values of the architecture variables to a model, and to the sizes of it and of the dense
+model of its quality.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool
 
 from qsopt.arrays import Scalar
 from qsopt.comparison.twin import twin_width
 from qsopt.errors import InputError
 from qsopt.quality import QualityLaw, Status
 from qsopt.quality.of_model import architecture
+from qsopt.search.variables import Rows, Variable, rows_of
 from qsopt.spec.model import Gqa, Layers, Model, MoeFfn, Stack, map_ffn, moe_layers
 
 Values = Mapping[str, Scalar]
 """Values of variables by name."""
 
-_ROUTED = {
+ROUTED = {
     "experts": "experts",
     "top_k": "top_k",
     "expert_width": "width",
     "shared_experts": "shared_experts",
 }
+"""Variables of the routed layers, and the field of `MoeFfn` that each is."""
 
 
 def reference_value(model: Model, name: str) -> float:
@@ -33,8 +35,8 @@ def reference_value(model: Model, name: str) -> float:
         InputError: if the model has no such thing.
     """
     moe = moe_layers(model)
-    if name in _ROUTED and moe is not None:
-        return float(getattr(moe, _ROUTED[name]))
+    if name in ROUTED and moe is not None:
+        return float(getattr(moe, ROUTED[name]))
     if name == "kv_heads":
         for layers in model.decoder.attention:
             if isinstance(layers.kind, Gqa):
@@ -44,11 +46,19 @@ def reference_value(model: Model, name: str) -> float:
     raise InputError(f"the reference model has no {name}: leave it out of what varies")
 
 
+def reference_row(model: Model, variables: Sequence[Variable]) -> Rows:
+    """The reference model as one row of the variables."""
+    return rows_of(
+        variables,
+        [{variable.name: reference_value(model, variable.name) for variable in variables}],
+    )
+
+
 def with_architecture(model: Model, values: Values) -> Model:
     """The reference model with some sizes replaced; all routed layers alike, and layers of all
     kinds in proportion.
     """
-    routed = {field: values[name] for name, field in _ROUTED.items() if name in values}
+    routed = {field: values[name] for name, field in ROUTED.items() if name in values}
     if routed:
         model = map_ffn(model, lambda layers: _with_experts(layers, routed))
     if "kv_heads" in values:
@@ -90,13 +100,29 @@ def _deeper(stack: Stack, factor: Scalar) -> Stack:
     return Stack(changed(stack.attention), changed(stack.ffn))
 
 
-def matched(model: Model, law: QualityLaw, tokens: Scalar) -> Float[Array, " sizes"]:
-    """Size of the dense match, whether it is physical (1 or 0), total and active parameters, and
-    the twin's real width.
-    """
-    seen = architecture(model, tokens)
-    match = law.match(seen)
-    physical = jnp.where(match.status == jnp.int32(Status.PHYSICAL), 1.0, 0.0)
-    return jnp.stack(
-        [match.dense_parameters, physical, seen.total, seen.active, twin_width(model, match.q)]
+class MatchedSizes(eqx.Module):
+    """Sizes of a model, and of the dense model of its quality."""
+
+    dense: Scalar
+    """Size of the dense match [parameters]."""
+    is_physical: Bool[Array, ""]
+    """Whether the law has a match that means anything."""
+    total: Scalar
+    """All parameters of the model."""
+    active: Scalar
+    """Its parameters that a token uses."""
+    twin_width: Scalar
+    """Feed-forward width of the dense twin, real."""
+
+
+def matched_sizes(model: Model, law: QualityLaw, tokens: Scalar) -> MatchedSizes:
+    """Sizes of a model trained on so many tokens, and of its dense match by a law."""
+    own = architecture(model, tokens)
+    match = law.match(own)
+    return MatchedSizes(
+        dense=match.dense_parameters,
+        is_physical=match.status == jnp.int32(Status.PHYSICAL),
+        total=own.total,
+        active=own.active,
+        twin_width=twin_width(model, match.q),
     )

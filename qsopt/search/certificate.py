@@ -14,12 +14,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from qsopt.search.admission import Rows
-from qsopt.search.judge import Judge, Verdicts
-from qsopt.search.variables import around
+from qsopt.deployments.batches import chunks, length
+from qsopt.search.evaluator import Designs, Evaluator
+from qsopt.search.variables import Rows, neighbours
 
 PART = 256
-"""Architectures judged between two moves of the progress bar."""
+"""Architectures evaluated between two moves of the progress bar."""
 
 
 @dataclass(frozen=True)
@@ -52,59 +52,65 @@ FURTHEST = 64
 class Enumeration:
     """What was enumerated."""
 
-    best: Verdicts | None
+    best: Designs | None
     """The best of it; None where nothing is feasible."""
     enumerated: int
+    """Designs scored exactly."""
     grid: float
+    """Designs of the whole grid that matter."""
     complete: bool
+    """Whether all of the grid was covered."""
 
 
-def enumerate_grid(judge: Judge, answer: Verdicts | None, limit: float) -> Enumeration:
+def enumerate_grid(evaluator: Evaluator, answer: Designs | None, limit: float) -> Enumeration:
     """The whole grid if it holds at most `limit` designs, else the largest box around the answer
     that does.
     """
-    variables, layouts = judge.problem.architecture, judge.scorer.layouts.tensor.shape[0]
-    listed = float(np.prod([float(each.legal().size) for each in variables]))
+    variables, layouts = evaluator.problem.architecture, length(evaluator.scorer.layouts)
+    listed = float(np.prod([float(variable.legal().size) for variable in variables]))
     if listed <= MOST:
-        rows = judge.admission.candidates([each.legal() for each in variables])
-        if len(rows) * layouts <= limit:
-            return Enumeration(
-                _best(judge, rows), len(rows) * layouts, len(rows) * layouts, complete=True
-            )
+        rows = evaluator.admission.candidates([variable.legal() for variable in variables])
+        designs = len(rows) * layouts
+        if designs <= limit:
+            return Enumeration(_best(evaluator, rows), designs, designs, complete=True)
         listed = float(len(rows))
-    rows = _box(judge, answer, limit / layouts)
-    return Enumeration(_best(judge, rows), len(rows) * layouts, listed * layouts, complete=False)
+    rows = _box(evaluator, answer, limit / layouts)
+    return Enumeration(
+        _best(evaluator, rows), len(rows) * layouts, listed * layouts, complete=False
+    )
 
 
-def _best(judge: Judge, rows: Rows) -> Verdicts | None:
-    best: Verdicts | None = None
-    judge.scorer.many = len(rows) * judge.scorer.layouts.tensor.shape[0] > MANY
-    starts = range(0, len(rows), PART)
-    quiet = not sys.stderr.isatty()
-    for at in track(
-        starts, "enumerating", console=Console(stderr=True), disable=quiet, transient=True
+def _best(evaluator: Evaluator, rows: Rows) -> Designs | None:
+    best: Designs | None = None
+    evaluator.scorer.many = len(rows) * length(evaluator.scorer.layouts) > MANY
+    for part in track(
+        chunks(rows, PART),
+        "enumerating",
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        transient=True,
     ):
-        judged = judge.judge(rows[at : at + PART])
-        found = judged.one(judged.index)
-        if np.isfinite(found.merits[0]) and (best is None or found.merits[0] > best.merits[0]):
-            best = found
+        designs = evaluator.designs(part)
+        first = designs.single(designs.index)
+        if first.any_feasible and (best is None or first.merits[0] > best.merits[0]):
+            best = first
     return best
 
 
-def _box(judge: Judge, answer: Verdicts | None, count: float) -> Rows:
+def _box(evaluator: Evaluator, answer: Designs | None, count: float) -> Rows:
     """Admissible rows within so many places of the answer, as many places as `count` rows allow."""
-    variables = judge.problem.architecture
+    variables = evaluator.problem.architecture
     rows = np.zeros((0, len(variables)))
     if answer is None:
         return rows
-    for reach in range(1, FURTHEST):
+    for places in range(1, FURTHEST):
         near = [
-            around(each.legal(), value, reach)
-            for each, value in zip(variables, answer.rows[0], strict=True)
+            neighbours(variable.legal(), value, places)
+            for variable, value in zip(variables, answer.rows[0], strict=True)
         ]
         if np.prod([float(values.size) for values in near]) > MOST / 64:
             break
-        wider = judge.admission.candidates(near)
+        wider = evaluator.admission.candidates(near)
         if len(wider) > count:
             break
         rows = wider

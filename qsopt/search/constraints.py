@@ -11,23 +11,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, number
+from qsopt.deployments.legality import SIZE_LIMITS, size_ratios
 from qsopt.physics.accounting import parameter_count
 from qsopt.physics.evaluate import Timing
 from qsopt.physics.memory import memory
+from qsopt.search.architecture import MatchedSizes
 from qsopt.spec.deployment import Deployment
-from qsopt.spec.model import Model, MoeFfn, moe_layers
+from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
 
-DEPLOYMENT_LIMITS = (
-    "memory",
-    "tpot",
-    "devices",
-    "expert_devices",
-    "experts_per_rank",
-    "heads",
-    "stages",
-    "smallest_batch",
-)
+DEPLOYMENT_LIMITS = ("memory", "tpot", *SIZE_LIMITS)
 """Constraints on how a model is deployed, in the order of `deployment_ratios`."""
 
 ARCHITECTURE_LIMITS = ("quality", "routing", "total_parameters", "active_parameters", "twin")
@@ -52,45 +45,26 @@ def deployment_ratios(
     model: Model, service: Service, deployment: Deployment, time: Timing, softness: Scalar | float
 ) -> Float[Array, " limits"]:
     """Log of each value over its limit."""
-    held = memory(model, service, deployment, softness=softness)
-    experts = jnp.min(
-        jnp.stack(
-            [group.kind.experts for group in model.decoder.ffn if isinstance(group.kind, MoeFfn)]
-        )
-    )
+    needed = memory(model, service, deployment, softness=softness)
     ratios = (
-        held.total / held.capacity,
+        needed.total / needed.capacity,
         time.tpot / service.workload.tpot_limit,
-        deployment.replica_devices / service.cluster.devices,
-        deployment.expert / deployment.stage_devices,
-        deployment.expert / experts,
-        deployment.tensor / _heads(model),
-        deployment.pipeline / model.layers,
-        deployment.pipeline * deployment.data / deployment.batch,
+        *size_ratios(model, service.cluster, deployment),
     )
     return jnp.log(jnp.stack(ratios))
 
 
 def architecture_ratios(
-    model: Model, dense_size: Scalar, twin: Scalar, ceilings: Ceilings
+    model: Model, sizes: MatchedSizes, ceilings: Ceilings
 ) -> Float[Array, " limits"]:
-    """Log of each value over its limit, given the size of the dense match and the width of the
-    twin.
-    """
+    """Log of each value over its limit, for a model and its sizes."""
     moe, count = moe_layers(model), parameter_count(model)
     assert moe is not None
     ratios = (
-        ceilings.quality / dense_size,
+        ceilings.quality / sizes.dense,
         moe.top_k / moe.experts,
         count.total / ceilings.total,
         count.active / ceilings.active,
-        jnp.maximum(twin, 1.0) / ceilings.twin,
+        jnp.maximum(sizes.twin_width, 1.0) / ceilings.twin,
     )
     return jnp.log(jnp.stack(ratios))
-
-
-def _heads(model: Model) -> Scalar:
-    """The most that attention can be split: the least of its heads (beyond the KV heads they are
-    replicated).
-    """
-    return jnp.min(jnp.stack([jnp.asarray(group.kind.heads) for group in model.decoder.attention]))

@@ -15,9 +15,9 @@ from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, number
 from qsopt.comparison.twin import WIDTH_STEP, aligned, with_dense_ffn
+from qsopt.deployments.batches import length, repeat, same_length
 from qsopt.deployments.capped import BATCH, ServedModel, best_throughputs
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import repeated, same_length
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
@@ -41,12 +41,14 @@ class Curve(eqx.Module):
 
 @dataclass
 class DenseSide:
-    """Exact optima of twins, each found once."""
+    """Exact optima of twins, each computed once."""
 
     reference: Model
     service: Service
     known: dict[float, float] = field(default_factory=dict)
+    """Throughput by width, of those asked for so far."""
     evaluations: int = 0
+    """Twins scored so far, each once in every layout."""
 
     def throughputs(self, widths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """Of twins of these widths, 0 where none fits [tokens/s]."""
@@ -56,17 +58,16 @@ class DenseSide:
             (layouts,) = same_length(legal_layouts(twin, self.service.cluster, self.service.rules))
             cases = eqx.tree_at(
                 lambda c: c.model,
-                repeated(ServedModel(twin, self.service), len(missing)),
+                repeat(ServedModel(twin, self.service), len(missing)),
                 _twins(self.reference, missing),
             )
-            self.evaluations += len(missing) * layouts.tensor.shape[0]
-            self.known |= dict(
-                zip(map(float, missing), map(float, best_throughputs(cases, layouts)), strict=True)
-            )
+            self.evaluations += len(missing) * length(layouts)
+            optima = best_throughputs(cases, layouts)
+            self.known |= dict(zip(map(float, missing), map(float, optima), strict=True))
         return np.array([self.known[float(width)] for width in widths])
 
-    def of_exact(self, widths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """Of twins of these real widths rounded as exact twins are."""
+    def exact_throughputs(self, widths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Of twins of these real widths, rounded as exact twins are [tokens/s]."""
         return self.throughputs(WIDTH_STEP * np.maximum(np.round(widths / WIDTH_STEP), 1.0))
 
     def curve(self, low: float, high: float) -> Curve:
@@ -74,15 +75,15 @@ class DenseSide:
         are the narrower ones.
         """
         widths = np.geomspace(max(low, 1.0), max(high, low * 1.01, 2.0), POINTS)
+        # more points between the widest that fits and the next, where the curve ends
         last = min(max(int(np.sum(self.throughputs(widths) > 0)), 1), POINTS - 1)
-        widths = np.sort(
-            np.concatenate([widths, np.geomspace(widths[last - 1], widths[last], BATCH + 2)[1:-1]])
-        )
-        reached = self.throughputs(widths)
-        fits = reached > 0
+        finer = np.geomspace(widths[last - 1], widths[last], BATCH + 2)[1:-1]
+        widths = np.sort(np.concatenate([widths, finer]))
+        throughputs = self.throughputs(widths)
+        fits = throughputs > 0
         if not fits.any():
             return Curve(np.log(widths), np.zeros(len(widths)), np.asarray(1.0))  # pyright: ignore[reportArgumentType]
-        logs = np.log(np.where(fits, reached, reached[fits][-1]))
+        logs = np.log(np.where(fits, throughputs, throughputs[fits][-1]))
         return Curve(np.log(widths), logs, widths[fits][-1])  # pyright: ignore[reportArgumentType]
 
 

@@ -6,31 +6,41 @@ the largest that the limits allow, or for tokens/s/user the smallest.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import itemgetter
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Float
 
 from qsopt.arrays import Scalar
-from qsopt.deployments.layouts import layout_batch, whole
-from qsopt.deployments.optimum import Best, at_largest_batch, pick, same_length
+from qsopt.deployments.batches import chunks, in_batches, length, same_length
+from qsopt.deployments.layouts import (
+    LayoutSizes,
+    cache_shares,
+    combined_layouts,
+    divisors,
+    traits_of,
+    whole,
+)
+from qsopt.deployments.legality import allows_experts, is_legal, splits_heads, with_places
+from qsopt.deployments.optimum import Best, at_largest_batch, best_of_parts, pick
 from qsopt.physics.evaluate import timing
 from qsopt.search.architecture import Values, with_architecture
 from qsopt.search.problem import DesignProblem
-from qsopt.spec.deployment import DISPATCHED, GATHERED, Deployment
-from qsopt.spec.model import Gqa, Model, MoeFfn
+from qsopt.search.variables import Rows, Variable, columns
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.model import Model
+from qsopt.spec.rules import LayoutRules
 from qsopt.spec.service import Service
 
 ROWS, PART = 16, 256
 """Architectures and layouts of one compiled call."""
 
 
-class Rule(eqx.Module):
+class BatchRule(eqx.Module):
     """Which batch of a layout is the best, and what counts."""
 
     low: Scalar = eqx.field()
@@ -56,64 +66,51 @@ class Scorer:
     """Whether so many are to be scored that a thorough compilation pays."""
 
     @classmethod
-    def of(cls, problem: DesignProblem) -> "Scorer":
+    def for_problem(cls, problem: DesignProblem) -> "Scorer":
         """The scorer of a problem."""
         return cls(problem, all_layouts(problem))
 
     @property
-    def rule(self) -> Rule:
+    def rule(self) -> BatchRule:
         """How batches are chosen."""
         batch, per_user = self.problem.variable("batch"), self.problem.objective == "per_user"
         capped = per_user or not batch.free or batch.low > 1
-        return Rule(np.asarray(batch.low), np.asarray(batch.high), per_user, capped)
+        return BatchRule(np.asarray(batch.low), np.asarray(batch.high), per_user, capped)
 
-    def best(
-        self, architectures: Float[np.ndarray, "n variables"], layouts: Deployment | None = None
-    ) -> Best:
-        """The best deployment of each architecture, given as one row of variables each."""
-        (filled,) = same_length(self.layouts if layouts is None else layouts)
-        count, names = len(architectures), [each.name for each in self.problem.architecture]
-        rows = np.concatenate([architectures, np.repeat(architectures[-1:], -count % ROWS, axis=0)])
-        self.evaluations += count * (self.layouts if layouts is None else layouts).tensor.shape[0]
+    def best(self, architectures: Rows, layouts: Deployment | None = None) -> Best:
+        """The best deployment of each architecture, in all layouts or in some."""
+        chosen = self.layouts if layouts is None else layouts
+        self.evaluations += len(architectures) * length(chosen)
+        (padded,) = same_length(chosen)
+        return in_batches(
+            lambda values: self._best_by_part(values, padded),
+            columns(self.problem.architecture, architectures),
+            ROWS,
+        )
+
+    def _best_by_part(self, values: Values, layouts: Deployment) -> Best:
+        in_haste = "xla_backend_optimization_level=0" in os.environ.get("XLA_FLAGS", "")
+        score = _thorough if self.many and in_haste else _compiled
         parts = [
-            self._rows(dict(zip(names, rows[at : at + ROWS].T, strict=True)), filled)
-            for at in range(0, len(rows), ROWS)
+            score(self.problem.reference, self.problem.service, self.rule, values, part)
+            for part in chunks(layouts, PART)
         ]
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
-
-    def _rows(self, values: Values, layouts: Deployment) -> Best:
-        values = dict(values) or {"": np.zeros(ROWS)}
-        score = (
-            _thorough
-            if self.many and "xla_backend_optimization_level=0" in os.environ.get("XLA_FLAGS", "")
-            else _compiled
-        )
-        parts = []
-        for at in range(0, layouts.tensor.shape[0], PART):
-            chunk = jax.tree.map(itemgetter(slice(at, at + PART)), layouts)
-            best = score(self.problem.reference, self.problem.service, self.rule, values, chunk)
-            parts.append(jax.tree.map(np.asarray, best))
-        if len(parts) == 1:
-            return parts[0]
-        winner = np.argmax([part.throughput for part in parts], axis=0)
-        return jax.tree.map(
-            lambda *leaves: np.stack(leaves)[winner, np.arange(len(winner))], *parts
-        )
+        return parts[0] if len(parts) == 1 else best_of_parts(parts)
 
 
-def _best_rows(
-    reference: Model, service: Service, rule: Rule, values: Values, layouts: Deployment
+def _best_of_rows(
+    reference: Model, service: Service, rule: BatchRule, values: Values, layouts: Deployment
 ) -> Best:
-    def of(row: Values) -> Best:
+    def best(row: Values) -> Best:
         model = with_architecture(reference, row)
-        return pick(jax.vmap(lambda layout: scored(model, service, rule, layout))(layouts))
+        return pick(jax.vmap(lambda layout: score(model, service, rule, layout))(layouts))
 
-    return jax.lax.map(of, values)
+    return jax.lax.map(best, values)
 
 
-_compiled = jax.jit(_best_rows)
+_compiled = jax.jit(_best_of_rows)
 _thorough = jax.jit(
-    _best_rows,
+    _best_of_rows,
     compiler_options={"xla_backend_optimization_level": 2, "xla_cpu_use_fusion_emitters": True},
 )
 """The same where the process compiles in haste (see `cli.runtime`): slower to compile and faster to
@@ -121,17 +118,18 @@ run.
 """
 
 
-def scored(model: Model, service: Service, rule: Rule, layout: Deployment) -> Best:
+def score(model: Model, service: Service, rule: BatchRule, layout: Deployment) -> Best:
     """A layout at its best batch; its `throughput` is what counts, 0 where it is illegal or
     infeasible.
     """
-    found = at_largest_batch(model, service, layout)
-    legal = found.feasible & is_legal(model, layout)
+    layout = with_places(model, layout, service.rules)
+    largest = at_largest_batch(model, service, layout)
+    legal = largest.feasible & is_legal(model, service.cluster, layout, service.rules)
     if not rule.capped:
-        return Best(found.deployment, jnp.where(legal, found.throughput, 0.0), legal)
+        return Best(largest.deployment, jnp.where(legal, largest.throughput, 0.0), legal)
     unit = layout.pipeline * layout.data
     least = jnp.ceil(rule.low / unit) * unit
-    most = jnp.minimum(found.deployment.batch, jnp.floor(rule.high / unit) * unit)
+    most = jnp.minimum(largest.deployment.batch, jnp.floor(rule.high / unit) * unit)
     chosen = least if rule.per_user else most
     deployment = eqx.tree_at(lambda d: d.batch, layout, jnp.maximum(chosen, unit))
     time = timing(model, service, deployment)
@@ -143,65 +141,61 @@ def scored(model: Model, service: Service, rule: Rule, layout: Deployment) -> Be
     )
 
 
-def is_legal(model: Model, layout: Deployment) -> Bool[Array, ""]:
-    """Whether a layout divides a model's experts and KV heads, and has no more stages than
-    layers.
-    """
-    legal = layout.pipeline <= model.layers
-    for layers in model.decoder.ffn:
-        if isinstance(layers.kind, MoeFfn):
-            legal = legal & (jnp.mod(layers.kind.experts, layout.expert) == 0.0)
-    for layers in model.decoder.attention:
-        if isinstance(layers.kind, Gqa):
-            kv = layers.kind.kv_heads
-            legal = legal & (
-                (jnp.mod(kv, layout.tensor) == 0.0) | (jnp.mod(layout.tensor, kv) == 0.0)
-            )
-    return legal
-
-
 # ---- every layout that some architecture of the problem may have ---------------------------------
 
 
 def all_layouts(problem: DesignProblem) -> Deployment:
     """Layouts in the order of `layouts.legal_layouts`, for any values of the architecture
-    variables.
+    variables: what a layout must divide may be free, so `score` asks again for each architecture,
+    and gives it its places for experts.
     """
-    rows = sorted(_layout_rows(problem), key=lambda row: (row[2], *row))
-    return layout_batch(rows)
-
-
-def _layout_rows(problem: DesignProblem) -> Iterator[tuple[float, ...]]:
+    model, rules, models = problem.reference, problem.service.rules, _models(problem)
     devices = whole(problem.service.cluster.devices, "devices")
-    free = {each.name: each for each in problem.architecture}
-    experts = free["experts"].legal() if "experts" in free else _expert_counts(problem.reference)
-    layers = free["layers"].high if "layers" in free else float(problem.reference.layers)
-    divides = [e for e in range(1, devices + 1) if np.any(experts % e == 0)]
-    heads = [whole(group.kind.heads, "heads") for group in problem.reference.decoder.attention]
-    for tensor in _sizes(
-        problem, "tp", [t for t in range(1, devices + 1) if all(count % t == 0 for count in heads)]
-    ):
-        for data in _sizes(problem, "dp", range(1, devices // tensor + 1)):
-            stage = tensor * data
-            splits = [e for e in _sizes(problem, "ep", divides) if stage % e == 0]
-            for pipeline in _sizes(problem, "pp", range(1, devices // stage + 1)):
-                if pipeline <= layers:
-                    yield from (
-                        (tensor, data, pipeline, e, way) for e in splits for way in _ways(e)
-                    )
+    every = np.arange(1.0, devices + 1.0)
+    sizes = LayoutSizes(
+        tensor=_within(problem, "tp", every[splits_heads(model, every)]),
+        data=_within(problem, "dp", every),
+        pipeline=_within(problem, "pp", every[every <= _most_layers(problem)]),
+        shares=lambda tensor: _cache_shares(problem, tensor),
+        expert=lambda stage: _within(problem, "ep", _expert_sizes(models, rules, divisors(stage))),
+    )
+    return combined_layouts(problem.service.cluster, sizes, traits_of(model), rules)
 
 
-def _ways(expert: int) -> tuple[float, ...]:
-    return (GATHERED, DISPATCHED) if expert > 1 else (GATHERED,)
-
-
-def _sizes(problem: DesignProblem, name: str, sizes: "range | list[int]") -> list[int]:
+def _within(problem: DesignProblem, name: str, sizes: Iterable[float]) -> list[int]:
     """The sizes that a variable's bounds and kind leave."""
     legal = set(problem.variable(name).legal())
-    return [size for size in sizes if size in legal]
+    return [int(size) for size in sizes if size in legal]
 
 
-def _expert_counts(model: Model) -> Float[np.ndarray, " kinds"]:
-    return np.array(
-        [float(group.kind.experts) for group in model.decoder.ffn if isinstance(group.kind, MoeFfn)]
-    )
+def _cache_shares(problem: DesignProblem, tensor: int) -> list[int]:
+    """Context parallel sizes that are legal for some number of KV heads."""
+    if "kv_heads" in _free(problem):
+        return [int(size) for size in divisors(tensor)]
+    return cache_shares(problem.reference, tensor)
+
+
+def _models(problem: DesignProblem) -> list[Model]:
+    """The reference with every number of experts that may be asked for."""
+    free = _free(problem)
+    if "experts" not in free:
+        return [problem.reference]
+    counts = free["experts"].legal()
+    return [with_architecture(problem.reference, {"experts": np.asarray(n)}) for n in counts]
+
+
+def _expert_sizes(
+    models: list[Model], rules: LayoutRules, sizes: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """The sizes that have places in any of some models."""
+    return sizes[np.any([allows_experts(model, sizes, rules) for model in models], axis=0)]
+
+
+def _most_layers(problem: DesignProblem) -> float:
+    free = _free(problem)
+    return free["layers"].high if "layers" in free else float(problem.reference.layers)
+
+
+def _free(problem: DesignProblem) -> dict[str, Variable]:
+    """Free architecture variables by name."""
+    return {variable.name: variable for variable in problem.architecture}

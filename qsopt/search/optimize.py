@@ -7,24 +7,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qsopt.deployments.batches import in_numpy
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.precision import in_float64, same_precision
-from qsopt.search.ahead import prepare_judge, prepare_polish
+from qsopt.search.ahead import prepare_evaluator, prepare_polish
 from qsopt.search.architecture import with_architecture
 from qsopt.search.certificate import Certificate, enumerate_grid
 from qsopt.search.clock import CompileClock
 from qsopt.search.conflicts import conflicts
-from qsopt.search.gradient import BROKEN, ROUNDS, STEPS, Found, descend, spread
-from qsopt.search.judge import Judge, Verdicts
-from qsopt.search.legal import Legal, legal, polished_at
+from qsopt.search.evaluator import Designs, Evaluator
+from qsopt.search.gradient import BROKEN, ROUNDS, STEPS, Ends, descend, spread
 from qsopt.search.prices import shadow_prices
 from qsopt.search.problem import DesignProblem
+from qsopt.search.refine import Refined, polished_at, refine
 from qsopt.search.relaxed import Relaxed, relaxed_problem
-from qsopt.search.solution import Answer, Solution, value_of
+from qsopt.search.solution import Answer, Solution, objective_value
+from qsopt.search.variables import row_values
 from qsopt.sensitivity.inputs import Design
 from qsopt.sensitivity.slopes import sensitivity
 
@@ -32,7 +33,7 @@ STARTS = 64
 """Starts of the relaxed search."""
 
 ENUMERATED = 1e7
-"""Designs that a certificate enumerates unless told otherwise."""
+"""Designs that a certificate enumerates where nothing else is asked for."""
 
 
 @in_float64
@@ -42,95 +43,90 @@ def optimize(
     """The best legal design of a problem.
 
     Args:
-        problem: what is wanted (see `design_problem`).
+        problem: the question (see `design_problem`).
         seed: of the starts.
         starts: of the relaxed search.
         certify: designs that may be enumerated to certify the answer; 0 for no certificate.
     """
     began, clock = time.perf_counter(), CompileClock()
-    judge = Judge.of(problem)
-    found, relaxed = search_relaxed(judge, seed, starts)
-    reached = legal(judge, relaxed, found)
-    evaluations = judge.evaluations + starts * ROUNDS * STEPS
-    told = _told(judge, found, reached)
+    evaluator = Evaluator.for_problem(problem)
+    ends, relaxed = search_relaxed(evaluator, seed, starts)
+    refined = refine(evaluator, relaxed, ends)
+    evaluations = evaluator.evaluations + starts * ROUNDS * STEPS
+    fields = _solution_fields(evaluator, ends, refined)
     searched = time.perf_counter() - began
     certificate = None
-    if reached.answer is not None and certify > 0:
-        better, certificate = _certified(judge, reached.answer, certify)
+    if refined.answer is not None and certify > 0:
+        better, certificate = _certified(evaluator, refined.answer, certify)
         if certificate.gap > 0:
-            beside = None if problem.minimize else polished_at(judge, relaxed, better)
-            told = _told(judge, found, replace(reached, answer=better, beside=beside))
+            beside = None if problem.minimize else polished_at(evaluator, relaxed, better)
+            refined = replace(refined, answer=better, beside=beside)
+            fields = _solution_fields(evaluator, ends, refined)
     seconds = {
         "compile": clock.seconds,
         "search": searched,
         "certify": time.perf_counter() - began - searched,
     }
     return Solution(
-        **told, certificate=certificate, starts=starts, evaluations=evaluations, seconds=seconds
+        **fields, certificate=certificate, starts=starts, evaluations=evaluations, seconds=seconds
     )
 
 
-def search_relaxed(judge: Judge, seed: int, starts: int) -> tuple[Found, Relaxed]:
+def search_relaxed(evaluator: Evaluator, seed: int, starts: int) -> tuple[Ends, Relaxed]:
     """The relaxed search from many starts, while what comes after it is compiled."""
     with ThreadPoolExecutor(1, initializer=same_precision()) as beside:
-        beside.submit(prepare_judge, judge)
-        relaxed = relaxed_problem(judge)
-        if not judge.problem.minimize:
+        beside.submit(prepare_evaluator, evaluator)
+        relaxed = relaxed_problem(evaluator)
+        if not evaluator.problem.minimize:
             beside.submit(prepare_polish, relaxed)
         points, ways = spread(starts, len(relaxed.names), seed)
-        found = descend(relaxed, jnp.asarray(points), jnp.asarray(ways))
-    return jax.tree.map(np.asarray, found), relaxed
+        ends = descend(relaxed, jnp.asarray(points), jnp.asarray(ways))
+    return in_numpy(ends), relaxed
 
 
-def _certified(judge: Judge, answer: Verdicts, limit: float) -> tuple[Verdicts, Certificate]:
-    """The answer, or what enumeration found better, and how far the search was from it."""
-    listed = enumerate_grid(judge, answer, limit)
-    optimum = (
-        listed.best
-        if listed.best is not None and listed.best.merits[0] > answer.merits[0]
-        else answer
-    )
+def _certified(evaluator: Evaluator, answer: Designs, limit: float) -> tuple[Designs, Certificate]:
+    """The answer, or the better one that enumeration meets, and how far the search was from it."""
+    listed = enumerate_grid(evaluator, answer, limit)
+    optimum = answer
+    if listed.best is not None and listed.best.merits[0] > answer.merits[0]:
+        optimum = listed.best
     gap = float(optimum.merits[0] - answer.merits[0])
-    relative = gap if judge.problem.objective == "advantage" else -np.expm1(-gap)
-    value = value_of(judge.problem, float(optimum.merits[0]))
+    relative = gap if evaluator.problem.objective == "advantage" else -np.expm1(-gap)
+    value = objective_value(evaluator.problem, float(optimum.merits[0]))
     return optimum, Certificate(
         listed.enumerated, listed.grid, value, float(relative), listed.complete
     )
 
 
-# ---- what is told --------------------------------------------------------------------------------
+# ---- the solution --------------------------------------------------------------------------------
 
 
-def _told(judge: Judge, found: Found, reached: Legal) -> dict[str, Any]:
+def _solution_fields(evaluator: Evaluator, ends: Ends, refined: Refined) -> dict[str, Any]:
     """Fields of the solution that do not depend on how it was certified."""
-    problem, first = judge.problem, int(np.argmin(found.merits))
-    kept = found.merits[first] < BROKEN
-    everything_real = value_of(problem, -float(found.merits[first])) if kept else float("nan")
-    if reached.answer is None:
-        nothing = {"best": None, "sensitivity": None, "shadow_prices": (), "multipliers": {}}
-        values = {
+    problem, cost = evaluator.problem, float(ends.costs[ends.best_index])
+    all_real = objective_value(problem, -cost) if cost < BROKEN else float("nan")
+    if refined.answer is None:
+        return {
+            "best": None,
             "value": float("nan"),
             "relaxed_value": float("nan"),
-            "all_real_value": everything_real,
+            "all_real_value": all_real,
+            "sensitivity": None,
+            "shadow_prices": (),
+            "multipliers": {},
+            "conflicts": conflicts(evaluator),
         }
-        return {**nothing, **values, "conflicts": conflicts(judge)}
-    best, service, merit = (
-        _answer(problem, reached.answer),
-        problem.service,
-        float(reached.answer.merits[0]),
-    )
-    optimum = reached.beside
-    slopes = sensitivity(Design(best.model, service, best.deployment))
-    prices = slopes.shadow_prices
+    best, merit = _answer(problem, refined.answer), float(refined.answer.merits[0])
+    relaxed = objective_value(problem, max(merit, refined.log_objective))
+    slopes = sensitivity(Design(best.model, problem.service, best.deployment))
+    prices, optimum = slopes.shadow_prices, refined.beside
     if optimum is not None and problem.objective != "advantage":
-        prices = shadow_prices(problem, judge.admission, optimum)
+        prices = shadow_prices(problem, evaluator.admission, optimum)
     return {
         "best": best,
-        "value": value_of(problem, merit),
-        "relaxed_value": everything_real
-        if problem.minimize
-        else value_of(problem, max(merit, reached.most)),
-        "all_real_value": everything_real,
+        "value": objective_value(problem, merit),
+        "relaxed_value": all_real if problem.minimize else relaxed,
+        "all_real_value": all_real,
         "sensitivity": slopes,
         "shadow_prices": prices,
         "multipliers": {} if optimum is None else optimum.multipliers,
@@ -138,15 +134,11 @@ def _told(judge: Judge, found: Found, reached: Legal) -> dict[str, Any]:
     }
 
 
-def _answer(problem: DesignProblem, answer: Verdicts) -> Answer:
-    values = {
-        each.name: float(value)
-        for each, value in zip(problem.architecture, answer.rows[0], strict=True)
-    }
+def _answer(problem: DesignProblem, design: Designs) -> Answer:
+    """The record of the design that answers."""
+    values, deployment = row_values(problem.architecture, design.rows[0]), design.deployment
     model = with_architecture(
-        problem.reference, {name: np.asarray(value) for name, value in values.items()}
-    )  # pyright: ignore[reportArgumentType]
-    deployment = jax.tree.map(lambda leaf: np.asarray(leaf)[0], answer.best.deployment)
-    service = problem.service
-    reached = compiled_metrics(model, service, deployment)
-    return Answer(model, deployment, reached, values)
+        problem.reference,
+        {name: np.asarray(value) for name, value in values.items()},  # pyright: ignore[reportArgumentType]
+    )
+    return Answer(model, deployment, compiled_metrics(model, problem.service, deployment), values)

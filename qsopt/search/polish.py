@@ -4,11 +4,11 @@ sizes whole.
 Sequential quadratic programming (SLSQP) on the exact model: with the layout legal nothing needs
 smoothing. Its multipliers solve the conditions of Karush, Kuhn and Tucker at the end point,
 
-    grad wanted = sum_i l_i grad g_i + sum_j m_j e_j,    l_i >= 0 where g_i = 0, m_j of the bounds
-    that x_j lies on,
+    grad f = sum_i l_i grad g_i + sum_j m_j e_j,    l_i >= 0 where g_i = 0,
 
-in the least squares that keep them from being negative. In the logs in which everything stands, l_i
-is d log wanted / d log limit_i of the re-optimised design.
+with f the log of the objective and m_j of the bounds that x_j lies on, in the least squares that
+keep them from being negative. In the logs in which everything stands, l_i is d log objective / d
+log limit_i of the re-optimised design.
 """
 
 from collections.abc import Mapping
@@ -23,9 +23,10 @@ from jaxtyping import Array, Float
 from scipy.optimize import minimize, nnls
 
 from qsopt.arrays import Scalar
+from qsopt.deployments.batches import in_numpy
 from qsopt.search.constraints import ARCHITECTURE_LIMITS, DEPLOYMENT_LIMITS
-from qsopt.search.relaxed import Relaxed, terms_of
-from qsopt.search.variables import ARCHITECTURE, DEPLOYMENT
+from qsopt.search.relaxed import Relaxed, joined, terms_of
+from qsopt.search.variables import ARCHITECTURE, DEPLOYMENT, SEARCHED_SIZES
 from qsopt.spec.deployment import Deployment
 
 LIMITS: tuple[str, ...] = (*DEPLOYMENT_LIMITS, *ARCHITECTURE_LIMITS)
@@ -49,11 +50,12 @@ class Polished:
 
     values: dict[str, float]
     """Of all variables."""
-    dispatched: float
-    wanted: float
-    """Log of what is wanted."""
+    layout: Deployment
+    """The layout."""
+    log_objective: float
+    """Log of the objective (see `relaxed.Terms`)."""
     multipliers: dict[str, float]
-    """Of every constraint: d wanted / d log limit."""
+    """Of every constraint: d log objective / d log limit."""
     residual: float
     """Largest part of the gradient that no multiplier explains: 0 at a smooth optimum, more at a
     kink.
@@ -61,8 +63,8 @@ class Polished:
 
 
 def polished(relaxed: Relaxed, start: Mapping[str, float], layout: Deployment) -> Polished | None:
-    """The best real architecture and batch in a layout, from a start; None where none is found that
-    keeps the constraints.
+    """The best real architecture and batch in a layout, from a start; None where the descent meets
+    nothing that keeps the constraints.
 
     Args:
         relaxed: the relaxed problem, of which the best architecture is wanted.
@@ -70,26 +72,26 @@ def polished(relaxed: Relaxed, start: Mapping[str, float], layout: Deployment) -
         layout: a legal layout.
     """
     local = _Local(relaxed, start, layout)
-    as_it_is = local.told(local.point)
+    as_it_is = local.optimum(local.point)
     if not local.moving.size:
         return as_it_is
-    found = minimize(
-        lambda x: -local.at(x)[0][0],
+    end = minimize(
+        lambda x: -local.outputs(x)[0][0],
         local.point[local.moving],
-        jac=lambda x: -local.at(x)[1][0],
+        jac=lambda x: -local.outputs(x)[1][0],
         bounds=[(0.0, 1.0)] * local.moving.size,
         constraints={
             "type": "ineq",
-            "fun": lambda x: -local.held(x)[0],
-            "jac": lambda x: -local.held(x)[1],
+            "fun": lambda x: -local.ratios(x)[0],
+            "jac": lambda x: -local.ratios(x)[1],
         },
         method="SLSQP",
         options={"maxiter": STEPS, "ftol": PRECISION},
     )
-    end = local.told(local.whole(found.x))
+    optima = (as_it_is, local.optimum(local.whole_point(end.x)))
     return max(
-        (each for each in (as_it_is, end) if each is not None),
-        key=lambda each: each.wanted,
+        (optimum for optimum in optima if optimum is not None),
+        key=lambda optimum: optimum.log_objective,
         default=None,
     )
 
@@ -98,53 +100,59 @@ class _Local:
     """A relaxed problem in one layout: a point of the whole cube of which some coordinates move."""
 
     def __init__(self, relaxed: Relaxed, start: Mapping[str, float], layout: Deployment) -> None:
-        sizes = {
-            name: float(getattr(layout, field))
-            for name, field in DEPLOYMENT.items()
-            if name != "batch"
-        }
+        sizes = {name: float(getattr(layout, DEPLOYMENT[name])) for name in SEARCHED_SIZES}
         values = {**start, **sizes}
         low, high = np.asarray(relaxed.low), np.asarray(relaxed.high)
         logs = np.log([values[name] for name in relaxed.names])
-        self.relaxed, self.dispatched = relaxed, np.asarray(float(layout.dispatched))
+        self.relaxed, self.layout = relaxed, in_numpy(layout)
         self.point = np.clip((logs - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
         self.moving = np.flatnonzero([name in MOVING for name in relaxed.names])
         self.kept = {name: np.asarray(values[name]) for name in relaxed.names if name not in MOVING}
         """Whole numbers that stay, as they are: through logs and back they would not be whole."""
         self.known: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
-        slopes = self.at(self.point[self.moving])[1][1:]
+        slopes = self.outputs(self.point[self.moving])[1][1:]
         self.bent = np.flatnonzero(np.abs(slopes).max(axis=1, initial=0.0) > 0.0)
-        """Constraints that the moving variables bend."""
+        """Constraints that the moving variables bend; the others are constant here."""
 
-    def whole(self, x: Float[np.ndarray, " moving"]) -> Float[np.ndarray, " free"]:
+    def whole_point(self, x: Float[np.ndarray, " moving"]) -> Float[np.ndarray, " free"]:
+        """The point of the whole cube at which the moving coordinates are `x`."""
         point = self.point.copy()
         point[self.moving] = np.clip(x, 0.0, 1.0)
         return point
 
-    def at(self, x: Float[np.ndarray, " moving"]) -> tuple[np.ndarray, np.ndarray]:
-        """What is wanted and all ratios, and their slopes along what moves."""
+    def outputs(self, x: Float[np.ndarray, " moving"]) -> tuple[np.ndarray, np.ndarray]:
+        """The log objective and all ratios, and their slopes along what moves, computed once for
+        each point.
+        """
         key = x.tobytes()
         if key not in self.known:
-            point: Any = self.whole(x)
-            values, slopes = terms_and_slopes(self.relaxed, point, self.kept, self.dispatched)
+            point: Any = self.whole_point(x)
+            values, slopes = terms_and_slopes(self.relaxed, point, self.kept, self.layout)
             self.known[key] = np.asarray(values), np.asarray(slopes)[:, self.moving]
         return self.known[key]
 
-    def held(self, x: Float[np.ndarray, " moving"]) -> tuple[np.ndarray, np.ndarray]:
-        values, slopes = self.at(x)
+    def ratios(self, x: Float[np.ndarray, " moving"]) -> tuple[np.ndarray, np.ndarray]:
+        """The ratios that the moving variables bend, and their slopes."""
+        values, slopes = self.outputs(x)
         return values[1:][self.bent], slopes[1:][self.bent]
 
-    def told(self, point: Float[np.ndarray, " free"]) -> Polished | None:
-        values, slopes = self.at(point[self.moving])
+    def optimum(self, point: Float[np.ndarray, " free"]) -> Polished | None:
+        """The record of a point; None where it breaks a constraint."""
+        values, slopes = self.outputs(point[self.moving])
         if not (np.isfinite(values[0]) and np.all(values[1:] <= KEPT)):
             return None
         multipliers, residual = _multipliers(values, slopes, point[self.moving])
-        held = dict(zip(LIMITS, map(float, multipliers), strict=True))
         named = {
             **self.relaxed.named(point),
             **{name: float(value) for name, value in self.kept.items()},
         }
-        return Polished(named, float(self.dispatched), float(values[0]), held, residual)
+        return Polished(
+            named,
+            self.layout,
+            float(values[0]),
+            dict(zip(LIMITS, map(float, multipliers), strict=True)),
+            residual,
+        )
 
 
 def _multipliers(
@@ -158,31 +166,32 @@ def _multipliers(
     active = np.flatnonzero(
         (values[1:] > -KEPT) & (np.abs(slopes[1:]).max(axis=1, initial=0.0) > 0.0)
     )
-    sides = [
-        side * each
+    # a bound acts as one more constraint, whose gradient is a unit vector out of the cube
+    bounds = [
+        side * unit
         for side, near in ((1.0, x > 1.0 - KEPT), (-1.0, x < KEPT))
-        for each in np.eye(x.size)[near]
+        for unit in np.eye(x.size)[near]
     ]
-    columns = np.concatenate([slopes[1:][active], np.reshape(sides, (len(sides), x.size))])
+    columns = np.concatenate([slopes[1:][active], np.reshape(bounds, (len(bounds), x.size))])
+    multipliers = np.zeros(len(values) - 1)
     if not columns.size:
-        return np.zeros(len(values) - 1), float(np.abs(slopes[0]).max(initial=0.0))
+        return multipliers, float(np.abs(slopes[0]).max(initial=0.0))
     weights, _ = nnls(columns.T, slopes[0])
-    found = np.zeros(len(values) - 1)
-    found[active] = weights[: active.size]
-    return found, float(np.abs(slopes[0] - weights @ columns).max())
+    multipliers[active] = weights[: active.size]
+    return multipliers, float(np.abs(slopes[0] - weights @ columns).max())
 
 
 @eqx.filter_jit
 def terms_and_slopes(
-    relaxed: Relaxed, point: Float[Array, " free"], kept: Mapping[str, Scalar], dispatched: Scalar
+    relaxed: Relaxed, point: Float[Array, " free"], kept: Mapping[str, Scalar], layout: Deployment
 ) -> tuple[Float[Array, " all"], Float[Array, "all free"]]:
-    """What is wanted, every log ratio of the exact model, and the derivatives of all, where some
+    """The log objective, every log ratio of the exact model, and the derivatives of all, where some
     values are kept.
     """
 
     def outputs(at: Float[Array, " free"]) -> tuple[Array, Array]:
-        found = terms_of(relaxed, {**relaxed.values(at), **kept}, dispatched, jnp.zeros(()))
-        together = jnp.concatenate([found.wanted[None], found.deployment, found.architecture])
+        values = {**relaxed.values(at), **kept}
+        together = joined(terms_of(relaxed, values, layout, jnp.zeros(())))
         return together, together
 
     slopes, values = jax.jacfwd(outputs, has_aux=True)(jnp.asarray(point))

@@ -2,15 +2,15 @@
 is chosen anew.
 
 At the relaxed optimum in the best design's layout, architecture and batch move with the limit, and
-the multiplier l of a constraint g <= 0 says how the optimum answers: d log wanted / d log limit =
-l. What enters several formulas at once, such as the bandwidth, brings d log wanted - sum_i l_i d
-g_i (the envelope theorem).
+the multiplier l of a constraint g <= 0 says how the optimum f (the log of the objective) answers: d
+f / d log limit = l. What enters several formulas at once, such as the bandwidth, brings d f - sum_i
+l_i d g_i (the envelope theorem).
 """
 
 import numpy as np
 
 from qsopt.search.admission import Admission
-from qsopt.search.architecture import reference_value, with_architecture
+from qsopt.search.architecture import reference_row, with_architecture
 from qsopt.search.polish import Polished
 from qsopt.search.problem import DesignProblem, deployment_of
 from qsopt.sensitivity.inputs import Design
@@ -24,62 +24,76 @@ BILLION = 1e9
 def shadow_prices(
     problem: DesignProblem, admission: Admission, optimum: Polished
 ) -> tuple[ShadowPrice, ...]:
-    """Prices in tokens/s (of a user where that is wanted, else of the cluster) over units that
-    people count in.
+    """Prices in tokens/s (of a user where that is the objective, else of the cluster) over units
+    that people count in.
     """
-    design, reached = _design(problem, optimum), float(np.exp(optimum.wanted))
+    throughput = float(np.exp(optimum.log_objective))
     limits = {
-        MEMORY: (
-            float(design.service.cluster.accelerator.memory_bytes) / GB,
-            "GB of device memory",
-        ),
-        TPOT: (float(design.service.workload.tpot_limit) / MILLISECOND, "ms of time per token"),
-        "quality": (-reference_q(problem, admission), "unit of q of the reference"),
-        "total_parameters": (problem.most_total / BILLION, "billion parameters allowed"),
-        "active_parameters": (problem.most_active / BILLION, "billion active parameters allowed"),
-    }
-    asked = {
-        TPOT: float(design.service.workload.tpot_limit) < NO_LIMIT,
-        "quality": problem.keep_quality and bool(problem.architecture),
-        "total_parameters": np.isfinite(problem.most_total),
-        "active_parameters": np.isfinite(problem.most_active),
+        **_service_limits(problem),
+        **_model_limits(problem, admission),
     }
     prices = [
         ShadowPrice(
             name,
-            optimum.multipliers[name] * reached / limit + 0.0,
+            optimum.multipliers[name] * throughput / limit + 0.0,
             unit,
             optimum.multipliers[name] > 0,
         )
         for name, (limit, unit) in limits.items()
-        if asked.get(name, True)
     ]
-    return (*prices, _bandwidth_price(design, optimum, reached))
+    return (*prices, _bandwidth_price(_design(problem, optimum), optimum, throughput))
+
+
+def _service_limits(problem: DesignProblem) -> dict[str, tuple[float, str]]:
+    """Limits of the service that exist, and their units."""
+    service = problem.service
+    memory = float(service.cluster.accelerator.memory_bytes)
+    tpot = float(service.workload.tpot_limit)
+    limits = {MEMORY: (memory / GB, "GB of device memory")}
+    if tpot < NO_LIMIT:
+        limits[TPOT] = (tpot / MILLISECOND, "ms of time per token")
+    return limits
+
+
+def _model_limits(problem: DesignProblem, admission: Admission) -> dict[str, tuple[float, str]]:
+    """Limits on the model that exist, and their units; more quality is a cost, so its sign is
+    turned.
+    """
+    limits = {}
+    if problem.keep_quality and problem.architecture:
+        limits["quality"] = (-reference_q(problem, admission), "unit of q of the reference")
+    for name, ceiling, unit in (
+        ("total_parameters", problem.most_total, "billion parameters allowed"),
+        ("active_parameters", problem.most_active, "billion active parameters allowed"),
+    ):
+        if np.isfinite(ceiling):
+            limits[name] = (ceiling / BILLION, unit)
+    return limits
 
 
 def _design(problem: DesignProblem, optimum: Polished) -> Design:
     """The relaxed optimum as a design."""
     values = {name: np.asarray(value) for name, value in optimum.values.items()}
-    model = with_architecture(
-        problem.reference, {each.name: values[each.name] for each in problem.architecture}
-    )  # pyright: ignore[reportArgumentType]
-    deployment = deployment_of(values, np.asarray(optimum.dispatched))
-    service = problem.service
-    return Design(model, service, deployment)
+    free = {variable.name: values[variable.name] for variable in problem.architecture}
+    return Design(
+        with_architecture(problem.reference, free),  # pyright: ignore[reportArgumentType]
+        problem.service,
+        deployment_of(values, optimum.layout),
+    )
 
 
 def reference_q(problem: DesignProblem, admission: Admission) -> float:
     """q of the reference: the size of the dense model as good as it, over its active parameters."""
-    row = np.array(
-        [[reference_value(problem.reference, each.name) for each in problem.architecture]]
-    )
-    return admission.reference_size / float(admission.sizes(row)[0, 3])
+    row = reference_row(problem.reference, problem.architecture)
+    return admission.reference_size / float(admission.sizes(row).active[0])
 
 
-def _bandwidth_price(design: Design, optimum: Polished, reached: float) -> ShadowPrice:
+def _bandwidth_price(design: Design, optimum: Polished, throughput: float) -> ShadowPrice:
     """At a fixed batch log throughput is the negative of log time per token, so one slope serves
-    both.
+    both the objective and the TPOT constraint.
     """
     slope = throughput_slope(design, "bandwidth") * (1.0 + optimum.multipliers[TPOT])
     bandwidth = float(design.service.cluster.accelerator.bandwidth) / GB
-    return ShadowPrice("bandwidth", slope * reached / bandwidth, "GB/s of memory bandwidth", True)
+    return ShadowPrice(
+        "bandwidth", slope * throughput / bandwidth, "GB/s of memory bandwidth", True
+    )

@@ -1,16 +1,18 @@
-"""The question of a search: a reference, what is free, what is wanted, and what must be kept."""
+"""The question of a search: a reference, what is free, the objective, and what must be kept."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+import equinox as eqx
 import numpy as np
 
+from qsopt.arrays import Scalar
 from qsopt.deployments.layouts import whole
 from qsopt.errors import InputError
 from qsopt.quality import QualityLaw, law
 from qsopt.quality.of_model import UNKNOWN_TOKENS
-from qsopt.search.architecture import reference_value
+from qsopt.search.architecture import ROUTED, reference_value
 from qsopt.search.variables import ARCHITECTURE, DEPLOYMENT, Variable
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.hardware import Cluster
@@ -38,7 +40,7 @@ WIDTH_STEP = 128
 
 @dataclass(frozen=True)
 class DesignProblem:
-    """What `optimize` answers."""
+    """A question that `optimize` answers."""
 
     reference: Model
     """What does not vary is its own."""
@@ -47,6 +49,7 @@ class DesignProblem:
     variables: tuple[Variable, ...]
     """Architecture variables that are free, and all of the deployment."""
     objective: Objective = "throughput"
+    """What is made as large as possible, or for a cost as small."""
     minimize: bool = False
     """For the advantage: the worst case for MoE instead of the best."""
     law: QualityLaw = field(default_factory=lambda: law("geometric"))
@@ -63,11 +66,15 @@ class DesignProblem:
     @property
     def architecture(self) -> tuple[Variable, ...]:
         """Free variables of the model."""
-        return tuple(each for each in self.variables if each.name in ARCHITECTURE and each.free)
+        return tuple(
+            variable
+            for variable in self.variables
+            if variable.name in ARCHITECTURE and variable.free
+        )
 
     def variable(self, name: str) -> Variable:
         """One variable."""
-        return next(each for each in self.variables if each.name == name)
+        return next(variable for variable in self.variables if variable.name == name)
 
 
 def design_problem(
@@ -92,6 +99,24 @@ def design_problem(
     Raises:
         InputError: if a name is unknown, or the question has no meaning.
     """
+    names, fixed, bounds = _known_names(vary), dict(fixed or {}), dict(bounds or {})
+    model = [
+        bounds.get(name) or usual_variable(reference, name)
+        for name in ARCHITECTURE
+        if name in names
+    ]
+    deployment = [
+        bounds.get(name)
+        or (_usual_size(service.cluster, reference, name) if name in names else _fixed(name, fixed))
+        for name in DEPLOYMENT
+    ]
+    problem = DesignProblem(reference, service, (*model, *deployment), **options)  # pyright: ignore[reportArgumentType]
+    _check(problem)
+    return problem
+
+
+def _known_names(vary: Iterable[str]) -> list[str]:
+    """Names of variables, `ep` for `etp`."""
     names = ["ep" if name == "etp" else name for name in vary]
     unknown = [name for name in names if name not in (*ARCHITECTURE, *DEPLOYMENT)]
     if unknown:
@@ -99,16 +124,7 @@ def design_problem(
             f"vary: unknown '{unknown[0]}'; choose from "
             f"{', '.join((*ARCHITECTURE, *DEPLOYMENT, 'etp'))}"
         )
-    fixed, bounds = dict(fixed or {}), dict(bounds or {})
-    model = [bounds.get(name) or usual(reference, name) for name in ARCHITECTURE if name in names]
-    served = [
-        bounds.get(name)
-        or (_usual_size(service.cluster, reference, name) if name in names else _fixed(name, fixed))
-        for name in DEPLOYMENT
-    ]
-    problem = DesignProblem(reference, service, (*model, *served), **options)  # pyright: ignore[reportArgumentType]
-    _check(problem)
-    return problem
+    return names
 
 
 def _check(problem: DesignProblem) -> None:
@@ -120,15 +136,10 @@ def _check(problem: DesignProblem) -> None:
         raise InputError(
             "the reference model is dense: optimize searches Mixture-of-Experts models"
         )
-    other = {each.name for each in problem.architecture} - {
-        "experts",
-        "top_k",
-        "expert_width",
-        "shared_experts",
-    }
-    if problem.objective == "advantage" and other:
+    shared = {variable.name for variable in problem.architecture} - set(ROUTED)
+    if problem.objective == "advantage" and shared:
         raise InputError(
-            f"advantage: the dense twin shares {', '.join(sorted(other))} with the MoE; leave it "
+            f"advantage: the dense twin shares {', '.join(sorted(shared))} with the MoE; leave it "
             f"out of what varies"
         )
     if problem.minimize and problem.objective != "advantage":
@@ -142,8 +153,12 @@ def _check(problem: DesignProblem) -> None:
         )
 
 
-def usual(reference: Model, name: str) -> Variable:
-    """An architecture variable within a factor of four of the reference."""
+def usual_variable(reference: Model, name: str) -> Variable:
+    """An architecture variable within a factor of four of the reference.
+
+    Raises:
+        InputError: if the reference has no such thing.
+    """
     value = reference_value(reference, name)
     if value <= 0:
         raise InputError(f"the reference has no {name}: leave it out of what varies")
@@ -173,8 +188,10 @@ def _fixed(name: str, fixed: Mapping[str, float]) -> Variable:
     return Variable(name, value, value, free=False)
 
 
-def deployment_of(values: Mapping[str, object], dispatched: object) -> Deployment:
-    """The deployment that values by name make."""
-    return Deployment(
-        **{field: values[name] for name, field in DEPLOYMENT.items()}, dispatched=dispatched
-    )  # pyright: ignore[reportArgumentType]
+def deployment_of(values: Mapping[str, Scalar], layout: Deployment) -> Deployment:
+    """The deployment that values of the variables make, all else that of a layout."""
+    return eqx.tree_at(
+        lambda d: [getattr(d, field) for field in DEPLOYMENT.values()],
+        layout,
+        [values[name] for name in DEPLOYMENT],
+    )

@@ -1,5 +1,5 @@
-"""The relaxed problem: every variable real, a design from any point of a cube, and what it is worth
-and breaks.
+"""The relaxed problem: every variable real, a design from any point of the unit cube, what it is
+worth, and what it breaks.
 
 The same formulas as the exact model, with reals for whole numbers and smooth maxima where asked.
 For an advantage the dense side is a curve of its exact optima over the width of the twin.
@@ -14,15 +14,16 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from qsopt.arrays import Scalar
+from qsopt.comparison.twin import WIDTH_STEP
 from qsopt.physics.evaluate import timing
 from qsopt.quality import QualityLaw
-from qsopt.search.architecture import matched, with_architecture
-from qsopt.search.conflicts import coarse
+from qsopt.search.architecture import matched_sizes, with_architecture
 from qsopt.search.constraints import Ceilings, architecture_ratios, deployment_ratios
 from qsopt.search.dense import Curve
-from qsopt.search.judge import Judge
+from qsopt.search.evaluator import Evaluator
 from qsopt.search.problem import deployment_of
 from qsopt.search.variables import ARCHITECTURE
+from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
@@ -34,21 +35,29 @@ class Relaxed(eqx.Module):
     """A relaxed problem: how a point of the unit cube becomes a design."""
 
     reference: Model
+    """What does not vary is its own."""
     service: Service
+    """Cluster, workload and efficiencies."""
     law: QualityLaw
+    """How quality is compared."""
     ceilings: Ceilings
+    """Limits on the model."""
     curve: Curve | None
     """The dense side's optimum, where the advantage is wanted."""
     tokens: Scalar
+    """Training tokens."""
     fixed: dict[str, Scalar]
     """Values of variables that are not free."""
     low: Float[Array, " free"]
-    """Logs of the bounds."""
+    """Logs of the lower bounds."""
     high: Float[Array, " free"]
+    """Logs of the upper bounds."""
     is_architecture: Bool[Array, " free"]
+    """Whether a free variable belongs to the model."""
     names: tuple[str, ...] = eqx.field(static=True)
     """Free variables."""
     per_user: bool = eqx.field(static=True)
+    """Whether tokens/s of one sequence counts, not that of the cluster."""
     sense: Scalar = eqx.field()
     """1 if architecture variables make the best of it, -1 if the worst."""
 
@@ -72,73 +81,86 @@ class Relaxed(eqx.Module):
 class Terms(NamedTuple):
     """What a point is worth, and what it breaks."""
 
-    wanted: Scalar
-    """Log of what is wanted, less that of the dense side for an advantage."""
+    log_objective: Scalar
+    """Log of the throughput that the objective means, less that of the dense side for an
+    advantage.
+    """
     deployment: Float[Array, " limits"]
-    """Log ratios."""
+    """Log ratios of the deployment constraints."""
     architecture: Float[Array, " limits"]
+    """Log ratios of the architecture constraints."""
+
+
+def joined(at: Terms) -> Float[Array, " all"]:
+    """The log objective and all log ratios, in one array."""
+    return jnp.concatenate([at.log_objective[None], at.deployment, at.architecture])
 
 
 def terms(
     relaxed: Relaxed, point: Float[Array, " free"], dispatched: Scalar, softness: Scalar
 ) -> Terms:
-    """The relaxed model at one point."""
-    return terms_of(relaxed, relaxed.values(point), dispatched, softness)
+    """The relaxed model at one point, with one of the ways of communication."""
+    layout = Deployment(dispatched=dispatched)
+    return terms_of(relaxed, relaxed.values(point), layout, softness)
 
 
 def terms_of(
-    relaxed: Relaxed, values: Mapping[str, Scalar], dispatched: Scalar, softness: Scalar
+    relaxed: Relaxed, values: Mapping[str, Scalar], layout: Deployment, softness: Scalar
 ) -> Terms:
-    """The relaxed model at values of all variables."""
+    """The relaxed model at values of all variables; what is none of them is that of a layout."""
     model = with_architecture(
         relaxed.reference, {name: values[name] for name in values if name in ARCHITECTURE}
     )
-    deployment = deployment_of(values, dispatched)
+    deployment = deployment_of(values, layout)
     service = relaxed.service
     time = timing(model, service, deployment, softness=softness)
-    sizes = matched(model, relaxed.law, relaxed.tokens)
-    wanted = -jnp.log(time.tpot) if relaxed.per_user else jnp.log(time.throughput)
+    sizes = matched_sizes(model, relaxed.law, relaxed.tokens)
+    log_objective = -jnp.log(time.tpot) if relaxed.per_user else jnp.log(time.throughput)
     if relaxed.curve is not None:
-        wanted = wanted - relaxed.curve.at(sizes[4])
+        log_objective = log_objective - relaxed.curve.at(sizes.twin_width)
     return Terms(
-        wanted,
+        log_objective,
         deployment_ratios(model, service, deployment, time, softness),
-        architecture_ratios(model, sizes[0], sizes[4], relaxed.ceilings),
+        architecture_ratios(model, sizes, relaxed.ceilings),
     )
 
 
-def relaxed_problem(judge: Judge) -> Relaxed:
-    """The relaxation of a judge's problem; the judge keeps the dense side's curve."""
-    problem = judge.problem
-    judge.curve = _curve(judge) if problem.objective == "advantage" else None
-    free = [each for each in problem.variables if each.free]
-    bounds = np.array([each.range for each in free]).reshape(-1, 2)
-    widest = UNLIMITED if judge.curve is None else judge.curve.widest
-    ceilings = (
-        judge.admission.least_size,
-        min(problem.most_total, UNLIMITED),
-        min(problem.most_active, UNLIMITED),
-        widest,
-    )
+def relaxed_problem(evaluator: Evaluator) -> Relaxed:
+    """The relaxation of an evaluator's problem; the evaluator keeps the dense side's curve."""
+    problem = evaluator.problem
+    curve = _curve(evaluator) if problem.objective == "advantage" else None
+    evaluator.curve = curve
+    free = [variable for variable in problem.variables if variable.free]
+    bounds = np.array([variable.range for variable in free]).reshape(-1, 2)
     return Relaxed(
         reference=problem.reference,
         service=problem.service,
         law=problem.law,
-        ceilings=Ceilings(*ceilings),
-        curve=judge.curve,
+        ceilings=Ceilings(
+            quality=evaluator.admission.least_size,
+            total=min(problem.most_total, UNLIMITED),
+            active=min(problem.most_active, UNLIMITED),
+            twin=UNLIMITED if curve is None else curve.widest,
+        ),
+        curve=curve,
         tokens=np.asarray(float(problem.tokens)),
-        fixed={each.name: np.asarray(each.low) for each in problem.variables if not each.free},
+        fixed={
+            variable.name: np.asarray(variable.low)
+            for variable in problem.variables
+            if not variable.free
+        },
         low=bounds[:, 0],  # pyright: ignore[reportArgumentType]
         high=bounds[:, 1],  # pyright: ignore[reportArgumentType]
-        is_architecture=np.array([each.name in ARCHITECTURE for each in free]),  # pyright: ignore[reportArgumentType]
-        names=tuple(each.name for each in free),
+        is_architecture=np.array([variable.name in ARCHITECTURE for variable in free]),  # pyright: ignore[reportArgumentType]
+        names=tuple(variable.name for variable in free),
         per_user=problem.objective == "per_user",
         sense=np.asarray(-1.0 if problem.minimize else 1.0),
     )
 
 
-def _curve(judge: Judge) -> Curve:
+def _curve(evaluator: Evaluator) -> Curve:
     """The dense side's optimum over the widths that admissible twins can have."""
-    rows = judge.admission.narrowest(coarse(judge.admission))
-    widths = judge.admission.sizes(rows)[:, 4] if len(rows) else np.array([128.0])
-    return judge.dense.curve(float(widths.min()), float(widths.max()))
+    admission = evaluator.admission
+    rows = admission.narrowest(admission.thinned_grid())
+    widths = admission.sizes(rows).twin_width if len(rows) else np.array([WIDTH_STEP])
+    return evaluator.dense.curve(float(np.min(widths)), float(np.max(widths)))

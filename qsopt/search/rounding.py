@@ -7,16 +7,15 @@ anywhere, or two of them, until nothing in reach is better; moved designs are tr
 near the best ones, and the best of them in every layout.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
-from qsopt.search.admission import Rows
-from qsopt.search.judge import Judge, Verdicts
-from qsopt.search.variables import Variable, around
+from qsopt.deployments.batches import length, take
+from qsopt.search.evaluator import Designs, Evaluator
+from qsopt.search.variables import DEPLOYMENT, SEARCHED_SIZES, Rows, Variable, neighbours
 from qsopt.spec.deployment import Deployment
 
 NEAR_LAYOUTS = 1024
@@ -35,52 +34,53 @@ FINALISTS = 16
 """Moved architectures that are tried in every layout before the answer stands."""
 
 ROUNDS = 30
+"""Rounds of moves at most."""
 
 EQUAL = 1e-12
 """Difference of logs that is no improvement."""
 
 
-def rounded(judge: Judge, points: Rows, layouts: Deployment) -> Verdicts | None:
+def rounded(evaluator: Evaluator, points: Rows, layouts: Deployment) -> Designs | None:
     """Legal designs near relaxed architectures, in their best layouts; None if none is
     admissible.
     """
+    variables = evaluator.problem.architecture
     rows: list[Rows] = []
     for point in points:
         near = [
-            around(each.legal(), value, 1)
-            for each, value in zip(judge.problem.architecture, point, strict=True)
+            neighbours(variable.legal(), value, 1)
+            for variable, value in zip(variables, point, strict=True)
         ]
-        rows.append(judge.admission.candidates(near))
+        rows.append(evaluator.admission.candidates(near))
         if sum(map(len, rows)) > MOST_ROWS:
             break
-    found = _unique(np.concatenate(rows))[:MOST_ROWS]
-    return judge.judge(found, layouts) if len(found) else None
+    unique = _unique(np.concatenate(rows))[:MOST_ROWS]
+    return evaluator.designs(unique, layouts) if len(unique) else None
 
 
-def improved(judge: Judge, found: Verdicts) -> Verdicts:
-    """The design that no move in reach beats, from several judged ones."""
-    known = _finalists(judge, found)
-    best, seen = known.one(known.index), set()
-    if not judge.problem.architecture:
+def improved(evaluator: Evaluator, designs: Designs) -> Designs:
+    """The design that no move in reach beats, from several designs."""
+    finalists = _finalists(evaluator, designs)
+    best, seen = finalists.single(finalists.index), set()
+    variables = evaluator.problem.architecture
+    if not variables:
         return best
     for _ in range(ROUNDS):
-        moved = judge.admission.narrowest(moves(judge.problem.architecture, best.rows[0]))
-        new = np.array([row for row in moved if tuple(row) not in seen]).reshape(
-            -1, best.rows.shape[1]
-        )
+        moved = evaluator.admission.narrowest(moves(variables, best.rows[0]))
+        new = np.array([row for row in moved if tuple(row) not in seen]).reshape(-1, len(variables))
         seen |= {tuple(row) for row in new}
-        layouts = near_layouts(judge.scorer.layouts, _sizes(known), CONTENDERS)
-        near = judge.judge(np.concatenate([best.rows, new]), layouts)
-        known = _finalists(judge, near)
-        if known.merits[known.index] <= best.merits[0] + EQUAL:
+        layouts = near_layouts(evaluator.scorer.layouts, _sizes(finalists), CONTENDERS)
+        near = evaluator.designs(np.concatenate([best.rows, new]), layouts)
+        finalists = _finalists(evaluator, near)
+        if finalists.merits[finalists.index] <= best.merits[0] + EQUAL:
             return best
-        best = known.one(known.index)
+        best = finalists.single(finalists.index)
     return best
 
 
-def _finalists(judge: Judge, found: Verdicts) -> Verdicts:
-    """The best of judged architectures, judged in every layout."""
-    return judge.judge(found.rows[np.argsort(-found.merits, kind="stable")[:FINALISTS]])
+def _finalists(evaluator: Evaluator, designs: Designs) -> Designs:
+    """The best of several architectures, each now in the best of all layouts."""
+    return evaluator.designs(designs.rows[designs.ranked()[:FINALISTS]])
 
 
 def _unique(rows: Rows) -> Rows:
@@ -90,13 +90,16 @@ def _unique(rows: Rows) -> Rows:
     return rows[np.sort(np.unique(rows, axis=0, return_index=True)[1])]
 
 
-def moves(variables: tuple[Variable, ...], row: Float[np.ndarray, " variables"]) -> Rows:
+def moves(variables: Sequence[Variable], row: Float[np.ndarray, " variables"]) -> Rows:
     """The row with one variable anywhere else, or two of them moved, one of them by one place or
     two.
     """
-    lines = [_thinned(each.legal(), LINE) for each in variables]
-    crosses = [_thinned(each.legal(), CROSS) for each in variables]
-    near = [around(each.legal(), value, 3) for each, value in zip(variables, row, strict=True)]
+    lines = [_thinned(variable.legal(), LINE) for variable in variables]
+    crosses = [_thinned(variable.legal(), CROSS) for variable in variables]
+    near = [
+        neighbours(variable.legal(), value, 3)
+        for variable, value in zip(variables, row, strict=True)
+    ]
     changes = [{index: value} for index, line in enumerate(lines) for value in line]
     for one, other in permutations(range(len(row)), 2):
         changes += [{one: first, other: second} for first in crosses[one] for second in near[other]]
@@ -115,30 +118,35 @@ def _thinned(legal: Float[np.ndarray, " values"], most: int) -> Float[np.ndarray
     """At most so many legal values, evenly spaced in log."""
     if legal.size <= most:
         return legal
-    wanted = np.geomspace(legal[0], legal[-1], most)
-    return legal[
-        np.unique(np.clip(np.searchsorted(legal, wanted * (1.0 - 1e-9)), 0, legal.size - 1))
+    spaced = np.geomspace(legal[0], legal[-1], most)
+    places = np.searchsorted(legal, spaced * (1.0 - 1e-9))
+    return legal[np.unique(np.clip(places, 0, legal.size - 1))]
+
+
+# ---- layouts -------------------------------------------------------------------------------------
+
+
+def _sizes(designs: Designs) -> list[dict[str, float]]:
+    """Parallel sizes of the best designs."""
+    layouts = take(designs.best.deployment, designs.ranked()[:FINALISTS])
+    return [
+        dict(zip(SEARCHED_SIZES, map(float, sizes), strict=True))
+        for sizes in _size_columns(layouts)
     ]
 
 
-def _sizes(found: Verdicts) -> list[dict[str, float]]:
-    """Parallel sizes of the best designs."""
-    order = np.argsort(-found.merits, kind="stable")[:FINALISTS]
-    layout = found.best.deployment
-    fields = {"tp": layout.tensor, "dp": layout.data, "pp": layout.pipeline, "ep": layout.expert}
-    return [{name: float(values[index]) for name, values in fields.items()} for index in order]
-
-
 def near_layouts(
-    layouts: Deployment, sizes: Iterable[dict[str, float]], most: int = NEAR_LAYOUTS
+    layouts: Deployment, sizes: Iterable[Mapping[str, float]], most: int = NEAR_LAYOUTS
 ) -> Deployment:
     """Legal layouts nearest in log size to any of some sizes; all of them if they are few."""
-    if layouts.tensor.shape[0] <= most:
+    if length(layouts) <= most:
         return layouts
-    legal = np.log(
-        np.stack([layouts.tensor, layouts.data, layouts.pipeline, layouts.expert], axis=1)
-    )
-    wanted = np.log([[each[name] for name in ("tp", "dp", "pp", "ep")] for each in sizes])
-    distance = np.min([np.abs(legal - point).sum(axis=1) for point in wanted], axis=0)
-    kept = np.sort(np.argsort(distance, kind="stable")[:most])
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[kept], layouts)
+    legal = np.log(_size_columns(layouts))
+    targets = np.log([[design[name] for name in SEARCHED_SIZES] for design in sizes])
+    distance = np.min([np.abs(legal - target).sum(axis=1) for target in targets], axis=0)
+    return take(layouts, np.sort(np.argsort(distance, kind="stable")[:most]))
+
+
+def _size_columns(layouts: Deployment) -> Float[np.ndarray, "layouts sizes"]:
+    """Parallel sizes of every layout, in the order of `SEARCHED_SIZES`."""
+    return np.stack([getattr(layouts, DEPLOYMENT[name]) for name in SEARCHED_SIZES], axis=1)

@@ -25,8 +25,11 @@ class Design(Record):
     """A model in a deployment: everything that its throughput depends on."""
 
     model: Model
+    """What is served."""
     service: Service
+    """On what, and for what."""
     deployment: Deployment
+    """Parallel sizes, batch and way."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,16 @@ class Input:
     """One input of a design."""
 
     name: str
+    """Among the sensitivities."""
     unit: str
+    """Of its value."""
     value: Callable[[Design], Scalar]
     """The input's value in a design; 1 for a group of inputs that move together."""
     scale: Callable[[Design, Scalar], Design]
     """The design with the input multiplied by a factor."""
 
 
-def inputs_of(design: Design) -> tuple[Input, ...]:
+def design_inputs(design: Design) -> tuple[Input, ...]:
     """The inputs that a design has."""
     moe = moe_layers(design.model)
     routed = (
@@ -53,8 +58,8 @@ def inputs_of(design: Design) -> tuple[Input, ...]:
 
 def scaled(design: Design, inputs: tuple[Input, ...], logs: Float[Array, " inputs"]) -> Design:
     """The design with the log of each input moved by an amount."""
-    for index, each in enumerate(inputs):
-        design = each.scale(design, jnp.exp(logs[index]))
+    for index, given in enumerate(inputs):
+        design = given.scale(design, jnp.exp(logs[index]))
     return design
 
 

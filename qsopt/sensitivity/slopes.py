@@ -7,8 +7,10 @@ x:
 
     d log throughput / d log x = f_x - f_B g_x / g_B
 
-(implicit function theorem). The same derivative in the limit itself is its shadow price. Legal
-sizes stay as they are: what is told is the slope at a design, not a jump to another layout.
+with f the log throughput and g the log of what is used over the limit, subscripts for derivatives
+in logs (implicit function theorem: g stays 0, so dB/dx = -g_x / g_B). The same derivative in the
+limit itself is its shadow price. Legal sizes stay as they are: a slope belongs to a design, and
+says nothing of a jump to another layout.
 """
 
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from qsopt.physics.accounting import parameter_count
 from qsopt.physics.evaluate import Metrics, compiled_metrics, timing
 from qsopt.physics.memory import memory
 from qsopt.record import Result
-from qsopt.sensitivity.inputs import Design, Input, inputs_of, scaled
+from qsopt.sensitivity.inputs import Design, Input, design_inputs, scaled
 from qsopt.spec.workload import NO_LIMIT
 from qsopt.units import GB, MILLISECOND
 
@@ -54,9 +56,11 @@ class ShadowPrice:
     """What one more unit of a limited resource is worth."""
 
     constraint: str
+    """Whose limit it is."""
     multiplier: float
     """[tokens/s of the whole cluster over `unit`]."""
     unit: str
+    """In words."""
     active: bool
     """Whether the design uses all of it."""
 
@@ -66,6 +70,7 @@ class Sensitivity(Result):
     """Slopes at a design as it is, and where its batch follows the limits."""
 
     fixed: Slopes
+    """At the design as it is."""
     relaxed: Slopes | None
     """At the real batch that fills the binding limit; None where not even a batch near zero is
     allowed.
@@ -78,7 +83,7 @@ class Sensitivity(Result):
 
 def sensitivity(design: Design) -> Sensitivity:
     """Derivatives of the throughput of a concrete design."""
-    inputs = inputs_of(design)
+    inputs = design_inputs(design)
     fixed = _slopes(design, inputs, None)
     batches = {MEMORY: _memory_batch(design)}
     if float(design.service.workload.tpot_limit) < NO_LIMIT:
@@ -96,18 +101,8 @@ def at_batch(design: Design, batch: float) -> Design:
     return eqx.tree_at(lambda d: d.deployment.batch, design, np.asarray(float(batch)))
 
 
-def relaxed_throughput(design: Design) -> float:
-    """Throughput at the real batch that fills the first limit to bind, 0 where there is none
-    [tokens/s].
-    """
-    most = _memory_batch(design)
-    if float(design.service.workload.tpot_limit) < NO_LIMIT:
-        most = min(most, tpot_batch(design, _most(most)))
-    return float(reached(at_batch(design, most)).throughput) if 0.0 < most < np.inf else 0.0
-
-
-def reached(design: Design) -> Metrics:
-    """Metrics of a design, by the function that evaluates single designs, which is compiled
+def design_metrics(design: Design) -> Metrics:
+    """What a design reaches, by the function that evaluates single designs, which is compiled
     anyway.
     """
     return compiled_metrics(design.model, design.service, design.deployment)
@@ -119,19 +114,13 @@ def reached(design: Design) -> Metrics:
 def _log_outputs(design: Design) -> Float[Array, " outputs"]:
     """Logs of throughput, of memory over capacity, and of time per token over its limit."""
     time = timing(design.model, design.service, design.deployment)
-    held = memory(design.model, design.service, design.deployment)
-    return jnp.log(
-        jnp.stack(
-            [
-                time.throughput,
-                held.total / held.capacity,
-                time.tpot / design.service.workload.tpot_limit,
-            ]
-        )
-    )
+    needed = memory(design.model, design.service, design.deployment)
+    used = needed.total / needed.capacity, time.tpot / design.service.workload.tpot_limit
+    return jnp.log(jnp.stack([time.throughput, *used]))
 
 
 _ROW = {MEMORY: 1, TPOT: 2}
+"""Of each limit among the outputs."""
 
 
 @partial(jax.jit, static_argnums=1)
@@ -146,59 +135,63 @@ def _outputs_and_slopes(design: Design, inputs: tuple[Input, ...]):
             lambda d: d.deployment.batch, moved, moved.deployment.batch * jnp.exp(logs[-1])
         )
         count = parameter_count(moved.model)
-        found = _log_outputs(moved), jnp.log(jnp.stack([count.active, count.total]))
-        return found, found
+        logs_there = _log_outputs(moved), jnp.log(jnp.stack([count.active, count.total]))
+        return logs_there, logs_there
 
-    slopes, found = jax.jacfwd(outputs, has_aux=True)(jnp.zeros(len(inputs) + 1))
-    return found, slopes
+    slopes, values = jax.jacfwd(outputs, has_aux=True)(jnp.zeros(len(inputs) + 1))
+    return values, slopes
 
 
 def throughput_slope(design: Design, name: str) -> float:
     """d log throughput / d log of one input, at a fixed batch."""
-    inputs = inputs_of(design)
+    inputs = design_inputs(design)
     _, (slopes, _) = _outputs_and_slopes(design, inputs)
-    return float(slopes[0][[each.name for each in inputs].index(name)])
+    return float(slopes[0][[given.name for given in inputs].index(name)])
 
 
 def _slopes(design: Design, inputs: tuple[Input, ...], binding: str | None) -> Slopes:
     (logs, counts), (slopes, sizes) = jax.tree.map(np.asarray, _outputs_and_slopes(design, inputs))
     elasticity = slopes[0]
-    if binding is not None:  # the batch follows the limit that binds
+    if binding is not None:
+        # the batch, last of the inputs, moves so that the binding limit stays filled
         limit = slopes[_ROW[binding]]
         elasticity = elasticity - elasticity[-1] * limit / limit[-1]
-    names = [each.name for each in inputs]
-    found = dict(zip(names, map(float, elasticity), strict=False))
-    values = {each.name: float(each.value(design)) for each in inputs}
+    names = [given.name for given in inputs]
+    elasticities = dict(zip(names, map(float, elasticity), strict=False))
+    values = {given.name: float(given.value(design)) for given in inputs}
     if "experts" in names:
         share = float(np.exp(counts[0] - counts[1]))
-        found |= _of_share(found, dict(zip(names, sizes.T, strict=False)))
+        elasticities |= _share_elasticities(elasticities, dict(zip(names, sizes.T, strict=False)))
         values |= dict.fromkeys(("s_at_fixed_total", "s_at_fixed_active"), share)
     if binding is None:
-        found["batch"], values["batch"] = float(elasticity[-1]), float(design.deployment.batch)
+        elasticities["batch"] = float(elasticity[-1])
+        values["batch"] = float(design.deployment.batch)
     throughput = float(np.exp(logs[0]))
     gradient = {
         name: slope * throughput / values[name] if values[name] else 0.0
-        for name, slope in found.items()
+        for name, slope in elasticities.items()
     }
-    return Slopes(float(design.deployment.batch), throughput, found, gradient)
+    return Slopes(float(design.deployment.batch), throughput, elasticities, gradient)
 
 
-def _of_share(
+def _share_elasticities(
     elasticity: dict[str, float], sizes: dict[str, Float[np.ndarray, " counts"]]
 ) -> dict[str, float]:
     """Elasticities in s = N_active/N_total: by top_k at fixed total, and by experts at fixed active
     parameters.
 
-    The router grows with the experts, so top_k gives way a little to keep the active parameters.
+    Both follow from the chain rule with s as the variable. The router grows with the experts, so
+    top_k gives way a little to keep the active parameters.
     """
     (active_by_k, total_by_k), (active_by_e, total_by_e) = sizes["top_k"], sizes["experts"]
     give_way = active_by_e / active_by_k
-    total = total_by_e - give_way * total_by_k
+    # d log s = d log N_active - d log N_total: along top_k, and along experts with top_k giving way
+    share_by_k = active_by_k - total_by_k
+    share_by_e = -(total_by_e - give_way * total_by_k)
+    by_e = elasticity["experts"] - give_way * elasticity["top_k"]
     return {
-        "s_at_fixed_total": float(elasticity["top_k"] / (active_by_k - total_by_k)),
-        "s_at_fixed_active": float(
-            (elasticity["experts"] - give_way * elasticity["top_k"]) / -total
-        ),
+        "s_at_fixed_total": float(elasticity["top_k"] / share_by_k),
+        "s_at_fixed_active": float(by_e / share_by_e),
     }
 
 
@@ -207,7 +200,7 @@ def _of_share(
 
 def _memory_batch(design: Design) -> float:
     """The real batch that fills the memory; not positive where the weights alone do not fit."""
-    return float(reached(design).memory.largest_batch) * float(design.deployment.batch)
+    return float(design_metrics(design).memory.largest_batch) * float(design.deployment.batch)
 
 
 def _most(batch: float) -> float:
@@ -225,7 +218,7 @@ def tpot_batch(design: Design, most: float) -> float:
     def excess(log_batch: float) -> float:
         return float(
             np.log(
-                float(reached(at_batch(design, np.exp(log_batch))).tpot)
+                float(design_metrics(at_batch(design, np.exp(log_batch))).tpot)
                 / float(design.service.workload.tpot_limit)
             )
         )

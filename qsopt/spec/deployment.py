@@ -19,6 +19,17 @@ GATHERED, DISPATCHED = 0.0, 1.0
 experts.
 """
 
+PARALLEL_SIZES = {
+    "tp": "tensor",
+    "dp": "data",
+    "pp": "pipeline",
+    "ep": "expert",
+    "etp": "expert_tensor",
+}
+"""Parallel sizes by their short names, which the command line and every record have, and what each
+is of a `Deployment`.
+"""
+
 _ROUNDING = 1e-6
 """Relative excess of a whole number that counts as rounding, in float32 too."""
 
@@ -78,3 +89,19 @@ class Deployment(Record):
         experts.
         """
         return self.stage_devices / self.expert
+
+    @property
+    def token_split(self) -> Scalar:
+        """Share of a microbatch's tokens that a device works on in the shared experts, n^-d: all
+        where tokens are gathered (d = 0), one n-th where they are dispatched (d = 1).
+
+        A power, so that relaxed designs between the two ways have a value and a slope.
+        """
+        return self.stage_devices**-self.dispatched
+
+    @property
+    def width_split(self) -> Scalar:
+        """Share of the shared experts' width that a device holds, n^(d - 1): one n-th where tokens
+        are gathered, all where they are dispatched. With `token_split` it makes 1/n.
+        """
+        return self.stage_devices ** (self.dispatched - 1.0)

@@ -6,6 +6,8 @@ parameter that a fit may move. A set says what it leaves out by a number: no str
 popularity, no workspace, perfect overlap.
 """
 
+from dataclasses import fields
+
 import jax
 import numpy as np
 
@@ -37,6 +39,19 @@ class OperatorEfficiency(Record):
     """
     half_batch: Table = numbers()
     """Tokens that attend at once at which a kernel leaves half of the device idle; 0 if none does.
+    """
+    half_columns: Table = numbers()
+    """Columns of a product on one device, for attention the head size, at which compute efficiency
+    is half: narrow products fill fewer tiles, and an exponential takes as long for a small head as
+    for a large one. 0 if it does not fall.
+    """
+    half_rows: Table = numbers()
+    """Rows of attention (tokens times heads on one device) at which compute efficiency is half,
+    as they leave half of the device idle; 0 if it does not fall.
+    """
+    elsewhere: Table = numbers()
+    """Activations that kernels of experts move of a gathered token row whose expert is on another
+    rank, over those of a row that they compute; 0 if they skip it.
     """
 
     def of(self, form: Format) -> "OperatorEfficiency":
@@ -157,6 +172,10 @@ def ideal() -> Efficiency:
     balanced uniform routing.
     """
     one, none = np.ones(len(FORMATS)), np.zeros(len(FORMATS))
-    operator, link = OperatorEfficiency(none, one, one, none, none, none, none), LinkEfficiency()
+    halves = {item.name: none for item in fields(OperatorEfficiency)}
+    operator, link = (
+        OperatorEfficiency(**{**halves, "bandwidth": one, "compute": one}),
+        LinkEfficiency(),
+    )
     operators = dict.fromkeys((*OPERATOR_KINDS, *PREFILL_KINDS), operator)
     return Efficiency(**operators, **dict.fromkeys(LINK_TIERS, link))  # pyright: ignore[reportArgumentType]

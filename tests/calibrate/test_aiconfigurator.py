@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qsopt.calibration.points import where
+from qsopt.calibration.points import MessagePoints, OperatorPoints, where
 from qsopt.calibration.tables import aiconfigurator
 from qsopt.calibration.tables.aiconfigurator import Choice, installed, read_tables
 from qsopt.calibration.tables.columns import Skipped
@@ -56,6 +56,7 @@ def times(folder: Path, choice: Choice | None = None, column: str = "latency_ms"
 
 def test_moe_rows_get_the_work_of_their_rank(write):
     points = read_folder(write("h200_sxm/moe/trtllm/1.3.0/moe", MOE)).by_kind()["experts"]
+    assert isinstance(points, OperatorPoints)
     assert points.labels.family[0] == "experts/trtllm/fp8"
     assert (points.labels.gpu[0], points.labels.shape[0], points.labels.file[0]) == (
         "h200",
@@ -88,6 +89,25 @@ def test_all_kinds_of_tables(write):
         "h100_sxm/mla/trtllm/1.3.0/generation_mla",
         decode | {"num_heads": 16},
         decode | {"num_heads": 2},
+    )
+    prompt = {
+        "kernel_source": "a",
+        "kv_cache_dtype": "fp8",
+        "batch_size": 4,
+        "isl": 2048,
+        "step": 0,
+        "latency": 0.2,
+    }
+    write(
+        "h100_sxm/attention/vllm/0.24.0/context_attention",
+        prompt | heads | {"attn_dtype": "bfloat16", "window_size": 0},
+        prompt | heads | {"attn_dtype": "bfloat16", "window_size": 128},
+        prompt | heads | {"attn_dtype": "bfloat16", "window_size": 0, "isl": 3072},
+    )
+    write(
+        "h100_sxm/mla/trtllm/1.3.0/context_mla",
+        prompt | {"num_heads": 16, "mla_dtype": "bfloat16"},
+        prompt | {"num_heads": 16, "mla_dtype": "bfloat16", "step": 512},
     )
     ring = {
         "op_name": "all_reduce",
@@ -152,9 +172,14 @@ def test_all_kinds_of_tables(write):
         "experts/trtllm-wide/fp8": 1,
         "gemm/vllm/bf16": 1,
         "mla/trtllm/fp8": 1,
+        "prefill_attention/vllm/fp8": 1,
+        "prefill_mla/trtllm/fp8": 1,
     }
-    assert families["attention/vllm/fp8"].cost.flops[0] == 4 * 4 * 512 * 32 * 128
-    assert families["collective/nccl/all_reduce"].sent[0] == pytest.approx(2 * 7 / 8 * 2048)
+    attention, reduced = families["attention/vllm/fp8"], families["collective/nccl/all_reduce"]
+    assert isinstance(attention, OperatorPoints)
+    assert isinstance(reduced, MessagePoints)
+    assert attention.cost.flops[0] == 4 * 4 * 512 * 32 * 128
+    assert reduced.sent[0] == pytest.approx(2 * 7 / 8 * 2048)
     assert families["exchange/trtllm-K/combine"].seconds[0] == pytest.approx(20e-6)
     assert families["exchange/sglang-deepep-ll-across/combine"].seconds[0] == pytest.approx(70e-6)
 
@@ -208,7 +233,7 @@ def test_sample_is_of_shapes_and_the_same_everywhere(write):
     assert len(kept["h100_sxm"]) == 3
     assert kept["h100_sxm"] == kept["b200_sxm"]
     counted = {record["reason"]: record["rows"] for record in skipped.records()}
-    assert counted == {"off the grid of decode-sized rows": 16, "a shape out of the sample": 20}
+    assert counted == {"off the grid of sizes": 16, "a shape out of the sample": 20}
     assert len(table) == 12
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from synthetic import TRUE, gemm_points
 
-from qsopt.calibration.fit import fit
+from qsopt.calibration.fit import Fit, fit
 from qsopt.calibration.form import form, seconds
 from qsopt.calibration.held_out import cross_validation
 from qsopt.calibration.kinds import calibrate
@@ -12,6 +12,7 @@ from qsopt.calibration.points import unlabelled
 from qsopt.calibration.validation import predicted, rows
 from qsopt.errors import InputError
 from qsopt.fitted.errors import errors, ranked_right
+from qsopt.fitted.generations import generation
 from qsopt.fitted.groups import Calibration, load_calibration, save_calibration
 from qsopt.fitted.parameters import DEFAULTS
 from qsopt.physics import collectives
@@ -26,7 +27,7 @@ def test_prediction_is_the_roofline_that_evaluates(tmp_path):
     points = gemm_points(tmp_path)
     spent = jax.vmap(
         lambda cost, peak, speed: roofline(
-            cost, peak, speed, OperatorEfficiency(6e-6, 0.7, 0.6, 1.0, 0.0, 0.0, 0.0)
+            cost, peak, speed, OperatorEfficiency(6e-6, 0.7, 0.6, 1.0, *[0.0] * 6)
         )
     )(points.cost, points.peak, points.bandwidth)
     np.testing.assert_allclose(points.seconds, spent.seconds, rtol=1e-12)
@@ -64,10 +65,45 @@ def test_an_accelerator_gets_its_own_value_and_an_unseen_one_the_pool(tmp_path):
     place = found.membership.accelerators.index("b200")
     other = 1 - place
     assert found.values(0, place)["launch"] > 1.5 * found.values(0, other)["launch"]
-    assert found.values(0, place, chosen=1) == found.values(0, None, chosen=1)
+    assert found.values(0, place, chosen=1) == found.generation_values(
+        0, int(found.membership.generation[place]), chosen=1
+    )
     assert found.values(0, place, chosen=1)["launch"] == pytest.approx(
         found.values(0, other, chosen=1)["launch"], rel=0.2
     )
+
+
+def test_an_unseen_accelerator_is_predicted_by_its_generation(tmp_path):
+    """H100 and H200 launch three times as slowly as B200; an H200 without rows is taken for an
+    H100, and a generation without rows for all.
+    """
+    points = gemm_points(
+        tmp_path, ("h100_sxm", "h200_sxm", "b200_sxm"), own={"h100": 3.0, "h200": 3.0}
+    )
+    seen = (points.labels.gpu != "h200") * 1.0
+    group = _group_of(fit(points, SUM, np.stack([np.ones(len(points)), seen])), chosen=1)
+    h200, h100, b200 = (group["hopper"], group["h100"], group["blackwell"])
+    assert h200["launch"] == pytest.approx(h100["launch"], rel=0.2)
+    assert h200["launch"] > 1.8 * b200["launch"]
+
+
+def _group_of(found: Fit, chosen: int) -> dict[str, dict[str, float]]:
+    """Values by generation and by accelerator."""
+    member = found.membership
+    generations = {
+        name: found.generation_values(0, place, chosen)
+        for place, name in enumerate(member.generations)
+    }
+    return generations | {
+        name: found.values(0, place, chosen) for place, name in enumerate(member.accelerators)
+    }
+
+
+def test_generations_are_those_of_matrix_instructions():
+    assert generation("h200") == generation("h100") == generation("h20") == "hopper"
+    assert generation("gb300") == generation("b200")
+    assert generation("rtx-pro-6000") != generation("b200")
+    assert generation("my-own") == "my-own"
 
 
 def test_a_few_wild_rows_do_not_move_the_fit(tmp_path):
@@ -120,6 +156,11 @@ def test_groups_survive_writing_and_predict_what_was_fitted(tmp_path):
     assert (again.source, again.date) == (calibration.source, calibration.date)
     assert again.groups[0].fitted.n == len(points)
     assert all(again.groups[0].low[name] <= again.groups[0].high[name] for name in SUM.names)
+    group = again.groups[0]
+    assert set(group.generations) == {"hopper", "blackwell"}
+    assert group.values("h100") == group.own["h100"].values
+    assert group.values("h200") == group.generations["hopper"]
+    assert group.values("mi300x") == group.values(None) == group.pool
     records = list(rows({"gemm": points}, again))
     assert {"*", "g.csv"} == {row["file"] for row in records}
     assert all(set(row) == {"file", "group", "n", "median", "p90", "bias"} for row in records)

@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qsopt.calibration.tables import links, operators
+from qsopt.calibration.quantities import quantities
+from qsopt.calibration.tables import links, operators, prompts
 from qsopt.calibration.tables.columns import Skipped, read_table
 from qsopt.calibration.tables.folder import read_folder
 from qsopt.errors import InputError
@@ -31,9 +32,62 @@ def test_moe_row_by_hand(tmp_path):
     assert points.cost.flops[0] == 2 * weights * 8
     assert points.cost.bytes[0] == 6.5 * weights * 1 + 8 * 2 * (4096 + 2 * 1024 + 1024 + 4096)
     assert (points.rows[0], points.tokens[0], points.seconds[0]) == (8 / 6.5, 4, 0.5e-3)
-    assert points.cost.bytes[0] / points.cost.narrow[0] == pytest.approx(1024)
+    assert points.cost.narrow[0] == pytest.approx(6.5 * weights / 1024)
+    assert points.cost.narrow_flops[0] == pytest.approx(2 * weights * 8 / 1024)
+    assert points.cost.elsewhere[0] == 0.0
     assert points.peak[0] == pytest.approx(1979e12)
     assert points.bandwidth[0] == pytest.approx(4800e9)
+
+
+def test_rows_of_other_ranks_are_seen_where_tokens_are_gathered(tmp_path):
+    row = "h200_sxm,trtllm,1,x,fp8,M,4096,2048,2,8,1,4,balanced,64,0.5,2,32,16\n"
+    table = write(tmp_path, "a.csv", MOE + row)
+    cost = operators.moe(table, Skipped()).cost
+    assert cost.elsewhere[0] == (64 * 2 - 32) * 2 * (4096 + 2 * 2048 + 2048 + 4096)
+    assert operators.moe(table, Skipped(), gathered=False).cost.elsewhere[0] == 0.0
+
+
+def test_prompt_attention_rows_by_hand(tmp_path):
+    header = "gpu,backend,version,heads,kv_heads,head_dim,attention_dtype,kv_dtype,batch,isl,"
+    rows = ["h100_sxm,vllm,1,32,8,128,bfloat16,fp8,4,1000,0.9"]
+    rows += ["h100_sxm,sglang,1,32,8,128,fp8,fp8,4,1000,0.9"]
+    table = write(tmp_path, "a.csv", header + "latency_ms\n" + "\n".join(rows) + "\n")
+    points = prompts.attention(table, Skipped())
+    assert points.cost.flops[0] == 4 * 4 * 32 * 128 * 1000**2 / 2
+    activations, cached = 2 * (32 + 8) * 128 * 2, 2 * 8 * 128
+    assert points.cost.bytes[0] == 4000 * (activations + cached)
+    assert (points.rows[0], points.tokens[0]) == (1000, 4000)
+    np.testing.assert_allclose(points.peak, [989e12, 1979e12], rtol=1e-6)
+    assert points.labels.family.tolist() == [
+        "prefill_attention/vllm/fp8",
+        f"prefill_attention/sglang/{prompts.FP8_SCORES}",
+    ]
+
+
+def test_prompt_latent_attention_row_by_hand(tmp_path):
+    header = "gpu,backend,version,heads,attention_dtype,kv_dtype,batch,isl,latency_ms\n"
+    row = "h200_sxm,trtllm,1,16,bfloat16,bfloat16,2,512,0.1\n"
+    points = prompts.mla(write(tmp_path, "a.csv", header + row), Skipped())
+    assert points.cost.flops[0] == 2 * 2 * 16 * (192 + 128) * 512**2 / 2
+    assert points.cost.bytes[0] == 1024 * (2 * 16 * (192 + 128) * 2 + 576 * 2)
+    assert points.labels.family[0] == "prefill_mla/trtllm/bf16"
+
+
+def test_tables_of_prompts_are_known_by_their_columns(tmp_path):
+    header = "gpu,backend,version,heads,{}attention_dtype,kv_dtype,batch,isl,latency_ms\n"
+    row = "h200_sxm,trtllm,1,16,{}bfloat16,bfloat16,2,512,0.1\n"
+    write(tmp_path, "a.csv", header.format("kv_heads,head_dim,") + row.format("4,128,"))
+    write(tmp_path, "b.csv", header.format("") + row.format(""))
+    write(tmp_path, "g.csv", GEMM + "h100_sxm,a,1,bf16,8192,64,64,0.1\n")
+    write(tmp_path, "h.csv", GEMM + "h100_sxm,a,1,bf16,4096,64,64,0.1\n")
+    points = read_folder(tmp_path).by_kind()
+    named = {quantity.name: int(rows.sum()) for quantity, rows in quantities(points)}
+    assert named == {
+        "GEMM, all": 1,
+        "prefill attention": 1,
+        "prefill mla": 1,
+        "prefill gemm": 1,
+    }
 
 
 def test_gemm_row_by_hand(tmp_path):

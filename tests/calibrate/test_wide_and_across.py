@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qsopt.calibration.points import OperatorPoints
 from qsopt.calibration.tables import links
 from qsopt.calibration.tables.columns import Skipped, read_table
 from qsopt.calibration.tables.folder import read_folder
@@ -27,6 +28,7 @@ def test_wide_rows_by_hand(tmp_path):
     (tmp_path / "w.csv").write_text(WIDE + "\n".join(rows) + "\n")
     folder = read_folder(tmp_path)
     points = folder.by_kind()["experts"]
+    assert isinstance(points, OperatorPoints)
     assert points.labels.family.tolist() == ["experts/sglang-wide/fp8", "experts/trtllm-wide/fp8"]
     weights = 3 * 7168 * 2048
     assert points.cost.flops[0] == 2 * weights * 64

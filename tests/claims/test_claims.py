@@ -1,5 +1,4 @@
-"""The experiments on the paper's claims: the engine that they share, a tiny run of each, and the
-page that they end in.
+"""The experiments on the paper's claims: the engine that they share, and a tiny run of each.
 
 One file, so that all of it shares what was compiled.
 """
@@ -14,20 +13,22 @@ import pytest
 
 import qsopt
 from experiments.framework import study
-from experiments.pages import advice, evidence, findings, findings_claims
+from experiments.pages import evidence, findings_claims
 from experiments.paper import (
     claims,
     context_claim,
     criterion,
     deepseek_claim,
+    measured_runs,
+    predictor_scores,
     qs_predictor,
     real_stacks,
     reuse,
     switch_claim,
 )
 from qsopt.cli.options import Question
-from qsopt.comparison.twin import aligned, dense_twin
-from qsopt.deployments.capped import NO_CAP, ServedModel
+from qsopt.comparison.twin import dense_twin
+from qsopt.deployments.capped import NO_CAP
 from qsopt.errors import InputError
 from qsopt.spec.model import moe_layers
 from qsopt.spec.service import Service
@@ -47,19 +48,15 @@ def points(q: float, cap: float = NO_CAP) -> list[claims.Point]:
 
 
 @pytest.fixture(scope="module")
-def found(mixtral: qsopt.Model) -> list[claims.Outcome]:
+def outcomes(mixtral: qsopt.Model) -> list[claims.Outcome]:
     return claims.outcomes(mixtral, points(1.9) + points(3.0))
 
 
-def test_outcomes_are_those_of_compare(mixtral: qsopt.Model, found: list[claims.Outcome]) -> None:
-    for point, outcome in zip(points(1.9) + points(3.0), found, strict=True):
-        expected = qsopt.compare(
-            mixtral,
-            point.service.cluster,
-            point.service.workload,
-            point.service.efficiency,
-            point.q,
-        )
+def test_outcomes_are_those_of_compare(
+    mixtral: qsopt.Model, outcomes: list[claims.Outcome]
+) -> None:
+    for point, outcome in zip(points(1.9) + points(3.0), outcomes, strict=True):
+        expected = qsopt.compare(mixtral, service=point.service, q=point.q, twin="same-body")
         assert outcome.verdict == expected.verdict
         np.testing.assert_allclose(
             outcome.throughputs,
@@ -68,36 +65,28 @@ def test_outcomes_are_those_of_compare(mixtral: qsopt.Model, found: list[claims.
         )
 
 
-def test_an_infeasible_side_has_no_ratio_and_no_sequences(found: list[claims.Outcome]) -> None:
-    alone = found[0]
+def test_an_infeasible_side_has_no_ratio_and_no_sequences(outcomes: list[claims.Outcome]) -> None:
+    alone = outcomes[0]
     assert alone.verdict == "moe infeasible"
     assert alone.ratio is None
     assert claims.summary(alone)["moe_sequences"] == 0.0
     assert claims.summary(alone)["dense_sequences"] > 0.0
 
 
-def test_the_best_of_several_chunks_is_found(
-    mixtral: qsopt.Model, found: list[claims.Outcome], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(claims, "CHUNK", 8)
-    again = claims.outcomes(mixtral, points(1.9)[2:])
-    np.testing.assert_allclose(again[0].throughputs, found[2].throughputs, rtol=1e-9)
-
-
 def test_a_cap_on_sequences_is_kept_and_costs_throughput(
-    mixtral: qsopt.Model, found: list[claims.Outcome]
+    mixtral: qsopt.Model, outcomes: list[claims.Outcome]
 ) -> None:
     capped = claims.outcomes(mixtral, points(1.9, cap=8.0))
-    assert all(claims.sequences(outcome.dense) <= 8.0 for outcome in capped)
-    assert capped[2].throughputs[0] < found[2].throughputs[0]
+    assert all(claims.summary(outcome)["dense_sequences"] <= 8.0 for outcome in capped)
+    assert capped[2].throughputs[0] < outcomes[2].throughputs[0]
 
 
 def test_the_q_of_a_ratio_gives_that_ratio(
-    mixtral: qsopt.Model, found: list[claims.Outcome]
+    mixtral: qsopt.Model, outcomes: list[claims.Outcome]
 ) -> None:
     here = points(1.0)[2:]
-    wanted = 1.1 * found[2].throughputs[0]
-    q = claims.q_reaching(mixtral, here, [wanted])[0]
+    wanted = 1.1 * outcomes[2].throughputs[0]
+    q = claims.q_of_throughput(mixtral, here, [wanted])[0]
     assert q is not None
     below, above = (
         claims.outcomes(mixtral, [points(factor * q)[2]])[0].throughputs[1]
@@ -107,7 +96,7 @@ def test_the_q_of_a_ratio_gives_that_ratio(
 
 
 def test_no_q_reaches_what_the_smallest_twin_does_not(mixtral: qsopt.Model) -> None:
-    assert claims.q_reaching(mixtral, points(1.0)[2:], [1e12]) == [None]
+    assert claims.q_of_throughput(mixtral, points(1.0)[2:], [1e12]) == [None]
 
 
 def test_exact_twins_are_the_dense_twins(mixtral: qsopt.Model) -> None:
@@ -122,48 +111,12 @@ def test_exact_twins_are_the_dense_twins(mixtral: qsopt.Model) -> None:
 # ---- criteria ------------------------------------------------------------------------------------
 
 
-def test_one_device_merged_is_its_own_optimum_where_nothing_is_split(mixtral: qsopt.Model) -> None:
-    point = claims.Point(
-        Service(qsopt.load_cluster("1xmi300x"), qsopt.Workload(CONTEXT), qsopt.ideal()), 1.9
-    )
-    outcome = claims.outcomes(mixtral, [point])[0]
-    case = ServedModel(aligned(mixtral, mixtral), point.service, point.cap)
-    (moe,) = criterion.merged_sides([case])
-    np.testing.assert_allclose(float(moe.throughput), outcome.throughputs[0], rtol=1e-9)
-
-
-def test_merging_takes_all_memory_bandwidth_and_arithmetic() -> None:
-    cluster = qsopt.load_cluster("8xh100")
-    whole = criterion.merged(cluster)
-    assert float(whole.devices) == 1.0
-    for name in ("memory_bytes", "bandwidth", "peak_flops"):
-        expected = 8.0 * np.asarray(getattr(cluster.accelerator, name))
-        np.testing.assert_allclose(np.asarray(getattr(whole.accelerator, name)), expected)
-
-
-def test_the_merged_bytes_ratio_tends_to_the_reciprocal_of_qs(mixtral: qsopt.Model) -> None:
-    """Every expert hit, equal sequences and hardly any cache: the criterion of the paper."""
-    q, tokens = 1.9, 4096.0
-    service = Service(qsopt.load_cluster("8xmi300x"), qsopt.Workload(0.0), qsopt.ideal())
-    cases = [
-        ServedModel(aligned(model, mixtral), service, tokens)
-        for model in (mixtral, dense_twin(mixtral, q))
-    ]
-    moe, dense = criterion.merged_sides(cases)
-    assert float(moe.hit) == pytest.approx(1.0)
-    activations = 0.15  # they are read too, and do not follow the weights
-    expected = 1.0 / (q * claims.active_share(mixtral))
-    assert (
-        1.0 < float(moe.bytes_per_token / dense.bytes_per_token) <= expected * (1.0 + activations)
-    )
-
-
 def test_the_fit_finds_a_known_probability() -> None:
     random = np.random.default_rng(0)
     terms = random.normal(size=(4000, 2))
     truth = random.random(4000) < 1.0 / (1.0 + np.exp(-(2.0 * terms[:, 0] - 1.0)))
-    found = criterion.fit(terms, truth)
-    probability = found.probability(np.array([[0.0, 0.0], [0.5, 0.0], [0.5, 3.0]]))
+    fitted = criterion.fit(terms, truth)
+    probability = fitted.probability(np.array([[0.0, 0.0], [0.5, 0.0], [0.5, 3.0]]))
     np.testing.assert_allclose(probability, [1.0 / (1.0 + np.e), 0.5, 0.5], atol=0.06)
 
 
@@ -219,14 +172,13 @@ def test_headline_run(tmp_path: Path) -> None:
             if row["devices"] == devices
         ]
         assert ratios == sorted(ratios, reverse=True), "a larger dense model is never faster"
-        told = next(row for row in rows if row["devices"] == devices)
-        if told["q_of_claim"] is not None:
-            assert told["q_of_claim"] < 1.2 or max(ratios) > settings.claimed
+        q_of_claim = next(row for row in rows if row["devices"] == devices)["q_of_claim"]
+        if q_of_claim is not None:
+            assert q_of_claim < 1.2 or max(ratios) > settings.claimed
     claim = findings_claims.headline(evidence.Book(tmp_path))
     geometric = [row for row in rows if row["law"] == "geometric"]
-    near = sum(deepseek_claim.near(row["ratio"], 4.5) for row in geometric)
-    assert claim.numbers.startswith(f"{near} of ")
-    assert "images/findings/deepseek_claim.png" in claim.section
+    assert claim["hits"] == sum(deepseek_claim.near(row["ratio"], 4.5) for row in geometric)
+    assert claim["clusters"] == sum(row["ratio"] is not None for row in geometric)
 
 
 def test_context_run(tmp_path: Path) -> None:
@@ -253,6 +205,7 @@ def test_context_run(tmp_path: Path) -> None:
         qsopt.Workload(4096.0),
         "ideal",
         point["q"],
+        twin="same-body",
     )
     assert point["ratio"] == pytest.approx(float(expected.ratio), rel=1e-9)
 
@@ -312,12 +265,12 @@ def test_reuse_run(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="no such file"):
         reuse.main(replace(settings, data=tmp_path / "nowhere"))
-    assert findings_claims.reuse(evidence.Book(tmp_path)).numbers.endswith("of 1 points")
+    assert len(findings_claims.reuse(evidence.Book(tmp_path))["points"]) == 1
 
 
 def test_predictor_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qs_predictor, "model_names", lambda: ["grok-1", "mixtral-8x7b"])
-    monkeypatch.setattr(qs_predictor, "FOLDS", 2)
+    monkeypatch.setattr(predictor_scores, "FOLDS", 2)
     settings = replace(
         study.defaults(qs_predictor.Settings, "qs_predictor"),
         output=tmp_path / "qs_predictor",
@@ -338,7 +291,7 @@ def test_predictor_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         np.mean(np.equal(truth, said))
     )
     claim = findings_claims.predictor(evidence.Book(tmp_path))
-    assert f"{scores['free q']['points']:,} points" in " ".join(claim.section.split())
+    assert claim["simple"] == scores["free q"]["criteria"]["q s < 1"]
 
 
 # ---- pure functions ------------------------------------------------------------------------------
@@ -357,46 +310,6 @@ def test_variations_are_models_of_the_same_structure() -> None:
         assert kind is not None
         assert 1.0 <= float(kind.top_k) <= float(kind.experts) / 2.0
         assert float(kind.top_k) == round(float(kind.top_k))
-
-
-def test_situations_take_every_row_once() -> None:
-    base = {"verdict": "dense wins", "held": 0.2, "cap": None, "context": 1024.0}
-    rows = [
-        base,
-        base | {"verdict": "moe infeasible"},
-        base | {"held": 0.9},
-        base | {"cap": 2.0},
-        base | {"context": 2.0**18},
-    ]
-    assert [len(kept) for kept in advice.situations(rows).values()] == [1, 1, 1, 0, 1, 0, 1]
-
-
-def test_advice_follows_the_shares_and_says_where_laws_differ() -> None:
-    assert advice.word({"geometric": 0.9, "tian": 0.95}) == "**dense**"
-    assert advice.word({"geometric": 0.1, "tian": None}) == "**MoE**"
-    assert advice.word({"geometric": 0.9, "tian": 0.1}).endswith("if q is right")
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.0, "0%"), (0.001, "<1%"), (0.5, "50%"), (0.999, ">99%"), (1.0, "100%")]
-)
-def test_shares_are_whole_percent_but_never_falsely_all_or_none(value: float, text: str) -> None:
-    assert evidence.share(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (1024.0, "1k"),
-        (1050.0, "1k"),
-        (131072.0, "128k"),
-        (1500.0, "1.5k"),
-        (200_000.0, "200k"),
-        (700.0, "700"),
-    ],
-)
-def test_tokens_near_a_power_of_two_are_told_as_it(value: float, text: str) -> None:
-    assert evidence.tokens(value) == text
 
 
 # ---- measured pairs ------------------------------------------------------------------------------
@@ -422,7 +335,7 @@ def test_pairs_are_of_runs_on_one_stack_under_the_limit() -> None:
         RUN | {"model": "Qwen3-32B", "concurrency": "16", "tpot_ms": "20"},
         RUN | {"model": "Qwen3-32B", "concurrency": "16", "tpot_ms": "20", "backend": "sglang"},
     ]
-    groups = real_stacks.served_runs(rows, "fitted")
+    groups = measured_runs.served_runs(rows, "fitted")
     (pair,) = real_stacks.pairs(groups, [0.02], "geometric")
     assert (pair["moe"], pair["dense"]) == ("mixtral-8x7b", "qwen3-32b")
     assert pair["measured_ratio"] == pytest.approx((16 / 0.020) / (16 / 0.010))
@@ -432,8 +345,8 @@ def test_pairs_are_of_runs_on_one_stack_under_the_limit() -> None:
 
 def test_runs_that_wait_in_a_queue_are_left_out() -> None:
     run = RUN | {"tpot_ms": "5"}
-    assert not real_stacks.queues(run)
-    assert real_stacks.queues(run | {"ttft_ms": "20000"})
+    assert not measured_runs.queues(run)
+    assert measured_runs.queues(run | {"ttft_ms": "20000"})
 
 
 def test_without_measured_results_it_says_what_is_missing(
@@ -445,17 +358,3 @@ def test_without_measured_results_it_says_what_is_missing(
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match="no such file"):
         real_stacks.main(replace(settings, data=tmp_path))
-
-
-# ---- page ----------------------------------------------------------------------------------------
-
-
-def test_the_page_names_the_command_that_makes_what_is_missing(tmp_path: Path) -> None:
-    settings = replace(
-        study.defaults(findings.Settings, "findings"),
-        results=str(tmp_path),
-        page=str(tmp_path / "page.md"),
-    )
-    with pytest.raises(InputError, match=r"python -m experiments\.deepseek_claim"):
-        findings.main(settings)
-    assert not (tmp_path / "page.md").exists()

@@ -27,7 +27,7 @@ EVALUATE = (
 )
 COMPARE = (
     "compare --model deepseek-v3 --cluster 8xmi300x --context 131072 --efficiency ideal "
-    "--weight-dtype bf16 --json"
+    "--weight-dtype bf16 --twin same-body --json"
 )
 
 DESIGNS = {
@@ -409,14 +409,19 @@ def test_comparison_record(answer: Answer) -> None:
 
 
 def test_comparison_with_given_q(answer: Answer) -> None:
-    case = "compare --model mixtral-8x7b --cluster 8xh100 --context 4096 --q 2 --json"
+    case = (
+        "compare --model mixtral-8x7b --cluster 8xh100 --context 4096 --q 2 --twin same-body --json"
+    )
     record = answer(case)
     check_comparison(record, case)
     assert record["q"] == 2
 
 
 def test_geometric_law(answer: Answer) -> None:
-    case = "compare --model mixtral-8x7b --cluster 8xh100 --context 4096 --law geometric --json"
+    case = (
+        "compare --model mixtral-8x7b --cluster 8xh100 --context 4096 --law geometric "
+        "--law-raw --twin same-body --json"
+    )
     record = answer(case)
     check_comparison(record, case)
     assert record["q"] == pytest.approx(record["s"] ** -0.5, rel=1e-12)
@@ -527,7 +532,7 @@ def test_list_hardware(answer: Answer) -> None:
             ("none: dense",),
         ),
         (
-            "compare --model mixtral-8x7b --cluster 8xh100 --context 4096 --q 2",
+            "compare --model mixtral-8x7b --cluster 8xh100 --context 4096 --q 2 --twin same-body",
             (
                 "verdict: dense wins",
                 "q = 2.000",

@@ -19,9 +19,9 @@ from qsopt.deployments.capped import ServedModel, best_throughputs
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.errors import InputError
 from qsopt.maps import bounds
-from qsopt.maps.axes import KINDS, Axis, axis
-from qsopt.maps.condition import Sparsity, condition_of, with_chosen
+from qsopt.maps.axes import AXIS_KINDS, Axis, axis
 from qsopt.maps.phase_map import PhaseMap, phase_map
+from qsopt.maps.points import Sparsity, point_grid, with_top_k_factor
 from qsopt.quality.belief import belief, given
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
@@ -47,7 +47,7 @@ def believe(side):
 
 
 def compared(model, service, q=None):
-    return compare(model, service.cluster, service.workload, service.efficiency, q)
+    return compare(model, service=service, q=q, law="geometric", twin="same-body")
 
 
 def moved(service, name, value):
@@ -121,19 +121,19 @@ def test_points_that_do_not_fit(model, service):
 
 
 def test_sparsity_and_q_equal_comparisons(model, service):
-    share = Sparsity.of(model)
+    share = Sparsity.from_model(model)
     x, y = axis("sparsity", model, service, points=5), axis("q", model, service, points=4)
     found = phase_map(model, service, x, y, believe)
     for at in ((0, 0), (2, 3), (4, 1)):
         factor = float(share.factors(x.values[at[0] : at[0] + 1])[0])
-        changed = with_chosen(model, np.asarray(factor))
+        changed = with_top_k_factor(model, np.asarray(factor))
         assert float(qs_numbers(changed, geometric_q(changed)).s) == pytest.approx(
             x.values[at[0]], rel=1e-12
         )
         assert_point(found, at, compared(changed, service, y.values[at[1]]))
     alone = phase_map(model, service, x, axis("context", model, service, 1e3, 1e5, 2), believe)
-    changed = with_chosen(model, np.asarray(float(share.factors(x.values[1:2])[0])))
-    assert alone.q[1, 0] == pytest.approx(float(geometric_q(changed)), rel=1e-12)
+    changed = with_top_k_factor(model, np.asarray(float(share.factors(x.values[1:2])[0])))
+    assert alone.q[1, 0] == pytest.approx(believe(changed).q, rel=1e-12)
     assert found.believed is not None and found.sure is None
 
 
@@ -177,7 +177,7 @@ def test_bounds_change_nothing(model, service, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.trend[0]])
+@pytest.mark.parametrize("name", [name for name, kind in AXIS_KINDS.items() if kind.trend[0]])
 def test_trends_hold_for_every_layout(model, service, name):
     """What the bounds rest on, layout by layout: along its axis throughput never moves against the
     trend.
@@ -187,16 +187,12 @@ def test_trends_hold_for_every_layout(model, service, name):
     rows = []
     for index in range(0, len(np.asarray(layouts.tensor)), 3):
         one = jax.tree.map(lambda leaf, index=index: np.asarray(leaf)[index : index + 1], layouts)
-        side = bounds.Side(model, service, one, dense=False, capped=name == "batch")
-        base = condition_of(service)
-        shape = (len(along.values), 1)
-        numbers = {
-            each: np.full(shape, float(getattr(base, each)))
-            for each in type(base).__dataclass_fields__
-        }
-        numbers[name] = along.values[:, None]
-        rows.append(bounds.optima(side, type(base)(**numbers), (0, 0)).throughput[:, 0])
-    trend = KINDS[name].trend[0]
+        capped = name == "batch"
+        side = bounds.MapSide(model, service, one, dense=False, capped=capped)
+        changes = [(AXIS_KINDS[name].number, along.values[:, None])]
+        points = point_grid(service, None, (len(along.values), 1), changes)
+        rows.append(bounds.optima(side, points, (0, 0)).throughput[:, 0])
+    trend = AXIS_KINDS[name].trend[0]
     assert trend is not None
     steps = np.diff(np.array(rows, dtype=float), axis=1) * trend
     assert (steps >= -1e-9 * np.array(rows)[:, 1:]).all()
@@ -240,7 +236,17 @@ def test_what_is_refused(model, service):
 
 # ---- the command ---------------------------------------------------------------------------------
 
-COMMAND = Map(MODEL, "4xh100", x="context", x_points=3, y="devices", y_from=1, y_to=4, y_points=4)
+COMMAND = Map(
+    MODEL,
+    "4xh100",
+    law="geometric",
+    x="context",
+    x_points=3,
+    y="devices",
+    y_from=1,
+    y_to=4,
+    y_points=4,
+)
 
 
 def test_command_tells_what_the_map_holds(model, service, capsys, tmp_path):

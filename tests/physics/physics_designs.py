@@ -117,13 +117,24 @@ def rich() -> Efficiency:
 
     def filled(operator):
         return eqx.tree_at(
-            lambda o: (o.softness, o.half_tokens, o.half_width, o.half_batch),
+            lambda o: (
+                o.softness,
+                o.half_tokens,
+                o.half_width,
+                o.half_batch,
+                o.half_columns,
+                o.half_rows,
+                o.elsewhere,
+            ),
             operator,
             (
                 0.6 + 0.0 * operator.softness,
                 12.0 + operator.half_tokens,
                 30.0 + operator.half_width,
                 0.4 + operator.half_batch,
+                20.0 + operator.half_columns,
+                100.0 + operator.half_rows,
+                0.2 + operator.elsewhere,
             ),
         )
 

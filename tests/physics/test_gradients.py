@@ -26,15 +26,17 @@ STEP = 1e-5
 OUTPUTS = ("throughput", "tpot", "memory", "largest batch")
 
 RELAXED = {
-    "small": Deployment(tensor=1.6, data=1.4, pipeline=1.3, expert=1.5, batch=37.0, dispatched=0.0),
+    "small": Deployment(
+        tensor=1.6, data=1.4, pipeline=1.3, expert=1.5, batch=37.0, dcp=1.4, dispatched=0.0
+    ),
     "gathered": Deployment(
-        tensor=3.0, data=2.5, pipeline=2.3, expert=4.4, batch=90.0, dispatched=0.0
+        tensor=3.0, data=2.5, pipeline=2.3, expert=4.4, batch=90.0, dcp=1.4, dispatched=0.0
     ),
     "dispatched": Deployment(
-        tensor=2.3, data=5.5, pipeline=1.6, expert=7.1, batch=1500.0, dispatched=0.7
+        tensor=2.3, data=5.5, pipeline=1.6, expert=7.1, batch=1500.0, dcp=1.4, dispatched=0.7
     ),
     "one token": Deployment(
-        tensor=1.2, data=1.1, pipeline=1.1, expert=1.1, batch=1.3, dispatched=0.4
+        tensor=1.2, data=1.1, pipeline=1.1, expert=1.1, batch=1.3, dcp=1.4, dispatched=0.4
     ),
 }
 EXACT = {
@@ -47,6 +49,13 @@ EXACT = {
 }
 STEPPED = (
     "layers",
+    "experts",
+    "dcp",
+    "expert_slots",
+    "mesh_peers",
+    "torus_links",
+    "groups",
+    "top_groups",
     "tensor",
     "data",
     "pipeline",

@@ -116,23 +116,24 @@ def test_llama_70b_on_four_h100_as_measured_kernels_go() -> None:
     seconds = dict(zip(OPERATORS, found.breakdown.seconds.tolist(), strict=True))
     stated = tomllib.loads((configs() / "efficiency" / "fitted.toml").read_text())
 
-    def operator(kind: str, launches: int, flops: float, traffic: float, columns: float) -> float:
+    def operator(kind: str, launches: int, flops: float, traffic: float) -> float:
         fit = stated[kind]
-        compute = flops / (fit["compute"] * BF16)
-        memory = traffic * (1 + fit["half_width"] / columns) / (fit["bandwidth"] * H100)
+        compute, memory = flops / (fit["compute"] * BF16), traffic / (fit["bandwidth"] * H100)
         norm = 1 / fit["softness"]
         return launches * fit["launch_us"] * 1e-6 + (compute**norm + memory**norm) ** (1 / norm)
 
     def products(*shapes: tuple[float, float]) -> float:
-        """Products of 16 tokens with matrices of so many rows and columns, in one go: traffic
-        weighs the columns.
+        """Products of 16 tokens with matrices of so many rows and columns, in one go: narrow ones
+        lose bandwidth for their weights, and arithmetic.
         """
-        traffic = [2 * rows * columns + 16 * 2 * (rows + columns) for rows, columns in shapes]
-        narrow = sum(each / columns for each, (_, columns) in zip(traffic, shapes, strict=True))
-        flops = sum(2 * 16 * rows * columns for rows, columns in shapes)
-        return operator("gemm", len(shapes), flops, sum(traffic), sum(traffic) / narrow)
+        width, wide = stated["gemm"]["half_width"], stated["gemm"]["half_columns"]
+        flops = sum(2 * 16 * rows * (columns + wide) for rows, columns in shapes)
+        traffic = sum(
+            2 * rows * (columns + width) + 16 * 2 * (rows + columns) for rows, columns in shapes
+        )
+        return operator("gemm", len(shapes), flops, traffic)
 
-    core = operator("attention", 1, 4 * 16 * 8192 * 64 * 128 / 4, 16 * 8193 * 2 * 2 * 128 * 2, 1.0)
+    core = operator("attention", 1, 4 * 16 * 8192 * 64 * 128 / 4, 16 * 8193 * 2 * 2 * 128 * 2)
     link = stated["scale_up"]
     latency = (link["collective_us"] + 2 * 3 * link["step_us"]) * 1e-6
     sent = 2 * 3 / 4 * (16 * 8192 * 2) / (link["bandwidth"] * NVLINK)

@@ -4,6 +4,7 @@ whole batch that fits.
 
 import itertools
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -20,18 +21,20 @@ from qsopt import (
     Workload,
     compare,
     dense_twin,
-    legal_layouts,
     load_cluster,
     load_model,
 )
 from qsopt.comparison.compare import Comparison, verdict
 from qsopt.comparison.penalties import MOE_CAUSES, WORLDS, Penalties, shapley
 from qsopt.comparison.twin import aligned
+from qsopt.deployments.batches import take
+from qsopt.deployments.layouts import layout_batch, legal_layouts
+from qsopt.deployments.legality import SIZE_LIMITS, is_legal, legality, size_ratios, with_places
 from qsopt.deployments.request import best_batch
 from qsopt.physics.evaluate import metrics
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.model import Layers
-from qsopt.spec.rules import PLAIN, LayoutRules
+from qsopt.spec.rules import EVERY, PLAIN, LayoutRules
 from qsopt.spec.service import Service
 
 MODEL = build((Layers(12, GQA),), (Layers(12, MOE),))
@@ -121,7 +124,11 @@ def test_freedoms_are_those_of_the_rules(model: str, kv_heads: int, experts: int
     """Ranks share a cache where it would be copied; any divisor of a stage splits the experts."""
     rows = rows_of(legal_layouts(load_model(model), load_cluster("24xh100")))
     assert len(rows) == len(set(rows))
-    plain = rows_of(legal_layouts(load_model(model), load_cluster("24xh100"), PLAIN))
+    plain = rows_of(
+        legal_layouts(
+            load_model(model), load_cluster("24xh100"), LayoutRules(dcp=1, expert_slots=0)
+        )
+    )
     assert set(plain) < set(rows) if model != "llama-3.1-70b" else set(plain) <= set(rows)
     for tensor, data, _, expert, _, dcp, slots in rows:
         assert max(tensor // kv_heads, 1) % dcp == 0
@@ -161,6 +168,56 @@ def test_software_runs_a_part_of_the_layouts(stack: Any) -> None:
                 assert 1 in (tensor, data)
 
 
+@pytest.mark.parametrize("name", ["mixtral-8x7b", "deepseek-v3", "jamba-v0.1", "llama-3.1-70b"])
+@pytest.mark.parametrize(
+    ("rules", "shares"),
+    [(PLAIN, (1,)), (EVERY, range(1, 7)), (LayoutRules(dcp=2, expert_slots=12), (2,))],
+)
+def test_the_oracle_of_legality_says_the_same_of_every_layout(
+    name: str, rules: LayoutRules, shares: Sequence[int]
+) -> None:
+    """Of all sizes up to six devices, concrete and traced; what is legal keeps the limits that are
+    left where sizes are real.
+    """
+    model, cluster = load_model(name), load_cluster("6xh100")
+    rows = list(itertools.product(*[range(1, 7)] * 4, (0, 1), shares))
+    designs = with_places(model, layout_batch(rows), rules)
+    legal = np.asarray(is_legal(model, cluster, designs, rules))
+    kept = set(rows_of(take(designs, legal)))
+    if kept:
+        assert kept == set(rows_of(legal_layouts(model, cluster, rules)))
+    if rules == PLAIN:
+        assert {row[:5] for row in kept} == enumerated(model, 6)
+    traced = jax.jit(jax.vmap(lambda layout: is_legal(model, cluster, layout, rules)))(designs)
+    np.testing.assert_array_equal(traced, legal)
+    if rules == PLAIN and name != "llama-3.1-70b":
+        ratios = np.array(size_ratios(model, cluster, take(designs, legal)))
+        assert ratios.shape == (len(SIZE_LIMITS), legal.sum())
+        assert ratios.max() == 1.0
+
+
+def test_each_rule_of_legality_can_be_broken_alone() -> None:
+    """Mixtral: 32 heads, 8 KV heads, 8 experts, 32 layers, on 64 devices in domains of eight."""
+    sizes = {"tensor": 4, "data": 2, "pipeline": 2, "expert": 4, "batch": 8, "dispatched": 1}
+    plain = {"tensor": 1, "data": 1, "expert": 1, "dispatched": 0}
+    changes = {
+        "devices domains": {"data": 16, "batch": 32},
+        "domains": {**plain, "data": 5, "pipeline": 9, "batch": 45},
+        "expert_devices": {"data": 1, "expert": 8, "batch": 2},
+        "experts_per_rank": {"tensor": 16, "data": 1, "expert": 16},
+        "heads": {"tensor": 12},
+        "cache": {"tensor": 16, "data": 1, "dcp": 4},
+        "stages": {**plain, "pipeline": 33, "batch": 33},
+        "batch": {"batch": 6},
+        "way": {"expert": 1},
+    }
+    model, cluster = load_model("mixtral-8x7b"), load_cluster("64xh100")
+    assert all(legality(model, cluster, Deployment(**sizes)))
+    for name, change in changes.items():
+        kept = legality(model, cluster, Deployment(**{**sizes, **change}))
+        assert [rule for rule in kept._fields if not getattr(kept, rule)] == name.split()
+
+
 @jax.jit
 def score(model, service: Service, designs: Deployment, world: Counterfactual):
     """Throughput of each design, 0 where a limit is broken, and whether its memory holds it."""
@@ -170,6 +227,9 @@ def score(model, service: Service, designs: Deployment, world: Counterfactual):
         return jnp.where(found.feasible, found.throughput, 0.0), found.fits_memory
 
     return jax.vmap(one)(designs)
+
+
+DESIGN = ("tensor", "data", "pipeline", "expert", "batch", "dispatched", "dcp", "expert_slots")
 
 
 def brute_force(model, case: str, world: tuple[float, ...] = (1.0, 1.0, 1.0)) -> tuple[float, dict]:
@@ -186,12 +246,12 @@ def brute_force(model, case: str, world: tuple[float, ...] = (1.0, 1.0, 1.0)) ->
     size = 65536
     filled = [
         np.resize(column, -(-len(units) // size) * size)
-        for column in (t, d, p, e, p * d * units, way)
+        for column in (t, d, p, e, p * d * units, way, np.ones_like(t), np.zeros_like(t))
     ]
     for start in range(0, len(filled[0]), size):
         columns = [column[start : start + size] for column in filled]
         designs = eqx.tree_at(
-            lambda x: tuple(getattr(x, name) for name in SIZES), Deployment(), tuple(columns)
+            lambda x: tuple(getattr(x, name) for name in DESIGN), Deployment(), tuple(columns)
         )
         throughput, fits = score(aligned_model, service(case), designs, Counterfactual(*world))
         assert not bool(np.asarray(fits)[columns[4] == most * columns[1] * columns[2]].any()), (
@@ -201,7 +261,7 @@ def brute_force(model, case: str, world: tuple[float, ...] = (1.0, 1.0, 1.0)) ->
         if float(throughput[index]) > best[0]:
             best = (
                 float(throughput[index]),
-                {name: float(c[index]) for name, c in zip(SIZES, columns, strict=True)},
+                {name: float(c[index]) for name, c in zip(DESIGN, columns, strict=True)},
             )
     return best
 

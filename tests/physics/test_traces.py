@@ -20,7 +20,8 @@ from qsopt import (
     load_model,
     number_format,
 )
-from qsopt.comparison.compare import duel
+from qsopt.comparison.dense import RELEASED
+from qsopt.comparison.duel import dense_optima, moe_optima
 from qsopt.comparison.twin import aligned
 from qsopt.physics.evaluate import compiled_metrics, metrics
 from qsopt.spec.service import Service
@@ -181,6 +182,11 @@ def test_a_duel_of_other_models_compiles_nothing_new() -> None:
     service = Service(load_cluster("2xh200"), Workload(8192), load_efficiency("ideal"))
     for first in (True, False):
         model = load_model(MIXTRAL if first else "mixtral-8x22b")
-        twin = dense_twin(model, 2.0 if first else 3.0)
-        misses = count_compilations(lambda model=model, twin=twin: duel(model, twin, service))
+        q = np.asarray(2.0 if first else 3.0)
+
+        def duel(model=model, q=q) -> None:
+            moe_optima(model, service)
+            dense_optima(model, service, q, RELEASED)
+
+        misses = count_compilations(duel)
     assert misses == 0

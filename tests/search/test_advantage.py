@@ -13,7 +13,7 @@ from search_problems import problem
 from qsopt import compare
 from qsopt.deployments.capped import BATCH
 from qsopt.search.dense import POINTS, DenseSide
-from qsopt.search.judge import Judge
+from qsopt.search.evaluator import Evaluator
 from qsopt.search.optimize import Solution, optimize
 
 PROBLEMS = {
@@ -33,14 +33,16 @@ def test_advantage_is_that_of_brute_force_and_of_compare(name, pick):
     asked, answer = PROBLEMS[name], found(name)
     service = asked.service
     ratio = float(
-        compare(answer.best.model, service.cluster, service.workload, service.efficiency).ratio
+        compare(
+            answer.best.model, service=service, law="geometric", law_raw=True, twin="same-body"
+        ).ratio
     )
     assert answer.value == pytest.approx(-np.log(ratio), abs=1e-9)
-    judge = Judge.of(asked)
-    rows = judge.admission.admitted(
+    evaluator = Evaluator.for_problem(asked)
+    rows = evaluator.admission.admissible(
         np.array(list(itertools.product(*(each.legal() for each in asked.architecture))))
     )
-    merits = judge.judge(rows).merits
+    merits = evaluator.designs(rows).merits
     values = (-merits if asked.minimize else merits)[np.isfinite(merits)]
     assert answer.value == pytest.approx(pick(values), abs=1e-12)
 

@@ -15,7 +15,7 @@ from qsopt import InputError, Workload, compare, ideal, load_cluster, load_effic
 from qsopt.comparison.compare import verdict
 from qsopt.deployments.capped import ServedModel, within_cap
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.maps.crossover import Crossovers, Duellists, Input, _grid, _measure, crossovers
+from qsopt.maps.crossover import Crossovers, MatchedPair, SweptInput, _grid, _measure, crossovers
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.spec.service import Service
 
@@ -25,10 +25,10 @@ MODEL = "mixtral-8x7b"
 @cache
 def sides(
     devices: int = 4, context: float = 4096.0, efficiency: str = "fitted", q: float = 1.9
-) -> Duellists:
+) -> MatchedPair:
     chosen = ideal() if efficiency == "ideal" else load_efficiency(efficiency)
-    problem = Service(load_cluster(f"{devices}xh100"), Workload(context=context), chosen)
-    return Duellists(load_model(MODEL), problem, q)
+    service = Service(load_cluster(f"{devices}xh100"), Workload(context=context), chosen)
+    return MatchedPair(load_model(MODEL), service, q)
 
 
 RANGES = {
@@ -41,9 +41,9 @@ RANGES = {
 
 
 @cache
-def found(over: Input) -> Crossovers:
-    duel, low, high = RANGES[over]
-    return crossovers(duel, over, low, high)
+def found(over: SweptInput) -> Crossovers:
+    pair, low, high = RANGES[over]
+    return crossovers(pair, over, low, high)
 
 
 @pytest.mark.parametrize("over", RANGES)
@@ -51,9 +51,9 @@ def test_ends_and_flips_agree_with_a_fine_scan(over):
     """A scan eight times as fine as the first grid sees the verdict change exactly where the
     crossings say.
     """
-    duel, low, high = RANGES[over]
+    pair, low, high = RANGES[over]
     result = found(over)
-    samples = _measure(duel, over, high)(_grid(low, high, 8 * 97, over in ("batch", "devices")))
+    samples = _measure(pair, over, high)(_grid(low, high, 8 * 97, over in ("batch", "devices")))
     flips = [
         (first, second, f"to {verdict(*samples[second]).removesuffix(' wins')}")
         for first, second in itertools.pairwise(samples)
@@ -72,17 +72,24 @@ def test_ends_and_flips_agree_with_a_fine_scan(over):
 
 @pytest.mark.parametrize("over", ["context", "q"])
 def test_compare_flips_at_a_crossing(over):
-    duel = RANGES[over][0]
+    pair = RANGES[over][0]
     assert found(over).crossings, "a range that holds a crossing"
     crossing = found(over).crossings[0]
     verdicts = []
     for factor in (1 - 1e-6, 1 + 1e-6):
-        at = replace(duel, q=crossing.value * factor) if over == "q" else duel
+        at = replace(pair, q=crossing.value * factor) if over == "q" else pair
         workload = (
-            duel.service.workload if over == "q" else Workload(context=crossing.value * factor)
+            pair.service.workload if over == "q" else Workload(context=crossing.value * factor)
         )
         verdicts.append(
-            compare(at.model, at.service.cluster, workload, at.service.efficiency, at.q).verdict
+            compare(
+                at.model,
+                at.service.cluster,
+                workload,
+                at.service.efficiency,
+                at.q,
+                twin="same-body",
+            ).verdict
         )
     expected = ["moe wins", "dense wins"]
     assert verdicts == (expected if crossing.direction == "to dense" else expected[::-1])
@@ -106,31 +113,31 @@ def test_where_a_side_stops_to_fit_is_an_edge():
 
 @pytest.mark.parametrize("cap", [1, 3, 7, 40, 1e6])
 def test_capped_batch_is_the_best_whole_batch_under_the_cap(cap):
-    duel = sides()
-    layouts = legal_layouts(duel.model, duel.service.cluster)
+    pair = sides()
+    layouts = legal_layouts(pair.model, pair.service.cluster)
     for index in (0, layouts.tensor.shape[0] - 1):
         layout = jax.tree.map(lambda leaf: np.asarray(leaf)[index], layouts)  # noqa: B023
-        case = ServedModel(duel.model, duel.service, cap)
+        case = ServedModel(pair.model, pair.service, cap)
         best = jax.jit(within_cap)(case, layout)
         unit, replicas = float(layout.pipeline * layout.data), float(4 // layout.replica_devices)
         batch = float(best.deployment.batch)
         if not bool(best.feasible):
-            assert cap < unit or not _fits(duel, layout, unit)
+            assert cap < unit or not _fits(pair, layout, unit)
             continue
-        used = float(best.throughput) * float(_reached(duel, layout, batch).tpot) / batch
+        used = float(best.throughput) * float(_reached(pair, layout, batch).tpot) / batch
         assert used * batch <= cap
         assert used == pytest.approx(min(replicas, cap // unit))
         more = batch + unit
-        assert used * more > cap or not _fits(duel, layout, more)
+        assert used * more > cap or not _fits(pair, layout, more)
 
 
-def _reached(duel, layout, batch):
+def _reached(pair, layout, batch):
     at = eqx.tree_at(lambda d: d.batch, layout, np.asarray(float(batch)))
-    return compiled_metrics(duel.model, duel.service, at)
+    return compiled_metrics(pair.model, pair.service, at)
 
 
-def _fits(duel, layout, batch) -> bool:
-    return bool(_reached(duel, layout, batch).feasible)
+def _fits(pair, layout, batch) -> bool:
+    return bool(_reached(pair, layout, batch).feasible)
 
 
 @pytest.mark.parametrize(

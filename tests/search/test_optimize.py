@@ -24,10 +24,10 @@ from qsopt.quality import law
 from qsopt.quality.of_model import architecture
 from qsopt.search import gradient
 from qsopt.search.architecture import reference_value, with_architecture
-from qsopt.search.judge import Judge
+from qsopt.search.evaluator import Evaluator
 from qsopt.search.optimize import Solution, optimize, search_relaxed
 from qsopt.search.problem import DesignProblem, design_problem
-from qsopt.search.variables import Variable, around
+from qsopt.search.variables import Variable, neighbours
 from qsopt.spec.service import Service
 
 PROBLEMS = {
@@ -146,13 +146,13 @@ def test_same_seed_same_answer():
 
 
 def test_not_a_number_never_wins():
-    judge = Judge.of(PROBLEMS["memory"])
-    _, relaxed = search_relaxed(judge, 0, 64)
+    evaluator = Evaluator.for_problem(PROBLEMS["memory"])
+    _, relaxed = search_relaxed(evaluator, 0, 64)
     points, ways = gradient.spread(64, len(relaxed.names), 0)
     points[::3] = np.nan
-    found = gradient.descend(relaxed, jnp.asarray(points), jnp.asarray(ways))
-    assert not np.isnan(np.asarray(found.merits)).any()
-    assert np.isfinite(np.asarray(found.points)[int(np.argmin(np.asarray(found.merits)))]).all()
+    ends = gradient.descend(relaxed, jnp.asarray(points), jnp.asarray(ways))
+    assert not np.isnan(np.asarray(ends.costs)).any()
+    assert np.isfinite(np.asarray(ends.points)[ends.best_index]).all()
 
 
 def test_one_compilation_for_problems_of_one_shape():
@@ -232,7 +232,7 @@ def test_legal_values_by_kind():
     assert list(Variable("x", 3, 32, "power_of_two").legal()) == [4, 8, 16, 32]
     assert list(Variable("x", 2, 12, "divisor", 12).legal()) == [2, 3, 4, 6, 12]
     assert list(Variable("x", 7, 9, free=False).legal()) == [7]
-    assert list(around(np.array([1.0, 2.0, 4.0, 8.0]), 3.0, 1)) == [2, 4]
+    assert list(neighbours(np.array([1.0, 2.0, 4.0, 8.0]), 3.0, 1)) == [2, 4]
     with pytest.raises(InputError, match="bounds"):
         Variable("x", 5, 2)
     with pytest.raises(InputError, match="no legal value"):

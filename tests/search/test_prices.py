@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from search_problems import problem
 
-from qsopt.search.judge import Judge
-from qsopt.search.legal import polished_at
+from qsopt.search.evaluator import Evaluator
 from qsopt.search.optimize import Solution, optimize
 from qsopt.search.polish import Polished, polished
 from qsopt.search.prices import reference_q
+from qsopt.search.refine import polished_at
 from qsopt.search.relaxed import Relaxed, relaxed_problem
 
 MOVE = 0.01
@@ -54,14 +54,18 @@ def test_prices_are_what_a_moved_limit_brings(name):
     """Within 2 % where the limit binds, and nothing where it does not; the limit moved by 1 %
     either way.
     """
-    solution, judge = found(name), Judge.of(PROBLEMS[name])
-    relaxed = relaxed_problem(judge)
+    solution, evaluator = found(name), Evaluator.for_problem(PROBLEMS[name])
+    relaxed = relaxed_problem(evaluator)
     for price in solution.shadow_prices:
         leaf, unit = LEAVES[price.constraint]
-        unit = unit or judge.admission.reference_size / reference_q(PROBLEMS[name], judge.admission)
+        unit = unit or evaluator.admission.reference_size / reference_q(
+            PROBLEMS[name], evaluator.admission
+        )
         here = float(np.asarray(leaf(relaxed)))
         ends = [
-            np.exp(reached(eqx.tree_at(leaf, relaxed, np.asarray(here * f)), solution).wanted)
+            np.exp(
+                reached(eqx.tree_at(leaf, relaxed, np.asarray(here * f)), solution).log_objective
+            )
             for f in (1 - MOVE, 1 + MOVE)
         ]
         brought = (ends[1] - ends[0]) / (2 * MOVE * here / unit)
@@ -83,12 +87,12 @@ def test_the_problems_make_every_limit_bind_and_spare_it():
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_a_polished_design_keeps_the_limits_and_is_no_worse(name):
-    solution, judge = found(name), Judge.of(PROBLEMS[name])
-    end = reached(relaxed_problem(judge), solution)
+    solution, evaluator = found(name), Evaluator.for_problem(PROBLEMS[name])
+    end = reached(relaxed_problem(evaluator), solution)
     assert end.residual < 1e-5
-    answer = judge.judge(
+    answer = evaluator.designs(
         np.array([[solution.best.architecture[each.name] for each in PROBLEMS[name].architecture]])
     )
-    again = polished_at(judge, relaxed_problem(judge), answer)
-    assert again.wanted == pytest.approx(end.wanted, abs=1e-6)
-    assert end.wanted >= np.log(solution.value) - 1e-12
+    again = polished_at(evaluator, relaxed_problem(evaluator), answer)
+    assert again.log_objective == pytest.approx(end.log_objective, abs=1e-6)
+    assert end.log_objective >= np.log(solution.value) - 1e-12

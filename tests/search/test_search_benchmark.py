@@ -12,11 +12,11 @@ for rival in ("cma", "optuna"):
     pytest.importorskip(rival, reason="needs the extra bench")
 
 from experiments.search import search_report
-from experiments.search.search_rivals import METHODS, BlackBox, raced
+from experiments.search.search_rivals import METHODS, BlackBox, nearest_legal, race
 from experiments.search.search_tasks import CLUSTERS, MODELS, WIDE_VARY, narrow_tasks, wide_tasks
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.search.architecture import with_architecture
-from qsopt.search.judge import Judge
+from qsopt.search.evaluator import Evaluator
 from qsopt.search.variables import ARCHITECTURE
 
 
@@ -32,53 +32,53 @@ def test_problems_cover_what_they_should():
 
 
 @pytest.fixture(scope="module")
-def judge() -> Judge:
-    return Judge.of(problem())
+def evaluator() -> Evaluator:
+    return Evaluator.for_problem(problem())
 
 
-def test_rivals_see_the_exact_model(judge):
+def test_rivals_see_the_exact_model(evaluator):
     """A point that keeps the limits is worth the log throughput of its design; no design beats the
     best of its architecture.
     """
-    box = BlackBox(judge, seconds=1e9, together=256)
+    box = BlackBox(evaluator, seconds=1e9, together=256)
     points = np.random.default_rng(0).random((2048, box.dimensions))
     merits = box(points)
     best = int(np.argmax(merits))
     assert merits[best] == box.best > 0
-    free, service = len(box.architecture), judge.problem.service
+    free, service = len(box.architecture), evaluator.problem.service
     values = {name: value[0] for name, value in _values(box, points[best : best + 1]).items()}
     layout = box._layouts(points[best : best + 1, free:])
     layout = type(layout)(
         *(np.asarray(getattr(layout, name))[0] for name in layout.__dataclass_fields__)
     )
     assert set(values) <= set(ARCHITECTURE)
-    model = with_architecture(judge.problem.reference, values)
+    model = with_architecture(evaluator.problem.reference, values)
     reached = compiled_metrics(model, service, layout)
     assert bool(reached.feasible)
     assert merits[best] == pytest.approx(np.log(float(reached.throughput)), abs=1e-9)
     row = np.array([[values[each.name] for each in box.architecture]])
-    assert merits[best] <= judge.judge(row).merits[0] + 1e-9
+    assert merits[best] <= evaluator.designs(row).merits[0] + 1e-9
 
 
 def _values(box: BlackBox, points: np.ndarray) -> dict[str, np.ndarray]:
-    from experiments.search.search_rivals import _nearest
-
     columns = points[:, : len(box.architecture)].T
-    return {each.name: _nearest(each, x) for each, x in zip(box.architecture, columns, strict=True)}
+    return {
+        each.name: nearest_legal(each, x) for each, x in zip(box.architecture, columns, strict=True)
+    }
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_rival_stops_in_time_and_remembers_when(judge, name):
-    box = raced(name, judge, seconds=0.2, seed=0)
+def test_a_rival_stops_in_time_and_remembers_when(evaluator, name):
+    box = race(name, evaluator, seconds=0.2, seed=0)
     assert box.count > 0
     merits = [merit for merit, _, _ in box.history]
     assert merits == sorted(merits)
-    first = box.reached(merits[-1])
+    first = box.time_to(merits[-1])
     assert first is not None
     spent, count = first
     assert spent > 0
     assert count <= box.count
-    assert box.reached(merits[-1] + 1.0) is None
+    assert box.time_to(merits[-1] + 1.0) is None
 
 
 def test_page_says_what_the_rows_say():

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +29,9 @@ from qsopt.files import write_text
 from qsopt.fitted.errors import errors
 from qsopt.physics import accounting, operators
 from qsopt.physics.roofline import Cost
+
+WIDTHS = ("half_width", "half_columns")
+"""Parameters of the width of a product, of which one is run."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ def _cost(one: Timing, sizes: Sizes, element: float) -> Cost:
     if one.kind == "gemm":
         gemms = accounting.ffn_gemms(float(sizes.hidden), float(sizes.width * sizes.top_k), 3.0)
         cost = operators.products(gemms, float(one.batch), element, element)
-        return Cost(cost.flops, cost.bytes, 1.0, cost.narrow)
+        return eqx.tree_at(lambda cost: cost.launches, cost, 1.0)
     rows, hit = float(one.batch * sizes.top_k), float(one.hit)
     if one.kernel == "ragged_dot" and jax.default_backend() == "cpu":
         rows, hit = rows * sizes.experts, float(sizes.experts)
@@ -216,7 +220,7 @@ def calibrate_device(sizes: Sizes) -> dict[str, Any]:
 def _form(kind: str):
     """Without widths: one width is run, so nothing can be said about others."""
     form = FORMS[kind]
-    kept = [place for place, name in enumerate(form.names) if name != "half_width"]
+    kept = [place for place, name in enumerate(form.names) if name not in WIDTHS]
     return type(form)(
         tuple(form.names[place] for place in kept), tuple(form.start[place] for place in kept)
     )

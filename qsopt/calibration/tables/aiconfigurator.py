@@ -194,7 +194,7 @@ def _read(file: _File, source: Source, skipped: Skipped) -> Columns:
         skipped.add(file.path.name, reason)
         return {}
     rows = len(next(iter(columns.values())))
-    skipped.add(file.path.name, "off the grid of decode-sized rows", max(len(raw) - rows, 0))
+    skipped.add(file.path.name, "off the grid of sizes", max(len(raw) - rows, 0))
     labels = {
         "gpu": file.gpu,
         "backend": file.backend,

@@ -1,8 +1,8 @@
 """Rows of aiconfigurator's parquet tables under the column names of the CSV tables, one function
 for each kind of table.
 
-Only decode-sized rows on a thin grid are taken: powers of two of tokens, of four of sequences and
-contexts, so that a fit is minutes of work; no row is chosen by what it measured. `latency` is in
+Only rows on a thin grid are taken: powers of two of tokens, of four of sequences, contexts and
+prompts, so that a fit is minutes of work; no row is chosen by what it measured. `latency` is in
 milliseconds, except in tables of exchanges.
 """
 
@@ -14,11 +14,12 @@ from jaxtyping import Bool
 
 Columns = dict[str, np.ndarray]
 
-TOKENS = tuple(2**power for power in range(13))
+TOKENS = tuple(2**power for power in range(16))
 """Tokens, or rows of a product, that are taken."""
 
 _SEQUENCES = tuple(4**power for power in range(6))
 _CONTEXTS = (128, 512, 2048, 8192, 32768, 131072)
+_PROMPTS = (128, 512, 2048, 8192, 16384, 32768)
 
 _MODELS = {
     (4096, 14336, 2, 8): "Mixtral-8x7B",
@@ -111,6 +112,21 @@ def mla(raw: Mapping[str, np.ndarray], gpu: str) -> Columns:
     """
     keep = _decoding(raw) & (raw["num_heads"] >= 16)
     return _renamed(raw, {"heads": "num_heads"}, keep) | _cached(raw, keep)
+
+
+def prompt_attention(raw: Mapping[str, np.ndarray], gpu: str) -> Columns:
+    """Attention of whole prompts over grouped KV heads, without a window or a cached prefix."""
+    keep = _reading(raw) & (raw["beam_width"] == 1)
+    if "window_size" in raw:
+        keep &= raw["window_size"] == 0
+    names = {"heads": "num_heads", "kv_heads": "num_key_value_heads", "head_dim": "head_dim"}
+    return _renamed(raw, names, keep) | _read(raw, "attn_dtype", keep)
+
+
+def prompt_mla(raw: Mapping[str, np.ndarray], gpu: str) -> Columns:
+    """Latent attention of whole prompts over expanded keys and values."""
+    keep = _reading(raw)
+    return _renamed(raw, {"heads": "num_heads"}, keep) | _read(raw, "mla_dtype", keep)
 
 
 def nccl(raw: Mapping[str, np.ndarray], gpu: str) -> Columns:
@@ -245,6 +261,17 @@ def _decoding(raw: Mapping[str, np.ndarray]) -> Bool[np.ndarray, " rows"]:
     return _within(raw["batch_size"], _SEQUENCES) & _within(raw["isl"] + raw["step"], _CONTEXTS)
 
 
+def _read(raw: Mapping[str, np.ndarray], dtype: str, keep: Bool[np.ndarray, " rows"]) -> Columns:
+    names = {"attention_dtype": dtype, "kv_dtype": "kv_cache_dtype", "batch": "batch_size"}
+    names |= {"isl": "isl", "kernel": "kernel_source"}
+    return _renamed(raw, names, keep) | _timed(raw, "latency_ms", keep)
+
+
+def _reading(raw: Mapping[str, np.ndarray]) -> Bool[np.ndarray, " rows"]:
+    sizes = _within(raw["batch_size"], _SEQUENCES) & _within(raw["isl"], _PROMPTS)
+    return sizes & (raw["step"] == 0)
+
+
 def _within(column: np.ndarray, values: tuple[int, ...]) -> Bool[np.ndarray, " rows"]:
     return np.isin(column, values)
 
@@ -270,6 +297,12 @@ SOURCES = {
         attention, ("heads", "kv_heads", "head_dim"), ("gpu", "backend", "kv_dtype")
     ),
     "generation_mla_perf": Source(mla),
+    "context_attention_perf": Source(
+        prompt_attention,
+        ("heads", "kv_heads", "head_dim"),
+        ("gpu", "backend", "attention_dtype", "kv_dtype"),
+    ),
+    "context_mla_perf": Source(prompt_mla),
     "nccl_perf": Source(nccl),
     "oneccl_perf": Source(nccl),
     "custom_allreduce_perf": Source(custom),

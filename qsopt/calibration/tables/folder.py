@@ -14,7 +14,13 @@ import jax
 import numpy as np
 
 from qsopt.calibration.points import Points, joined, unlabelled, where
-from qsopt.calibration.tables import aiconfigurator, links, operators, wide_expert_parallel
+from qsopt.calibration.tables import (
+    aiconfigurator,
+    links,
+    operators,
+    prompts,
+    wide_expert_parallel,
+)
 from qsopt.calibration.tables.aiconfigurator import Choice
 from qsopt.calibration.tables.columns import Skipped, Table, read_table
 from qsopt.errors import InputError
@@ -37,6 +43,8 @@ _READERS: tuple[tuple[frozenset[str], Reader], ...] = (
     (frozenset({*_MOE, "num_slots"}), wide_expert_parallel.wide),
     (frozenset({"uniq_local", "rows_local", "latency_ms"}), operators.moe),
     (frozenset({"m", "n", "k", "latency_ms"}), operators.gemm),
+    (frozenset({"heads", "kv_heads", "head_dim", "isl", "latency_ms"}), prompts.attention),
+    (frozenset({"heads", "attention_dtype", "isl", "latency_ms"}), prompts.mla),
     (frozenset({"heads", "kv_heads", "head_dim", "seq", "latency_ms"}), operators.attention),
     (frozenset({"heads", "kv_dtype", "seq", "latency_ms"}), operators.mla),
     (frozenset({"message_bytes", "num_gpus", "op", "latency_ms"}), links.collective),

@@ -24,7 +24,7 @@ from qsopt.spec.hardware import Accelerator
 from qsopt.spec.model import Attention, DenseFfn, Gqa, Layers, Mla, Model, Precision, Stack
 from qsopt.units import MILLISECOND
 
-_ACTIVATION_BYTES = 2.0
+ACTIVATION_BYTES = 2.0
 """Activations between operators are bf16 [byte]."""
 
 _UNGATED = (
@@ -36,19 +36,30 @@ _UNGATED = (
 """Models of the tables whose experts have two matrices, not three."""
 
 
-def moe(table: Table, skipped: Skipped) -> OperatorPoints:
+def moe(table: Table, skipped: Skipped, gathered: bool = True) -> OperatorPoints:
     """One MoE layer on one rank: `uniq_local` experts are read and `rows_local` token rows
-    computed.
+    computed; where tokens are gathered the kernel sees the rows of the other ranks too.
     """
     table = timed(known(table, skipped), "latency_ms", skipped)
     hidden, width = table.number("hidden"), table.number("inter") / table.number("moe_tp")
     matrices = np.where(np.isin(table.text("model"), _UNGATED), 2.0, 3.0)
     hit, rows = table.number("uniq_local"), table.number("rows_local")
-    cost = jax.vmap(operators.grouped_experts, in_axes=(0, 0, 0, 0, 0, 0, None))(
-        hidden, width, matrices, hit, rows, _weight_bytes(table, "dtype"), _ACTIVATION_BYTES
+    tokens = table.number("num_tokens")
+    elsewhere = gathered * np.maximum(tokens * table.number("topk") - rows, 0.0)
+    weight_bytes = format_bytes(table, "dtype")
+    cost = jax.vmap(operators.grouped_experts, in_axes=(0, 0, 0, 0, 0, 0, None, 0))(
+        hidden, width, matrices, hit, rows, weight_bytes, ACTIVATION_BYTES, elsewhere
     )
-    return _points(
-        table, "experts", "dtype", table.text("model"), cost, rows / hit, table.number("num_tokens")
+    form = table.text("dtype")
+    return operator_points(
+        table,
+        "experts",
+        form,
+        form,
+        table.text("model"),
+        cost,
+        rows / hit,
+        tokens,
     )
 
 
@@ -56,14 +67,14 @@ def gemm(table: Table, skipped: Skipped) -> OperatorPoints:
     """Dense products of m tokens with a k x n weight."""
     table = timed(known(table, skipped), "latency_ms", skipped)
     m, n, k = (table.number(name) for name in "mnk")
-    cost = jax.vmap(_gemm_cost)(m, n, k, _weight_bytes(table, "dtype"))
+    cost = jax.vmap(_gemm_cost)(m, n, k, format_bytes(table, "dtype"))
     shape = np.char.add(np.char.add(table.text("n"), "x"), table.text("k"))
-    return _points(table, "gemm", "dtype", shape, cost, m, m)
+    form = table.text("dtype")
+    return operator_points(table, "gemm", form, form, shape, cost, m, m)
 
 
 def _gemm_cost(m, n, k, weight_bytes) -> Cost:
-    cost = operators.products((Gemm(n * k, k, n),), m, weight_bytes, _ACTIVATION_BYTES)
-    return Cost(cost.flops, cost.bytes, 1.0 + 0.0 * m, cost.narrow)
+    return operators.products((Gemm(n * k, k, n),), m, weight_bytes, ACTIVATION_BYTES)
 
 
 def attention(table: Table, skipped: Skipped) -> OperatorPoints:
@@ -99,7 +110,7 @@ def mla(table: Table, skipped: Skipped) -> OperatorPoints:
 
 
 def _load(table: Table) -> tuple[Column, Column, Column]:
-    return table.number("batch"), table.number("seq"), _weight_bytes(table, "kv_dtype")
+    return table.number("batch"), table.number("seq"), format_bytes(table, "kv_dtype")
 
 
 def _core_cost(kind: Attention, batch, context, kv_bytes) -> Cost:
@@ -122,14 +133,19 @@ def _attention_points(
     """Scores and sums run in bf16 whatever the cache is stored in; `sharing` query heads read the
     same cache.
     """
-    return _points(table, kind, "kv_dtype", shape, cost, sharing, table.number("batch"), "bf16")
+    bf16 = np.full(len(table), "bf16")
+    return operator_points(
+        table, kind, table.text("kv_dtype"), bf16, shape, cost, sharing, table.number("batch")
+    )
 
 
-def _weight_bytes(table: Table, column: str) -> Column:
-    return per_name(table.text(column), lambda name: _dtype(name).weight_bytes)
+def format_bytes(table: Table, column: str) -> Column:
+    """Bytes of an element in the format that a column names [byte]."""
+    return per_name(table.text(column), lambda name: known_format(name).weight_bytes)
 
 
-def _dtype(name: str) -> names.Dtype:
+def known_format(name: str) -> names.Dtype:
+    """The number format that a table calls `name`, where unknown ones have been left out."""
     form = names.dtype(name)
     assert form is not None, name
     return form
@@ -139,36 +155,50 @@ def _accelerator(name: str) -> Accelerator:
     return names.accelerator(names.accelerator_name(name) or name)
 
 
-def _points(
+def operator_points(
     table: Table,
     kind: str,
-    form: str,
+    stored: np.ndarray,
+    computed: np.ndarray,
     shape: np.ndarray,
     cost: Cost,
     rows: Column,
     tokens: Column,
-    arithmetic: str = "",
 ) -> OperatorPoints:
-    gpus, forms = table.text("gpu"), table.text(form)
-    computed = np.full(len(table), arithmetic) if arithmetic else forms
+    """Points of a table whose accelerators, formats and times are known.
+
+    Args:
+        table: its rows.
+        kind: of the operator.
+        stored: format of what each row reads most of, by its name in the table.
+        computed: format that its arithmetic runs in.
+        shape: model or shape.
+        cost: by the package's oracle.
+        rows: see `OperatorPoints`.
+        tokens: likewise.
+    """
+    gpus = table.text("gpu")
     pairs = np.char.add(np.char.add(gpus, " "), computed)
     labels = Labels(
         file=np.full(len(table), table.file),
         kind=np.full(len(table), kind),
         gpu=per_name(gpus, lambda name: names.accelerator_name(name) or ""),
         backend=table.text("backend"),
-        dtype=per_name(forms, lambda name: _dtype(name).name),
+        dtype=per_name(stored, lambda name: known_format(name).name),
         shape=shape,
     )
     return OperatorPoints(
         labels=labels,
-        cost=jax.tree.map(np.asarray, cost),
-        peak=per_name(
-            pairs,
-            lambda pair: float(names.peak(_accelerator(pair.split()[0]), _dtype(pair.split()[1]))),
-        ),
+        cost=jax.tree.map(lambda leaf: np.broadcast_to(leaf, len(table)), cost),
+        peak=per_name(pairs, _peak),
         bandwidth=per_name(gpus, lambda name: float(_accelerator(name).bandwidth)),
         rows=rows,
         tokens=tokens,
         seconds=table.number("latency_ms") * MILLISECOND,
     )
+
+
+def _peak(pair: str) -> float:
+    """Of an accelerator and a format, separated by a space [FLOP/s]."""
+    gpu, form = pair.split()
+    return float(names.peak(_accelerator(gpu), known_format(form)))

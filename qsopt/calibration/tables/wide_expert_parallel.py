@@ -19,8 +19,12 @@ WIDE = "-wide"
 
 
 def wide(table: Table, skipped: Skipped) -> OperatorPoints:
-    """One MoE layer on the most loaded rank of an expert parallel group."""
+    """One MoE layer on the most loaded rank of an expert parallel group, to which its tokens were
+    sent.
+    """
     if "uniq_local" not in table.columns:
         table = routed_rows(table, skipped)
     backend = np.char.add(table.text("backend"), WIDE)
-    return operators.moe(Table(table.file, {**table.columns, "backend": backend}), skipped)
+    return operators.moe(
+        Table(table.file, {**table.columns, "backend": backend}), skipped, gathered=False
+    )

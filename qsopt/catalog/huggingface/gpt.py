@@ -82,7 +82,10 @@ ROWS: dict[str, Family] = {
         out_bias=True,
         ffn_bias=True,
         tied=True,
-        unused=("slow_but_exact", "offset_alibi", "seq_length", "unk_token_id"),
+        unused=words(
+            """slow_but_exact offset_alibi seq_length attention_softmax_in_fp32 skip_bias_add
+            bias_dropout_fusion masked_softmax_fusion skip_bias_add_qkv"""
+        ),
     ),
     "codegen": GPTJ,
     "gpt_bigcode": replace(
@@ -224,7 +227,7 @@ def mpt(reader: Reader) -> Model:
     """MPT: its own names, attention in a table; norms without bias."""
     reader.expect("no_bias", True)
     reader.expect("norm_type", "low_precision_layernorm", "layernorm")
-    reader.skip("init_device", "embedding_fraction", "learned_pos_emb", "verbose", "logit_scale")
+    reader.skip("init_device", "embedding_fraction", "learned_pos_emb", "verbose", "init_config")
     inner = reader.section("attn_config")
     inner.skip("attn_impl", "softmax_scale", "attn_pdrop", "alibi_bias_max", "rope", "clip_qkv")
     inner.expect("attn_type", "multihead_attention", "grouped_query_attention")

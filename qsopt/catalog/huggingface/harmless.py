@@ -16,7 +16,8 @@ _NAMES = {
         output_hidden_states output_router_logits use_cache cache_implementation id2label label2id
         problem_type task_specific_params for_llm_compressor gradient_checkpointing
         chunk_size_feed_forward use_mamba_kernels use_mambapy use_associative_scan block_size
-        name_or_path torchscript tf_legacy_loss use_bfloat16 tokenizer_class finetuning_task
+        name_or_path tokenizer_name init_method torchscript tf_legacy_loss use_bfloat16
+        tokenizer_class finetuning_task
         pruned_heads is_causal _commit_hash attn_implementation layer_norm_type use_flash_attn
         _experts_implementation use_unified_vision_chunk unsloth_fixed unsloth_version
     """,

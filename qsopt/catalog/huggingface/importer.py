@@ -16,6 +16,7 @@ from qsopt.catalog.huggingface import (
     hybrid,
     latent,
     mixtures,
+    mllama,
     nas,
     qwen,
     routed,
@@ -42,6 +43,7 @@ FAMILIES: dict[str, Callable[[Reader], Model]] = dict(
             **hybrid.FAMILIES,
             **latent.FAMILIES,
             **mixtures.FAMILIES,
+            **mllama.FAMILIES,
             **nas.FAMILIES,
             **qwen.FAMILIES,
             **routed.FAMILIES,
@@ -55,7 +57,6 @@ FAMILIES: dict[str, Callable[[Reader], Model]] = dict(
 
 _NOT_EXPRESSIBLE = {
     "bitnet": "its products of ternary weights are no format in qsopt",
-    "mllama": "its cross-attention reads image tokens, whose number no decode step knows",
     "recurrent_gemma": "its gated linear recurrence is no kind of layer in qsopt.model",
     "rwkv": "its time mixing is no kind of layer in qsopt.model",
     "step3_text": "its factorised query is no form of attention in qsopt.model",

@@ -98,6 +98,7 @@ def longcat_flash(reader: Reader) -> Model:
     reader.expect("router_bias", False)
     reader.expect("zero_expert_type", "identity")
     size = sizes(reader, layers=reader.either("num_layers", "num_hidden_layers"))
+    reader.agree("num_hidden_layers", size.layers, "num_layers")
     attention = mla(reader, size.hidden)
     reader.skip("mla_scale_q_lora", "mla_scale_kv_lora", "attention_method")
     ffn = dense(reader.count("ffn_hidden_size"), size.hidden)

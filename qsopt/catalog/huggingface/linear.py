@@ -138,6 +138,7 @@ def short_convolution(kernel: int, bias: bool, hidden: int) -> LinearAttention:
 def mamba1(reader: Reader, hidden: int) -> LinearAttention:
     """Mamba-1 as in Mamba and Falcon-Mamba, under the names of these."""
     channels = reader.count("intermediate_size", reader.count("expand", 2) * hidden)
+    reader.agree("expand", channels / hidden, "intermediate_size / hidden_size")
     state, kernel = reader.count("state_size"), reader.count("conv_kernel")
     rank = -(-hidden // 16)
     if not reader.holds("time_step_rank", "auto"):

@@ -122,7 +122,13 @@ def _last_routed(reader: Reader, size: Sizes) -> int:
     """Ernie4_5_MoeConfig writes the last layer as -1."""
     if reader.holds("moe_layer_end_index", -1):
         return size.layers - 1
-    return reader.whole("moe_layer_end_index")
+    last = reader.whole("moe_layer_end_index")
+    if last >= size.layers:
+        raise reader.error(
+            f"field 'moe_layer_end_index' = {last} lies beyond the last of {size.layers} layers; "
+            f"correct it, or write -1 for the last"
+        )
+    return last
 
 
 def minimax_m2(reader: Reader) -> Model:

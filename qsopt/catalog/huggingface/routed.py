@@ -89,6 +89,8 @@ ROWS_MOE: dict[str, tuple[Family, Experts]] = {
             ffn_bias=False,
             qk_norm="head",
             qk_switch=("use_qk_norm", False),
+            switch="use_sliding_window",
+            windows=patterns.from_layer,
             expect=(("embedding_norm", (False, None)), ("norm_head", (False, None))),
             unused=words("norm_softmax multi_gate use_rmsnorm using_split_qkv_in_self_attention"),
         ),
@@ -200,6 +202,7 @@ ROWS_MOE: dict[str, tuple[Family, Experts]] = {
 
 
 FAMILIES: dict[str, Callable[[Reader], Model]] = {
-    name: moe_family(row, experts) for name, (row, experts) in ROWS_MOE.items()
+    **{name: moe_family(row, experts) for name, (row, experts) in ROWS_MOE.items()},
+    "bailing_moe_v2": moe_family(*ROWS_MOE["bailing_moe"]),
 }
 """The reader of each `model_type`."""

@@ -121,6 +121,7 @@ def falcon_h1(reader: Reader) -> Model:
     """Falcon-H1: Mamba-2 and attention side by side in every layer, after one norm."""
     reader.skip(*_H1_SCALES)
     reader.expect("projectors_bias", False)
+    reader.expect("mamba_use_mlp", True)
     reader.expect("attn_layer_indices", None)
     size = family_sizes(reader, LLAMA)
     attention = softmax(reader, size.hidden, LLAMA)

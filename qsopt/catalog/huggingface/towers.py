@@ -20,8 +20,9 @@ _GATED = ("pixtral", "qwen2_5_vl", "glm4v", "glm_ocr", "exaone4_5", "glm46v", "g
 _GLM = ("glm4v", "glm46v", "glm_ocr", "glmga")
 """Towers whose feed-forward is `out_hidden_size` wide, and their projector `intermediate_size`."""
 
-_HIDDEN = ("embed_dim", "d_model", "vt_hidden_size", "hidden_size")
+_HIDDEN = ("embed_dim", "d_model", "vt_hidden_size", "hidden_size", "width")
 _LAYERS = (
+    "layers",
     "depth",
     "num_hidden_layers",
     "num_layers",
@@ -124,7 +125,15 @@ def _projector(inner: Reader, kind: str, outer: Outer) -> int:
         return stages * merged * (merged + text)
     if inner.has("encoder_ffn_dim") or kind.startswith(("voxtral", "whisper", "qwen2_audio")):
         return 4 * hidden * text + text**2
-    between = outer.wrapper.count("projector_hidden_size", text)
+    return _plain_projector(outer.wrapper, merged, text)
+
+
+def _plain_projector(wrapper: Reader, merged: int, text: int) -> int:
+    """Two products, or a gated pair (Command A Vision)."""
+    if wrapper.has("alignment_intermediate_size"):
+        gated = wrapper.count("alignment_intermediate_size")
+        return merged * gated + gated // 2 * text
+    between = wrapper.count("projector_hidden_size", text)
     return merged * between + between * text
 
 
@@ -151,6 +160,21 @@ def _gemma_audio(inner: Reader, outer: Outer) -> int:
     return layers * 24 * hidden**2 + hidden * outer.hidden
 
 
+_ASPECT_RATIOS = 8
+"""Shapes of up to four tiles."""
+
+
+def _mllama(inner: Reader, outer: Outer) -> int:
+    """Llama 3.2 Vision: local and global layers, and positions for every shape of tiles."""
+    hidden = inner.count("hidden_size")
+    layers = inner.count("num_hidden_layers", 32) + inner.count("num_global_layers", 8)
+    patches = (inner.count("image_size") // inner.count("patch_size", 14)) ** 2 + 1
+    shapes = inner.count("max_num_tiles", 4) * (1 + _ASPECT_RATIOS)
+    positions = (1 + shapes) * patches * hidden
+    layer = hidden * (4 * hidden + 2 * inner.count("intermediate_size"))
+    return layers * layer + positions + inner.count("vision_output_dim") * outer.hidden
+
+
 def _mobilenet(inner: Reader, outer: Outer) -> int:
     """MobileNet-V5 of Gemma 3n, by its name [parameters]."""
     inner.expect("architecture", "mobilenetv5_300m_enc")
@@ -161,5 +185,6 @@ _SPECIAL: Mapping[str, Callable[[Reader, Outer], int]] = {
     "gemma3n_audio": _gemma_audio,
     "gemma4_audio": _gemma_audio,
     "gemma3n_vision": _mobilenet,
+    "mllama_vision": _mllama,
 }
 """Towers that are no plain transformer, by the beginning of their `model_type`."""

@@ -39,7 +39,7 @@ def mimo_v2(reader: Reader) -> Model:
     reader.agree("sliding_window_size", window, "sliding_window")
     reader.agree("attention_chunk_size", window, "sliding_window")
     kinds = {FULL: full, SLIDING: with_window(with_small(sliding, sinks), window)}
-    ffn = expert_ffn(reader, size, row, replace(DEEPSEEK, first_default=0))
+    ffn = expert_ffn(reader, size, row, replace(DEEPSEEK, first_default=0, shared_default=0))
     attention = pick(reader, names, kinds)
     return finished(reader, size, row, list(zip(attention, ffn, strict=True)))
 

@@ -26,6 +26,7 @@ _TYPES = {
     "idefics3": "llama",
     "internvl": "qwen2",
     "llama4": "llama4_text",
+    "mllama": "mllama_text_model",
     "llava": "llama",
     "llava_next": "llama",
     "mistral3": "mistral",
@@ -34,6 +35,37 @@ _TYPES = {
     "voxtral": "llama",
 }
 """Families of language models whose wrappers may leave their type out."""
+
+_LLAMA = {
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "vocab_size": 32000,
+}
+_DEFAULTS: dict[str, Fields] = {
+    "gemma3_text": {
+        "hidden_size": 2304,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 26,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "vocab_size": 262208,
+        "sliding_window": 4096,
+    },
+    "llama": _LLAMA,
+    "mistral": {**_LLAMA, "intermediate_size": 14336, "num_key_value_heads": 8},
+    "qwen2": {
+        **_LLAMA,
+        "intermediate_size": 22016,
+        "num_key_value_heads": 32,
+        "vocab_size": 151936,
+    },
+}
+"""Sizes that an inner config leaves out where they are those of its class: transformers writes only
+what differs (its configuration classes, 5.24).
+"""
 
 _UNUSED = frozenset(
     words(
@@ -50,7 +82,8 @@ _UNUSED = frozenset(
         max_dynamic_patch pad2square use_backbone_lora use_llm_lora system_message
         encoder_patch_size downsample max_image_tokens min_image_tokens max_num_patches
         max_pixels_tolerance min_tiles text_config_dict vision_config_dict
-        position_id_per_seconds use_tile_tokens img_token_compression_config num_reward_heads
+        position_id_per_seconds use_tile_tokens img_token_compression_config
+        tile_tag global_view_pos candidate_resolutions projector_config num_reward_heads
         process_image_mode num_image_tokens merged_hidden_size"""
     )
 )
@@ -81,7 +114,7 @@ def language_model(where: str, fields: Fields, ignored: tuple[str, ...]) -> tupl
     family = str(fields.get("model_type"))
     if "model_type" not in inner and family in _TYPES:
         text["model_type"] = _TYPES[family]
-    return text, outer
+    return {**_DEFAULTS.get(str(text.get("model_type")), {}), **text}, outer
 
 
 def _flat(fields: Fields) -> tuple[Fields, Fields]:

@@ -20,7 +20,7 @@ from qsopt.physics.step import OPERATORS
 from qsopt.precision import in_float64
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.quality import belief_record, opinion_records
-from qsopt.spec.deployment import Deployment
+from qsopt.spec.deployment import PARALLEL_SIZES, Deployment
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
@@ -214,23 +214,19 @@ def deployment_record(
     software.
     """
     batch = int(float(deployment.batch))
+    tensor, data, pipeline, expert = (
+        int(float(getattr(deployment, name))) for name in ("tensor", "data", "pipeline", "expert")
+    )
     layout = Layout(
-        *(
-            int(float(getattr(deployment, name)))
-            for name in ("tensor", "data", "pipeline", "expert")
-        ),
+        tensor,
+        data,
+        pipeline,
+        expert,
         float(deployment.dispatched),
         int(float(deployment.dcp)),
         int(float(deployment.expert_slots)),
     )
-    sizes = {
-        "tp": "tensor",
-        "dp": "data",
-        "pp": "pipeline",
-        "ep": "expert",
-        "etp": "expert_tensor",
-        "batch": "batch",
-    }
+    sizes = {**PARALLEL_SIZES, "batch": "batch"}
     return {
         **{short: int(float(getattr(deployment, name))) for short, name in sizes.items()},
         "way": "dispatched" if float(deployment.dispatched) else "gathered",

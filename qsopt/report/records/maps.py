@@ -10,7 +10,7 @@ from qsopt.maps.crossover import Crossovers
 from qsopt.maps.phase_map import PhaseMap
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.design import asked_record
-from qsopt.spec.deployment import Deployment
+from qsopt.spec.deployment import PARALLEL_SIZES, Deployment
 from qsopt.spec.workload import NO_LIMIT
 from qsopt.units import MILLISECOND
 
@@ -96,8 +96,8 @@ def _side_record(side: Optima, layouts: Deployment) -> dict[str, Any]:
 
 
 def _layout_record(layouts: Deployment, index: int) -> dict[str, Any]:
-    sizes = {"tp": "tensor", "dp": "data", "pp": "pipeline", "ep": "expert", "etp": "expert_tensor"}
-    numbers = {
-        short: int(np.asarray(getattr(layouts, name))[index]) for short, name in sizes.items()
+    sizes = {
+        short: int(np.asarray(getattr(layouts, field))[index])
+        for short, field in PARALLEL_SIZES.items()
     }
-    return {**numbers, "way": "dispatched" if np.asarray(layouts.dispatched)[index] else "gathered"}
+    return {**sizes, "way": "dispatched" if np.asarray(layouts.dispatched)[index] else "gathered"}

@@ -1,8 +1,10 @@
-"""One point of a map as numbers: what it changes in the model, the cluster and the workload.
+"""Points of a map: the cluster, the workload and what else each of them changes.
 
 Every point states every number, changed or not, so all kinds of maps share one compiled function.
+Efficiencies and rules are those of the map.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -16,93 +18,75 @@ from qsopt.comparison.twin import dense_twin, with_dense_ffn
 from qsopt.deployments.capped import NO_CAP, ServedModel
 from qsopt.errors import InputError
 from qsopt.physics.accounting import compiled_parameter_count
+from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Layers, Model, MoeFfn, map_ffn, moe_layers
 from qsopt.spec.service import Service
+from qsopt.spec.workload import Workload
 
 
-class Condition(eqx.Module):
-    """The numbers of a point."""
+class MapPoint(eqx.Module):
+    """A point of a map; with arrays [x, y] for numbers, all of them."""
 
-    context: Scalar = number()
-    """Tokens in the KV cache of a sequence [tokens]."""
-    batch: Scalar = number()
+    cluster: Cluster
+    """Of the service there."""
+    workload: Workload
+    """Of the service there."""
+    cap: Scalar = number(NO_CAP)
     """Sequences that may decode at once in the whole cluster."""
-    devices: Scalar = number()
-    """Devices in the cluster."""
-    bandwidth: Scalar = number()
-    """Of a device's memory [byte/s]."""
-    capacity: Scalar = number()
-    """Memory of a device [byte]."""
-    scale_up: Scalar = number()
-    """Links inside a domain, per device and direction [byte/s]."""
-    scale_out: Scalar = number()
-    """Links between domains [byte/s]."""
-    domain: Scalar = number()
-    """Devices of a scale-up domain."""
-    tpot: Scalar = number()
-    """Longest time per output token [s]."""
-    chosen: Scalar = number(1.0)
-    """Factor on the experts that a token uses."""
-    width: Scalar = number(0.0)
+    top_k_factor: Scalar = number(1.0)
+    """Factor on the experts that a token of the MoE uses."""
+    twin_width: Scalar = number(0.0)
     """Feed-forward width of the dense twin."""
 
 
-def condition_of(service: Service, batch: float | None = None) -> Condition:
-    """The numbers of a service as it is.
+SERVICE_NUMBERS: dict[str, Callable[[Service | MapPoint], Scalar]] = {
+    "context": lambda at: at.workload.context,
+    "tpot": lambda at: at.workload.tpot_limit,
+    "devices": lambda at: at.cluster.devices,
+    "bandwidth": lambda at: at.cluster.accelerator.bandwidth,
+    "capacity": lambda at: at.cluster.accelerator.memory_bytes,
+    "scale_up": lambda at: at.cluster.accelerator.scale_up_bandwidth,
+    "scale_out": lambda at: at.cluster.accelerator.scale_out_bandwidth,
+    "domain": lambda at: at.cluster.accelerator.scale_up_devices,
+}
+"""Numbers of a service that maps and crossovers move, by the name of the axis."""
+
+
+def point_grid(
+    service: Service,
+    cap: float | None,
+    shape: tuple[int, int],
+    changes: Iterable[tuple[Callable[[MapPoint], Scalar] | None, Float[np.ndarray, "x y"]]],
+) -> MapPoint:
+    """The points of a map, every number an array that begins with [x, y].
 
     Args:
-        service: cluster and workload.
-        batch: sequences that may decode at once in the whole cluster; as many as fit if left out.
+        service: what no axis changes.
+        cap: sequences that may decode at once in the whole cluster; as many as fit if None.
+        shape: points along both axes.
+        changes: numbers of a point, and their values at all points; those of None are left out.
     """
-    cluster, workload = service.cluster, service.workload
-    accelerator = cluster.accelerator
-    return Condition(
-        context=workload.context,
-        batch=NO_CAP if batch is None else batch,
-        devices=cluster.devices,
-        bandwidth=accelerator.bandwidth,
-        capacity=accelerator.memory_bytes,
-        scale_up=accelerator.scale_up_bandwidth,
-        scale_out=accelerator.scale_out_bandwidth,
-        domain=accelerator.scale_up_devices,
-        tpot=workload.tpot_limit,
-    )
+    point = MapPoint(service.cluster, service.workload, NO_CAP if cap is None else cap)
+    points = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (*shape, *np.shape(leaf))), point)
+    for number_of, values in changes:
+        if number_of is not None:
+            points = eqx.tree_at(number_of, points, values)
+    return points
 
 
-def case_at(model: Model, service: Service, condition: Condition, dense: bool) -> ServedModel:
+def served_at(model: Model, service: Service, point: MapPoint, dense: bool) -> ServedModel:
     """The MoE, or its dense twin, and what it is deployed for at a point."""
-    side = with_dense_ffn(model, condition.width) if dense else with_chosen(model, condition.chosen)
-    return ServedModel(side, _service_at(service, condition), condition.batch)
-
-
-def _service_at(service: Service, condition: Condition) -> Service:
-    def leaves(p: Service) -> tuple[Scalar, ...]:
-        chip = p.cluster.accelerator
-        links = chip.scale_up_bandwidth, chip.scale_out_bandwidth, chip.scale_up_devices
-        return (
-            p.workload.context,
-            p.workload.tpot_limit,
-            p.cluster.devices,
-            chip.bandwidth,
-            chip.memory_bytes,
-            *links,
-        )
-
-    at = condition
-    numbers = (
-        at.context,
-        at.tpot,
-        at.devices,
-        at.bandwidth,
-        at.capacity,
-        at.scale_up,
-        at.scale_out,
-        at.domain,
+    if dense:
+        side = with_dense_ffn(model, point.twin_width)
+    else:
+        side = with_top_k_factor(model, point.top_k_factor)
+    moved = point.cluster, point.workload
+    return ServedModel(
+        side, eqx.tree_at(lambda s: (s.cluster, s.workload), service, moved), point.cap
     )
-    return eqx.tree_at(leaves, service, numbers)
 
 
-def with_chosen(model: Model, factor: Scalar) -> Model:
+def with_top_k_factor(model: Model, factor: Scalar) -> Model:
     """The model with so many times the experts per token in all routed layers; its total does not
     change.
     """
@@ -126,11 +110,13 @@ class Sparsity:
     slope: float
     """ds over the factor on the experts per token."""
     top_k: float
+    """Experts per token of the model as it is."""
     experts: float
+    """Routed experts of a layer."""
 
     @classmethod
-    def of(cls, model: Model) -> "Sparsity":
-        """Of an MoE.
+    def from_model(cls, model: Model) -> "Sparsity":
+        """The line of an MoE.
 
         Raises:
             InputError: if the model is dense.
@@ -151,7 +137,11 @@ class Sparsity:
 
     def at(self, top_k: float) -> float:
         """s with so many experts per token, real."""
-        return self.own + self.slope * (top_k / self.top_k - 1.0)
+        return self.at_factor(top_k / self.top_k)
+
+    def at_factor(self, factor: Scalar) -> Scalar:
+        """s with so many times the experts per token."""
+        return self.own + self.slope * (factor - 1.0)
 
     def factors(self, shares: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """Factors on the experts per token that make these s.
@@ -163,8 +153,7 @@ class Sparsity:
         if shares.min() < low * (1.0 - 1e-9) or shares.max() > high * (1.0 + 1e-9):
             raise InputError(
                 f"sparsity from {shares.min():.4g} to {shares.max():.4g}: with 1 to "
-                f"{self.experts:g} experts per token s lies "
-                f"between {low:.4g} and {high:.4g}"
+                f"{self.experts:g} experts per token s lies between {low:.4g} and {high:.4g}"
             )
         factors = (shares - self.own) / self.slope + 1.0
         return np.clip(factors, 1.0 / self.top_k, self.experts / self.top_k)
@@ -179,6 +168,6 @@ def twin_widths(
     """
 
     def width(factor: Scalar, q: Scalar) -> Scalar:
-        return dense_twin(with_chosen(model, factor), q).decoder.ffn[0].kind.width
+        return dense_twin(with_top_k_factor(model, factor), q).decoder.ffn[0].kind.width
 
     return jax.vmap(width)(jnp.asarray(factors), jnp.asarray(qs))

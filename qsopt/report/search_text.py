@@ -1,0 +1,74 @@
+"""Searched designs as text for people. Every number here is one of `search_records`."""
+
+from typing import Any
+
+from qsopt.report.text import console, layout_text, show_rows, si
+
+
+def show_solution(record: dict[str, Any]) -> None:
+    """The best design, how good it is, and what would make it better; or why there is none."""
+    out = console()
+    out.print(
+        f"[bold]best design like {record['like']} on {record['cluster']}, "
+        f"{record['context']:,.0f} tokens of context[/bold]"
+    )
+    if record["best"] is None:
+        _show_conflicts(record["conflicts"])
+        return
+    best = record["best"]
+    sizes = (
+        ", ".join(f"{name} {value:g}" for name, value in best["architecture"].items())
+        or "as the reference"
+    )
+    out.print(f"architecture: {sizes}")
+    out.print(
+        f"deployment: {layout_text(best['deployment'])}; efficiency set: {record['efficiency']}"
+    )
+    out.print(
+        f"{record['objective']}: [bold]{record['value']:,.6g}[/bold] {record['unit']} (relaxed "
+        f"{record['relaxed_value']:,.6g})"
+    )
+    out.print(
+        f"{best['tokens_per_s_per_device']:,.1f} tokens/s per device, {best['tpot_s'] * 1e3:.2f} "
+        f"ms per token, {best['parameters']['total'] / 1e9:,.1f} B parameters, "
+        f"{best['parameters']['active'] / 1e9:,.1f} B active"
+    )
+    _show_certificate(record["certificate"])
+    for price in record["shadow_prices"]:
+        if price["active"]:
+            out.print(f"one more {price['unit']} is worth {price['multiplier']:,.3g} tokens/s")
+    rows = [{"input": name, "slope": slope} for name, slope in record["elasticities"].items()]
+    show_rows(
+        rows, {"input": "d log throughput / d log", "slope": f"at the {record['elasticities_at']}"}
+    )
+    seconds = ", ".join(f"{name} {value:.2f}" for name, value in record["seconds"].items())
+    out.print(
+        f"{record['starts']} starts, {record['evaluations']:,} evaluations; seconds: {seconds}"
+    )
+
+
+def _show_certificate(certificate: dict[str, Any] | None) -> None:
+    if certificate is None:
+        return
+    share = (
+        "the whole grid"
+        if certificate["complete"]
+        else f"a part around the answer, of {certificate['grid']:,.3g}"
+    )
+    console().print(
+        f"certificate: {certificate['enumerated']:,} designs enumerated ({share}); best of them "
+        f"{certificate['exact_optimum']:,.6g}, gap of the search {certificate['gap']:.2%}"
+    )
+
+
+def _show_conflicts(conflicts: list[dict[str, Any]]) -> None:
+    out = console()
+    out.print("[bold]no design keeps every constraint[/bold]; the one that comes closest breaks:")
+    for conflict in conflicts:
+        alone = (
+            "there are designs without it"
+            if conflict["alone"]
+            else "nor would dropping it alone help"
+        )
+        value, limit = (si(conflict[key], conflict["unit"]) for key in ("value", "limit"))
+        out.print(f"  {conflict['constraint']}: {value} against a limit of {limit}; {alone}")

@@ -1,0 +1,44 @@
+"""Sensitivities as text for people. Every number here is one of `sensitivity_records`."""
+
+from typing import Any
+
+from qsopt.report.text import console, layout_text, show_rows
+
+
+def show_sensitivity(record: dict[str, Any]) -> None:
+    """Elasticities as the design is and at its largest batch, and what more of a limit is worth."""
+    out = console()
+    out.print(
+        f"[bold]{record['model']} on {record['cluster']}, {record['context']:,.0f} tokens of "
+        f"context[/bold]"
+    )
+    out.print(
+        f"efficiency set: {record['efficiency']}; deployment: {layout_text(record['deployment'])} "
+        f"({record['chosen']})"
+    )
+    largest = record["at_largest_batch"]
+    following = {} if largest is None else largest["elasticity"]
+    rows = [
+        {
+            "input": name,
+            "fixed": slope,
+            "largest": following.get(name),
+            "gradient": record["gradient"][name],
+        }
+        for name, slope in record["elasticity"].items()
+    ]
+    columns = {
+        "input": "d log throughput / d log",
+        "fixed": "as it is",
+        "largest": "at the largest batch",
+        "gradient": "tokens/s per unit, as it is",
+    }
+    show_rows(rows, columns)
+    if largest is None:
+        out.print("no batch keeps the limits: there is no largest batch")
+        return
+    out.print(
+        f"at the largest batch, {largest['batch']:,.1f} sequences, {largest['binding']} binds:"
+    )
+    for price in record["shadow_prices"]:
+        out.print(f"  one more {price['unit']} is worth {price['multiplier']:,.3g} tokens/s")

@@ -1,0 +1,79 @@
+"""The public API in fresh processes: in JAX's default float32 and in float64, in several orders of
+calls.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from processes import run
+from walk import STEPS
+
+WALK = str(Path(__file__).parent / "walk.py")
+
+PLAIN = tuple(name for name in STEPS if " of " not in name)
+"""Steps on concrete numbers: the same answers in both precisions."""
+
+TRACED = tuple(name for name in STEPS if " of " in name)
+
+TRACED_FIRST = (
+    "grad of compare",
+    "compare",
+    "vmap of compare",
+    "jit of evaluate",
+    "evaluate",
+    "grad of evaluate",
+    "prefill",
+    "grad of prefill",
+    "compare",
+)
+"""Another order: transformed before plain, and the other way round."""
+
+IN_FLOAT64 = (*(name for name in PLAIN if name != "optimize"), "grad of compare")
+
+
+@cache
+def walked(compiled: Path, precision: str, steps: tuple[str, ...]) -> dict[str, Any]:
+    return json.loads(run(compiled, WALK, precision, *steps))
+
+
+def test_everything_works_in_float32(compiled: Path) -> None:
+    assert set(walked(compiled, "float32", (*PLAIN, *TRACED))) == set(STEPS)
+
+
+@pytest.mark.parametrize("name", sorted(set(TRACED_FIRST)))
+def test_the_order_of_calls_changes_no_answer(compiled: Path, name: str) -> None:
+    one, other = (
+        walked(compiled, "float32", (*PLAIN, *TRACED)),
+        walked(compiled, "float32", TRACED_FIRST),
+    )
+    np.testing.assert_allclose(one[name], other[name], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in IN_FLOAT64 if name in PLAIN])
+def test_concrete_answers_are_those_of_float64(compiled: Path, name: str) -> None:
+    one, other = walked(compiled, "float32", (*PLAIN, *TRACED)), walked(compiled, "x64", IN_FLOAT64)
+    if isinstance(one[name], dict):
+        one, other = ({name: list(each[name].values())} for each in (one, other))
+    np.testing.assert_allclose(one[name], other[name], rtol=1e-12)
+
+
+def test_traced_answers_are_near_the_concrete_ones(compiled: Path) -> None:
+    found = walked(compiled, "float32", (*PLAIN, *TRACED))
+    for name, where in (("jit of evaluate", ()), ("vmap of evaluate", (1,))):
+        value = np.asarray(found[name])[where]
+        np.testing.assert_allclose(value, found["evaluate"], rtol=1e-5)
+    for name, where in (("jit of compare", ()), ("vmap of compare", (1,))):
+        np.testing.assert_allclose(np.asarray(found[name])[where], found["compare"], rtol=1e-5)
+
+
+def test_derivatives_in_float32_are_near_those_in_float64(compiled: Path) -> None:
+    one, other = (
+        walked(compiled, precision, steps)["grad of compare"]
+        for precision, steps in (("float32", (*PLAIN, *TRACED)), ("x64", IN_FLOAT64))
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-2)
+    assert other[1] < -0.01, "a larger twin is slower"
