@@ -171,6 +171,7 @@ LAYERS = (
     ("physics",),
     ("quality",),
     ("deployments",),
+    ("serving",),
     ("fitted",),
     ("sensitivity", "comparison"),
     ("maps",),

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, number
 from qsopt.physics import accounting
+from qsopt.physics.prompt_core import prompt_core
 from qsopt.physics.roofline import Cost
 from qsopt.spec.model import NO_WINDOW, Attention, Gqa, LinearAttention, Mla
 
@@ -90,6 +91,7 @@ def softmax_core(
     element: Scalar,
     data: Scalar,
     tensor: Scalar,
+    activation_bytes: Scalar,
     softness: Scalar | float = 0.0,
 ) -> Cost:
     """Scores, softmax and weighted sums of one layer over grouped heads, each token over those that
@@ -102,6 +104,7 @@ def softmax_core(
         element: of the cache [byte].
         data: attention data ranks.
         tensor: attention tensor ranks.
+        activation_bytes: of one element between operators [byte].
         softness: of the relaxed model.
     """
     tokens, own = chunk.tokens / data, 1.0 - kind.cross
@@ -109,33 +112,59 @@ def softmax_core(
     cached = kind.cross * encoder + own * chunk.elsewhere(kind.window)
     entry = accounting.token_kv_elements(kind, tensor, softness) * element
     pieces = chunk.pieces * chunk.sharing / data
-    pair = 4.0 * kind.heads * kind.head_dim / tensor
+    heads, kv_heads = kind.heads / tensor, accounting.device_kv_heads(kind, tensor, softness)
+    sizes = (heads, kv_heads, kind.head_dim, kind.head_dim)
     moved = entry * (pieces * cached + own * kind.cached * tokens)
-    return Cost(tokens * seen * pair, moved, runs(tokens))
+    return _core(sizes, tokens, seen, activation_bytes) + Cost(bytes=moved)
 
 
-def latent_core(
-    kind: Mla, chunk: Chunk, absorbed: bool, element: Scalar, data: Scalar, tensor: Scalar
+def _core(
+    sizes: tuple[Scalar, Scalar, Scalar, Scalar],
+    tokens: Scalar,
+    seen: Scalar,
+    activation_bytes: Scalar,
 ) -> Cost:
-    """Scores, softmax and weighted sums of one layer over latents as they are (absorbed), each
-    token over those that the indexer selects, or over expanded keys and values, masked where it
-    selects. Entries that are keys and values themselves are not expanded.
+    """The kernel of some heads; of less than a token, that share of the forwards has one."""
+    some = jnp.maximum(tokens, 1.0)
+    return prompt_core(*sizes, some, some * seen, activation_bytes).times(runs(tokens))
+
+
+def absorbed_core(kind: Mla, chunk: Chunk, element: Scalar, data: Scalar, tensor: Scalar) -> Cost:
+    """Scores, softmax and weighted sums of one layer over latents as they are, each token over
+    those that the indexer selects.
     """
     tokens, heads = chunk.tokens / data, kind.heads / tensor
     pieces = chunk.pieces * chunk.sharing / data
-    moved = (
-        accounting.token_kv_elements(kind)
-        * element
-        * (pieces * _entries_elsewhere(kind, chunk) + tokens)
-    )
-    pair = 2.0 * kind.kv_rank + kind.rope_dim * (1.0 + kind.direct)
-    if absorbed:
-        seen = _entries_seen(kind, chunk, kind.index_top_k)
-    else:
-        expanded = kind.nope_dim + kind.rope_dim + kind.v_dim
-        pair = kind.direct * pair + (1.0 - kind.direct) * expanded
-        seen = _entries_seen(kind, chunk, NO_WINDOW)
-    return Cost(2.0 * tokens * seen * heads * pair, moved, runs(tokens))
+    pair = 2.0 * heads * (2.0 * kind.kv_rank + kind.rope_dim * (1.0 + kind.direct))
+    entry = accounting.token_kv_elements(kind) * element
+    moved = entry * (pieces * _entries_elsewhere(kind, chunk) + tokens)
+    seen = _entries_seen(kind, chunk, kind.index_top_k)
+    return Cost(tokens * seen * pair, moved, runs(tokens))
+
+
+def expanded_core(
+    kind: Mla,
+    chunk: Chunk,
+    element: Scalar,
+    data: Scalar,
+    tensor: Scalar,
+    activation_bytes: Scalar,
+) -> Cost:
+    """The same over keys and values that latents were expanded to, masked where the indexer
+    selects; the latents of new tokens are cached. Entries that are keys and values themselves are
+    taken as they are.
+    """
+    tokens, heads = chunk.tokens / data, kind.heads / tensor
+    pieces = chunk.pieces * chunk.sharing / data
+    own, direct = 1.0 - kind.direct, kind.direct
+    key = own * (kind.nope_dim + kind.rope_dim) + direct * (kind.kv_rank + kind.rope_dim)
+    value = own * kind.v_dim + direct * (kind.kv_rank + kind.rope_dim)
+    seen = _entries_seen(kind, chunk, NO_WINDOW)
+    entry = accounting.token_kv_elements(kind) * element
+    again = own * heads * (key + value) * activation_bytes + direct * entry
+    moved = pieces * _entries_elsewhere(kind, chunk) * again + tokens * entry
+    sizes = (heads, own * heads + direct, key, value)
+    return _core(sizes, tokens, seen, activation_bytes) + Cost(bytes=moved)
 
 
 def _entries_seen(kind: Gqa | Mla, chunk: Chunk, most: Scalar | float) -> Scalar:

@@ -100,32 +100,29 @@ def _softmax_cost(reader: Reader, kind: Gqa) -> Cost:
         reader.element,
         reader.deployment.data,
         reader.deployment.tensor,
+        reader.model.precision.activation_bytes,
         reader.softness,
     )
 
 
 def _absorbed(reader: Reader, kind: Mla, count: Scalar) -> tuple[Named, ...]:
-    cost = _latent_cost(reader, kind, absorbed=True)
-    gemms = accounting.absorbed_projections(kind, reader.deployment.tensor)
+    data, tensor = reader.deployment.data, reader.deployment.tensor
+    cost = chunks.absorbed_core(kind, reader.chunk, reader.element, data, tensor)
+    gemms = accounting.absorbed_projections(kind, tensor)
     core = reader.core(cost, reader.efficiency.mla, count)
     return _projected(reader, gemms, count), core
 
 
 def _expanded(reader: Reader, kind: Mla, count: Scalar) -> tuple[Named, ...]:
-    cost = _latent_cost(reader, kind, absorbed=False)
     data, tensor = reader.deployment.data, reader.deployment.tensor
     gemm = accounting.expanded_projection(kind, tensor)
     activation = reader.model.precision.activation_bytes
     again = chunks.expansion(kind, reader.chunk, data, tensor, activation)
     weights = jnp.where(gemm.weights > 0, gemm.weights, 1.0)
     rows = again.flops / (2.0 * weights)
+    cost = chunks.expanded_core(kind, reader.chunk, reader.element, data, tensor, activation)
     core = reader.core(cost, reader.efficiency.prefill_mla, count)
     return _projected(reader, (gemm,), count), reader.product(again, rows, count), core
-
-
-def _latent_cost(reader: Reader, kind: Mla, absorbed: bool) -> Cost:
-    data, tensor = reader.deployment.data, reader.deployment.tensor
-    return chunks.latent_core(kind, reader.chunk, absorbed, reader.element, data, tensor)
 
 
 def _projected(reader: Reader, gemms: tuple[accounting.Gemm, ...], count: Scalar) -> Named:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsopt.arrays import Scalar
-from qsopt.deployments.optimum import repeated
+from qsopt.deployments.batches import length, pad_to
 from qsopt.serving.plan import WAYS
 from qsopt.spec.deployment import Deployment
 
@@ -69,7 +69,7 @@ def chunk_lengths(read: Scalar) -> Scalar:
         read: i, tokens of a prompt that must be read.
     """
     doubles = jnp.minimum(jnp.floor(jnp.log2(LARGEST / read)), CHUNKS - 1.0)
-    return read * jnp.exp2(jax.lax.stop_gradient(doubles) - jnp.arange(CHUNKS))
+    return read * jnp.exp2(jax.lax.stop_gradient(doubles) - jnp.arange(float(CHUNKS)))
 
 
 def candidates(layouts: Deployment, ways: tuple[str, ...] = WAYS) -> Candidates:
@@ -122,18 +122,15 @@ def padded(found: Candidates, groups: Groups) -> tuple[Candidates, Groups]:
     """Lists filled up, so that questions of like size share a compilation: candidates with their
     first one, groups with some that nobody belongs to.
     """
-    length = -(-len(found.kind) // ROUND) * ROUND
-    first = jax.tree.map(lambda leaf: leaf[0], found)
-    more = repeated(first, length - len(found.kind))
-    every = jax.tree.map(lambda leaf, one: np.concatenate([leaf, one]), found, more)
-    rows, columns = (max(MANY, 1 << (size - 1).bit_length()) for size in groups.pair.shape)
-    pair = np.zeros((rows, columns), dtype=np.int32)
-    pair[: groups.pair.shape[0], : groups.pair.shape[1]] = groups.pair
-    holders = np.ones(MANY)
-    if len(groups.holders) > MANY:
-        holders = np.ones(1 << (len(groups.holders) - 1).bit_length())
-    holders[: len(groups.holders)] = groups.holders
-    return every, Groups(holders, pair)
+    rows = -(-length(found) // ROUND) * ROUND
+    pairs = [(0, _rounded(size) - size) for size in groups.pair.shape]
+    holders = pad_to(groups.holders, _rounded(len(groups.holders)))
+    return pad_to(found, rows), Groups(holders, np.pad(groups.pair, pairs))
+
+
+def _rounded(size: int) -> int:
+    """A power of two, `MANY` at least."""
+    return max(MANY, 1 << (size - 1).bit_length())
 
 
 ROUND, MANY = 4096, 64

@@ -165,7 +165,11 @@ def best_one_pool(served: Served, every: Candidates, found: Found, place: int) -
     """The best of the mixed (0) or of the alternating (1) candidates."""
     mine = jnp.where(_class(jnp.asarray(every.kind)) == place, found.value, 0.0)
     index = jnp.argmax(mine >= jnp.max(mine) * (1.0 - EQUAL))
-    one = at(every, index)
-    layout = layout_at(one, jnp.maximum(found.units[index], 1.0))
-    plan = Plan(layout, layout, tokens_of(served, one, layout))
+    plan = one_pool_plan(served, at(every, index), found.units[index])
     return Best(plan, jnp.max(mine), jnp.max(mine) > 0.0)
+
+
+def one_pool_plan(served: Served, one: Candidates, units: Scalar) -> Plan:
+    """The plan of a mixed or alternating candidate with so many batch units, one at least."""
+    layout = layout_at(one, jnp.maximum(units, 1.0))
+    return Plan(layout, layout, tokens_of(served, one, layout))

@@ -9,8 +9,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Int
 
 from qsopt.arrays import Scalar
+from qsopt.deployments.batches import repeat
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import EQUAL, repeated
+from qsopt.deployments.optimum import EQUAL
 from qsopt.errors import InputError
 from qsopt.record import Record
 from qsopt.serving.candidates import Candidates, Groups, candidates, grouped, padded
@@ -159,8 +160,8 @@ def best_ways_of_each(
         efficiencies: as many efficiency sets as models; the service's own if left out.
     """
     count = models.hidden.shape[0]
-    worlds = repeated(ACTUAL, count) if worlds is None else worlds
-    sets = repeated(service.efficiency, count) if efficiencies is None else efficiencies
+    worlds = repeat(ACTUAL, count) if worlds is None else worlds
+    sets = repeat(service.efficiency, count) if efficiencies is None else efficiencies
     return _of_each(models, worlds, sets, service, every, groups)
 
 

@@ -11,7 +11,7 @@ import pytest
 from serving_designs import cluster, efficiency, structure, workload
 
 from qsopt import InputError, Workload
-from qsopt.deployments.optimum import repeated
+from qsopt.deployments.batches import repeat
 from qsopt.serving.candidates import (
     CHUNKS,
     LARGEST,
@@ -61,6 +61,12 @@ def evaluated(served: Served, plans: Plan, way: str):
         return jnp.where(reached.feasible, reached.throughput, 0.0)
 
     return jax.lax.map(of, plans, batch_size=512)
+
+
+def limited(name: str, value: float) -> Service:
+    """With one limit."""
+    changes = {name: value}
+    return service("fitted", 4, **changes)
 
 
 def rows_at(tree, rows):
@@ -142,9 +148,9 @@ def test_looser_limits_serve_no_less(limit: str) -> None:
     reached = []
     for factor in (0.8, 1.0, 1.5, 2.5, 5.0, 1e3):
         base = {"ttft_limit": 5e-3, "tpot_limit": 1.5e-3}[limit]
-        best = best_ways(structure("gqa"), service(**{limit: factor * base}))
+        best = best_ways(structure("gqa"), limited(limit, factor * base))
         reached.append([float(x) for x in best.throughputs])
-    assert (np.diff(np.array(reached), axis=0) >= -1e-9).all()
+    assert np.all(np.diff(np.array(reached, dtype=float), axis=0) >= -1e-9)
     assert max(reached[0]) < max(reached[-1])
 
 
@@ -169,7 +175,7 @@ def test_several_models_at_once_are_one_after_the_other() -> None:
             np.asarray(both.throughputs)[place], np.asarray(alone.throughputs), rtol=1e-12
         )
         assert int(np.asarray(both.index)[place]) == int(alone.index)
-    assert repeated(model, 2).hidden.shape == (2,)
+    assert repeat(model, 2).hidden.shape == (2,)
 
 
 def test_ways_may_be_left_out() -> None:
