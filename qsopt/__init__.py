@@ -27,6 +27,7 @@ from qsopt.api.designs import (
     sensitivity,
 )
 from qsopt.api.names import load_efficiency
+from qsopt.api.requests import serve
 from qsopt.catalog.accelerators import accelerator_names, load_accelerator, load_cluster
 from qsopt.catalog.models import load_model, model_names
 from qsopt.comparison.compare import Comparison, Side
@@ -39,6 +40,9 @@ from qsopt.physics.roofline import Spent
 from qsopt.quality import QualityLaw, law, laws
 from qsopt.quality.belief import Belief
 from qsopt.sensitivity.slopes import Sensitivity
+from qsopt.serving.answer import Serving
+from qsopt.serving.metrics import RequestMetrics
+from qsopt.serving.plan import Plan
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency, ideal
@@ -79,9 +83,12 @@ __all__ = [
     "Model",
     "Parameters",
     "PhaseMap",
+    "Plan",
     "QualityLaw",
+    "RequestMetrics",
     "Sensitivity",
     "Service",
+    "Serving",
     "Side",
     "Solution",
     "Spent",
@@ -112,6 +119,7 @@ __all__ = [
     "phase_map",
     "prefill",
     "sensitivity",
+    "serve",
 ]
 
 

@@ -118,14 +118,23 @@ def grouped(found: Candidates) -> tuple[Candidates, Groups]:
     return found._replace(group=group), Groups(holders, pair.reshape(pairs.shape))
 
 
-def padded(found: Candidates, groups: Groups) -> tuple[Candidates, Groups]:
-    """Lists filled up, so that questions of like size share a compilation: candidates with their
-    first one, groups with some that nobody belongs to.
+def padded(every: list[tuple[Candidates, Groups]]) -> list[tuple[Candidates, Groups]]:
+    """Several lists filled up alike, so that they, and questions of like size, share a compilation:
+    candidates with their first one, groups with some that nobody belongs to.
     """
-    rows = -(-length(found) // ROUND) * ROUND
-    pairs = [(0, _rounded(size) - size) for size in groups.pair.shape]
-    holders = pad_to(groups.holders, _rounded(len(groups.holders)))
-    return pad_to(found, rows), Groups(holders, np.pad(groups.pair, pairs))
+    rows = -(-max(length(found) for found, _ in every) // ROUND) * ROUND
+    shape = [_rounded(max(groups.pair.shape[axis] for _, groups in every)) for axis in (0, 1)]
+    holders = _rounded(max(len(groups.holders) for _, groups in every))
+    return [
+        (pad_to(found, rows), _filled(groups, (shape[0], shape[1]), holders))
+        for found, groups in every
+    ]
+
+
+def _filled(groups: Groups, shape: tuple[int, int], holders: int) -> Groups:
+    spare = [(0, size - own) for size, own in zip(shape, groups.pair.shape, strict=True)]
+    more = (0, holders - len(groups.holders))
+    return Groups(np.pad(groups.holders, more, constant_values=1.0), np.pad(groups.pair, spare))
 
 
 def _rounded(size: int) -> int:

@@ -79,10 +79,21 @@ def lists(layouts: Deployment, ways: tuple[str, ...] = SEARCHED) -> tuple[Candid
     Raises:
         InputError: if a way is unknown.
     """
+    return lists_of_each([layouts], ways)[0]
+
+
+def lists_of_each(
+    layouts: list[Deployment], ways: tuple[str, ...] = SEARCHED
+) -> list[tuple[Candidates, Groups]]:
+    """The same for each of several models' layouts, all filled up alike.
+
+    Raises:
+        InputError: if a way is unknown.
+    """
     for way in ways:
         if way not in SEARCHED:
             raise InputError(f"way of serving '{way}': take one of {', '.join(SEARCHED)}")
-    return padded(*grouped(candidates(layouts, ways)))
+    return padded([grouped(candidates(each, ways)) for each in layouts])
 
 
 @jax.jit

@@ -82,6 +82,17 @@ class Workload(Record):
         return self.prompt + self.answer / 2.0
 
     @property
+    def decode_alone(self) -> "Workload":
+        """The decode steps of these requests, with prompts from elsewhere."""
+        return Workload(
+            self.context,
+            self.tokens_per_step,
+            self.tpot_limit,
+            self.utilization,
+            self.encoder_context if self.prompt is None else self.encoder_tokens,
+        )
+
+    @property
     def encoder_tokens(self) -> Scalar:
         """Tokens that the encoder has read [tokens]."""
         if self.encoder_context is not None:
