@@ -28,9 +28,9 @@ from qsopt.comparison.dense import (
 from qsopt.comparison.twin import QsNumbers, aligned, qs_numbers
 from qsopt.deployments.batches import take
 from qsopt.record import Record, Result
-from qsopt.serving.answer import Option, closest, option
+from qsopt.serving.answer import closest
 from qsopt.serving.candidates import Candidates, Groups
-from qsopt.serving.ranking import ranked
+from qsopt.serving.ranking import Option, ranked
 from qsopt.serving.replica import Served
 from qsopt.serving.ways import SEARCHED, asked, layouts_of, lists_of_each, searched
 from qsopt.spec.model import Model
@@ -155,8 +155,7 @@ def _side(
     served = _numbers(side, service)
     plans = ranked(served, *lists, 1)
     if plans:
-        best = option(served, plans[0].plan, plans[0].way)
-        return RequestSide(model, best, best.reached.throughput)
+        return RequestSide(model, plans[0], plans[0].reached.throughput)
     return RequestSide(model, closest(served, *lists), 0.0)
 
 

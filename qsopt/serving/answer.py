@@ -10,10 +10,10 @@ import numpy as np
 from qsopt.deployments.batches import in_numpy
 from qsopt.record import Record, Result
 from qsopt.serving.candidates import Candidates, Groups
-from qsopt.serving.front import Point, front
-from qsopt.serving.metrics import RequestMetrics, compiled_request_metrics
+from qsopt.serving.front import front
+from qsopt.serving.metrics import compiled_request_metrics, within
 from qsopt.serving.plan import Plan
-from qsopt.serving.ranking import ranked
+from qsopt.serving.ranking import Option, ranked
 from qsopt.serving.replica import Served
 from qsopt.spec.workload import NO_LIMIT
 
@@ -22,14 +22,6 @@ LOOSER = 1.25
 
 MOST_TIMES = 60
 """1.25^60 = 650,000 times: then time is not what is short."""
-
-
-class Option(Record):
-    """One way of serving, and what it reaches."""
-
-    plan: Plan
-    reached: RequestMetrics
-    way: str = eqx.field(static=True)
 
 
 class Serving(Result, Record):
@@ -71,24 +63,14 @@ def serving(
         count: plans at most.
         with_front: whether the front is wanted.
     """
-    best = tuple(
-        option(served, plan.plan, plan.way) for plan in ranked(served, every, groups, count)
-    )
-    points = front(served, every, groups) if with_front else []
-    return Serving(
-        best,
-        tuple(_from_point(point) for point in points),
-        None if best else closest(served, every, groups),
-    )
+    best = tuple(ranked(served, every, groups, count))
+    points = tuple(front(served, every, groups)) if with_front else ()
+    return Serving(best, points, None if best else closest(served, every, groups))
 
 
 def option(served: Served, plan: Plan, way: str) -> Option:
     """A plan with what it reaches."""
     return Option(in_numpy(plan), in_numpy(compiled_request_metrics(served, plan, way)), way)
-
-
-def _from_point(point: Point) -> Option:
-    return Option(in_numpy(point.plan), point.reached, point.way)
 
 
 def closest(served: Served, every: Candidates, groups: Groups) -> Option | None:
@@ -100,8 +82,18 @@ def closest(served: Served, every: Candidates, groups: Groups) -> Option | None:
         middle = (low + high) // 2
         kept = ranked(_loosened(served, LOOSER**middle), every, groups, 1)
         low, high = (low, middle) if kept else (middle, high)
-    plan = ranked(_loosened(served, LOOSER**high), every, groups, 1)[0]
-    return option(served, plan.plan, plan.way)
+    near = ranked(_loosened(served, LOOSER**high), every, groups, 1)[0]
+    return judged(served, near)
+
+
+def judged(served: Served, near: Option) -> Option:
+    """A plan that was found under other limits, by those of the question."""
+    workload, reached = served.service.workload, near.reached
+    kept = (
+        np.asarray(within(reached.ttft, workload.ttft_limit)),
+        np.asarray(within(reached.tpot, workload.tpot_limit)),
+    )
+    return eqx.tree_at(lambda o: (o.reached.meets_ttft, o.reached.meets_tpot), near, kept)
 
 
 def _loosened(served: Served, factor: float) -> Served:

@@ -4,17 +4,13 @@ some limits on time per token, from none to the tightest that can be kept.
 Each point is an exact optimum of one way; those that another one beats in both are left out.
 """
 
-from typing import NamedTuple
-
 import equinox as eqx
 import numpy as np
 
-from qsopt.deployments.batches import in_numpy
 from qsopt.serving.candidates import Candidates, Groups
-from qsopt.serving.metrics import RequestMetrics, compiled_request_metrics
-from qsopt.serving.plan import Plan
+from qsopt.serving.ranking import Option, best_of_each_way
 from qsopt.serving.replica import Served
-from qsopt.serving.ways import SEARCHED, searched
+from qsopt.serving.ways import searched
 from qsopt.spec.workload import NO_LIMIT
 
 STEP = 0.7
@@ -24,25 +20,18 @@ MOST_POINTS = 24
 """Limits that are tried at most: a factor of 0.7^24 = 1/5,000 between first and last."""
 
 
-class Point(NamedTuple):
-    """One plan of the front."""
-
-    way: str
-    plan: Plan
-    reached: RequestMetrics
-
-
-def front(served: Served, every: Candidates, groups: Groups) -> list[Point]:
+def front(served: Served, every: Candidates, groups: Groups) -> list[Option]:
     """Plans that no other beats in both tokens/s per device and tokens/s per user, the most
     throughput first; the limit on time to first token stands, that on time per token does not.
     """
-    points: list[Point] = []
+    points: list[Option] = []
     limit = NO_LIMIT
     for _ in range(MOST_POINTS):
         within = eqx.tree_at(
             lambda s: s.service.workload.tpot_limit, served, np.asarray(limit, dtype=float)
         )
-        found = list(_points(within, every, groups))
+        result = searched(within, every, groups)
+        found = list(best_of_each_way(within, every, groups, result))
         if not found:
             break
         points += found
@@ -51,23 +40,13 @@ def front(served: Served, every: Candidates, groups: Groups) -> list[Point]:
     return not_beaten(points)
 
 
-def _points(served: Served, every: Candidates, groups: Groups):
-    """The best plan of every way."""
-    ways = in_numpy(searched(served, every, groups).ways)
-    for way in SEARCHED:
-        best = getattr(ways, way)
-        if bool(best.feasible):
-            reached = in_numpy(compiled_request_metrics(served, best.plan, way))
-            yield Point(way, best.plan, reached)
-
-
-def not_beaten(points: list[Point]) -> list[Point]:
+def not_beaten(points: list[Option]) -> list[Option]:
     """Points that no other equals or beats in both measures, the most throughput first."""
     ordered = sorted(
         points,
         key=lambda point: (-float(point.reached.per_device), -float(point.reached.per_user)),
     )
-    kept: list[Point] = []
+    kept: list[Option] = []
     for point in ordered:
         if not kept or float(point.reached.per_user) > float(kept[-1].reached.per_user):
             kept.append(point)

@@ -11,10 +11,10 @@ from jaxtyping import Array, Bool, Float
 
 from qsopt.arrays import Scalar
 from qsopt.deployments.batches import take
-from qsopt.serving.answer import Option, closest, option
+from qsopt.serving.answer import closest, option
 from qsopt.serving.candidates import ALTERNATING, Candidates
 from qsopt.serving.optimum import one_pool_plan
-from qsopt.serving.ranking import ranked
+from qsopt.serving.ranking import Option, ranked
 from qsopt.serving.replica import Served
 from qsopt.serving.trial import Trial, trial
 from qsopt.serving.ways import lists
@@ -42,7 +42,7 @@ def best_given(
     if batch is None:
         best = ranked(served, every, groups, 1)
         if best:
-            return option(served, best[0].plan, best[0].way)
+            return best[0]
         near = closest(served, every, groups)
         if near is not None:
             return near

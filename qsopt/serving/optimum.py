@@ -20,6 +20,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from qsopt.arrays import Scalar
+from qsopt.deployments.batches import Tree
 from qsopt.deployments.optimum import EQUAL
 from qsopt.physics.memory import Memory
 from qsopt.record import Record
@@ -156,8 +157,8 @@ class Best(Record):
     feasible: Bool[Array, ""]
 
 
-def at(every: Candidates, index: Int[Array, ""]) -> Candidates:
-    """One candidate."""
+def at(every: Tree, index: Int[Array, ""]) -> Tree:
+    """One candidate, or what is known of it."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[index], every)
 
 

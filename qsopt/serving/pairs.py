@@ -99,6 +99,16 @@ def best_disaggregated(
     return plan_of_pair(served, every, groups, found, pairs, index)
 
 
+def members(
+    groups: Groups, pairs: Pairs, index: Int[Array, ""]
+) -> tuple[Int[Array, ""], Int[Array, ""]]:
+    """Candidates that read and that write in one pair of groups, by its place in the flattened
+    table.
+    """
+    reader, writer = jnp.unravel_index(index, pairs.requests.shape)
+    return pairs.reader[reader, jnp.asarray(groups.pair)[reader, writer]], pairs.writer[writer]
+
+
 def plan_of_pair(
     served: Served,
     every: Candidates,
@@ -108,13 +118,11 @@ def plan_of_pair(
     index: Int[Array, ""],
 ) -> Best:
     """The plan of one pair of groups, by its place in the flattened table."""
-    reader, writer = jnp.unravel_index(index, pairs.requests.shape)
-    reads = pairs.reader[reader, jnp.asarray(groups.pair)[reader, writer]]
-    writes = pairs.writer[writer]
+    reads, writes = members(groups, pairs, index)
     one, other = at(every, reads), at(every, writes)
     layout = layout_at(one, jnp.ones(()))
     decode = layout_at(other, jnp.maximum(found.units[writes], 1.0))
     plan = Plan(decode, layout, tokens_of(served, one, layout), one.sharing)
-    requests = pairs.requests[reader, writer]
+    requests = pairs.requests.reshape(-1)[index]
     throughput = requests * jnp.asarray(served.service.workload.answer)
     return Best(plan, throughput, requests > 0.0)

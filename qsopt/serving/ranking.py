@@ -3,16 +3,20 @@ by throughput.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
-from qsopt.deployments.batches import take
+from qsopt.deployments.batches import in_numpy, take
+from qsopt.record import Record
 from qsopt.serving.candidates import ALTERNATING, WRITER, Candidates, Groups
-from qsopt.serving.optimum import one_pool_plan
-from qsopt.serving.pairs import plan_of_pair
+from qsopt.serving.metrics import RequestMetrics, of_one_pool, of_pools
+from qsopt.serving.optimum import Found, one_pool_plan
+from qsopt.serving.optimum import at as at_index
+from qsopt.serving.pairs import members, plan_of_pair
 from qsopt.serving.plan import Plan
 from qsopt.serving.replica import Served
 from qsopt.serving.ways import Searched, searched
@@ -21,16 +25,15 @@ SHARES = (1.0, 0.9, 0.6, 0.0)
 """Shares of the best throughput down to which candidates are settled, until enough are."""
 
 
-class Ranked(NamedTuple):
-    """One way of serving with one layout, or one pair of layouts."""
+class Option(Record):
+    """One way of serving, and what it reaches."""
 
-    way: str
     plan: Plan
-    throughput: float
-    """Output tokens of the cluster [tokens/s]."""
+    reached: RequestMetrics
+    way: str = eqx.field(static=True)
 
 
-def ranked(served: Served, every: Candidates, groups: Groups, count: int) -> list[Ranked]:
+def ranked(served: Served, every: Candidates, groups: Groups, count: int) -> list[Option]:
     """The best plans of different ways or layouts, best first.
 
     Args:
@@ -39,7 +42,7 @@ def ranked(served: Served, every: Candidates, groups: Groups, count: int) -> lis
         groups: from `ways.lists`.
         count: how many at most.
     """
-    plans: list[Ranked] = []
+    plans: list[Option] = []
     for share in SHARES[0 if count == 1 else 1 :]:
         result = searched(served, every, groups, share)
         plans = list(_best_first(served, every, groups, result, count, share))
@@ -55,7 +58,7 @@ def _best_first(
     result: Searched,
     count: int,
     share: float,
-) -> Iterator[Ranked]:
+) -> Iterator[Option]:
     """Plans that reach the share of the best, as only they are settled."""
     value, pairs = np.asarray(result.found.value), np.asarray(result.pairs.requests)
     single = np.where(np.asarray(every.kind) >= WRITER, 0.0, value)
@@ -66,31 +69,55 @@ def _best_first(
     for index in np.argsort(-both, kind="stable"):
         if both[index] < least or len(seen) == count:
             return
-        one = _plan(served, every, groups, result, int(index))
+        one = at(served, every, groups, result, int(index))
         key = (one.way, *_sizes(one.plan))
         if key not in seen:
             seen.add(key)
             yield one
 
 
-def _plan(
-    served: Served, every: Candidates, groups: Groups, result: Searched, index: int
-) -> Ranked:
+def best_of_each_way(
+    served: Served, every: Candidates, groups: Groups, result: Searched
+) -> Iterator[Option]:
+    """The best plan of every way that keeps the limits."""
+    value, pairs = np.asarray(result.found.value), np.asarray(result.pairs.requests)
+    kind = np.asarray(every.kind)
+    ways = (kind < ALTERNATING, kind == ALTERNATING)
+    for member in ways:
+        mine = np.where(member, value, 0.0)
+        if np.max(mine) > 0.0:
+            yield at(served, every, groups, result, int(np.argmax(mine)))
+    if np.max(pairs) > 0.0:
+        yield at(served, every, groups, result, len(kind) + int(np.argmax(pairs)))
+
+
+def at(served: Served, every: Candidates, groups: Groups, result: Searched, index: int) -> Option:
+    """A candidate of one pool by its place, or, beyond them, a pair of groups of pools."""
     size = len(every.kind)
     if index < size:
         way = "alternating" if every.kind[index] == ALTERNATING else "mixed"
-        best = _one_pool(served, take(every, index), result.found.units[index])
-        return Ranked(way, best, float(result.found.value[index]))
-    best = _pair(served, every, groups, result, jnp.asarray(index - size))
-    return Ranked("disaggregated", best.plan, float(best.throughput))
-
-
-_one_pool = jax.jit(one_pool_plan)
+        one = (take(every, index), take(result.found, index))
+        return Option(*in_numpy(_one_pool(served, *one)), way)
+    pair = jnp.asarray(index - size)
+    return Option(*in_numpy(_pair(served, every, groups, result, pair)), "disaggregated")
 
 
 @jax.jit
-def _pair(served, every, groups, result, index):
-    return plan_of_pair(served, every, groups, result.found, result.pairs, index)
+def _one_pool(served: Served, one: Candidates, found: Found) -> tuple[Plan, RequestMetrics]:
+    """From the pace that the search has seen already."""
+    plan = one_pool_plan(served, one, found.units)
+    return plan, of_one_pool(served, plan, found.pace, found.memory)
+
+
+@jax.jit
+def _pair(
+    served: Served, every: Candidates, groups: Groups, result: Searched, index: Array
+) -> tuple[Plan, RequestMetrics]:
+    reads, writes = members(groups, result.pairs, index)
+    plan = plan_of_pair(served, every, groups, result.found, result.pairs, index).plan
+    first, second = (at_index(result.found, place) for place in (reads, writes))
+    memories = (second.memory, first.memory)
+    return plan, of_pools(served, plan, (first.pace, second.pace), memories)
 
 
 def _sizes(plan: Plan) -> tuple[float, ...]:

@@ -19,8 +19,9 @@ from qsopt.cli import main
 from qsopt.fitted.server import in_service, known_server, load_server_fit, server_fit
 from qsopt.serving.answer import Serving, serving
 from qsopt.serving.devices import fewest_devices
-from qsopt.serving.front import STEP, Point, not_beaten
+from qsopt.serving.front import STEP, not_beaten
 from qsopt.serving.given import ONE_POOL, best_given
+from qsopt.serving.ranking import Option
 from qsopt.serving.replica import Served
 from qsopt.serving.ways import SEARCHED, asked, best_ways, layouts_of, lists
 from qsopt.spec.rules import PLAIN
@@ -99,13 +100,12 @@ def test_the_front_holds_the_best_plan_without_a_limit() -> None:
 
 
 def test_beaten_points_are_left_out() -> None:
-    def point(rate: float, speed: float) -> Point:
-        reached = eqx.tree_at(
-            lambda m: (m.per_device, m.per_user),
-            answer().front[0].reached,
+    def point(rate: float, speed: float) -> Option:
+        return eqx.tree_at(
+            lambda o: (o.reached.per_device, o.reached.per_user),
+            answer().front[0],
             (np.asarray(rate), np.asarray(speed)),
         )
-        return Point("mixed", answer().front[0].plan, reached)
 
     points = [point(*pair) for pair in ((5, 1), (4, 2), (4, 1.5), (3, 2), (2, 4), (1, 3))]
     kept = [(float(p.reached.per_device), float(p.reached.per_user)) for p in not_beaten(points)]

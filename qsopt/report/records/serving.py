@@ -18,9 +18,10 @@ from qsopt.report.records.design import (
     model_record,
     violations,
 )
-from qsopt.serving.answer import Option, Serving
+from qsopt.serving.answer import Serving
 from qsopt.serving.devices import Fewest
 from qsopt.serving.metrics import RequestMetrics
+from qsopt.serving.ranking import Option
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
