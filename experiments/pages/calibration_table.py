@@ -27,7 +27,7 @@ from qsopt.calibration.held_out import cross_validation  # noqa: E402
 from qsopt.calibration.kinds import DRAWS  # noqa: E402
 from qsopt.calibration.points import OperatorPoints, Points  # noqa: E402
 from qsopt.calibration.quantities import quantities  # noqa: E402
-from qsopt.calibration.report import COLUMNS, plot, text_row  # noqa: E402
+from qsopt.calibration.report import COLUMNS, POOLED, plot, text_row  # noqa: E402
 from qsopt.calibration.run import Outcome, run, write  # noqa: E402
 from qsopt.calibration.tables.folder import Folder, read_folder  # noqa: E402
 from qsopt.calibration.validation import end_to_end_rows  # noqa: E402
@@ -38,65 +38,82 @@ from qsopt.fitted.groups import shipped  # noqa: E402
 DOCS = Path(__file__).parents[2] / "docs"
 DEVICE = RECORDS / "calibration-device.json"
 SOURCE = (
-    "kernel tables published with the Python package aiconfigurator-core 0.12.0, on A100, H100, "
-    "H200, B200, B300 and GB200 "
-    "with TensorRT-LLM, vLLM, SGLang and NCCL; end-to-end results of its silicon_sample table"
+    "kernel tables of decode and of prompts published with the Python package aiconfigurator-core "
+    "0.12.0, on A100, H100, H200, B200, B300, GB200 and B60 with TensorRT-LLM, vLLM, SGLang, NCCL "
+    "and oneCCL; end-to-end results of its silicon_sample table"
 )
 LATE = 0.65
 """Share of the measured time below which a prediction counts as far too fast."""
 
 _SUM = {"launch": 1e-5, "bandwidth": 0.8, "compute": 0.6}
+_PRODUCT = {**_SUM, "launch": 4e-6}
 _LATENT = {**_SUM, "launch": 1.4e-5, "half_batch": 0.3}
-_ROUTED = {**_SUM, "launch": 2.8e-5}
+_ROUTED = {**_SUM, "launch": 2.8e-5, "half_width": 50.0}
+_COLUMNS = {**_ROUTED, "half_columns": 150.0}
+_PROMPT = {**_SUM, "bandwidth": 0.5}
 
 TRIED = {
-    "MoE layer, all": {
-        "sum": form(**_ROUTED),
-        "sum, width of a shard": FORMS["experts"],
-        "overlap p, width, tokens of an expert": form(
-            **_ROUTED, half_width=50.0, half_tokens=2.0, softness=0.9
-        ),
+    ("experts", "MoE layer, all", "prefill moe"): {
+        "sum, width of a shard": form(**_ROUTED),
+        "and columns that lose arithmetic": form(**_COLUMNS),
+        "and rows of other ranks": form(**_COLUMNS, elsewhere=0.5),
+        "and overlap p": FORMS["experts"],
     },
-    "GEMM with n*k >= 8e6": {
-        "sum": form(**{**_SUM, "launch": 4e-6}),
-        "overlap p": form(**_SUM | {"launch": 4e-6}, softness=0.5),
-        "overlap p, columns of the product": FORMS["gemm"],
+    ("gemm", "GEMM with n*k >= 8e6", "prefill gemm"): {
+        "sum": form(**_PRODUCT),
+        "overlap p": form(**_PRODUCT, softness=0.5),
+        "overlap p, columns that lose bandwidth": form(**_PRODUCT, softness=0.5, half_width=300.0),
+        "overlap p, columns that lose bandwidth and arithmetic": FORMS["gemm"],
     },
-    "GQA decode attention, ideal time > 10 us": {
+    ("attention", "GQA decode attention, ideal time > 10 us"): {
         "sum": FORMS["attention"],
         "overlap p, query heads of a KV head": form(**_SUM, softness=0.5, half_tokens=1.0),
     },
-    "MLA decode attention": {
+    ("mla", "MLA decode attention"): {
         "sum": form(**{**_SUM, "launch": 1.4e-5}),
         "overlap p": form(**_SUM | {"launch": 1.4e-5}, softness=0.5),
         "sum, sequences that fill the device": form(**_LATENT),
-        "sum, sequences, tile of query heads": form(**_LATENT, half_tokens=16.0),
         "overlap p, sequences": FORMS["mla"],
         "overlap p, sequences, tile of query heads": form(
             **_LATENT, half_tokens=16.0, softness=0.5
         ),
     },
-    "collectives on one scale-up domain": {
+    ("prefill_attention", "prefill attention"): {
+        "sum": form(**_PROMPT),
+        "sum, head size": form(**_PROMPT, half_columns=40.0),
+        "sum, head size, rows that fill the device": FORMS["prefill_attention"],
+    },
+    ("prefill_mla", "prefill mla"): {
+        "sum": form(**_PROMPT),
+        "sum, rows that fill the device": FORMS["prefill_mla"],
+    },
+    ("collective", "collectives on one scale-up domain"): {
         "fixed time, ring steps, bytes": form(launch=5e-6, step=0.3e-6, bandwidth=0.75),
         "and a ramp from small to large messages": FORMS["collective"],
     },
 }
-"""Forms compared for each quantity."""
+"""Forms compared for a kind of operator, with the quantities that they are compared on."""
 
 
 def forms(points: Mapping[str, Points]) -> list[dict[str, Any]]:
-    """Errors of every form that was tried, by who saw the rows."""
+    """Errors of every form that was tried, by who saw the rows; none of kinds without rows."""
     tried = []
-    chosen = {quantity.name: (quantity.kind, rows) for quantity, rows in quantities(points)}
-    for quantity, candidates in TRIED.items():
-        kind, here = chosen[quantity]
-        measured = points[kind].seconds[here]
-        for name, candidate in candidates.items():
+    chosen = {quantity.name: rows for quantity, rows in quantities(points)}
+    for (kind, *names), candidates in TRIED.items():
+        for name, candidate in candidates.items() if kind in points else ():
             times = cross_validation(points[kind], candidate)
-            by_column = [errors(getattr(times, column)[here], measured) for column in COLUMNS]
             used = FORMS[kind] == candidate
-            tried.append({"quantity": quantity, "form": name, "errors": by_column, "used": used})
-    return tried
+            for quantity in (one for one in names if one in chosen):
+                here = chosen[quantity]
+                measured = points[kind].seconds[here]
+                by_column = [
+                    errors(getattr(times, column)[here], measured) for column in (*COLUMNS, POOLED)
+                ]
+                tried.append(
+                    {"quantity": quantity, "form": name, "errors": by_column, "used": used}
+                )
+    order = [one["quantity"] for one in tried]
+    return sorted(tried, key=lambda one: order.index(one["quantity"]))
 
 
 def impossible(points: Mapping[str, Points]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""What a fit is checked on: whole models or shapes left out, whole accelerators left out, and
-bootstrap draws of shapes.
+"""What a fit is checked on: whole models or shapes left out, whole accelerators and generations of
+them left out, and bootstrap draws of shapes.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,9 @@ from jaxtyping import Bool, Float
 from qsopt.calibration.fit import Fit, fit
 from qsopt.calibration.form import Form
 from qsopt.calibration.points import Points
+from qsopt.calibration.tables.columns import per_name
 from qsopt.fitted.errors import Column
+from qsopt.fitted.generations import generation
 
 FOLDS = 5
 
@@ -20,24 +22,30 @@ class CrossValidation:
     """Predictions of every row: by a fit that saw it, and by fits that did not."""
 
     fit: Fit
-    """The fit to all rows, to all but each fifth of the shapes, to all but each accelerator, and
-    last to each bootstrap draw.
+    """The fit to all rows, to all but each fifth of the shapes, each accelerator and each
+    generation, and last to each bootstrap draw.
     """
     fitted: Column
     """By the fit to all rows [s]."""
     other_shapes: Column
     """By the fit without the row's model or shape [s]."""
     other_accelerators: Column
-    """By the fit without the row's accelerator, from the pool alone [s]."""
+    """By the fit without the row's accelerator, from its siblings, or from the pool if it has none
+    [s].
+    """
+    other_generations: Column
+    """By the fit without the generation of the row's accelerator, from the pool alone [s]."""
 
 
 def cross_validation(points: Points, form: Form, draws: int = 0, seed: int = 0) -> CrossValidation:
-    """Fit to all rows, to all but one fifth of the shapes, to all but one accelerator, and to
-    bootstrap draws of shapes.
+    """Fit to all rows, to all but one fifth of the shapes, to all but one accelerator or one
+    generation, and to bootstrap draws of shapes.
     """
+    gpu = points.labels.gpu
+    kinds = per_name(gpu, generation)
     shapes = _folds(points.labels.shape, seed)
-    gpus = [points.labels.gpu == gpu for gpu in np.unique(points.labels.gpu)]
-    sets = [np.ones(len(points)), *(~rows * 1.0 for rows in (*shapes, *gpus))]
+    gpus, generations = ([column == name for name in np.unique(column)] for column in (gpu, kinds))
+    sets = [np.ones(len(points)), *(~rows * 1.0 for rows in (*shapes, *gpus, *generations))]
     fits = fit(points, form, np.stack([*sets, *_draws(points.labels.shape, draws, seed)]))
     predicted = np.exp(fits.log_seconds)
     return CrossValidation(
@@ -45,6 +53,7 @@ def cross_validation(points: Points, form: Form, draws: int = 0, seed: int = 0) 
         predicted[0],
         _unseen(predicted[1:], shapes),
         _unseen(predicted[1 + len(shapes) :], gpus),
+        _unseen(predicted[1 + len(shapes) + len(gpus) :], generations),
     )
 
 

@@ -64,6 +64,7 @@ def _group(points: Points, predictions: CrossValidation, draws: int, family: int
         errors_of(predictions.fitted),
         errors_of(predictions.other_shapes),
         errors_of(predictions.other_accelerators),
+        errors_of(predictions.other_generations),
         dict(_own(points, predictions, rows, family)),
         dict(_generations(fit, rows, family)),
     )

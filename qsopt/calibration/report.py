@@ -12,10 +12,13 @@ from qsopt.calibration.held_out import CrossValidation
 from qsopt.calibration.points import Points
 from qsopt.calibration.quantities import quantities
 from qsopt.files import replacement
-from qsopt.fitted.errors import errors
+from qsopt.fitted.errors import Errors, errors
 
 COLUMNS = ("fitted", "other_shapes", "other_accelerators")
 """Attributes of `CrossValidation` in the order of the targets."""
+
+POOLED = "other_generations"
+"""One more, of operators alone and without a target."""
 
 
 TPOT_TARGET = ((14, 42), (17, 45), None)
@@ -35,7 +38,7 @@ def error_rows(
             measured = points[quantity.kind].seconds[rows]
             columns = {
                 name: errors(getattr(predictions[quantity.kind], name)[rows], measured)
-                for name in COLUMNS
+                for name in (*COLUMNS, POOLED)
             }
             yield {
                 "quantity": quantity.name,
@@ -48,15 +51,15 @@ def error_rows(
 def text_row(row: dict[str, Any]) -> dict[str, str]:
     """A record for people: `reached (target)` in percent."""
     cells = {"quantity": row["quantity"], "n": f"{row['n']:,}"}
-    for place, name in enumerate(COLUMNS):
-        left, target = row[name], row.get("target")
-        aim = (
-            f" (target {target[place][0]} / {target[place][1]})" if target and target[place] else ""
-        )
-        cells[name] = (
-            f"{100 * left.median:.1f} / {100 * left.p90:.1f}{aim}, bias {100 * left.bias:+.1f}"
-        )
+    aims = row["target"] or (None, None, None)
+    for name, aim in zip((*COLUMNS, POOLED), (*aims, None), strict=True):
+        cells[name] = _cell(row[name], aim) if name in row else ""
     return cells
+
+
+def _cell(left: Errors, aim: tuple[int, int] | None) -> str:
+    target = f" (target {aim[0]} / {aim[1]})" if aim else ""
+    return f"{100 * left.median:.1f} / {100 * left.p90:.1f}{target}, bias {100 * left.bias:+.1f}"
 
 
 def plot(

@@ -12,6 +12,7 @@ from qsopt.calibration.run import run, write
 from qsopt.calibration.tables.aiconfigurator import Choice
 from qsopt.calibration.tables.folder import read_folder
 from qsopt.errors import InputError
+from qsopt.fitted.errors import Errors
 from qsopt.report.records import to_json
 from qsopt.report.text import show_rows
 
@@ -21,6 +22,7 @@ _HEADINGS = {
     "fitted": "fitted data",
     "other_shapes": "other shapes and models",
     "other_accelerators": "other accelerators",
+    "other_generations": "other generations",
 }
 
 
@@ -90,20 +92,20 @@ class Calibrate:
             progress=lambda text: print(text, file=sys.stderr),
         )
         written = [str(path) for path in write(outcome, self.out)]
-        rows = [
-            {name: value for name, value in row.items() if name != "target"}
-            for row in outcome.rows()
-        ]
         if self.json:
             records = [
-                {**row, **{name: row[name]._asdict() for name in list(_HEADINGS)[2:]}}
-                for row in rows
+                {
+                    name: value._asdict() if isinstance(value, Errors) else value
+                    for name, value in row.items()
+                    if name != "target"
+                }
+                for row in outcome.rows()
             ]
             print(
                 to_json({"rows": records, "skipped": folder.skipped.records(), "written": written})
             )
             return
-        show_rows([text_row(row) for row in rows], _HEADINGS)
+        show_rows([text_row(row) for row in outcome.rows()], _HEADINGS)
         show_rows(folder.skipped.records(), {"file": "file", "reason": "not used", "rows": "rows"})
         print(f"written: {', '.join(written)}")
 

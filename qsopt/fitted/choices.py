@@ -27,7 +27,7 @@ Choice = Callable[[list[FittedGroup]], FittedGroup]
 
 
 def most_transferable(groups: list[FittedGroup]) -> FittedGroup:
-    """The group whose pool predicts accelerators that it has not seen best."""
+    """The group whose pool predicts generations of accelerators that it has not seen best."""
     return min(groups, key=_held_out)
 
 
@@ -54,7 +54,7 @@ def best_pool(calibration: Calibration) -> Choice:
 
 
 def _held_out(group: FittedGroup) -> float:
-    return float(np.nan_to_num(group.other_accelerators.median, nan=np.inf))
+    return float(np.nan_to_num(group.other_generations.median, nan=np.inf))
 
 
 def of_backend(backend: str) -> Choice:

@@ -1,10 +1,11 @@
 """How far a prediction is expected to be from a measurement: from the errors that the fit left on
 rows it had not seen.
 
-An accelerator with measurements of the software keeps the errors of its own fit. From values pooled
-over accelerators, one of a maker with measurements is as far off as the accelerators that were left
-out of the fit; for any other maker there is no evidence, and the worst tenth of those rows is taken
-for typical. Operators of one kind err together, kinds independently.
+An accelerator with measurements of the software keeps the errors of its own fit; one whose siblings
+were measured is as far off as the accelerators that were left out of the fit. From values pooled
+over accelerators, one of a maker with measurements is as far off as the generations that were left
+out; for any other maker there is no evidence, and the worst tenth of those rows is taken for
+typical. Operators of one kind err together, kinds independently.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from qsopt.catalog.accelerators import hardware_facts
 from qsopt.catalog.efficiencies import efficiency_names, efficiency_set, load_efficiency
 from qsopt.fitted import sets
 from qsopt.fitted.choices import best_pool, link_groups, of_backend, representative
+from qsopt.fitted.generations import generation
 from qsopt.fitted.groups import Calibration, FittedGroup, load_calibration, shipped
 from qsopt.physics.roofline import Spent
 from qsopt.physics.step import OPERATORS, core_kind
@@ -143,9 +145,11 @@ def _maker(accelerator: str | None) -> str | None:
 
 
 def _error(group: FittedGroup, own: str | None, known: bool) -> float:
-    if own in group.own:
+    if own is not None and own in group.own:
         return group.own[own].errors.median
-    return group.other_accelerators.median if known else group.other_accelerators.p90
+    if own is not None and generation(own) in group.generations:
+        return group.other_accelerators.median
+    return group.other_generations.median if known else group.other_generations.p90
 
 
 def _basis(
@@ -161,6 +165,9 @@ def _basis(
     if software is None:
         return f"pooled over accelerators, as far off for {name} as for those left out of the fit"
     if not any(accelerator in group.own for group in groups.values()):
+        siblings = accelerator is not None and generation(accelerator)
+        if any(siblings in group.generations for group in groups.values()):
+            return f"no data for {name}: taken for its generation, {siblings}, with {software}"
         return f"no data for {name}: pooled over other accelerators with {software}"
     missing = sorted(
         kind

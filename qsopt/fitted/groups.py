@@ -55,7 +55,9 @@ class FittedGroup:
     other_shapes: Errors
     """Of rows whose model or shape was left out."""
     other_accelerators: Errors
-    """Of rows whose accelerator was left out."""
+    """Of rows whose accelerator was left out: by its generation."""
+    other_generations: Errors
+    """Of rows whose generation was left out: by the pool."""
     own: dict[str, AcceleratorFit] = field(default_factory=dict)
     """By accelerator."""
     generations: dict[str, Values] = field(default_factory=dict)
@@ -147,7 +149,7 @@ def _group(entry: dict[str, Any]) -> FittedGroup:
 
 _NAMES = ("kind", "backend", "dtype")
 _PARAMETERS = ("pool", "low", "high")
-_ERRORS = ("fitted", "other_shapes", "other_accelerators")
+_ERRORS = ("fitted", "other_shapes", "other_accelerators", "other_generations")
 """Fields of a `FittedGroup` by what they hold."""
 
 

@@ -38,8 +38,10 @@ def group(kind: str, backend: str, dtype: str, held_out: float, own: float) -> F
         values,
         errors["own"],
         errors["own"],
+        Errors(9, 0.5 * (held_out + own), held_out + own, 0.0),
         errors["pool"],
         mine,
+        {"hopper": values},
     )
 
 
@@ -56,6 +58,11 @@ def test_errors_by_what_was_measured():
     own = expectation(MODEL, "h100", "trtllm", CALIBRATION)
     assert own.errors == {"gemm": 0.05, "experts": 0.1, "attention": 0.15}
     assert own.basis == "fitted on H100 trtllm bf16; pooled for attention"
+    sibling = expectation(MODEL, "h200", "trtllm", CALIBRATION)
+    assert sibling.errors == pytest.approx({"gemm": 0.125, "experts": 0.2, "attention": 0.2})
+    assert sibling.basis == "no data for H200: taken for its generation, hopper, with trtllm"
+    stranger = expectation(MODEL, "l40s", "trtllm", CALIBRATION)
+    assert stranger.errors == pytest.approx({"gemm": 0.2, "experts": 0.3, "attention": 0.25})
     pooled = expectation(MODEL, "h100", None, CALIBRATION)
     assert pooled.errors == {
         "gemm": 0.2,

@@ -39,7 +39,7 @@ def calibration() -> Calibration:
         "1",
         "d",
         tuple(
-            FittedGroup(kind, "trtllm", "bf16", v, v, v, none, none, none)
+            FittedGroup(kind, "trtllm", "bf16", v, v, v, none, none, none, none)
             for kind, v in kinds.items()
         ),
     )

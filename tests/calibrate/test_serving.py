@@ -76,6 +76,7 @@ def test_sets_take_a_backend_and_fall_back_to_the_nearest_format(tmp_path):
     np.testing.assert_allclose(again.gemm.bandwidth, made.gemm.bandwidth, rtol=1e-3)
     np.testing.assert_allclose(again.scale_up.collective, made.scale_up.collective, rtol=1e-3)
     assert again.scale_out == efficiency_set("fitted").scale_out
+    assert "# NCCL between nodes" in (tmp_path / "t.toml").read_text(), "comments stay"
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the measured data are not here")
