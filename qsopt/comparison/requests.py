@@ -171,7 +171,7 @@ def _break_even(
         return math.nan
 
     def ahead(q: float) -> bool:
-        match = take(relaxed_matches(model, [q], kind), 0)
+        match = take(relaxed_matches(model, np.asarray([q]), kind), 0)
         return both.throughput(1, service, match) > throughputs[0]
 
     low, high = (float(end) for end in bracket(model, service, kind))

@@ -95,6 +95,6 @@ def _per_replica(served: Served, every: Candidates, value: Array) -> tuple[Array
     service = served.service
     whole = service.rules.whole_domains
     replicas = jax.vmap(lambda one: placement.replicas(service.cluster, one, whole))(every.layout)
-    answers = jnp.maximum(replicas, 1.0) * service.workload.answer
+    answers = jnp.maximum(replicas, 1.0) * jnp.asarray(service.workload.answer)
     rates = jnp.where(jnp.asarray(every.kind) >= WRITER, value, value / answers)
     return rates, jax.vmap(lambda one: taken(served, one))(every.layout)

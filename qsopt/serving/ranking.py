@@ -62,7 +62,7 @@ def _best_first(
     """Plans that reach the share of the best, as only they are settled."""
     value, pairs = np.asarray(result.found.value), np.asarray(result.pairs.requests)
     single = np.where(np.asarray(every.kind) >= WRITER, 0.0, value)
-    answer = float(served.service.workload.answer)
+    answer = float(np.asarray(served.service.workload.answer))
     both = np.concatenate([single, pairs.reshape(-1) * answer])
     least = max(share * float(np.max(both)), np.finfo(float).tiny)
     seen: set[tuple] = set()
@@ -97,9 +97,11 @@ def at(served: Served, every: Candidates, groups: Groups, result: Searched, inde
     if index < size:
         way = "alternating" if every.kind[index] == ALTERNATING else "mixed"
         one = (take(every, index), take(result.found, index))
-        return Option(*in_numpy(_one_pool(served, *one)), way)
+        plan, reached = in_numpy(_one_pool(served, *one))
+        return Option(plan, reached, way)
     pair = jnp.asarray(index - size)
-    return Option(*in_numpy(_pair(served, every, groups, result, pair)), "disaggregated")
+    plan, reached = in_numpy(_pair(served, every, groups, result, pair))
+    return Option(plan, reached, "disaggregated")
 
 
 @jax.jit

@@ -164,7 +164,8 @@ def test_fewest_devices_serve_the_load_and_one_less_does_not() -> None:
     assert tenfold is not None
     assert tenfold.devices >= 10 * (whole.devices - 3)
     little = fewest_devices(given, every, groups, 1e-6)
-    assert little is not None and little.devices == 1
+    # 1.34 GB of weights do not fit the 0.94 GB that one device has beside its reserve
+    assert little is not None and little.devices == 2
     with pytest.raises(InputError, match="requests_per_s"):
         fewest_devices(given, every, groups, 0.0)
 

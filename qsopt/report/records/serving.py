@@ -38,14 +38,19 @@ LEVEL = 0.9
 def workload_record(workload: Workload) -> dict[str, Any]:
     """What is asked of the service, under the names of the command line."""
     return {
-        "prompt": float(workload.prompt),
-        "answer": float(workload.answer),
+        "prompt": _tokens(workload.prompt),
+        "answer": _tokens(workload.answer),
         "cached": float(workload.cached),
         "ttft_limit_s": _limit(workload.ttft_limit),
         "tpot_limit_s": _limit(workload.tpot_limit),
         "load": float(workload.load),
         "acceptance": float(workload.acceptance),
     }
+
+
+def _tokens(value: Any) -> float:
+    """Tokens of a prompt or an answer, which requests have."""
+    return float(value)
 
 
 def _limit(value: Any) -> float | None:
@@ -196,7 +201,8 @@ def cost_record(service: Service, reached: RequestMetrics) -> dict[str, float | 
     """
     price, rate = _price(service.cluster), float(reached.per_device)
     outputs = None if price is None or rate <= 0 else price / SECONDS_PER_HOUR / rate * _MILLION
-    per_request = float(service.workload.answer) / max(float(service.workload.prompt), 1.0)
+    workload = service.workload
+    per_request = _tokens(workload.answer) / max(_tokens(workload.prompt), 1.0)
     return {
         "cost_per_million_output_tokens": outputs,
         "cost_per_million_input_tokens": None if outputs is None else outputs * per_request,
