@@ -3,7 +3,6 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
 import equinox as eqx
 import numpy as np
@@ -14,16 +13,11 @@ from qsopt.cli.options import Question
 from qsopt.comparison.compare import settle
 from qsopt.comparison.dense import NAMED
 from qsopt.comparison.duel import throughput_of
-from qsopt.comparison.requests import compare_requests
 from qsopt.errors import InputError
-from qsopt.fitted.server import in_service
+from qsopt.report.comparison_text import show_comparison
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records import to_json
 from qsopt.report.records.comparison import compare_record
-from qsopt.report.records.requests import compare_requests_record
-from qsopt.report.records.serving import decode_service
-from qsopt.report.serving_text import show_request_comparison
-from qsopt.report.text import show_comparison
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
 
@@ -39,7 +33,6 @@ class Compare(Question):
     batch.
     """
 
-    takes_requests: ClassVar[bool] = True
     dense: str | None = None
     """A dense model that exists, by catalog name or config.json: q becomes a result."""
     seed: int = 0
@@ -57,34 +50,19 @@ class Compare(Question):
                 "dense one"
             )
         inquiry = self._with_dense(self.inquiry(model, service))
-        if self.plot is not None and self.on_requests:
-            raise InputError("plot is over context, of decode alone: give --context")
-        record = self._of_requests(inquiry) if self.on_requests else self._of_steps(inquiry)
+        q, kind = scalar(inquiry.believe().q), inquiry.kind
+        result, duel = settle(model, service, q, kind, inquiry.named)
+        record = compare_record(result, inquiry, duel, self.seed)
+        if self.plot is not None:
+            self._plot(service, model, result.dense.model, self.plot)
         if self.json:
             print(to_json(record))
         else:
-            title = f"{self.model} against its dense twin on {self.cluster}, "
-            show = show_request_comparison if self.on_requests else show_comparison
-            show(record, title + self.asked_in_words())
-
-    def _of_steps(self, inquiry: Inquiry) -> dict[str, Any]:
-        """Decode alone."""
-        model, service, kind = inquiry.model, inquiry.service, inquiry.kind
-        q = scalar(inquiry.believe().q)
-        result, duel = settle(model, service, q, kind, inquiry.named)
-        if self.plot is not None:
-            self._plot(service, model, result.dense.model, self.plot)
-        return compare_record(result, inquiry, duel, self.seed)
-
-    def _of_requests(self, inquiry: Inquiry) -> dict[str, Any]:
-        """Whole requests, with the answer of decode alone beside it."""
-        served = in_service(inquiry.service, self.efficiency)
-        q = scalar(inquiry.believe().q)
-        result = compare_requests(inquiry.model, served, q, inquiry.kind, inquiry.named)
-        alone = dataclasses.replace(inquiry, service=decode_service(inquiry.service))
-        steps, _ = settle(alone.model, alone.service, q, alone.kind, alone.named)
-        asked = dataclasses.replace(inquiry, service=served)
-        return compare_requests_record(result, asked, steps)
+            title = (
+                f"{self.model} against its dense twin on {self.cluster}, {self.context:,.0f} "
+                f"tokens of context"
+            )
+            show_comparison(record, title)
 
     def _with_dense(self, inquiry: Inquiry) -> Inquiry:
         """With the dense model that was named, if any."""

@@ -1,7 +1,5 @@
 """Answers about requests as tables for people. Every number here is one of `records.serving`."""
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 from rich.markup import escape
@@ -141,45 +139,3 @@ def _fewest_text(fewest: dict[str, Any]) -> str:
     if fewest["way"] == "disaggregated":
         replicas = f"{fewest['replicas']} that write and {fewest['prefill_replicas']} that read"
     return f"the fewest devices for the load: {fewest['devices']} ({fewest['way']}, {replicas})"
-
-
-def show_request_comparison(record: dict[str, Any], title: str) -> None:
-    """Both sides in their best ways, the verdict, what would flip it, and decode alone."""
-    out = console()
-    out.print(f"[bold]{escape(title)}[/bold]")
-    out.print(f"{_question(record)}; each side in its own best way, layouts and batch")
-    table = Table(box=None)
-    for heading in ("", "MoE", "dense"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name, text in _SIDE_ROWS.items():
-        table.add_row(name, *(escape(_cell(record[side], text)) for side in ("moe", "dense")))
-    out.print(table)
-    if record["reason"]:
-        out.print(escape(record["reason"]))
-    out.print(f"[bold]verdict: {record['verdict']}[/bold]{_ratio(record)}")
-    for flip in record["flips"]:
-        out.print(f"{flip['input']} = {flip['value']:.4g} would flip it: {flip['to']}")
-    alone = record["decode_alone"]
-    out.print(f"decode alone, prompts from elsewhere: {alone['verdict']}{_ratio(alone)}")
-
-
-_SIDE_ROWS = {
-    "way": lambda side: side["way"],
-    "throughput [tokens/s]": lambda side: f"{side['throughput_tokens_per_s']:,.0f}",
-    "per device [tokens/s]": lambda side: f"{side['tokens_per_s_per_device']:,.1f}",
-    "time to first token [ms]": lambda side: f"{side['ttft_s'] * 1e3:,.0f}",
-    "time per output token [ms]": lambda side: f"{side['tpot_s'] * 1e3:.2f}",
-    "whole request [s]": lambda side: f"{side['end_to_end_s']:,.1f}",
-    "layout": _layouts,
-}
-
-
-def _cell(side: dict[str, Any] | None, text: Callable[[dict[str, Any]], str]) -> str:
-    return "infeasible" if side is None else text(side)
-
-
-def _ratio(record: dict[str, Any]) -> str:
-    ratio = record["ratio_dense_over_moe"]
-    if ratio is None or not math.isfinite(ratio):
-        return ""
-    return f": dense reaches {ratio:.2f} times the throughput of the MoE"
