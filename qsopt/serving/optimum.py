@@ -12,6 +12,7 @@ bound does not beat the best so far is dropped. What is left is proved, not gues
 The pools of the disaggregated way meet in `pairs`.
 """
 
+from functools import partial
 from operator import itemgetter
 
 import jax
@@ -77,33 +78,40 @@ def search(served: Served, every: Candidates, keep: Scalar | float = 1.0) -> Fou
         pace=Pace(Span(none, none, none), none, none, none, none),
         memory=Memory(none, none, none, none, none),
     )
+    return lax.while_loop(
+        lambda found: jnp.any(_active(found, every, keep)),
+        partial(_narrowed, served, every, keep, count),
+        start,
+    )
 
-    def narrowed(found: Found) -> Found:
-        _, rows = lax.top_k(_urgency(found, every, keep), count)
-        some, known = (jax.tree.map(itemgetter(rows), tree) for tree in (every, found))
-        best = _best(found, every)[_class(some.kind)]
-        units = _next(known, best, served, some)
-        active = _active(found, every, keep)[rows]
-        tried = jax.vmap(lambda one, at: trial(served, one, at))(some, units)
-        up, first = tried.allowed | tried.too_small, known.units == 0.0
-        pace, memory = jax.tree.map(
-            lambda new, old: jnp.where(tried.allowed | first, new, old),
-            (tried.pace, tried.memory),
-            (known.pace, known.memory),
-        )
-        after = Found(
-            low=jnp.where(up, units, known.low),
-            high=jnp.where(up, known.high, units),
-            units=jnp.where(tried.allowed, units, known.units),
-            value=jnp.where(tried.allowed, tried.value, known.value),
-            bound=jnp.where(up, known.bound, tried.value),
-            pace=pace,
-            memory=memory,
-        )
-        kept = jax.tree.map(lambda new, old: jnp.where(active, new, old), after, known)
-        return jax.tree.map(lambda leaf, new: leaf.at[rows].set(new), found, kept)
 
-    return lax.while_loop(lambda found: jnp.any(_active(found, every, keep)), narrowed, start)
+def _narrowed(
+    served: Served, every: Candidates, keep: Scalar | float, count: int, found: Found
+) -> Found:
+    """The most urgent candidates tried once more."""
+    _, rows = lax.top_k(_urgency(found, every, keep), count)
+    some, known = (jax.tree.map(itemgetter(rows), tree) for tree in (every, found))
+    best = _best(found, every)[_class(some.kind)]
+    units = _next(known, best, served, some)
+    active = _active(found, every, keep)[rows]
+    tried = jax.vmap(lambda one, at: trial(served, one, at))(some, units)
+    up, first = tried.allowed | tried.too_small, known.units == 0.0
+    pace, memory = jax.tree.map(
+        lambda new, old: jnp.where(tried.allowed | first, new, old),
+        (tried.pace, tried.memory),
+        (known.pace, known.memory),
+    )
+    after = Found(
+        low=jnp.where(up, units, known.low),
+        high=jnp.where(up, known.high, units),
+        units=jnp.where(tried.allowed, units, known.units),
+        value=jnp.where(tried.allowed, tried.value, known.value),
+        bound=jnp.where(up, known.bound, tried.value),
+        pace=pace,
+        memory=memory,
+    )
+    kept = jax.tree.map(lambda new, old: jnp.where(active, new, old), after, known)
+    return jax.tree.map(lambda leaf, new: leaf.at[rows].set(new), found, kept)
 
 
 def _class(kind: Int[Array, " rows"]) -> Int[Array, " rows"]:
