@@ -72,8 +72,9 @@ def _one_pool(every: Candidates, rates: np.ndarray, devices: np.ndarray, request
 def _two_pools(
     groups: Groups, pairs: Pairs, rates: np.ndarray, devices: np.ndarray, requests: float
 ) -> Option:
-    readers = np.take_along_axis(np.asarray(pairs.reader), groups.pair, axis=1)
-    writers = np.broadcast_to(np.asarray(pairs.writer), readers.shape)
+    last = len(rates) - 1  # groups without members name none
+    readers = np.minimum(np.take_along_axis(np.asarray(pairs.reader), groups.pair, axis=1), last)
+    writers = np.minimum(np.broadcast_to(np.asarray(pairs.writer), readers.shape), last)
     possible = np.asarray(pairs.requests) > 0.0
     reading, writing = (
         np.where(possible, _needed(requests, rates)[rows], np.inf) for rows in (readers, writers)
