@@ -9,15 +9,7 @@ name or as records, compute in float64 whatever precision the process works in, 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from qsopt.api.comparisons import (
-    axis,
-    belief,
-    compare,
-    crossovers,
-    dense_twin,
-    geometric_q,
-    phase_map,
-)
+from qsopt.api.comparisons import belief, compare, dense_twin, geometric_q
 from qsopt.api.designs import (
     evaluate,
     kv_bytes_per_token,
@@ -26,6 +18,7 @@ from qsopt.api.designs import (
     prefill,
     sensitivity,
 )
+from qsopt.api.maps import axis, crossovers, phase_map
 from qsopt.api.names import load_efficiency
 from qsopt.api.requests import serve
 from qsopt.catalog.accelerators import accelerator_names, load_accelerator, load_cluster
@@ -39,10 +32,10 @@ from qsopt.physics.evaluate import Metrics
 from qsopt.physics.roofline import Spent
 from qsopt.quality import QualityLaw, law, laws
 from qsopt.quality.belief import Belief
-from qsopt.sensitivity.slopes import Sensitivity
 from qsopt.serving.answer import Serving
 from qsopt.serving.metrics import RequestMetrics
 from qsopt.serving.plan import Plan
+from qsopt.slopes.sensitivity import Sensitivity
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency, ideal

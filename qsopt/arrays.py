@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 if TYPE_CHECKING:
     Scalar: TypeAlias = Any
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     Table: TypeAlias = Any
     """A short array of traced numbers."""
 else:
-    Scalar = Float[Array, ""]
-    Table = Float[Array, " entries"]
+    Scalar = Float[ArrayLike, ""]
+    Table = Float[ArrayLike, "..."]
 
 
-def scalar(value: object) -> Scalar:
+def scalar(value: object) -> Any:
     """Convert numbers to strongly typed floats; traced and batched values pass through.
 
     A Python float is weakly typed under `jax.jit` and would compile again beside a strongly typed
@@ -34,14 +34,14 @@ def scalar(value: object) -> Scalar:
     return np.asarray(value, dtype=np.float64)[()]
 
 
-def number(default: float | None = None) -> Scalar:
+def number(default: float | None = None) -> Any:
     """A numeric field of a specification, traced under `jit`."""
     if default is None:
         return eqx.field(converter=scalar)
     return eqx.field(converter=scalar, default=default)
 
 
-def numbers() -> Table:
+def numbers() -> Any:
     """A field of a specification that holds a short list of numbers, traced under `jit`."""
     return eqx.field(converter=scalar)
 

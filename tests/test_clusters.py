@@ -4,7 +4,7 @@ peaks, and every refusal.
 Provenance of `KEY`: memory of NVIDIA as `nvidia-smi` shows it (MiB), of AMD and Google as their
 tables list it (GiB); dense peaks and one-way links as in aiconfigurator-core 0.12.0, the
 ml-engineering guides (2026-08-22), InferenceX-app's registry (2026-08-15) and
-docs.cloud.google.com/tpu; prices are that registry's 3-year rentals.
+docs.cloud.google.com/tpu; prices are that registry's 3-year rentals, of A100 RunPod's lowest rate.
 """
 
 import csv
@@ -20,10 +20,13 @@ import pytest
 
 from qsopt.catalog.accelerators import (
     HardwareFacts,
+    accelerator_name,
     accelerator_names,
+    cluster_phrase,
     hardware_facts,
     load_accelerator,
     load_cluster,
+    resized,
 )
 from qsopt.catalog.folder import configs
 from qsopt.errors import InputError
@@ -76,7 +79,7 @@ KEY = {
     "gb200": (189471 * MiB, 8000, 2500, 5000, 10000, 72, 900, 50, 2.60),
     "mi300x": (192 * GiB, 5300, 1307.4, 2614.9, 2614.9, 8, 448, 50, 1.30),
     "mi355x": (288 * GiB, 8000, 2516.6, 5033, 10066, 8, 537.6, 50, 2.10),
-    "a100-80gb": (80 * GiB, 2039, 312, 312, 312, 8, 300, 25, math.nan),
+    "a100-80gb": (80 * GiB, 2039, 312, 312, 312, 8, 300, 25, 2.45),
     "tpu-v5p": (95 * GiB, 2765, 459, 459, 459, 8960, 600, 6.25, math.nan),
 }
 
@@ -211,6 +214,52 @@ def test_phrases(phrase: str, devices: int, name: str) -> None:
     cluster = load_cluster(phrase)
     assert float(cluster.devices) == devices
     assert float(cluster.accelerator.memory_bytes) == hardware_facts(name).memory_bytes
+    assert float(cluster.accelerator.scale_up_devices) == hardware_facts(name).scale_up_devices
+
+
+@pytest.mark.parametrize(
+    ("phrase", "devices", "domain"),
+    [
+        ("2x8xh200", 16, 8),
+        ("1x8xh200", 8, 8),
+        ("4x4xh200", 16, 4),
+        (" 2 X 4 x H200 ", 8, 4),
+        ("2x36xgb200", 72, 36),
+        ("3x2xrtx-4090", 6, None),
+        ("2x64xtpu-v7x", 128, None),
+        ("2x2xmi300x", 4, 2),
+    ],
+)
+def test_phrases_of_domains(phrase: str, devices: int, domain: int | None) -> None:
+    """The middle number is the domain: the accelerator's own, or a smaller one; links between
+    domains must be known.
+    """
+    if domain is None:
+        assert "at most" in refusal(phrase) or "scale_out.GBps" in refusal(phrase)
+        return
+    cluster = load_cluster(phrase)
+    assert float(cluster.devices) == devices
+    assert float(cluster.accelerator.scale_up_devices) == domain
+    name = accelerator_name(cluster.accelerator)
+    assert name is not None
+    assert name == phrase.lower().split("x", 2)[2].strip(), "the domain is the node's"
+    plain = load_cluster(f"{devices}x{name}")
+    assert (cluster_phrase(cluster, name) == cluster_phrase(plain, name)) == (
+        domain == float(plain.accelerator.scale_up_devices)
+    )
+    again = load_cluster(cluster_phrase(cluster, name) or "")
+    assert (float(again.devices), float(again.accelerator.scale_up_devices)) == (devices, domain)
+    more = resized(cluster, 4 * devices)
+    assert float(more.devices) == 4 * devices
+    assert float(more.accelerator.scale_up_devices) == domain
+
+
+def test_two_nodes_of_eight_are_sixteen_of_domains_of_eight() -> None:
+    ours, theirs = load_cluster("2x8xh200"), load_cluster("16xh200")
+    for field in vars(theirs.accelerator):
+        np.testing.assert_array_equal(
+            getattr(ours.accelerator, field), getattr(theirs.accelerator, field)
+        )
 
 
 @pytest.mark.parametrize(
@@ -276,6 +325,10 @@ def test_single_device_needs_no_links(tmp_path: Path) -> None:
         ("9" * 5000 + "xh100", "write a positive whole number"),
         ("16", "and an accelerator"),
         ("8x", "and an accelerator"),
+        ("2x0xh200", "write a positive whole number"),
+        ("2x16xh200", "domains of at most 8; write 32xh200"),
+        ("2x8x4xh200", "unknown accelerator '4xh200'"),
+        ("999999999x999999999xh100", "write a positive whole number"),
         ("8xh101", "unknown accelerator 'h101': did you mean h100"),
         ("rtx-4091", "did you mean rtx-4090"),
         ("mi300", "did you mean mi300x"),

@@ -131,6 +131,8 @@ def test_lowest_versions_are_those_that_are_claimed() -> None:
     lowest = dict(line.split("==") for line in lines if line and not line.startswith("#"))
     assert lowest.pop("jaxlib") == lowest["jax"]
     assert lowest.pop("pyparsing")  # of matplotlib
+    beartype = lowest.pop("beartype").removesuffix(".0")
+    assert f"beartype>={beartype}" in project["optional-dependencies"]["dev"]
     assert lowest.keys() == claimed.keys()
     for name, version in lowest.items():
         assert f"{version}.0".startswith(f"{claimed[name]}."), name
@@ -173,7 +175,7 @@ LAYERS = (
     ("deployments",),
     ("serving",),
     ("fitted",),
-    ("sensitivity", "comparison"),
+    ("slopes", "comparison"),
     ("maps",),
     ("search",),
     ("calibration",),

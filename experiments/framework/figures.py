@@ -37,6 +37,7 @@ EXPERIMENTS = (
     "phase_maps",
     "sparsity_gradients",
     "hardware_for_moe",
+    "comparison_items",
     PAGE,
 )
 """In the order in which they run."""

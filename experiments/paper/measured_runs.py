@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import qsopt
-from qsopt.calibration.serving.runs import model_name, precise
+from qsopt.calibration.serving.served_run import model_name, precise
 from qsopt.calibration.tables.names import accelerator_name
 from qsopt.catalog.efficiencies import efficiency_set
 from qsopt.catalog.models import load_model

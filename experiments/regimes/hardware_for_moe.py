@@ -34,10 +34,10 @@ from qsopt.maps.axes import Axis, axis
 from qsopt.maps.phase_map import phase_map
 from qsopt.maps.points import SERVICE_NUMBERS
 from qsopt.quality.belief import belief
-from qsopt.report.map_plot import axis_label, axis_unit
+from qsopt.report.map_axes import axis_label, axis_unit
 from qsopt.report.plot import tokens_text
-from qsopt.sensitivity.inputs import Design
-from qsopt.sensitivity.slopes import sensitivity
+from qsopt.slopes.inputs import Design
+from qsopt.slopes.sensitivity import sensitivity
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload

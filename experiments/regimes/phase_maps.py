@@ -26,7 +26,8 @@ from qsopt.maps.axes import axis
 from qsopt.maps.phase_map import phase_map
 from qsopt.maps.points import Sparsity
 from qsopt.quality.belief import belief
-from qsopt.report.map_plot import Mark, Picture, axis_label, draw_map, finish
+from qsopt.report.map_axes import axis_label
+from qsopt.report.map_plot import Mark, Picture, draw_map, finish
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 

@@ -27,8 +27,8 @@ from qsopt.physics.accounting import parameter_count
 from qsopt.quality import QualityLaw, law
 from qsopt.quality.of_model import UNKNOWN_TOKENS
 from qsopt.search.architecture import matched_sizes, with_architecture
-from qsopt.sensitivity.inputs import Design
-from qsopt.sensitivity.slopes import sensitivity
+from qsopt.slopes.inputs import Design
+from qsopt.slopes.sensitivity import sensitivity
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload

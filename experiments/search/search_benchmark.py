@@ -93,7 +93,7 @@ def _prepared(task: Task) -> Evaluator:
     if task.objective == "advantage":
         values = [variable.legal() for variable in problem.architecture]
         sizes = evaluator.admission.sizes(evaluator.admission.candidates(values))
-        evaluator.dense.exact_throughputs(sizes.twin_width)
+        evaluator.dense.exact_throughputs(sizes.match)
     return evaluator
 
 

@@ -105,9 +105,9 @@ class BlackBox:
             self.relaxed.curve is not None and kept.any()
         ):  # the dense side exactly, not by its curve
             rows = np.stack([values[each.name] for each in self.architecture], axis=1)[kept]
-            widths = self.evaluator.admission.sizes(rows).twin_width
-            dense = self.evaluator.dense.exact_throughputs(widths)
-            curve = np.asarray(self.relaxed.curve.at(jnp.asarray(widths)))
+            sizes = self.evaluator.admission.sizes(rows).match
+            dense = self.evaluator.dense.exact_throughputs(sizes)
+            curve = np.asarray(self.relaxed.curve.at(jnp.asarray(sizes)))
             merits[kept] += curve - np.log(np.where(dense > 0, dense, np.inf))
         return merits[: len(points)]
 

@@ -5,6 +5,7 @@ wide ones.
 from dataclasses import dataclass
 
 from qsopt import Workload, load_cluster, load_efficiency, load_model
+from qsopt.comparison.dense import SAME_BODY
 from qsopt.search.architecture import reference_value
 from qsopt.search.problem import DEFAULT_VARY, DesignProblem, Objective, design_problem
 from qsopt.search.variables import Variable
@@ -43,9 +44,10 @@ class Task:
         limit = NO_LIMIT if self.tpot_ms is None else self.tpot_ms / 1e3
         workload = Workload(context=self.context, tpot_limit=limit)
         service = Service(load_cluster(self.cluster), workload, load_efficiency("fitted"))
+        how = {"objective": self.objective, "kind": SAME_BODY, "law_raw": True}
         if self.wide:
-            return design_problem(reference, service, WIDE_VARY, objective=self.objective)
-        return design_problem(reference, service, bounds=self._bounds(), objective=self.objective)
+            return design_problem(reference, service, WIDE_VARY, **how)
+        return design_problem(reference, service, bounds=self._bounds(), **how)
 
     def _bounds(self) -> dict[str, Variable]:
         """Fewer legal values than usual where the cluster is large, or every design needs the

@@ -22,9 +22,9 @@ from qsopt.physics.roofline import Spent
 from qsopt.precision import in_float64
 from qsopt.report.records.design import evaluate_record
 from qsopt.report.records.slopes import sensitivity_record
-from qsopt.sensitivity import slopes
-from qsopt.sensitivity.inputs import Design
-from qsopt.sensitivity.slopes import Sensitivity
+from qsopt.slopes import sensitivity as slopes
+from qsopt.slopes.inputs import Design
+from qsopt.slopes.sensitivity import Sensitivity
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import DISPATCHED, GATHERED, Deployment
 from qsopt.spec.service import Service

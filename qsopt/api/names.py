@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 from qsopt.arrays import is_concrete, scalar
 from qsopt.catalog.accelerators import accelerator_name, load_cluster
 from qsopt.catalog.models import load_model
+from qsopt.comparison.dense import NAMED, MatchKind, match_kind
 from qsopt.errors import InputError
 from qsopt.fitted.expected import SOFTWARE, named_efficiency
 from qsopt.quality.quality_law import QualityLaw
@@ -19,6 +20,7 @@ from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.hardware import Accelerator, Cluster
 from qsopt.spec.model import Model
+from qsopt.spec.rules import LayoutRules
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
@@ -97,6 +99,18 @@ def as_service(
         )
     found = as_cluster(cluster)
     return Service(found, workload, load_efficiency(efficiency, found))
+
+
+def ruled(service: Service, workload: Workload | None, rules: LayoutRules) -> Service:
+    """A service given in parts, with the rules; one given whole keeps its own."""
+    if not isinstance(workload, Workload):
+        return service
+    return Service(service.cluster, service.workload, service.efficiency, rules)
+
+
+def opponent(twin: str, attention: str, dense: AnyModel | None) -> tuple[MatchKind, Model | None]:
+    """Which dense match, and the model where it is named."""
+    return (match_kind(twin, attention), None) if dense is None else (NAMED, as_model(dense))
 
 
 def as_design(

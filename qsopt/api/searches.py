@@ -11,7 +11,10 @@ from qsopt.api.names import (
     answered,
     as_service,
     inquire,
+    ruled,
 )
+from qsopt.comparison.dense import Twin, match_kind
+from qsopt.comparison.shapes import MatchAttention
 from qsopt.errors import InputError
 from qsopt.quality.belief import DEFAULT
 from qsopt.quality.of_model import UNKNOWN_TOKENS
@@ -22,6 +25,7 @@ from qsopt.search import problem as problems
 from qsopt.search.problem import DEFAULT_VARY, DesignProblem
 from qsopt.search.solution import Solution
 from qsopt.search.variables import Variable
+from qsopt.spec.rules import LayoutRules, Stack
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
@@ -36,6 +40,12 @@ def design_problem(
     bounds: Mapping[str, Variable] | None = ...,
     law: AnyLaw = ...,
     tokens: float | None = ...,
+    twin: Twin = ...,
+    twin_attention: MatchAttention = ...,
+    law_raw: bool = ...,
+    dcp: int | None = ...,
+    expert_slots: int | None = ...,
+    stack: Stack = ...,
     **options: Any,
 ) -> DesignProblem: ...
 
@@ -52,6 +62,12 @@ def design_problem(
     bounds: Mapping[str, Variable] | None = ...,
     law: AnyLaw = ...,
     tokens: float | None = ...,
+    twin: Twin = ...,
+    twin_attention: MatchAttention = ...,
+    law_raw: bool = ...,
+    dcp: int | None = ...,
+    expert_slots: int | None = ...,
+    stack: Stack = ...,
     **options: Any,
 ) -> DesignProblem: ...
 
@@ -67,6 +83,12 @@ def design_problem(  # pyright: ignore[reportInconsistentOverload]  (the service
     bounds: Mapping[str, Variable] | None = None,
     law: AnyLaw = DEFAULT,
     tokens: float | None = None,
+    twin: Twin = "released",
+    twin_attention: MatchAttention = "same",
+    law_raw: bool = False,
+    dcp: int | None = None,
+    expert_slots: int | None = None,
+    stack: Stack = "any",
     service: Service | None = None,
     **options: Any,
 ) -> DesignProblem:
@@ -83,14 +105,21 @@ def design_problem(  # pyright: ignore[reportInconsistentOverload]  (the service
         bounds: variables to use instead of the usual ones, by name.
         law: the quality law that compares designs, or its name.
         tokens: training tokens for laws that use them; those of the catalog if left out.
-        service: instead of cluster, workload and efficiency.
+        twin: shape of the dense model that an advantage is over, `released` or `same-body`.
+        twin_attention: of a twin of released shape, `same` or `gqa8`.
+        law_raw: take the bare law's q for that model, not the calibrated median.
+        dcp: ranks that share a cache; 1 for none, any if left out.
+        expert_slots: places for experts; 0 for as many as experts, any if left out.
+        stack: software whose layouts count: any, vllm, sglang or trtllm.
+        service: instead of cluster, workload and efficiency, and of these rules, with its own.
         **options: other fields of `DesignProblem`.
 
     Raises:
         InputError: if a name is unknown, the law lacks the training tokens, or the question has no
             meaning.
     """
-    served = as_service(cluster, workload, efficiency, service)
+    rules = LayoutRules(dcp, expert_slots, stack)
+    served = ruled(as_service(cluster, workload, efficiency, service), workload, rules)
     inquiry = inquire(reference, cluster, served, law=law, tokens=tokens)
     inquiry.check_one_law()
     chosen, known = inquiry.quality_law, inquiry.training_tokens
@@ -100,8 +129,14 @@ def design_problem(  # pyright: ignore[reportInconsistentOverload]  (the service
             f"14.8e12"
         )
     read = UNKNOWN_TOKENS if known is None else known
+    match = {"kind": match_kind(twin, twin_attention), "law_raw": law_raw}
     return problems.design_problem(
-        inquiry.model, served, vary, fixed, bounds, law=chosen, tokens=read, **options
+        inquiry.model,
+        served,
+        vary,
+        fixed,
+        bounds,
+        **{"law": chosen, "tokens": read, **match, **options},
     )
 
 
@@ -123,5 +158,6 @@ def optimize(
         certify: designs that may be enumerated to certify the answer; 0 for no certificate.
     """
     found = search.optimize(problem, seed, starts, certify)
-    inquiry = Inquiry(problem.reference, problem.service, problem.law, tokens=problem.tokens)
+    how = {"tokens": problem.tokens, "kind": problem.kind, "law_raw": problem.law_raw}
+    inquiry = Inquiry(problem.reference, problem.service, problem.law, **how)
     return answered(found, optimize_record, inquiry=inquiry, problem=problem)

@@ -1,130 +1,36 @@
 """Accelerators by name and clusters by a phrase such as `8xh100`, from TOML files that anyone can
 copy and edit.
 
-A file holds the figures of a datasheet in its units; what nobody states is left out. A missing peak
-is that of the next wider arithmetic (fp4 -> fp8 -> bf16 -> fp16, int8 -> bf16). A missing link
-speed is refused where a cluster would use it. The figures of each file in `configs/hardware` carry
+Their form is that of `hardware_file`. A link speed that a file lacks is refused where a cluster
+would use it. The figures of each file in `configs/hardware` carry
 their source, doubt and grade there.
 """
 
-import re
-import tomllib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import Field, dataclass, field, fields
-from datetime import date
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from qsopt.arrays import is_concrete, scalar
 from qsopt.catalog.folder import configs
+from qsopt.catalog.hardware_file import (
+    CHIP,
+    COUNT,
+    HardwareFacts,
+    checked,
+    facts_of,
+    read,
+    refuse_unknown,
+)
+from qsopt.catalog.phrases import MOST_DEVICES, one_line, read_phrase
 from qsopt.errors import InputError, unknown_name
 from qsopt.spec.formats import ARITHMETICS, FORMATS, default_arithmetic
 from qsopt.spec.hardware import Accelerator, Cluster
-from qsopt.units import GB, TFLOPS
 
-_MOST = 1e9
-"""A phrase names fewer devices."""
-
-
-class _Kind(NamedTuple):
-    """What a field of a file may hold: the test, the words for an error, and what becomes of it."""
-
-    accepts: Callable[[Any], bool]
-    words: str
-    convert: Callable[[Any], Any] = lambda value: value
-
-
-def _positive(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < 1e30
-
-
-_TEXT = _Kind(lambda value: isinstance(value, str) and value.strip() != "", "a text in quotes")
-_CHIP = _Kind(_TEXT.accepts, "a catalog name, the name of a .toml file or a table")
-_DATE = _Kind(lambda value: type(value) is date, "a date without quotes such as 2026-11-22", str)
-_COUNT = _Kind(lambda value: type(value) is int and _positive(value), "a positive whole number")
-_NUMBER = _Kind(_positive, "a positive finite number")
-_SPEED = _Kind(_positive, _NUMBER.words, lambda value: value * GB)
-_ARITHMETIC = _Kind(ARITHMETICS.__contains__, f"one of {', '.join(ARITHMETICS)}")
-_PEAK = _Kind(_positive, _NUMBER.words, lambda value: value * TFLOPS)
-
-
-def _required(key: str, kind: _Kind) -> Any:
-    return field(metadata={"key": key, "kind": kind})
-
-
-def _optional(key: str, kind: _Kind) -> Any:
-    return field(default=None, metadata={"key": key, "kind": kind})
-
-
-@dataclass(frozen=True, kw_only=True)
-class HardwareFacts:
-    """What one accelerator's file states, in SI units; None where it is silent. Each field names
-    its key in the file.
-    """
-
-    name: str = _required("name", _TEXT)
-    """Product name."""
-    vendor: str | None = _optional("vendor", _TEXT)
-    architecture: str | None = _optional("architecture", _TEXT)
-    memory_bytes: int = _required("memory.bytes", _COUNT)
-    """Device memory as software sees it [byte]."""
-    bandwidth: float = _required("memory.bandwidth_GBps", _SPEED)
-    """Memory bandwidth [byte/s]."""
-    memory_kind: str | None = _optional("memory.kind", _TEXT)
-    bf16: float | None = _optional("peak_TFLOPS.bf16", _PEAK)
-    """Dense matrix peak, as of all arithmetics below [FLOP/s]."""
-    fp8: float | None = _optional("peak_TFLOPS.fp8", _PEAK)
-    int8: float | None = _optional("peak_TFLOPS.int8", _PEAK)
-    fp4: float | None = _optional("peak_TFLOPS.fp4", _PEAK)
-    fp16: float | None = _optional("peak_TFLOPS.fp16", _PEAK)
-    tf32: float | None = _optional("peak_TFLOPS.tf32", _PEAK)
-    fp32: float | None = _optional("peak_TFLOPS.fp32", _PEAK)
-    scale_up_devices: int = _required("scale_up.devices", _COUNT)
-    """Devices of one scale-up domain; 1 if there is none."""
-    scale_up_bandwidth: float | None = _optional("scale_up.GBps", _SPEED)
-    """Per device and direction inside the domain [byte/s]."""
-    technology: str | None = _optional("scale_up.technology", _TEXT)
-    topology: str | None = _optional("scale_up.topology", _TEXT)
-    """Which devices are linked, and what one peer gets."""
-    mesh_peers: int | None = _optional("scale_up.mesh_peers", _COUNT)
-    """Peers of a full mesh, each with its own share of the links; none behind a switch."""
-    torus_links: int | None = _optional("scale_up.torus_links", _COUNT)
-    """Links of a torus or ring, each to one neighbour."""
-    scale_out_bandwidth: float | None = _optional("scale_out.GBps", _SPEED)
-    """Per device and direction between domains [byte/s]."""
-    scale_out_note: str | None = _optional("scale_out.note", _TEXT)
-    int8_arithmetic: str | None = _optional("arithmetic.int8", _ARITHMETIC)
-    """What products with weights of a format run in, where it is not the format's own usual
-    arithmetic: a property of the accelerator and of the software for it.
-    """
-    int4_arithmetic: str | None = _optional("arithmetic.int4", _ARITHMETIC)
-    mxfp4_arithmetic: str | None = _optional("arithmetic.mxfp4", _ARITHMETIC)
-    nvfp4_arithmetic: str | None = _optional("arithmetic.nvfp4", _ARITHMETIC)
-    arithmetic_note: str | None = _optional("arithmetic.note", _TEXT)
-    """Where that stands."""
-    tdp: float | None = _optional("power.tdp_W", _NUMBER)
-    """Thermal design power [watt]."""
-    price_per_hour: float | None = _optional("price.usd_per_hour", _NUMBER)
-    """Rental of a device [US dollar/hour]."""
-    price_note: str | None = _optional("price.note", _TEXT)
-    price_date: str | None = _optional("price.date", _DATE)
-    """When the price was listed."""
-    source: str | None = _optional("provenance.source", _TEXT)
-    """Where the figures stand."""
-    doubt: str | None = _optional("provenance.doubt", _TEXT)
-    """Where sources disagree, and what is unverified."""
-    grade: str | None = _optional("provenance.grade", _TEXT)
-    """A: two independent sources agree; B: one source, or they differ; C: mostly unverified."""
-    collected: str | None = _optional("provenance.date", _DATE)
-    """Date of the figures."""
-
-    def peak(self, arithmetic: str) -> float:
-        """Peak of this arithmetic, or of the next wider one that the file states [FLOP/s]."""
-        wider = {"fp4": "fp8", "fp8": "bf16", "int8": "bf16", "bf16": "fp16"}
-        return getattr(self, arithmetic) or self.peak(wider[arithmetic])
+_APART = ("price_per_hour", "power_limit", "scale_up_devices")
+"""Numbers of an accelerator that who builds and rents out the node decides."""
 
 
 def accelerator_names() -> tuple[str, ...]:
@@ -139,7 +45,7 @@ def hardware_facts(which: str | Path) -> HardwareFacts:
         InputError: if the name is unknown or the file is wrong.
     """
     path = Path(which) if str(which).endswith(".toml") else _catalog_file(str(which))
-    return _facts(_read(path), str(path))
+    return facts_of(read(path), str(path))
 
 
 def load_accelerator(which: str | Path, devices: float = 1) -> Accelerator:
@@ -156,15 +62,17 @@ def load_accelerator(which: str | Path, devices: float = 1) -> Accelerator:
 
 
 def load_cluster(which: str | Path) -> Cluster:
-    """The cluster that a phrase names (`8xmi300x`; a bare `h200` is one device), or that a `.toml`
-    file describes.
+    """The cluster that a phrase names, or that a `.toml` file describes.
 
+    A phrase is so many devices and an accelerator (`8xmi300x`; a bare `h200` is one device), or
+    scale-up domains, the devices of each and an accelerator (`2x8xh200`: two nodes of eight, as
+    `16xh200`; `4x4xh200`: four nodes of four, whose links end at four).
     A file states `devices = 16` and `accelerator = "h100"`, the name of a file beside it, or a
     table `[accelerator]` as in `configs/hardware`.
 
     Raises:
-        InputError: if the phrase or the file is wrong, or a link speed that the cluster would use
-            is unknown.
+        InputError: if the phrase or the file is wrong, a domain is larger than the accelerator's,
+            or a link speed that the cluster would use is unknown.
     """
     devices, facts = (
         _from_file(Path(which)) if str(which).endswith(".toml") else _from_phrase(str(which))
@@ -173,8 +81,8 @@ def load_cluster(which: str | Path) -> Cluster:
 
 
 def accelerator_name(accelerator: Accelerator) -> str | None:
-    """The catalog's name of an accelerator, found by its numbers (its price apart); None for any
-    other.
+    """The catalog's name of an accelerator, found by its numbers; None for any other. Price, power
+    limit and size of the domain do not count: they are of who builds and rents out the node.
 
     A record holds no name, so that all accelerators share one compilation; and one whose numbers
     were changed is not the catalog's any more.
@@ -191,6 +99,18 @@ def accelerator_name(accelerator: Accelerator) -> str | None:
     return _names_by_numbers().get(_key(numbers))
 
 
+def cluster_phrase(cluster: Cluster, name: str) -> str | None:
+    """The phrase that names a cluster of the accelerator of that name, with its domains where they
+    are not the accelerator's own; None where there is none.
+    """
+    devices, domain = float(cluster.devices), float(cluster.accelerator.scale_up_devices)
+    own = hardware_facts(name).scale_up_devices
+    if domain == own:
+        return f"{devices:g}x{name}"
+    whole = domain < own and devices % domain == 0
+    return f"{devices / domain:g}x{domain:g}x{name}" if whole else None
+
+
 def resized(cluster: Cluster, devices: float) -> Cluster:
     """A cluster of the same accelerator with other devices, read anew where the catalog has it.
 
@@ -198,15 +118,19 @@ def resized(cluster: Cluster, devices: float) -> Cluster:
         InputError: if that cluster would use a link speed that is unknown.
     """
     name = accelerator_name(cluster.accelerator)
-    known = name is not None and devices < _MOST
-    return load_cluster(f"{int(devices)}x{name}") if known else cluster
+    if name is None or not devices < MOST_DEVICES:
+        return cluster
+    old = cluster.accelerator
+    facts = replace(hardware_facts(name), scale_up_devices=int(float(old.scale_up_devices)))
+    new = replace(_accelerator(facts, int(devices)), price_per_hour=old.price_per_hour)
+    return Cluster(new, scalar(int(devices)))
 
 
 def _numbers(accelerator: Accelerator) -> list[Any]:
     return [
         getattr(accelerator, field.name)
         for field in fields(Accelerator)
-        if field.name != "price_per_hour"
+        if field.name not in _APART
     ]
 
 
@@ -239,6 +163,7 @@ def _accelerator(facts: HardwareFacts, devices: float) -> Accelerator:
         torus_links=scalar(facts.torus_links or 0.0),
         arithmetic=_arithmetic(facts),
         price_per_hour=scalar(facts.price_per_hour or float("nan")),
+        power_limit=scalar(facts.tdp or float("nan")),
     )
 
 
@@ -250,32 +175,28 @@ def _arithmetic(facts: HardwareFacts) -> np.ndarray:
 
 
 def _from_phrase(phrase: str) -> tuple[int, HardwareFacts]:
-    count, name = _named(phrase)
-    return count, hardware_facts(name)
-
-
-def _named(phrase: str) -> tuple[int, str]:
-    text = _one_line(phrase).lower()
-    count, _, name = (part.strip() for part in text.partition("x"))
-    counted = name in accelerator_names() or count.isdecimal()
-    if text in accelerator_names() or not counted:
-        return 1, text
-    if not name or not re.fullmatch("0*[1-9][0-9]{0,8}", count):
+    said = read_phrase(phrase, accelerator_names())
+    facts = hardware_facts(said.accelerator)
+    if said.domains is None:
+        return said.devices, facts
+    devices = said.domains * said.devices
+    if said.devices > facts.scale_up_devices:
         raise InputError(
-            f"cluster '{text[:60]}': write a positive whole number of devices and an accelerator, "
-            f"as in 8xh100"
+            f"cluster '{one_line(phrase)[:60]}': {facts.name} has scale-up domains of at most "
+            f"{facts.scale_up_devices}; write {devices}x{said.accelerator}, or state "
+            f"scale_up.devices in a copy of its file"
         )
-    return int(count), name
+    return devices, replace(facts, scale_up_devices=said.devices)
 
 
 def _from_file(path: Path) -> tuple[int, HardwareFacts]:
-    table, where = _read(path), str(path)
-    _refuse_unknown(table, ("accelerator", "devices"), where)
-    devices = _checked("devices", table.get("devices"), _COUNT, where)
+    table, where = read(path), str(path)
+    refuse_unknown(table, ("accelerator", "devices"), where)
+    devices = checked("devices", table.get("devices"), COUNT, where)
     chip = table.get("accelerator")
     if isinstance(chip, dict):
-        return devices, _facts(chip, f"{where} [accelerator]")
-    chip = _checked("accelerator", chip, _CHIP, where)
+        return devices, facts_of(chip, f"{where} [accelerator]")
+    chip = checked("accelerator", chip, CHIP, where)
     try:
         return devices, hardware_facts(path.parent / chip if chip.endswith(".toml") else chip)
     except InputError as error:
@@ -283,67 +204,7 @@ def _from_file(path: Path) -> tuple[int, HardwareFacts]:
 
 
 def _catalog_file(text: str) -> Path:
-    name = _one_line(text).lower()
+    name = one_line(text).lower()
     if name not in accelerator_names():
         raise unknown_name("accelerator", name, accelerator_names())
     return configs() / "hardware" / f"{name}.toml"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give an existing TOML file or a catalog "
-            f"name"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: not valid TOML ({error}); compare with configs/hardware/h100.toml"
-        ) from error
-
-
-def _facts(table: Mapping[str, Any], where: str) -> HardwareFacts:
-    given = dict(_flat(table))
-    _refuse_unknown(given, [entry.metadata["key"] for entry in fields(HardwareFacts)], where)
-    facts = HardwareFacts(
-        **{entry.name: _value(entry, given, where) for entry in fields(HardwareFacts)}
-    )
-    if facts.bf16 is None and facts.fp16 is None:
-        _checked("peak_TFLOPS.bf16", None, _NUMBER, where)
-    if facts.scale_up_devices > 1:
-        _checked("scale_up.GBps", facts.scale_up_bandwidth, _NUMBER, where)
-    return facts
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Dotted keys and their values; an empty table stays, so that its name is checked too."""
-    for key, value in table.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
-    for key in sorted(set(given) - set(known)):
-        raise InputError(f"{where}: {unknown_name('field', _one_line(key), known)}")
-
-
-def _value(entry: Field[Any], given: Mapping[str, Any], where: str) -> Any:
-    key, kind = entry.metadata["key"], entry.metadata["kind"]
-    if key not in given and entry.default is None:
-        return None
-    return kind.convert(_checked(key, given.get(key), kind, where))
-
-
-def _checked(key: str, value: Any, kind: _Kind, where: str) -> Any:
-    if value is None:
-        raise InputError(f"{where}: missing field {key}; write {kind.words}")
-    if not kind.accepts(value):
-        raise InputError(f"{where}: {key} = {_one_line(repr(value))[:60]}; write {kind.words}")
-    return value

@@ -2,6 +2,7 @@
 them in `catalog.toml`.
 """
 
+import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,6 +64,24 @@ def load_model(
     name = str(name_or_path)
     known = name.lower() if name.lower() in model_names() else name
     return named(read_config(_config(name_or_path), family, ignore), known)
+
+
+def trained_context(name: str | None) -> float | None:
+    """Tokens of context that a model's config says it can take; None for a model of no known
+    config, or one that does not say.
+    """
+    if name is None or not (name.lower() in model_names() or _exists(Path(name))):
+        return None
+    path = _config(name)
+    fields = json.loads((path / "config.json" if path.is_dir() else path).read_text())
+    inner = fields.get("text_config")
+    stated = {**fields, **inner} if isinstance(inner, dict) else fields
+    known = [stated[key] for key in POSITIONS if isinstance(stated.get(key), int | float)]
+    return float(known[0]) if known else None
+
+
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+"""Fields of a config that hold its longest context."""
 
 
 def _config(name_or_path: str | Path) -> Path:

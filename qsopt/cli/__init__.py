@@ -15,6 +15,12 @@ from qsopt.version import __version__
 SLOW = ("calibrate", "map")
 """Commands that compute long enough for the compiler to do its best."""
 
+_ORNAMENT = re.compile(r"[─│╭╮╰╯━┃┏┓┗┛]|-{4,}|\x1b\[[0-9;]*m")
+"""Boxes, rules and colours of the parser."""
+
+_VALUE_ERROR = re.compile(r"^Value error Error parsing (--.*?; write .*?) Argument helptext:.*$")
+"""What the parser wraps around our own complaint about a value."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -56,5 +62,5 @@ def _parsed(words: Sequence[str]):
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        said = re.sub(r"[─│╭╮╰╯━┃┏┓┗┛]|\x1b\[[0-9;]*m", " ", complaint.getvalue()).split()
-        raise InputError(" ".join(said)) from None
+        said = _ORNAMENT.sub(" ", complaint.getvalue()).split()
+        raise InputError(_VALUE_ERROR.sub(r"\1", " ".join(said))) from None

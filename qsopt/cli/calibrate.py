@@ -9,10 +9,12 @@ from typing import Any
 from qsopt.calibration.kinds import DRAWS
 from qsopt.calibration.report import text_row
 from qsopt.calibration.run import run, write
+from qsopt.calibration.serving.power import power_errors, read_power, save_power
 from qsopt.calibration.tables.aiconfigurator import Choice
-from qsopt.calibration.tables.folder import read_folder
+from qsopt.calibration.tables.folder import Folder, read_folder
 from qsopt.errors import InputError
 from qsopt.fitted.errors import Errors
+from qsopt.fitted.groups import load_calibration, shipped
 from qsopt.report.records import to_json
 from qsopt.report.text import show_rows
 
@@ -25,11 +27,21 @@ _HEADINGS = {
     "other_generations": "other generations",
 }
 
+_POWER_HEADINGS = {
+    "of": "shares of",
+    "rows_seen_by": "rows",
+    "n": "n",
+    "median": "median",
+    "p90": "P90",
+    "bias": "bias",
+}
+
 
 @dataclass(frozen=True)
 class Calibrate:
     """Fit efficiencies to the tables of the package aiconfigurator-core, to a folder of measured
-    tables, or with --device to kernels run here, and print the errors.
+    tables, or with --device to kernels run here, and print the errors. A folder with measured power
+    of servers and no operators gives the constants of the power law.
     """
 
     data: Path | None = None
@@ -84,6 +96,9 @@ class Calibrate:
         source = self.source or (
             "own measurements" if self.data else "tables of the Python package aiconfigurator-core"
         )
+        if folder.power and not folder.points:
+            self._fit_power(folder, source)
+            return
         outcome = run(
             folder,
             source,
@@ -108,6 +123,20 @@ class Calibrate:
         show_rows([text_row(row) for row in outcome.rows()], _HEADINGS)
         show_rows(folder.skipped.records(), {"file": "file", "reason": "not used", "rows": "rows"})
         print(f"written: {', '.join(written)}")
+
+    def _fit_power(self, folder: Folder, source: str) -> None:
+        """The power law alone, with the efficiencies that ship."""
+        path = self.out / "power.toml"
+        rows = read_power(folder.power[0], load_calibration(shipped()), folder.skipped)
+        save_power(rows, source, path)
+        records = power_errors(path)
+        if self.json:
+            skipped = folder.skipped.records()
+            print(to_json({"rows": records, "skipped": skipped, "written": [str(path)]}))
+            return
+        show_rows(records, _POWER_HEADINGS)
+        show_rows(folder.skipped.records(), {"file": "file", "reason": "not used", "rows": "rows"})
+        print(f"written: {path}")
 
 
 def _show_device(record: dict[str, Any], out: Path) -> None:

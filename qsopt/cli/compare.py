@@ -1,6 +1,5 @@
 """`qsopt compare`: an MoE against its quality-matched dense twin."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,14 +7,11 @@ import equinox as eqx
 import numpy as np
 
 from qsopt.arrays import scalar
-from qsopt.catalog.models import load_model
 from qsopt.cli.options import Question
 from qsopt.comparison.compare import settle
-from qsopt.comparison.dense import NAMED
 from qsopt.comparison.duel import throughput_of
 from qsopt.errors import InputError
 from qsopt.report.comparison_text import show_comparison
-from qsopt.report.inquiry import Inquiry
 from qsopt.report.records import to_json
 from qsopt.report.records.comparison import compare_record
 from qsopt.spec.model import Model, moe_layers
@@ -33,12 +29,12 @@ class Compare(Question):
     batch.
     """
 
-    dense: str | None = None
-    """A dense model that exists, by catalog name or config.json: q becomes a result."""
     seed: int = 0
     """Of the draws behind the probability that dense wins."""
     plot: Path | None = None
-    """Write a plot of the ratio over context length to this PNG file."""
+    """Write a plot of the ratio over context length, and of the penalties that make it, to this
+    PNG or SVG file.
+    """
 
     def run(self) -> None:
         """Compare and print."""
@@ -49,12 +45,12 @@ class Compare(Question):
                 "the model is dense: compare needs a Mixture-of-Experts model; use evaluate for a "
                 "dense one"
             )
-        inquiry = self._with_dense(self.inquiry(model, service))
+        inquiry = self.inquiry(model, service)
         q, kind = scalar(inquiry.believe().q), inquiry.kind
         result, duel = settle(model, service, q, kind, inquiry.named)
         record = compare_record(result, inquiry, duel, self.seed)
         if self.plot is not None:
-            self._plot(service, model, result.dense.model, self.plot)
+            self._plot(service, model, result.dense.model, record["penalties"], self.plot)
         if self.json:
             print(to_json(record))
         else:
@@ -63,14 +59,6 @@ class Compare(Question):
                 f"tokens of context"
             )
             show_comparison(record, title)
-
-    def _with_dense(self, inquiry: Inquiry) -> Inquiry:
-        """With the dense model that was named, if any."""
-        if self.dense is None:
-            return inquiry
-        if self.q is not None:
-            raise InputError("q follows from the model given as --dense; leave --q out")
-        return dataclasses.replace(inquiry, kind=NAMED, named=load_model(self.dense))
 
     def _check(self) -> None:
         """Refuse what would fail only after all the computing.
@@ -81,15 +69,24 @@ class Compare(Question):
         if self.seed < 0:
             raise InputError(f"seed = {self.seed}: give a whole number, zero or more")
         if self.plot is not None and (
-            self.plot.suffix != ".png" or self.plot.is_dir() or not _is_folder(self.plot.parent)
+            self.plot.suffix not in (".png", ".svg")
+            or self.plot.is_dir()
+            or not _is_folder(self.plot.parent)
         ):
             raise InputError(
-                f"plot = {self.plot}: give a file that ends in .png, in a folder that can be "
-                f"written"
+                f"plot = {self.plot}: give a file that ends in .png or .svg, in a folder that can "
+                f"be written"
             )
 
-    def _plot(self, service: Service, model: Model, twin: Model, path: Path) -> None:
-        from qsopt.report.plot import ratio_over_context  # noqa: PLC0415  (matplotlib is slow to import)
+    def _plot(
+        self,
+        service: Service,
+        model: Model,
+        twin: Model,
+        penalties: dict[str, float],
+        path: Path,
+    ) -> None:
+        from qsopt.report.plot import comparison_plot  # noqa: PLC0415  (matplotlib is slow to import)
 
         contexts = 2.0 ** np.arange(10, 20.5, 0.5)
 
@@ -100,4 +97,5 @@ class Compare(Question):
 
         title = f"{self.model} on {self.cluster}, {self.efficiency} efficiencies"
         marked = float(service.workload.context)
-        ratio_over_context(contexts, [at(context) for context in contexts], marked, title, path)
+        reached = [at(context) for context in contexts]
+        comparison_plot(contexts, reached, marked, penalties, title, path)

@@ -8,14 +8,15 @@ import tyro
 
 from qsopt.catalog.accelerators import resized
 from qsopt.cli.options import Question
+from qsopt.cli.quantities import Tokens, range_end
 from qsopt.errors import InputError
 from qsopt.maps.crossover import MatchedPair, SweptInput, crossovers
 from qsopt.report.map_text import show_crossovers
 from qsopt.report.records import to_json
 from qsopt.report.records.maps import crossover_record
 
-Low = Annotated[float | None, tyro.conf.arg(name="from")]
-High = Annotated[float | None, tyro.conf.arg(name="to")]
+Low = Annotated[str | None, tyro.conf.arg(name="from")]
+High = Annotated[str | None, tyro.conf.arg(name="to")]
 
 
 @dataclass(frozen=True)
@@ -27,29 +28,31 @@ class Crossover(Question):
     and where a side stops to fit.
     """
 
-    context: float = 8192.0
+    context: Tokens = 8192.0
     """Tokens in the KV cache of a sequence, unless it is what moves."""
     over: SweptInput = "context"
     """What moves. batch: sequences that decode at once in the whole cluster, at most; bandwidth in
     byte/s.
     """
     low: Low = None
-    """Lower end of the range."""
+    """Lower end of the range in units of what moves, such as 1k or 3.35TB/s."""
     high: High = None
     """Upper end of the range."""
 
     def run(self) -> None:
         """Find the flips and print."""
-        if self.low is None or self.high is None:
+        low, high = range_end(self.low, self.over, "from"), range_end(self.high, self.over, "to")
+        if low is None or high is None:
             raise InputError(f"crossover over {self.over} needs a range: give --from and --to")
         model, service = self.load()
         if self.over == "devices":
-            service = eqx.tree_at(lambda s: s.cluster, service, resized(service.cluster, self.high))
+            service = eqx.tree_at(lambda s: s.cluster, service, resized(service.cluster, high))
         inquiry = self.inquiry(model, service)
         inquiry.check_one_law()
         q = inquiry.believe().q
-        found = crossovers(MatchedPair(model, service, q), self.over, self.low, self.high)
-        record = crossover_record(found, inquiry, self.over, q)
+        pair = MatchedPair(model, service, q, inquiry.kind, inquiry.named)
+        found = crossovers(pair, self.over, low, high)
+        record = crossover_record(found, inquiry, self.over, pair)
         if self.json:
             print(to_json(record))
         else:

@@ -1,5 +1,6 @@
 """`qsopt evaluate`: one design."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 
 from qsopt.cli.options import Question, Way
+from qsopt.cli.quantities import OptionalCount
 from qsopt.deployments.request import Request, at_batch, open_layouts, resolve
 from qsopt.errors import InputError
 from qsopt.fitted.server import in_service
@@ -31,19 +33,19 @@ class Evaluate(Question):
     """
 
     takes_requests: ClassVar[bool] = True
-    batch: float | None = None
+    batch: OptionalCount = None
     """Sequences decoding at once in one replica; replicas fill the cluster. The largest that fits
     if left out.
     """
-    tp: float | None = None
+    tp: OptionalCount = None
     """Tensor parallel size of attention."""
-    dp: float | None = None
+    dp: OptionalCount = None
     """Attention data parallel size inside a replica."""
-    pp: float | None = None
+    pp: OptionalCount = None
     """Pipeline stages."""
-    ep: float | None = None
+    ep: OptionalCount = None
     """Expert parallel size."""
-    etp: float | None = None
+    etp: OptionalCount = None
     """Tensor parallel size of an expert; ep * etp = tp * dp."""
     way: Way | None = None
     """How tokens meet experts; the faster way if left out."""
@@ -55,6 +57,7 @@ class Evaluate(Question):
 
     def run(self) -> None:
         """Evaluate and print."""
+        self.check_flags()
         model, service = self.load()
         record = (self._of_requests if self.on_requests else self._of_steps)(model, service)
         if self.json:
@@ -86,6 +89,20 @@ class Evaluate(Question):
         named = request.names_layout
         chosen = "sizes as given, best chunk" if named else "best legal layout and chunk"
         return evaluate_request_record(option, self.inquiry(model, service), chosen)
+
+    def check_flags(self) -> None:
+        """Refuse flags that could change nothing here.
+
+        Raises:
+            InputError: naming the first.
+        """
+        usual = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in ("q", "dense", "twin", "twin_attention"):
+            if getattr(self, name) != usual[name]:
+                raise InputError(
+                    f"{name} = {getattr(self, name)}: one model is asked about, and there is no "
+                    f"dense match; leave it out, or use compare"
+                )
 
     def _request(self) -> Request:
         way = None if self.way is None else DISPATCHED if self.way == "dispatched" else GATHERED

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from qsopt.api.comparisons import check_links
+from qsopt.api.maps import check_links
 from qsopt.catalog.accelerators import load_cluster
+from qsopt.catalog.models import trained_context
 from qsopt.cli.options import Question
+from qsopt.cli.quantities import OptionalCount, Tokens, range_end
 from qsopt.errors import InputError
 from qsopt.maps.axes import Axis, AxisName, axis
 from qsopt.maps.phase_map import PhaseMap, phase_map
@@ -25,7 +27,7 @@ class Map(Question):
     tpot; in tokens, bytes, byte/s and seconds.
     """
 
-    context: float = 8192.0
+    context: Tokens = 8192.0
     """Tokens in the KV cache of a sequence, unless it is an axis."""
     x: AxisName = "context"
     """What moves to the right. batch: sequences decoding at once in the whole cluster, at most;
@@ -34,15 +36,17 @@ class Map(Question):
     """
     y: AxisName = "devices"
     """What moves upwards."""
-    x_from: float | None = None
-    """Range of x; with --x-to, taken from the model and the cluster if left out."""
-    x_to: float | None = None
-    y_from: float | None = None
-    y_to: float | None = None
+    x_from: str | None = None
+    """Range of x in units of its axis, such as 1k, 40ms or 3.35TB/s; with --x-to, taken from the
+    model and the cluster if left out.
+    """
+    x_to: str | None = None
+    y_from: str | None = None
+    y_to: str | None = None
     x_points: int = 50
     """Points along x; whole values that fall together count once."""
     y_points: int = 50
-    batch: float | None = None
+    batch: OptionalCount = None
     """Sequences that may decode at once in the whole cluster; as many as fit if left out."""
     plot: Path | None = None
     """Write the map to this PNG file."""
@@ -60,17 +64,25 @@ class Map(Question):
         check_links(service.cluster, axes)
         inquiry = self.inquiry(model, service)
         inquiry.check_one_law()
-        found = phase_map(model, service, *axes, inquiry.believe, self.batch)
+        kind, named = inquiry.kind, inquiry.named
+        found = phase_map(
+            model, service, *axes, inquiry.believe, self.batch, kind=kind, named=named
+        )
         if self.plot is not None:
             self._plot(found, self.plot)
         if self.json:
             print(to_json(map_record(found, inquiry, self.batch)))
         else:
-            show_map(found, f"{self.model} against its dense twin on {self.cluster}")
+            title = f"{self.model} against its dense twin on {self.cluster}"
+            show_map(found, title, trained_context(self.model))
 
     def _axes(self, model: Model, service: Service) -> tuple[Axis, Axis]:
-        x = axis(self.x, model, service, self.x_from, self.x_to, self.x_points)
-        return x, axis(self.y, model, service, self.y_from, self.y_to, self.y_points)
+        x = range_end(self.x_from, self.x, "x_from"), range_end(self.x_to, self.x, "x_to")
+        y = range_end(self.y_from, self.y, "y_from"), range_end(self.y_to, self.y, "y_to")
+        return (
+            axis(self.x, model, service, *x, self.x_points),
+            axis(self.y, model, service, *y, self.y_points),
+        )
 
     def _plot(self, found: PhaseMap, path: Path) -> None:
         from qsopt.report.map_plot import Mark, plot_map  # noqa: PLC0415  (matplotlib is slow to import)

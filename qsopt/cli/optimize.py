@@ -8,6 +8,7 @@ import tyro
 
 from qsopt.api.searches import design_problem
 from qsopt.cli.options import Question
+from qsopt.cli.quantities import Large, OptionalCount
 from qsopt.errors import InputError
 from qsopt.report.records import to_json
 from qsopt.report.records.search import optimize_record
@@ -43,25 +44,25 @@ class Optimize(Question):
     """The worst case for MoE instead of the best, with the advantage."""
     any_quality: bool = False
     """Let designs be worse than the reference by the law."""
-    max_total: float = math.inf
-    """Ceiling on all parameters."""
-    max_active: float = math.inf
+    max_total: Large = math.inf
+    """Ceiling on all parameters, such as 70B."""
+    max_active: Large = math.inf
     """Ceiling on the parameters of a token."""
-    tp: float | None = None
+    tp: OptionalCount = None
     """Tensor parallel size where it does not vary; 1 if left out, as the sizes below."""
-    dp: float | None = None
+    dp: OptionalCount = None
     """Attention data parallel size."""
-    pp: float | None = None
+    pp: OptionalCount = None
     """Pipeline stages."""
-    ep: float | None = None
+    ep: OptionalCount = None
     """Expert parallel size."""
-    batch: float | None = None
+    batch: OptionalCount = None
     """Sequences decoding at once in one replica."""
     starts: int = STARTS
     """Starts of the gradient search."""
     seed: int = 0
     """Of the starts."""
-    certify: float = ENUMERATED
+    certify: Large = ENUMERATED
     """Designs that may be enumerated to certify the answer; 0 for none."""
 
     def run(self) -> None:
@@ -81,6 +82,11 @@ class Optimize(Question):
                 "q = given: a search compares architectures, so it needs a law; leave q out and "
                 "choose --law"
             )
+        if self.dense is not None:
+            raise InputError(
+                "dense = given: over one dense model the best design is that of the largest "
+                "throughput; leave --dense out and take --objective throughput"
+            )
         if self.starts < 1:
             raise InputError(f"starts = {self.starts}: give at least one")
         model, service = self.load()
@@ -99,4 +105,7 @@ class Optimize(Question):
             keep_quality=not self.any_quality,
             most_total=self.max_total,
             most_active=self.max_active,
+            twin=self.twin,
+            twin_attention=self.twin_attention,
+            law_raw=self.law_raw,
         )

@@ -2,21 +2,31 @@
 workload.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import equinox as eqx
 import tyro
 
+from qsopt.arrays import scalar
 from qsopt.catalog.accelerators import accelerator_name, load_cluster
 from qsopt.catalog.efficiencies import assuming
 from qsopt.catalog.models import load_model
-from qsopt.comparison.dense import Twin, match_kind
+from qsopt.cli.quantities import (
+    OptionalDollars,
+    OptionalLarge,
+    OptionalMilliseconds,
+    OptionalTokens,
+    Share,
+)
+from qsopt.comparison.dense import NAMED, MatchKind, Twin, match_kind
 from qsopt.errors import InputError
 from qsopt.fitted.expected import SOFTWARE, named_efficiency
 from qsopt.quality.belief import DEFAULT
 from qsopt.report.inquiry import Inquiry, training_tokens
-from qsopt.spec.formats import number_format
+from qsopt.spec.formats import Format, number_format
+from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
 from qsopt.spec.rules import NO_SLOTS, LayoutRules, Stack
 from qsopt.spec.service import Service
@@ -40,36 +50,41 @@ class Question:
     the Hub such as Qwen/Qwen3-30B-A3B.
     """
     cluster: str
-    """Devices and accelerator, such as 8xmi300x, or path of a cluster's TOML file."""
-    context: float | None = None
-    """Tokens in the KV cache of a sequence: decode alone, prompts come from elsewhere."""
-    prompt: float | None = None
+    """Devices and accelerator, such as 8xmi300x; scale-up domains, their devices and accelerator,
+    such as 2x8xh200; or path of a cluster's TOML file.
+    """
+    context: OptionalTokens = None
+    """Tokens in the KV cache of a sequence: decode alone, prompts come from elsewhere; 128k is
+    131,072 and 1M is 1,048,576.
+    """
+    prompt: OptionalTokens = None
     """Tokens of a prompt: whole requests instead of decode alone."""
-    answer: float | None = None
+    answer: OptionalTokens = None
     """Tokens of an answer."""
-    cached: float = 0.0
-    """Share of the prompt whose keys and values are cached already."""
-    ttft_ms: float | None = None
-    """Longest time to the first token allowed [ms]."""
-    tpot_ms: float | None = None
-    """Longest time per output token allowed [ms]."""
-    busy: Annotated[float, tyro.conf.arg(name="load")] = 0.0
+    cached: Share = 0.0
+    """Share of the prompt whose keys and values are cached already, such as 0.5 or 50%."""
+    ttft_ms: OptionalMilliseconds = None
+    """Longest time to the first token allowed, such as 2000 [ms] or 2s."""
+    tpot_ms: OptionalMilliseconds = None
+    """Longest time per output token allowed, such as 40 [ms], 40ms or 2s."""
+    busy: Annotated[Share, tyro.conf.arg(name="load")] = 0.0
     """Share of the time that what reads prompts is busy, for the wait before it; 0 leaves queues
     out.
     """
-    acceptance: float = 1.0
+    acceptance: Share = 1.0
     """Probability that a drafted token is accepted, with tokens-per-step above 1."""
     weight_dtype: str | None = None
     """Format of all weights, tables included, instead of the model's own: bf16, fp8, fp8_block,
-    nvfp4, mxfp4, int8, int4, or one of llama.cpp such as q4_k_m.
+    nvfp4, mxfp4, int8, int4, or one of llama.cpp such as q4_k_m; or of some parts, such as
+    attention=bf16,ffn=fp8,experts=mxfp4,tables=bf16.
     """
     kv_dtype: str | None = None
     """Format of the KV cache instead of bf16."""
-    utilization: float = 0.9
-    """Share of the device memory that may be used."""
+    utilization: Share = 0.9
+    """Share of the device memory that may be used, such as 0.9 or 90%."""
     tokens_per_step: float = 1.0
     """Tokens that a sequence contributes to a step; more than 1 with speculative decoding."""
-    encoder_context: float | None = None
+    encoder_context: OptionalTokens = None
     """Tokens that the encoder of an encoder-decoder model has read; as many as the context if left
     out.
     """
@@ -85,6 +100,8 @@ class Question:
     """Shape of the dense model: that of released dense models, or the MoE's own body."""
     twin_attention: Literal["same", "gqa8"] = "same"
     """Attention of a twin of released shape: the MoE's own, or eight KV heads of 128."""
+    dense: str | None = None
+    """A dense model that exists, by catalog name or config.json: q becomes a result."""
     dcp: str = "any"
     """Ranks of a tensor group that share the cache of a sequence (decode context parallel): a
     number, 1 for none, or any.
@@ -99,8 +116,11 @@ class Question:
     """Whether groups of ranks are packed into whole scale-up domains, or devices alone count."""
     assume: str = ""
     """Assumptions of the efficiency set to change, such as merged_dispatch=0,shared_links=0."""
-    tokens: float | None = None
-    """Training tokens for the laws that use them; those of the catalog if left out."""
+    tokens: OptionalLarge = None
+    """Training tokens for the laws that use them, such as 15T; those of the catalog if left out.
+    """
+    price: OptionalDollars = None
+    """Rental of a device instead of the catalog's [US dollar/hour]."""
     efficiency: str = "fitted"
     """Efficiency set: ideal; fitted, pooled over accelerators and software; trtllm, vllm or sglang
     as measured on this accelerator; or path of a TOML file.
@@ -118,10 +138,19 @@ class Question:
         Raises:
             InputError: naming what is wrong.
         """
-        model, cluster, workload = self._model(), load_cluster(self.cluster), self._workload()
+        model, cluster, workload = self._model(), self._cluster(), self._workload()
         chip = None if self.efficiency not in SOFTWARE else accelerator_name(cluster.accelerator)
         efficiency = assuming(named_efficiency(self.efficiency, chip), self.assume)
         return model, Service(cluster, workload, efficiency, self._rules())
+
+    def _cluster(self) -> Cluster:
+        cluster = load_cluster(self.cluster)
+        if self.price is None:
+            return cluster
+        if not 0 < self.price < float("inf"):
+            raise InputError(f"price = {self.price:g}: give a positive number of US dollars/hour")
+        price = scalar(self.price)
+        return eqx.tree_at(lambda c: c.accelerator.price_per_hour, cluster, price)
 
     def _rules(self) -> LayoutRules:
         return LayoutRules(
@@ -132,19 +161,33 @@ class Question:
         )
 
     def inquiry(self, model: Model, service: Service) -> Inquiry:
-        """What is asked of them, by the names on the command line."""
+        """What is asked of them, by the names on the command line.
+
+        Raises:
+            InputError: if q is stated beside a dense model, or there is no such match.
+        """
+        kind, named = self._match()
         return Inquiry(
             model,
             service,
             law=self.law,
             q=self.q,
             law_raw=self.law_raw,
-            kind=match_kind(self.twin, self.twin_attention),
+            kind=kind,
+            named=named,
             tokens=self.tokens,
             model_name=self.model,
             efficiency_name=self.efficiency,
             phrase=self.cluster,
         )
+
+    def _match(self) -> tuple[MatchKind, Model | None]:
+        """Which dense match, and the model where it is named."""
+        if self.dense is None:
+            return match_kind(self.twin, self.twin_attention), None
+        if self.q is not None:
+            raise InputError("q follows from the model given as --dense; leave --q out")
+        return NAMED, load_model(self.dense)
 
     @property
     def training_tokens(self) -> float | None:
@@ -158,8 +201,8 @@ class Question:
     def _model(self) -> Model:
         model = load_model(self.model, self.family, self.ignore)
         if self.weight_dtype is not None:
-            form = number_format(self.weight_dtype)
-            model = eqx.tree_at(_weight_formats, model, (form,) * 4)
+            for part, form in _part_formats(self.weight_dtype).items():
+                model = eqx.tree_at(_format_of(part), model, number_format(form))
         if self.kv_dtype is not None:
             model = eqx.tree_at(lambda m: m.precision.kv_cache, model, number_format(self.kv_dtype))
         return model
@@ -237,6 +280,29 @@ def _size(name: str, text: str, words: dict[str, int | None]) -> int | None:
     return int(text)
 
 
-def _weight_formats(model: Model) -> tuple:
-    precision = model.precision
-    return precision.attention, precision.ffn, precision.experts, precision.tables
+PARTS = ("attention", "ffn", "experts", "tables")
+"""Parts of a model that may have a weight format of their own."""
+
+
+def _part_formats(text: str) -> dict[str, str]:
+    """Names of formats by part, from one name for all of them or `part=name` with commas.
+
+    Raises:
+        InputError: if there is no such part, or one stands twice.
+    """
+    if "=" not in text:
+        return dict.fromkeys(PARTS, text)
+    formats: dict[str, str] = {}
+    for each in text.split(","):
+        part, _, name = (word.strip() for word in each.partition("="))
+        if part not in PARTS or part in formats:
+            raise InputError(
+                f"weight_dtype = {text[:60]}: give a format, or part=format once for some of "
+                f"{', '.join(PARTS)}"
+            )
+        formats[part] = name
+    return formats
+
+
+def _format_of(part: str) -> Callable[[Model], Format]:
+    return lambda model: getattr(model.precision, part)

@@ -10,8 +10,8 @@ from qsopt.deployments.request import resolve
 from qsopt.report.records import to_json
 from qsopt.report.records.slopes import sensitivity_record
 from qsopt.report.sensitivity_text import show_sensitivity
-from qsopt.sensitivity.inputs import Design
-from qsopt.sensitivity.slopes import sensitivity
+from qsopt.slopes.inputs import Design
+from qsopt.slopes.sensitivity import sensitivity
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class SensitivityCommand(Evaluate):
 
     def run(self) -> None:
         """Differentiate and print."""
+        self.check_flags()
         model, service = self.load()
         found = resolve(model, service, self._request())
         slopes = sensitivity(Design(model, service, found.deployment))

@@ -28,6 +28,8 @@ from qsopt.deployments.request import closest
 from qsopt.errors import InputError
 from qsopt.physics.evaluate import Metrics, compiled_metrics
 from qsopt.record import Record, Result
+from qsopt.slopes.inputs import Design
+from qsopt.slopes.sensitivity import compiled_at_limit
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
@@ -125,11 +127,18 @@ def settle(
     duel = Duel(moe, dense_optima(model, fixed, _constant(q), kind, named), kind)
     chosen = [_chosen(side, fixed) for side in (duel.moe, duel.dense)]
     reached = [
-        compiled_metrics(aligned(side, model), service, best.deployment)
+        _metrics(aligned(side, model), service, best.deployment)
         for side, best in zip((model, match), chosen, strict=True)
     ]
     flip = _break_even(model, fixed, duel)
     return _comparison((model, match), tuple(chosen), tuple(reached), duel, q, flip), duel
+
+
+def _metrics(model: Model, service: Service, deployment: Deployment) -> Metrics:
+    """Of a side; for a derivative the batch follows the limit that binds."""
+    if not is_concrete((model, service)):
+        deployment = compiled_at_limit(Design(model, service, deployment))
+    return compiled_metrics(model, service, deployment)
 
 
 def _constant(tree: Tree) -> Tree:

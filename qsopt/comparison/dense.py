@@ -8,6 +8,7 @@
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import jax
@@ -15,14 +16,16 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from qsopt.arrays import Scalar, scalar
-from qsopt.comparison import shapes
+from qsopt.arrays import Scalar, is_concrete, scalar
+from qsopt.comparison.shapes import DenseShape, MatchAttention, released_shape, with_shape
 from qsopt.comparison.twin import (
     aligned,
+    check_size_factor,
     dense_twin,
     largest_q,
+    rounded_width,
     smallest_q,
-    twin_width,
+    width_of_size,
     with_dense_ffn,
 )
 from qsopt.errors import InputError
@@ -94,15 +97,71 @@ def dense_match(model: Model, q: Scalar, kind: MatchKind, *, exact: bool = True)
     Raises:
         InputError: if q is so small that nothing is left for the feed-forward layers.
     """
+    check_q(model, q, kind)
     if kind.twin == "same-body":
         return dense_twin(model, q, exact=exact)
-    return _released(model, scalar(q), kind, exact)
+    size = scalar(q)
+    if not is_concrete((model, size)):
+        return _released(model, size, kind, exact)
+    with jax.ensure_compile_time_eval():  # inside of a user's jit too: its layouts can be listed
+        return _compiled_released(model, size, kind, exact)
 
 
 def _released(model: Model, q: Scalar, kind: MatchKind, exact: bool) -> Model:
     size = q * parameter_count(model).active
-    attention: shapes.MatchAttention = "gqa8" if kind.attention == GQA8 else "same"
-    return shapes.released(model, size, attention, exact=exact)
+    return with_sizes(model, match_shape(model, size, kind, exact=exact), kind)
+
+
+_compiled_released = jax.jit(_released, static_argnums=(2, 3))
+
+
+def check_q(model: Model, q: Scalar, kind: MatchKind) -> None:
+    """Refuse a concrete q so small that nothing is left for the feed-forward layers.
+
+    Raises:
+        InputError: with the least q.
+    """
+    check_size_factor(model, scalar(q), partial(_compiled_least_q, kind=kind))
+
+
+def least_q(model: Model, kind: MatchKind) -> Scalar:
+    """The smallest q of which a kind has a match; twice the tables of the narrowest released
+    shape.
+    """
+    if kind.twin == "same-body":
+        return smallest_q(model)
+    tables = (2.0 - model.tied) * model.vocabulary * LEAST_HIDDEN
+    return 2.0 * tables / parameter_count(model).active
+
+
+_compiled_least_q = jax.jit(least_q, static_argnames="kind")
+
+
+def match_shape(model: Model, size: Scalar, kind: MatchKind, *, exact: bool = True) -> DenseShape:
+    """The shape of the dense model of a kind and a size.
+
+    Args:
+        model: the MoE.
+        size: parameters, all tables counted.
+        kind: any but `NAMED`.
+        exact: whether sizes are whole.
+    """
+    if kind.twin == "same-body":
+        width = width_of_size(model, size)
+        width = rounded_width(width) if exact else width
+        return DenseShape(model.hidden, model.layers, width, jnp.zeros_like(width))
+    return released_shape(model, size, _attention(kind), exact=exact)
+
+
+def with_sizes(model: Model, shape: DenseShape, kind: MatchKind) -> Model:
+    """The dense model of a kind that has a shape."""
+    if kind.twin == "same-body":
+        return with_dense_ffn(model, shape.width)
+    return with_shape(model, shape, _attention(kind))
+
+
+def _attention(kind: MatchKind) -> MatchAttention:
+    return "gqa8" if kind.attention == GQA8 else "same"
 
 
 def relaxed_matches(model: Model, qs: ArrayLike, kind: MatchKind) -> Model:
@@ -110,14 +169,14 @@ def relaxed_matches(model: Model, qs: ArrayLike, kind: MatchKind) -> Model:
     return _relaxed(model, jnp.asarray(qs), kind)
 
 
-def _one_relaxed(model: Model, q: Scalar, kind: MatchKind) -> Model:
-    if kind.twin == "same-body":
-        return aligned(with_dense_ffn(model, twin_width(model, q)), model)
-    return aligned(_released(model, q, kind, exact=False), model)
-
-
 def _relaxed_batch(model: Model, qs: Float[Array, " cases"], kind: MatchKind) -> Model:
-    return jax.vmap(lambda q: _one_relaxed(model, q, kind))(qs)
+    sizes = qs * parameter_count(model).active
+
+    def one(size: Scalar) -> Model:
+        shape = match_shape(model, size, kind, exact=False)
+        return aligned(with_sizes(model, shape, kind), model)
+
+    return jax.vmap(one)(sizes)
 
 
 _relaxed = jax.jit(_relaxed_batch, static_argnums=2)
@@ -129,12 +188,7 @@ def bracket(model: Model, service: Service, kind: MatchKind) -> tuple[Scalar, Sc
 
 
 def _bracket_of(model: Model, service: Service, kind: MatchKind) -> tuple[Scalar, Scalar]:
-    high = largest_q(model, service.cluster, service.workload)
-    if kind.twin == "same-body":
-        return smallest_q(model), high
-    count = parameter_count(model)
-    tables = (2.0 - model.tied) * model.vocabulary * LEAST_HIDDEN
-    return 2.0 * tables / count.active, high
+    return least_q(model, kind), largest_q(model, service.cluster, service.workload)
 
 
 _bracket = jax.jit(_bracket_of, static_argnums=2)

@@ -17,11 +17,12 @@ Attention is the MoE's own, layer by layer (`same`), or grouped with eight KV he
 
 from typing import Literal
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from qsopt.arrays import Scalar
+from qsopt.arrays import Scalar, number
 from qsopt.comparison.twin import WIDTH_STEP, with_format_of_experts
 from qsopt.physics import smooth
 from qsopt.physics.accounting import parameter_count
@@ -49,6 +50,17 @@ _NEWTON_STEPS = 12
 """From a start within a factor of two, in log h, to rounding."""
 
 
+class DenseShape(eqx.Module):
+    """The sizes in which dense models of one kind differ."""
+
+    hidden: Scalar = number()
+    layers: Scalar = number()
+    width: Scalar = number()
+    """Of a gated feed-forward layer."""
+    heads: Scalar = number()
+    """Query heads of `gqa8`."""
+
+
 def hidden_over_layers(size: Scalar) -> Scalar:
     """h / L of a released dense model of so many parameters."""
     return HIDDEN_OVER_LAYERS * (size / 1e11) ** HIDDEN_OVER_LAYERS_GROWTH
@@ -71,6 +83,20 @@ def released(
         exact: whether sizes are whole.
         ratio: h / L; that of released models if left out.
     """
+    return with_shape(
+        model, released_shape(model, size, attention, exact=exact, ratio=ratio), attention
+    )
+
+
+def released_shape(
+    model: Model,
+    size: Scalar,
+    attention: MatchAttention = "same",
+    *,
+    exact: bool = True,
+    ratio: Scalar | None = None,
+) -> DenseShape:
+    """The sizes of that model."""
     softness = 0.0 if exact else 1.0
     ratio = hidden_over_layers(size) if ratio is None else ratio
     real = _hidden(model, size, attention, ratio)
@@ -78,11 +104,11 @@ def released(
     steps = jnp.maximum(jnp.round(real / WIDTH_STEP), 1.0)
     hidden = smooth.rounded(real, WIDTH_STEP * steps, softness)
     heads = smooth.rounded(hidden / HEAD_DIM, _whole_heads(hidden), softness)
-    bare = _shaped(model, hidden, layers, jnp.zeros_like(hidden), attention, heads)
+    bare = with_shape(model, DenseShape(hidden, layers, jnp.zeros_like(hidden), heads), attention)
     width = (size - parameter_count(bare).total) / (3.0 * hidden * layers)
     steps = jnp.maximum(jnp.round(width / WIDTH_STEP), 1.0)
     width = smooth.rounded(width, WIDTH_STEP * steps, softness)
-    return _shaped(model, hidden, layers, width, attention, heads)
+    return DenseShape(hidden, layers, width, heads)
 
 
 def _whole_heads(hidden: Scalar) -> Scalar:
@@ -98,7 +124,8 @@ def _hidden(model: Model, size: Scalar, attention: MatchAttention, ratio: Scalar
     def excess(log_hidden: Scalar, model: Model, size: Scalar, ratio: Scalar) -> Scalar:
         hidden = jnp.exp(log_hidden)
         width = WIDTH_OVER_HIDDEN * hidden
-        shaped = _shaped(model, hidden, hidden / ratio, width, attention, hidden / HEAD_DIM)
+        shape = DenseShape(hidden, hidden / ratio, width, hidden / HEAD_DIM)
+        shaped = with_shape(model, shape, attention)
         return jnp.log(parameter_count(shaped).total / size)
 
     def newton(log_hidden: Scalar, *rest: object) -> Scalar:
@@ -113,26 +140,22 @@ def _hidden(model: Model, size: Scalar, attention: MatchAttention, ratio: Scalar
     return jnp.exp(at - excess(at, model, size, ratio) / lax.stop_gradient(slope))
 
 
-def _shaped(
-    model: Model,
-    hidden: Scalar,
-    layers: Scalar,
-    width: Scalar,
-    attention: MatchAttention,
-    heads: Scalar,
-) -> Model:
+def with_shape(model: Model, shape: DenseShape, attention: MatchAttention) -> Model:
+    """The dense model of a shape, everything else the MoE's."""
     kinds = model.decoder.attention
     if attention == "same":
-        stacked = tuple(Layers(each.count * layers / model.layers, each.kind) for each in kinds)
+        share = shape.layers / model.layers
+        stacked = tuple(Layers(each.count * share, each.kind) for each in kinds)
     else:
-        grouped: Attention = Gqa(heads, KV_HEADS, HEAD_DIM, small=hidden)
-        stacked = (Layers(layers, grouped),)
+        grouped: Attention = Gqa(shape.heads, KV_HEADS, HEAD_DIM, small=shape.hidden)
+        stacked = (Layers(shape.layers, grouped),)
+    ffn = Layers(shape.layers, DenseFfn(shape.width, 3.0, shape.hidden))
     return Model(
-        decoder=Stack(stacked, (Layers(layers, DenseFfn(width, 3.0, hidden)),)),
+        decoder=Stack(stacked, (ffn,)),
         precision=with_format_of_experts(model),
-        hidden=hidden,
+        hidden=shape.hidden,
         vocabulary=model.vocabulary,
-        layers=layers,
+        layers=shape.layers,
         tied=model.tied,
-        small=hidden,
+        small=shape.hidden,
     )

@@ -8,6 +8,8 @@ N_active, where base is everything outside the feed-forward layers and h the nor
 twin takes the nearest multiple of 128.
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -71,13 +73,18 @@ def twin_width(model: Model, q: Scalar) -> Scalar:
     """Feed-forward width at which the twin has q N_active parameters, as a real number (negative
     where q is too small).
     """
+    return width_of_size(model, q * parameter_count(model).active)
+
+
+def width_of_size(model: Model, size: Scalar) -> Scalar:
+    """The same for a size [parameters]."""
     count = parameter_count(model)
     layers = sum(group.count for stack in stacks(model) for group in stack.ffn)
     base = count.attention + count.input_table + count.head + model.small
     base += sum(
         group.count * group.kind.small for stack in stacks(model) for group in stack.attention
     )
-    per_layer = (q * count.active - base) / layers - model.hidden
+    per_layer = (size - base) / layers - model.hidden
     return per_layer / weights(gemms(model.hidden, scalar(1.0), scalar(3.0)))
 
 
@@ -94,17 +101,31 @@ def dense_twin(model: Model, q: object, *, exact: bool = True) -> Model:
         InputError: if q is so small that nothing is left for the feed-forward layers.
     """
     size = scalar(q)
-    if is_concrete((model, size)):
-        with jax.ensure_compile_time_eval():
-            least = float(_smallest_q(model))
-        if not float(size) >= least:
-            raise InputError(
-                f"q = {float(size):g} leaves the dense twin no feed-forward layers: with its "
-                f"attention and embeddings it needs "
-                f"at least q = {least:.4g}"
-            )
+    check_size_factor(model, size, _smallest_q)
     width = _twin_width(model, size)
     return with_dense_ffn(model, rounded_width(width) if exact else width)
+
+
+def check_size_factor(model: Model, q: Scalar, smallest: Callable[[Model], Scalar]) -> None:
+    """Refuse a concrete q so small that nothing is left for the feed-forward layers.
+
+    Args:
+        model: the MoE.
+        q: size factor.
+        smallest: the least q of a model.
+
+    Raises:
+        InputError: with the least q.
+    """
+    if not is_concrete((model, q)):
+        return
+    with jax.ensure_compile_time_eval():
+        least = float(smallest(model))
+    if not float(q) >= least:
+        raise InputError(
+            f"q = {float(q):g} leaves the dense twin no feed-forward layers: with its attention "
+            f"and embeddings it needs at least q = {least:.4g}"
+        )
 
 
 @jax.jit

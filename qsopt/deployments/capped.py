@@ -28,6 +28,7 @@ from qsopt.deployments.batches import (
     take,
 )
 from qsopt.deployments.layouts import legal_layouts
+from qsopt.deployments.legality import splits
 from qsopt.deployments.optimum import Best, at_largest_batch, pick
 from qsopt.physics import placement
 from qsopt.physics.evaluate import Metrics, metrics, timing
@@ -57,8 +58,8 @@ def best_throughputs(cases: ServedModel, layouts: Deployment) -> Float[np.ndarra
 
     Args:
         cases: a batch, of any length.
-        layouts: legal layouts of all cases; a layout larger than a case's cluster has no replica
-            there and is passed over.
+        layouts: legal layouts of any of the cases; one that a case's model cannot be split into,
+            or that is larger than its cluster, is passed over there.
     """
     return in_batches(lambda part: _best_by_chunk(part, layouts), cases, BATCH)
 
@@ -79,7 +80,9 @@ def _best(cases: ServedModel, layouts: Deployment) -> Best:
 
 
 def within_cap(case: ServedModel, layout: Deployment) -> Best:
-    """A layout at the best whole batch that its limits and the cap allow."""
+    """A layout at the best whole batch that its limits and the cap allow; infeasible where the
+    model cannot be split so.
+    """
     free = at_largest_batch(case.model, case.service, layout)
     cluster, unit = case.service.cluster, layout.pipeline * layout.data
     replicas = placement.replicas(cluster, layout, case.service.rules.whole_domains)
@@ -88,7 +91,8 @@ def within_cap(case: ServedModel, layout: Deployment) -> Best:
     batch = jnp.minimum(free.deployment.batch, jnp.maximum(share, unit))
     capped = eqx.tree_at(lambda d: d.batch, free.deployment, batch)
     time = timing(case.model, case.service, capped)
-    throughput = jnp.where(free.feasible, used * batch / time.tpot, 0.0)
+    possible = free.feasible & splits(case.model, layout)
+    throughput = jnp.where(possible, used * batch / time.tpot, 0.0)
     return Best(capped, throughput, throughput > 0.0)
 
 

@@ -59,7 +59,8 @@ def legal_layouts(
     if not is_concrete((deciding_sizes(model), cluster.devices)):
         raise InputError(
             "the legal layouts depend on heads, KV heads, experts, layers and devices, which are "
-            "being traced here: close over the model and cluster, and trace only other inputs"
+            "being traced here: close over the model and cluster, and over the q of a twin of "
+            "released shape (that of a same-body twin may be traced), and trace only other inputs"
         )
     devices = int(cluster.devices)
     if devices > MOST_DEVICES:
@@ -76,6 +77,51 @@ def legal_layouts(
     )
     layouts = combined_layouts(cluster, sizes, traits_of(model), rules, ways)
     return with_places(model, layouts, rules)
+
+
+def layouts_of_any(
+    models: Sequence[Model], cluster: Cluster, rules: LayoutRules = EVERY
+) -> Deployment:
+    """Layouts that are legal for any of several dense models, in the order of `legal_layouts`; see
+    `legality.splits` for which of them each model has.
+
+    Args:
+        models: of one structure, with the same kinds of attention.
+        cluster: on what.
+        rules: freedoms, and software.
+
+    Raises:
+        InputError: as for one model, where none of them has a layout.
+    """
+    distinct: dict[tuple[float, ...], Model] = {}
+    for model in models:
+        layers, *heads = map(float, deciding_sizes(model))
+        # more layers than devices change nothing
+        distinct.setdefault((min(layers, float(cluster.devices)), *heads), model)
+    lists = [_layouts_if_any(model, cluster, rules) for model in distinct.values()]
+    rows = {row for layouts in lists if layouts is not None for row in _table(layouts)}
+    if not rows:
+        return legal_layouts(models[0], cluster, rules)
+    return layout_batch(sorted(rows, key=_order))
+
+
+def _layouts_if_any(model: Model, cluster: Cluster, rules: LayoutRules) -> Deployment | None:
+    try:
+        return legal_layouts(model, cluster, rules)
+    except InputError:
+        return None
+
+
+def _table(layouts: Deployment) -> list[tuple[float, ...]]:
+    columns = [np.asarray(size) for size in _fields(layouts)]
+    return [
+        (tensor, data, pipeline, expert, way, dcp, slots)
+        for tensor, data, pipeline, expert, _, way, dcp, slots in np.array(columns).T.tolist()
+    ]
+
+
+def _order(row: tuple[float, ...]) -> tuple[float, ...]:
+    return row[2], *row
 
 
 # ---- layouts from sizes --------------------------------------------------------------------------
@@ -111,7 +157,7 @@ def combined_layouts(
     """
     rows = sorted(
         _rows(int(cluster.devices), sizes, traits, rules, ways),
-        key=lambda row: (row.pipeline, *row),
+        key=_order,
     )
     if not rows:
         raise InputError(

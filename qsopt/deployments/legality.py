@@ -86,6 +86,13 @@ def is_legal(
     return first
 
 
+def splits(model: Model, layout: Deployment) -> Kept:
+    """Whether a model can be split as a layout splits it, wherever and with whatever experts."""
+    heads = splits_heads(model, layout.tensor) & splits_kv_heads(model, layout.tensor)
+    stages = layout.pipeline <= model.layers
+    return heads & shares_cache(model, layout.tensor, layout.dcp) & stages
+
+
 def deciding_sizes(model: Model) -> list[Scalar]:
     """The sizes of a model that decide which layouts are legal."""
     heads = [layers.kind.heads for layers in model.decoder.attention]

@@ -9,7 +9,8 @@ value of any layout at the opposite corner bounds the optimum from below:
 
 A layout whose upper bound is below the lower bound of a block can win nowhere inside and is dropped
 there; the others are looked at in smaller blocks, and at last at every point. Along an axis without
-a trend blocks are one point wide.
+a trend blocks are one point wide. A match of released shape has none along q, where its whole
+layers and heads jump, and with them the layouts that it has.
 """
 
 import itertools
@@ -17,14 +18,17 @@ from dataclasses import dataclass
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from qsopt.comparison.dense import NAMED, MatchKind, with_sizes
 from qsopt.deployments.batches import chunks, in_batches, length, take
 from qsopt.deployments.capped import within_cap
+from qsopt.deployments.legality import splits
 from qsopt.deployments.optimum import EQUAL, at_largest_batch
 from qsopt.maps.axes import CONSTANT, NO_TREND, RISES
-from qsopt.maps.points import MapPoint, served_at
+from qsopt.maps.points import MapPoint, served_at, with_top_k_factor
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -49,16 +53,16 @@ above `EQUAL`.
 
 @dataclass(frozen=True)
 class MapSide:
-    """One side of a map: the MoE itself, or its dense twin."""
+    """One side of a map: the MoE itself, or its dense match."""
 
     model: Model
-    """The MoE."""
+    """The MoE; of a named match this itself."""
     service: Service
     """What no point changes of it."""
     layouts: Deployment
     """Legal layouts of this side on the largest cluster of the map."""
-    dense: bool
-    """Whether the side is the twin."""
+    kind: MatchKind | None
+    """Which dense match the side is; None for the MoE."""
     capped: bool
     """Whether the points cap the sequences in the cluster."""
 
@@ -193,7 +197,7 @@ class _Search:
             side.service,
             take(self.points, point),
             take(side.layouts, layout),
-            dense=side.dense,
+            kind=side.kind,
             capped=side.capped,
         )
 
@@ -250,25 +254,35 @@ class _Search:
         )
 
 
-@partial(jax.jit, static_argnames=("dense", "capped"))
+@partial(jax.jit, static_argnames=("kind", "capped"))
 def _reached(
     model: Model,
     service: Service,
     points: MapPoint,
     layouts: Deployment,
     *,
-    dense: bool,
+    kind: MatchKind | None,
     capped: bool,
 ) -> tuple[Float[Array, " chunk"], Float[Array, " chunk"]]:
     """Throughput, 0 where infeasible, and batch of each layout at its point."""
 
     def one(point: MapPoint, layout: Deployment) -> tuple[Array, Array]:
-        case = served_at(model, service, point, dense)
+        case = served_at(_side_at(model, point, kind), service, point)
         best = (
             within_cap(case, layout)
             if capped
             else at_largest_batch(case.model, case.service, layout)
         )
-        return best.throughput, best.deployment.batch
+        throughput = best.throughput
+        if kind is not None and kind.twin == "released":  # its heads and layers are the point's
+            throughput = jnp.where(splits(case.model, layout), throughput, 0.0)
+        return throughput, best.deployment.batch
 
     return jax.vmap(one)(points, layouts)
+
+
+def _side_at(model: Model, point: MapPoint, kind: MatchKind | None) -> Model:
+    """The MoE, or its dense match, at a point."""
+    if kind is None:
+        return with_top_k_factor(model, point.top_k_factor)
+    return model if kind == NAMED else with_sizes(model, point.shape, kind)

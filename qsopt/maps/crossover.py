@@ -10,6 +10,7 @@ jump, so a smooth crossing may come as several close together.
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import equinox as eqx
@@ -20,10 +21,11 @@ from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, scalar
 from qsopt.comparison.compare import verdict
-from qsopt.comparison.twin import aligned, dense_twin
-from qsopt.deployments.batches import in_numpy, repeat, same_length
+from qsopt.comparison.dense import NAMED, SAME_BODY, MatchKind, check_q, dense_match
+from qsopt.comparison.twin import aligned
+from qsopt.deployments.batches import in_numpy, length, repeat, same_length, take
 from qsopt.deployments.capped import ServedModel, best_throughputs
-from qsopt.deployments.layouts import legal_layouts
+from qsopt.deployments.layouts import layouts_of_any, legal_layouts
 from qsopt.errors import InputError
 from qsopt.maps.points import SERVICE_NUMBERS
 from qsopt.record import Result
@@ -104,14 +106,29 @@ class Crossovers(Result):
 
 @dataclass(frozen=True)
 class MatchedPair:
-    """An MoE and its dense twin, and what both are deployed for."""
+    """An MoE and its dense match, and what both are deployed for."""
 
     model: Model
     """The MoE."""
     service: Service
     """Cluster, workload and efficiencies of both."""
     q: float
-    """Size of the twin over the active parameters of the MoE."""
+    """Size of the match over the active parameters of the MoE."""
+    kind: MatchKind = SAME_BODY
+    """Which match."""
+    named: Model | None = None
+    """The match itself where it is a model that exists."""
+
+    @property
+    def dense(self) -> Model:
+        """The match.
+
+        Raises:
+            InputError: if q leaves it no feed-forward layers.
+        """
+        return (
+            dense_match(self.model, scalar(self.q), self.kind) if self.named is None else self.named
+        )
 
 
 def crossovers(pair: MatchedPair, over: SweptInput, low: float, high: float) -> Crossovers:
@@ -150,7 +167,10 @@ def _check(pair: MatchedPair, over: SweptInput, low: float, high: float) -> None
         raise InputError(
             f"from = {low:g}, to = {high:g}: give a range of positive numbers, the smaller first"
         )
-    dense_twin(pair.model, low if over == "q" else pair.q)
+    if over == "q" and pair.kind == NAMED:
+        raise InputError("over = q: the size of a dense model that is named is its own")
+    if pair.kind != NAMED:
+        check_q(pair.model, scalar(low if over == "q" else pair.q), pair.kind)
 
 
 # ---- both optima at many values ------------------------------------------------------------------
@@ -161,31 +181,35 @@ def _measure(pair: MatchedPair, over: SweptInput, high: float) -> Callable[[list
     cluster = pair.service.cluster
     if over == "devices":  # smaller clusters have no replica of the larger layouts
         cluster = eqx.tree_at(lambda c: c.devices, cluster, scalar(np.floor(high)))
-    rules, twin = pair.service.rules, dense_twin(pair.model, high if over == "q" else pair.q)
-    layouts = same_length(
-        legal_layouts(pair.model, cluster, rules), legal_layouts(twin, cluster, rules)
-    )
+    rules = pair.service.rules
+    moe = legal_layouts(pair.model, cluster, rules)
+    fixed = None if over == "q" else layouts_of_any([pair.dense], cluster, rules)
 
     def samples(values: list[float]) -> Samples:
-        sides = _cases(pair, twin, over, np.array(values))
-        moe, dense = (
+        sides = _cases(pair, over, np.array(values))
+        dense = layouts_of_any(_singles(sides[1].model), cluster, rules) if fixed is None else fixed
+        throughputs = (
             best_throughputs(cases, listed).tolist()
-            for cases, listed in zip(sides, layouts, strict=True)
+            for cases, listed in zip(sides, same_length(moe, dense), strict=True)
         )
-        return dict(zip(values, zip(moe, dense, strict=True), strict=True))
+        return dict(zip(values, zip(*throughputs, strict=True), strict=True))
 
     return samples
 
 
+def _singles(models: Model) -> list[Model]:
+    return [take(models, place) for place in range(length(models))]
+
+
 def _cases(
-    pair: MatchedPair, twin: Model, over: SweptInput, values: Float[np.ndarray, " n"]
+    pair: MatchedPair, over: SweptInput, values: Float[np.ndarray, " n"]
 ) -> tuple[ServedModel, ServedModel]:
-    """Batches of cases of the MoE and of its twin, the input moved."""
-    models = (aligned(pair.model, pair.model), aligned(twin, pair.model))
-    moe, dense = (repeat(ServedModel(model, pair.service), len(values)) for model in models)
+    """Batches of cases of the MoE and of its match, the input moved."""
+    moe = repeat(ServedModel(aligned(pair.model, pair.model), pair.service), len(values))
     if over == "q":
-        twins = in_numpy(_twins(pair.model, values))  # pyright: ignore[reportArgumentType]
-        return moe, eqx.tree_at(lambda case: case.model, dense, twins)
+        matches = in_numpy(_matches(pair.model, values, pair.kind))  # pyright: ignore[reportArgumentType]
+        return moe, ServedModel(matches, moe.service, moe.cap)
+    dense = repeat(ServedModel(aligned(pair.dense, pair.model), pair.service), len(values))
     number = _number(over)
     return eqx.tree_at(number, moe, values), eqx.tree_at(number, dense, values)
 
@@ -197,10 +221,10 @@ def _number(over: SweptInput) -> Callable[[ServedModel], Scalar]:
     return lambda case: SERVICE_NUMBERS[over](case.service)
 
 
-@jax.jit
-def _twins(model: Model, qs: Float[Array, " n"]) -> Model:
-    """Exact twins of several q, in the structure of the MoE."""
-    return jax.vmap(lambda q: aligned(dense_twin(model, q), model))(jnp.asarray(qs))
+@partial(jax.jit, static_argnums=2)
+def _matches(model: Model, qs: Float[Array, " n"], kind: MatchKind) -> Model:
+    """Exact matches of several q, in the structure of the MoE."""
+    return jax.vmap(lambda q: aligned(dense_match(model, q, kind), model))(jnp.asarray(qs))
 
 
 # ---- where to look -------------------------------------------------------------------------------

@@ -1,26 +1,29 @@
 """Who wins at every point of two axes, by how much, and how sure that is.
 
-Both sides are at their exact optimum at every point. How sure: the twin is also deployed at both
-ends of the interval of q that its law's error implies; where both ends have the same winner, the
-verdict is called sure. Where q is an axis, what is uncertain is not the verdict but where on the
-map the model stands.
+Both sides are at their exact optimum at every point. How sure: the dense match is also deployed at
+both ends of the interval of q that its law's error implies; where both ends have the same winner,
+the verdict is called sure. Where q is an axis, what is uncertain is not the verdict but where on
+the map the model stands.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
 from qsopt.arrays import scalar
 from qsopt.comparison.compare import verdict
-from qsopt.comparison.twin import dense_twin
-from qsopt.deployments.layouts import legal_layouts
+from qsopt.comparison.dense import NAMED, SAME_BODY, MatchKind, check_q, with_sizes
+from qsopt.comparison.shapes import DenseShape
+from qsopt.deployments.batches import in_numpy, take
+from qsopt.deployments.layouts import layouts_of_any, legal_layouts
 from qsopt.errors import InputError
-from qsopt.maps.axes import NO_TREND, Axis
+from qsopt.maps.axes import CONSTANT, NO_TREND, Axis
 from qsopt.maps.bounds import MapSide, Optima, optima
-from qsopt.maps.points import MapPoint, Sparsity, point_grid, twin_widths, with_top_k_factor
+from qsopt.maps.points import MapPoint, Sparsity, match_shapes, point_grid, with_top_k_factor
 from qsopt.quality.belief import Belief
 from qsopt.record import Result
 from qsopt.spec.deployment import Deployment
@@ -44,7 +47,7 @@ class PhaseMap(Result):
     s: Grid
     """Active over total parameters of the MoE."""
     q: Grid
-    """Size of the twin over the active parameters of the MoE."""
+    """Size of the dense match over the active parameters of the MoE."""
     q_low: Grid | None
     """Lower end of the law's interval of q; None where q was given."""
     q_high: Grid | None
@@ -52,13 +55,15 @@ class PhaseMap(Result):
     moe: Optima
     """The MoE at every point."""
     dense: Optima
-    """Its twin."""
+    """Its dense match."""
     dense_low: Optima | None
-    """The twin of `q_low`; None where q was given or is an axis."""
+    """The match of `q_low`; None where q was given or is an axis."""
     dense_high: Optima | None
-    """The twin of `q_high`."""
+    """The match of `q_high`."""
     layouts: tuple[Deployment, Deployment]
-    """Of the MoE and of its twin: `layout` of their optima are places in these lists."""
+    """Of the MoE and of its match: `layout` of their optima are places in these lists."""
+    match: Model | None
+    """The dense match where it is the same at all points."""
 
     @property
     def ratio(self) -> Grid:
@@ -67,7 +72,7 @@ class PhaseMap(Result):
 
     @property
     def qs(self) -> Grid:
-        """Size of the twin over the MoE's total."""
+        """Size of the dense match over the MoE's total."""
         return self.q * self.s
 
     @property
@@ -111,6 +116,8 @@ def phase_map(
     believe: Believe,
     batch: float | None = None,
     interval: bool = True,
+    kind: MatchKind = SAME_BODY,
+    named: Model | None = None,
 ) -> PhaseMap:
     """Both sides at their exact optimum at every point of two axes.
 
@@ -121,29 +128,41 @@ def phase_map(
         y: another.
         believe: q of a model; asked at every s where the sparsity is an axis.
         batch: sequences that may decode at once in the whole cluster; as many as fit if left out.
-        interval: whether the twin is deployed at both ends of the interval of q too.
+        interval: whether the match is deployed at both ends of the interval of q too.
+        kind: which dense match.
+        named: the match itself where it is a model that exists.
 
     Raises:
-        InputError: if the axes are the same, the model is dense, or the law has no q or no twin for
-            a point.
+        InputError: if the axes are the same, the model is dense, or the law has no q or no match
+            for a point.
     """
-    if x.name == y.name:
-        raise InputError(f"x and y are both {x.name}: take two different axes")
     axes, line = (x, y), Sparsity.from_model(model)
+    _check_axes(axes, kind)
     points = _points(service, line, axes, batch)
     factors = np.asarray(points.top_k_factor)
     q, low, high = _q_at(model, factors, axes, believe)
-    _check_twins(model, factors, q)
-    layouts = _layouts(model, service, points, float(q.flat[0]))
-    moe, dense = (
-        MapSide(model, service, layouts[side], dense=bool(side), capped=_is_capped(axes, batch))
-        for side in (0, 1)
-    )
-    ends: tuple[Optima | None, Optima | None] = (None, None)
+    qs = [q]
     if interval and low is not None and high is not None and "q" not in (x.name, y.name):
-        ends = _optima(dense, points, axes, low), _optima(dense, points, axes, high)
-    sides = _optima(moe, points, axes), _optima(dense, points, axes, q)
-    return PhaseMap(x, y, line.at_factor(factors), q, low, high, *sides, *ends, layouts)
+        qs += [low, high]
+    matches = [_shapes(model, factors, each, kind) for each in qs]
+    layouts, match = _layouts(model, service, points, matches, kind, named)
+    capped = _is_capped(axes, batch)
+    moe = _optima(MapSide(model, service, layouts[0], None, capped), points, axes)
+    side = MapSide(model if named is None else named, service, layouts[1], kind, capped)
+    dense, *ends = (
+        _optima(side, eqx.tree_at(lambda p: p.shape, points, shapes), axes) for shapes in matches
+    )
+    low_end, high_end = ends or (None, None)
+    s = line.at_factor(factors)
+    return PhaseMap(x, y, s, q, low, high, moe, dense, low_end, high_end, layouts, match)
+
+
+def _check_axes(axes: tuple[Axis, Axis], kind: MatchKind) -> None:
+    names = [axis.name for axis in axes]
+    if names[0] == names[1]:
+        raise InputError(f"x and y are both {names[0]}: take two different axes")
+    if kind == NAMED and "q" in names:
+        raise InputError("q is no axis for a dense model that is named: its size is its own")
 
 
 def _is_capped(axes: tuple[Axis, Axis], batch: float | None) -> bool:
@@ -151,23 +170,39 @@ def _is_capped(axes: tuple[Axis, Axis], batch: float | None) -> bool:
     return batch is not None or "batch" in [axis.name for axis in axes]
 
 
-def _optima(
-    side: MapSide, points: MapPoint, axes: tuple[Axis, Axis], q: Grid | None = None
-) -> Optima:
-    """A side at every point; the dense one is the twin of q there."""
-    if q is not None:
-        factors = np.ravel(points.top_k_factor)
-        widths = np.asarray(twin_widths(side.model, factors, q.ravel())).reshape(q.shape)  # pyright: ignore[reportArgumentType]
-        points = eqx.tree_at(lambda p: p.twin_width, points, widths)
-    x, y = (_trend(axis, int(side.dense), side.capped) for axis in axes)
+def _shapes(model: Model, top_k_factors: Grid, q: Grid, kind: MatchKind) -> DenseShape:
+    """Shapes of the matches at every point; a named one needs none.
+
+    Raises:
+        InputError: for a q that leaves a match no feed-forward layers.
+    """
+    if kind == NAMED:
+        zero = np.zeros(q.shape)
+        return DenseShape(zero, zero, zero, zero)
+    for factor in np.unique(top_k_factors):
+        changed = model if factor == 1.0 else with_top_k_factor(model, scalar(factor))
+        check_q(changed, q[top_k_factors == factor].min(), kind)
+    shapes = match_shapes(model, np.ravel(top_k_factors), np.ravel(q), kind)  # pyright: ignore[reportArgumentType]
+    return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(q.shape), shapes)
+
+
+def _optima(side: MapSide, points: MapPoint, axes: tuple[Axis, Axis]) -> Optima:
+    """A side at every point."""
+    x, y = (_trend(axis, side.kind, side.capped) for axis in axes)
     return optima(side, points, (x, y))
 
 
-def _trend(axis: Axis, side: int, capped: bool) -> int | None:
+def _trend(axis: Axis, kind: MatchKind | None, capped: bool) -> int | None:
     """Of a side along an axis; under a cap on the cluster's sequences more replicas may each get a
-    worse share of it.
+    worse share of it, and whole layers and heads of a released shape jump.
     """
-    return NO_TREND if capped and axis.name == "devices" else axis.kind.trend[side]
+    if capped and axis.name == "devices":
+        return NO_TREND
+    if kind == NAMED and axis.name == "sparsity":
+        return CONSTANT
+    if kind is not None and kind.twin == "released" and axis.name == "q":
+        return NO_TREND
+    return axis.kind.trend[0 if kind is None else 1]
 
 
 def _points(
@@ -204,29 +239,40 @@ def _q_at(
     return q, low, high
 
 
-def _check_twins(model: Model, top_k_factors: Grid, q: Grid) -> None:
-    """Refuse a q that leaves a twin no feed-forward layers.
-
-    Raises:
-        InputError: for the first such point.
-    """
-    for factor in np.unique(top_k_factors):
-        dense_twin(
-            model if factor == 1.0 else with_top_k_factor(model, scalar(factor)),
-            q[top_k_factors == factor].min(),
-        )
-
-
 def _layouts(
-    model: Model, service: Service, points: MapPoint, q: float
-) -> tuple[Deployment, Deployment]:
+    model: Model,
+    service: Service,
+    points: MapPoint,
+    shapes: list[DenseShape],
+    kind: MatchKind,
+    named: Model | None,
+) -> tuple[tuple[Deployment, Deployment], Model | None]:
     """Legal layouts of both sides on the largest cluster; smaller ones have no replica of the
     larger layouts. Where domains differ, points have room for different layouts, so none is left
-    out for want of room.
+    out for want of room. Also the dense match where it is the same at all points.
     """
     largest, rules = scalar(np.max(points.cluster.devices)), service.rules
     domains = points.cluster.accelerator.scale_up_devices
     if np.ptp(domains) > 0:
         rules = replace(rules, whole_domains=False)
     cluster = eqx.tree_at(lambda c: c.devices, service.cluster, largest)
-    return legal_layouts(model, cluster, rules), legal_layouts(dense_twin(model, q), cluster, rules)
+    dense = [_match(model, shape, kind, named) for shape in _different(shapes)]
+    same = np.ptp(np.ravel(shapes[0].width)) == 0.0 and np.ptp(np.ravel(shapes[0].hidden)) == 0.0
+    match = _match(model, take(_flat(shapes[0]), 0), kind, named) if same else None
+    both = legal_layouts(model, cluster, rules), layouts_of_any(dense, cluster, rules)
+    return both, match
+
+
+def _match(model: Model, shape: DenseShape, kind: MatchKind, named: Model | None) -> Model:
+    return in_numpy(with_sizes(model, shape, kind)) if named is None else named
+
+
+def _flat(shapes: DenseShape) -> DenseShape:
+    return jax.tree.map(np.ravel, shapes)
+
+
+def _different(shapes: list[DenseShape]) -> list[DenseShape]:
+    """One shape for each number of layers and heads."""
+    joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *map(_flat, shapes))
+    sizes = np.stack([joined.layers, joined.heads], axis=1)
+    return [take(joined, int(index)) for index in np.unique(sizes, axis=0, return_index=True)[1]]

@@ -6,6 +6,7 @@ Efficiencies and rules are those of the map.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -14,10 +15,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, number
-from qsopt.comparison.twin import dense_twin, with_dense_ffn
+from qsopt.comparison.dense import MatchKind, match_shape
+from qsopt.comparison.shapes import DenseShape
 from qsopt.deployments.capped import NO_CAP, ServedModel
 from qsopt.errors import InputError
-from qsopt.physics.accounting import compiled_parameter_count
+from qsopt.physics.accounting import compiled_parameter_count, parameter_count
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Layers, Model, MoeFfn, map_ffn, moe_layers
 from qsopt.spec.service import Service
@@ -35,8 +37,8 @@ class MapPoint(eqx.Module):
     """Sequences that may decode at once in the whole cluster."""
     top_k_factor: Scalar = number(1.0)
     """Factor on the experts that a token of the MoE uses."""
-    twin_width: Scalar = number(0.0)
-    """Feed-forward width of the dense twin."""
+    shape: DenseShape = DenseShape(0.0, 0.0, 0.0, 0.0)
+    """Of the dense match, where it is made for the MoE."""
 
 
 SERVICE_NUMBERS: dict[str, Callable[[Service | MapPoint], Scalar]] = {
@@ -74,12 +76,8 @@ def point_grid(
     return points
 
 
-def served_at(model: Model, service: Service, point: MapPoint, dense: bool) -> ServedModel:
-    """The MoE, or its dense twin, and what it is deployed for at a point."""
-    if dense:
-        side = with_dense_ffn(model, point.twin_width)
-    else:
-        side = with_top_k_factor(model, point.top_k_factor)
+def served_at(side: Model, service: Service, point: MapPoint) -> ServedModel:
+    """A side of the comparison, and what it is deployed for at a point."""
     moved = point.cluster, point.workload
     return ServedModel(
         side, eqx.tree_at(lambda s: (s.cluster, s.workload), service, moved), point.cap
@@ -159,15 +157,14 @@ class Sparsity:
         return np.clip(factors, 1.0 / self.top_k, self.experts / self.top_k)
 
 
-@jax.jit
-def twin_widths(
-    model: Model, factors: Float[Array, " n"], qs: Float[Array, " n"]
-) -> Float[Array, " n"]:
-    """Feed-forward widths of the exact twins of the model with so many times the experts per token,
-    by q.
-    """
+@partial(jax.jit, static_argnames="kind")
+def match_shapes(
+    model: Model, factors: Float[Array, " n"], qs: Float[Array, " n"], kind: MatchKind
+) -> DenseShape:
+    """Shapes of the exact matches of the model with so many times the experts per token, by q."""
 
-    def width(factor: Scalar, q: Scalar) -> Scalar:
-        return dense_twin(with_top_k_factor(model, factor), q).decoder.ffn[0].kind.width
+    def shape(factor: Scalar, q: Scalar) -> DenseShape:
+        changed = with_top_k_factor(model, factor)
+        return match_shape(changed, q * parameter_count(changed).active, kind)
 
-    return jax.vmap(width)(jnp.asarray(factors), jnp.asarray(qs))
+    return jax.vmap(shape)(jnp.asarray(factors), jnp.asarray(qs))

@@ -17,6 +17,7 @@ of one sequence (measured 0.69 of the experts at 4 consecutive tokens).
 """
 
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
 from qsopt.arrays import Scalar
 
@@ -102,8 +103,9 @@ def straggler(
 def busiest_hits(hit: Scalar, experts: Scalar, ranks: Scalar) -> Scalar:
     """Expected number of experts hit on the expert rank where most are.
 
-    Each of the E/e experts of a rank is hit with probability h = E_hit/E: a binomial count. One
-    token on 8 experts over 4 ranks: 1.13, exactly 8/7.
+    Each of the E/e experts of a rank is hit with probability h = E_hit/E: a binomial count. Where
+    most are hit, the busiest rank is the one with the fewest missed, and missed ones are counted.
+    One token on 8 experts over 4 ranks: 1.13, exactly 8/7.
 
     Args:
         hit: E_hit, experts hit over all ranks.
@@ -111,38 +113,60 @@ def busiest_hits(hit: Scalar, experts: Scalar, ranks: Scalar) -> Scalar:
         ranks: e, expert parallel size.
     """
     held, share = experts / ranks, jnp.minimum(hit / experts, 1.0)
-    peak = expected_peak(held * share, held * share * (1.0 - share), ranks)
-    least = jnp.maximum(held * share, jnp.minimum(hit, 1.0))
-    return jnp.minimum(jnp.maximum(peak, least), jnp.maximum(held, held * share))
+    mean, variance = held * share, held * share * (1.0 - share)
+    most_hit = share > 0.5
+    rare = jnp.maximum(jnp.where(most_hit, held - mean, mean), _TINY)
+    few = _scaled_to_few(rare, jnp.where(most_hit, share, 1.0 - share) * rare)
+    extreme = _extreme_of_few(*few, ranks, most_hit)
+    normal = _peak_of_many(mean, variance, ranks)
+    peak = _blend(rare, jnp.where(most_hit, held - extreme, extreme), normal)
+    least = jnp.maximum(mean, jnp.minimum(hit, 1.0))
+    return jnp.minimum(jnp.maximum(peak, least), jnp.maximum(held, mean))
 
 
 def expected_peak(mean: Scalar, variance: Scalar, count: Scalar) -> Scalar:
     """Expected maximum of `count` independent counts of this mean and variance.
 
-    Small counts: the sum over j of P(maximum > j) = 1 - F(j)^n, F by Panjer's recursion. Large
-    ones: mean + deviation (z + skewness/6 (E[Z_max^2] - 1)) with z the normal maximum
-    (Cornish-Fisher), skewness below 0 left out. In between, a blend.
+    Small counts: the sum over j of P(maximum > j) = 1 - F(j)^n. Large ones: mean + deviation (z +
+    skewness/6 (E[Z_max^2] - 1)) with z the normal maximum (Cornish-Fisher), skewness below 0 left
+    out. In between, a blend.
     """
+    few = _extreme_of_few(*_scaled_to_few(mean, variance), count, jnp.asarray(False))
+    return _blend(mean, few, _peak_of_many(mean, variance, count))
+
+
+def _scaled_to_few(mean: Scalar, variance: Scalar) -> tuple[Scalar, Scalar]:
+    """Mean and variance where the sum for small counts is taken."""
+    few = jnp.minimum(mean, MANY)
+    return few, variance * few / mean
+
+
+def _blend(mean: Scalar, few: Scalar, many: Scalar) -> Scalar:
+    """From the form for small counts to the one for large counts."""
     share = jnp.clip((mean - FEW) / (MANY - FEW), 0.0, 1.0)
     share = share * share * (3.0 - 2.0 * share)
-    few = jnp.minimum(mean, MANY)
-    return (1.0 - share) * _peak_of_few(few, variance * few / mean, count) + share * _peak_of_many(
-        mean, variance, count
-    )
+    return (1.0 - share) * few + share * many
 
 
-def _peak_of_few(mean: Scalar, variance: Scalar, count: Scalar) -> Scalar:
-    """The sum: p(j+1)/p(j) = a + b/(j+1) with mean (a+b)/(1-a), variance (a+b)/(1-a)^2."""
+def _extreme_of_few(
+    mean: Scalar, variance: Scalar, count: Scalar, lowest: Bool[Array, ""]
+) -> Scalar:
+    """Expected maximum, or minimum, of small counts: the sum over j of 1 - F(j)^n, or (1 - F(j))^n.
+
+    Panjer's recursion is p(j+1)/p(j) = a + b/(j+1) with mean (a+b)/(1-a), variance (a+b)/(1-a)^2.
+    """
     spread = jnp.maximum(variance, 1e-6 * mean)
     a = 1.0 - mean / spread
     together = mean * mean / spread
     probability = jnp.exp(-together * _log1p_over(-a))
-    below, peak = probability, 0.0 * mean
+    below, extreme = probability, 0.0 * mean
     for j in range(TERMS):
-        peak = peak + 1.0 - jnp.exp(count * jnp.log(jnp.maximum(below, _TINY)))
+        kept = jnp.where(lowest, 1.0 - below, below)
+        power = jnp.exp(count * jnp.log(jnp.maximum(kept, _TINY)))
+        extreme = extreme + jnp.where(lowest, power, 1.0 - power)
         probability = probability * jnp.maximum(a + (together - a) / (j + 1.0), 0.0)
         below = jnp.minimum(below + probability, 1.0)
-    return peak
+    return extreme
 
 
 def _peak_of_many(mean: Scalar, variance: Scalar, count: Scalar) -> Scalar:

@@ -38,7 +38,7 @@ def columns(matches: Sequence[Match]) -> dict[str, Float[np.ndarray, " n"]]:
     """The table behind a fitted law, as its fields."""
     table = observations(matches)
     return {
-        "log_fraction": np.log(np.asarray(table.architecture.active_fraction)),
+        "log_fraction": np.log([float(match.architecture.active_fraction) for match in matches]),
         "log_q": np.log(np.asarray(table.q)),
         "weight": np.asarray(table.exact, dtype=float),
     }

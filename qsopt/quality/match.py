@@ -90,7 +90,7 @@ class Observations(eqx.Module):
     """The `Bound` of each row as a sign."""
 
     @property
-    def exact(self) -> Bool[Array, " n"]:
+    def exact(self) -> Bool[Array | np.ndarray, " n"]:
         """Rows that are equalities."""
         return self.bound == 0.0
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import jax
 
-from qsopt.catalog.accelerators import accelerator_name
+from qsopt.catalog.accelerators import accelerator_name, cluster_phrase
 from qsopt.catalog.models import model_facts, model_names
 from qsopt.comparison.dense import RELEASED, MatchKind, size_factor
 from qsopt.errors import InputError
@@ -75,11 +75,9 @@ class Inquiry:
 
     @property
     def cluster_name(self) -> str | None:
-        """The cluster as it was asked for, else by its numbers; None where its accelerator is not
-        in the catalog.
-        """
-        chip, devices = self.accelerator, float(self.service.cluster.devices)
-        return self.phrase or (None if chip is None else f"{devices:g}x{chip}")
+        """The cluster as it was asked for, else by its numbers; None where no phrase names it."""
+        chip = self.accelerator
+        return self.phrase or (None if chip is None else cluster_phrase(self.service.cluster, chip))
 
     @property
     def accelerator(self) -> str | None:

@@ -2,7 +2,7 @@
 winner is unsure.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +18,11 @@ from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from qsopt.maps.phase_map import PhaseMap
 from qsopt.quality.belief import LEVEL
-from qsopt.report.plot import BLUE, GREY, ORANGE, tokens_text
-from qsopt.units import GB, MILLISECOND, TB
+from qsopt.report.map_axes import FORMS, axis_label, cell_edges, set_ticks
+from qsopt.report.plot import BLUE, GREY, ORANGE
 
 Grid = Float[np.ndarray, "x y"]
 
@@ -32,14 +31,12 @@ SPAN = 2.0
 
 COLOURS = LinearSegmentedColormap.from_list("moe_dense", [BLUE, "#F7F7F7", ORANGE])
 
-MOST_TICKS = 6
-
 NOT_FIT = {
-    "moe infeasible": ("#F3B27F", "////"),
-    "dense infeasible": ("#8FBBD9", "\\\\\\\\"),
-    "both infeasible": ("#BBBBBB", "xxxx"),
+    "moe infeasible": ("#F3B27F", "////", "only dense fits"),
+    "dense infeasible": ("#8FBBD9", "\\\\\\\\", "only MoE fits"),
+    "both infeasible": ("#BBBBBB", "xxxx", "neither fits"),
 }
-"""Colour and hatching of points where a side has no deployment."""
+"""Colour, hatching and words of points where a side has no deployment."""
 
 
 @dataclass(frozen=True)
@@ -77,43 +74,6 @@ class Mark:
     text: str
 
 
-@dataclass(frozen=True)
-class _Form:
-    """How an axis is told."""
-
-    label: str
-    unit: float = 1.0
-    """The label's unit in SI."""
-    base: int = 2
-    """Ticks are powers of 2, or 1, 2 and 5 times powers of 10."""
-    text: Callable[..., str] = lambda value, _=None: f"{value:g}"
-
-
-_FORMS = {
-    "context": _Form("context length [tokens]", text=tokens_text),
-    "batch": _Form("sequences decoding at once in the cluster", text=tokens_text),
-    "devices": _Form("devices"),
-    "bandwidth": _Form("memory bandwidth [TB/s]", TB, 10),
-    "capacity": _Form("memory per device [GB]", GB, 10),
-    "scale_up": _Form("links inside the domain [GB/s]", GB, 10),
-    "scale_out": _Form("links between domains [GB/s]", GB, 10),
-    "domain": _Form("devices of a scale-up domain"),
-    "sparsity": _Form("s, active over total parameters", base=10),
-    "q": _Form("q, dense twin over active parameters", base=10),
-    "tpot": _Form("longest time per token [ms]", MILLISECOND, 10),
-}
-
-
-def axis_label(name: str) -> str:
-    """Words and unit of an axis."""
-    return _FORMS[name].label
-
-
-def axis_unit(name: str) -> float:
-    """The unit of an axis' label in SI."""
-    return _FORMS[name].unit
-
-
 def plot_map(found: PhaseMap, title: str, path: Path, marks: Sequence[Mark] = ()) -> None:
     """Write a map to a PNG file."""
     picture = Picture.of(found)
@@ -130,13 +90,13 @@ def plot_map(found: PhaseMap, title: str, path: Path, marks: Sequence[Mark] = ()
 
 def draw_map(axes: Axes, picture: Picture, marks: Sequence[Mark] = ()) -> QuadMesh:
     """Draw a map into axes, without labels of the axes; returns what a colour bar is made for."""
-    form_x, form_y = _FORMS[picture.x_name], _FORMS[picture.y_name]
+    form_x, form_y = FORMS[picture.x_name], FORMS[picture.y_name]
     x, y = picture.x / form_x.unit, picture.y / form_y.unit
     both = (picture.moe > 0.0) & (picture.dense > 0.0)
     logs = np.where(
         both, np.log2(np.where(both, picture.dense, 1.0) / np.where(both, picture.moe, 1.0)), np.nan
     )
-    edges = _edges(x), _edges(y)
+    edges = cell_edges(x), cell_edges(y)
     mesh = axes.pcolormesh(
         *edges, np.clip(logs, -SPAN, SPAN).T, cmap=COLOURS, vmin=-SPAN, vmax=SPAN, rasterized=True
     )
@@ -149,37 +109,27 @@ def draw_map(axes: Axes, picture: Picture, marks: Sequence[Mark] = ()) -> QuadMe
     _contour(axes, x, y, logs, "-", 1.8)
     _contour(axes, x, y, np.log2(picture.qs), "--", 1.2)
     for mark in marks:
-        axes.plot(
-            mark.x / form_x.unit,
-            mark.y / form_y.unit,
-            "*",
-            color="black",
-            markersize=11,
-            markeredgecolor="white",
-        )
-        right = mark.x / form_x.unit > np.sqrt(x[0] * x[-1])
-        axes.annotate(
-            mark.text,
-            (mark.x / form_x.unit, mark.y / form_y.unit),
-            xytext=(-6 if right else 6, 5),
-            textcoords="offset points",
-            ha="right" if right else "left",
-            fontsize=7.5,
-            bbox={
-                "boxstyle": "round,pad=0.15",
-                "facecolor": "white",
-                "alpha": 0.75,
-                "linewidth": 0,
-            },
-        )
-    for axis, values, form in ((axes.xaxis, x, form_x), (axes.yaxis, y, form_y)):
-        axis.set_major_locator(FixedLocator(ticks(values[0], values[-1], form.base)))
-        axis.set_major_formatter(FuncFormatter(form.text))
-        axis.set_minor_locator(NullLocator())
-        axis.set_minor_formatter(NullFormatter())
+        here = mark.x / form_x.unit, mark.y / form_y.unit
+        _point_out(axes, here, mark.text, to_the_left=here[0] > np.sqrt(x[0] * x[-1]))
+    set_ticks(axes.xaxis, x, form_x)
+    set_ticks(axes.yaxis, y, form_y)
     axes.set_xlim(edges[0][0], edges[0][-1])
     axes.set_ylim(edges[1][0], edges[1][-1])
     return mesh
+
+
+def _point_out(axes: Axes, here: tuple[float, float], text: str, to_the_left: bool) -> None:
+    """A star, and its words on the side where there is room."""
+    axes.plot(*here, "*", color="black", markersize=11, markeredgecolor="white")
+    axes.annotate(
+        text,
+        here,
+        xytext=(-6 if to_the_left else 6, 5),
+        textcoords="offset points",
+        ha="right" if to_the_left else "left",
+        fontsize=7.5,
+        bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0},
+    )
 
 
 def finish(
@@ -190,39 +140,7 @@ def finish(
     steps = np.arange(-SPAN, SPAN + 1)
     bar.set_ticks(list(steps), labels=[_advantage(step) for step in steps])
     bar.set_label("which side has more throughput")
-    handles: list = [Line2D([], [], color="black", linewidth=1.8, label="equal throughput")]
-    if any(_crosses(np.log2(picture.qs)) for picture in pictures):
-        handles.append(
-            Line2D([], [], color="black", linewidth=1.2, linestyle="--", label="q s = 1")
-        )
-    if any(picture.unsure is not None and picture.unsure.any() for picture in pictures):
-        handles.append(
-            Patch(
-                facecolor="white",
-                edgecolor=GREY,
-                hatch="...",
-                label=f"winner depends on q ({LEVEL:.0%} interval)",
-            )
-        )
-    if any(picture.believed is not None and picture.believed.any() for picture in pictures):
-        handles.append(
-            Patch(
-                facecolor="white",
-                edgecolor=GREY,
-                hatch="...",
-                label=f"q by the law ({LEVEL:.0%} interval)",
-            )
-        )
-    words = {
-        "moe infeasible": "only dense fits",
-        "dense infeasible": "only MoE fits",
-        "both infeasible": "neither fits",
-    }
-    for outcome, (colour, hatch) in NOT_FIT.items():
-        if any(_is(outcome, picture).any() for picture in pictures):
-            handles.append(
-                Patch(facecolor=colour, edgecolor="white", hatch=hatch, label=words[outcome])
-            )
+    handles = [*_lines(pictures), *_areas(pictures)]
     figure.legend(
         handles=handles,
         loc="outside lower center",
@@ -232,35 +150,31 @@ def finish(
     )
 
 
-def ticks(low: float, high: float, base: int) -> list[float]:
-    """At most `MOST_TICKS` round values between two ends."""
-    if base == 2:
-        powers = np.arange(np.ceil(np.log2(low) - 1e-9), np.floor(np.log2(high) + 1e-9) + 1)
-        return [2.0**power for power in powers[:: -(-len(powers) // MOST_TICKS)]]
-    tens = [10.0**power for power in range(-6, 16)]
-    for leads in ((1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
-        found = [
-            lead * ten
-            for ten in tens
-            for lead in leads
-            if low * 0.999 <= lead * ten <= high * 1.001
-        ]
-        if len(found) <= MOST_TICKS:
-            break
-    return found  # pyright: ignore[reportPossiblyUnboundVariable]
+def _lines(pictures: Sequence[Picture]) -> Iterator[Line2D]:
+    """Of the legend."""
+    yield Line2D([], [], color="black", linewidth=1.8, label="equal throughput")
+    if any(_crosses(np.log2(picture.qs)) for picture in pictures):
+        yield Line2D([], [], color="black", linewidth=1.2, linestyle="--", label="q s = 1")
+
+
+def _areas(pictures: Sequence[Picture]) -> Iterator[Patch]:
+    """Of the legend: what is stippled, and where a side does not fit."""
+    stippled = {
+        f"winner depends on q ({LEVEL:.0%} interval)": [picture.unsure for picture in pictures],
+        f"q by the law ({LEVEL:.0%} interval)": [picture.believed for picture in pictures],
+    }
+    for words, areas in stippled.items():
+        if any(area is not None and area.any() for area in areas):
+            yield Patch(facecolor="white", edgecolor=GREY, hatch="...", label=words)
+    for outcome, (colour, hatch, words) in NOT_FIT.items():
+        if any(_is(outcome, picture).any() for picture in pictures):
+            yield Patch(facecolor=colour, edgecolor="white", hatch=hatch, label=words)
 
 
 def _advantage(log2_ratio: float) -> str:
     if log2_ratio == 0:
         return "equal"
     return f"{'dense' if log2_ratio > 0 else 'MoE'} {2 ** abs(log2_ratio):g}x"
-
-
-def _edges(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " edges"]:
-    """Borders of cells around values, in the middle in log."""
-    logs = np.log(values)
-    middle = (logs[1:] + logs[:-1]) / 2.0
-    return np.exp(np.concatenate([[2 * logs[0] - middle[0]], middle, [2 * logs[-1] - middle[-1]]]))
 
 
 def _is(outcome: str, picture: Picture) -> Bool[np.ndarray, "x y"]:
@@ -274,7 +188,7 @@ def _is(outcome: str, picture: Picture) -> Bool[np.ndarray, "x y"]:
 
 
 def _mark_not_fit(axes: Axes, edges: tuple[np.ndarray, np.ndarray], picture: Picture) -> None:
-    for outcome, (colour, hatch) in NOT_FIT.items():
+    for outcome, (colour, hatch, _) in NOT_FIT.items():
         there = _is(outcome, picture)
         if there.any():
             axes.pcolormesh(*edges, _only(there), cmap=ListedColormap([colour]), rasterized=True)

@@ -28,7 +28,7 @@ UNITS = {
 """Of what a crossover moves."""
 
 
-def show_map(drawn: PhaseMap, title: str) -> None:
+def show_map(drawn: PhaseMap, title: str, trained_context: float | None = None) -> None:
     """A map of letters, highest y first, with its legend and shares."""
     out, verdicts = console(), drawn.verdicts
     out.print(f"[bold]{title}[/bold]")
@@ -42,6 +42,12 @@ def show_map(drawn: PhaseMap, title: str) -> None:
         markup=False,
     )
     out.print("D dense wins, m MoE wins, d only dense fits, M only MoE fits, . neither")
+    longest = max(
+        (float(axis.values[-1]) for axis in (drawn.x, drawn.y) if axis.name == "context"),
+        default=0.0,
+    )
+    if trained_context is not None and longest > trained_context:
+        out.print(f"beyond {trained_context:,.0f} tokens the model was not made to answer")
     counts = Counter(outcome for column in verdicts for outcome in column)
     total = sum(counts.values())
     out.print(
@@ -71,9 +77,17 @@ def show_crossovers(record: dict[str, Any]) -> None:
     for crossing in record["crossings"]:
         out.print(
             f"[bold]{crossing['value']:,.6g} {unit}[/bold]: the verdict flips "
-            f"{crossing['direction']}"
+            f"{crossing['direction']}{_beyond(record, crossing['value'])}"
         )
     if not record["crossings"]:
         out.print("the verdict never flips in between")
     for edge in record["edges"]:
         out.print(f"{edge['value']:,.6g} {unit}: {edge['below']} below, {edge['above']} above")
+
+
+def _beyond(record: dict[str, Any], context: float) -> str:
+    """The mark of a context that the model was not made for."""
+    longest = record["trained_context"]
+    if record["over"] != "context" or longest is None or context <= longest:
+        return ""
+    return f" (beyond the {longest:,.0f} tokens that the model's config takes)"

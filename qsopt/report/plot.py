@@ -2,7 +2,7 @@
 the curves, safe colours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from qsopt.comparison.compare import verdict
 
@@ -28,45 +28,81 @@ def tokens_text(value: float, _position: object = None) -> str:
     return f"{value:g}"
 
 
-def ratio_over_context(
+def comparison_plot(
     contexts: Float[np.ndarray, " points"],
     throughputs: Sequence[tuple[float, float]],
     marked: float,
+    penalties: Mapping[str, float | None],
     title: str,
     path: Path,
 ) -> None:
-    """Throughput of dense over MoE along the context length, who wins, and where a side does not
-    fit.
+    """Throughput of dense over MoE along the context length, and what makes it at one of them.
 
     Args:
         contexts: tokens of context.
-        throughputs: of the MoE and of its twin at each, 0 where infeasible [tokens/s].
-        marked: the context that is pointed out.
+        throughputs: of the MoE and of its match at each, 0 where infeasible [tokens/s].
+        marked: the context that is pointed out, and of the penalties.
+        penalties: factors of the ratio there; where a side is infeasible there are none to show.
         title: of the plot.
-        path: PNG file to write.
+        path: PNG or SVG file to write.
     """
-    ratios = [dense / moe if moe and dense else np.nan for moe, dense in throughputs]
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    known = {name: factor for name, factor in penalties.items() if factor and np.isfinite(factor)}
+    columns = 2 if len(known) == len(penalties) else 1
+    figure, panels = plt.subplots(
+        1, columns, figsize=(8 * columns, 4.5), layout="constrained", squeeze=False
+    )
+    _ratio_over_context(panels[0, 0], contexts, throughputs, marked)
+    panels[0, 0].set_title(title, loc="left", fontsize=11)
+    if columns > 1:
+        _waterfall(panels[0, 1], known)
+        where = f"what makes the ratio at {tokens_text(marked)} tokens"
+        panels[0, 1].set_title(where, loc="left", fontsize=11)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _waterfall(axes: Axes, penalties: Mapping[str, float]) -> None:
+    """Factors one after the other, each bar from where the last one ends; the ratio is the
+    product.
+    """
+    names, factors = list(penalties), np.array(list(penalties.values()))
+    ends = np.cumprod(factors)
+    starts = np.concatenate([[1.0], ends[:-1]])
+    places = np.arange(len(names))
+    colours = [ORANGE if factor > 1.0 else BLUE for factor in factors]
+    axes.barh(places, ends - starts, left=starts, color=colours, height=0.6)
+    axes.barh(len(names), ends[-1] - 1.0, left=1.0, color=GREY, height=0.6)
+    for place, end in zip(places[:-1], ends, strict=False):
+        axes.plot([end, end], [place - 0.3, place + 1.3], color=GREY, linewidth=0.8)
+    rights = np.maximum(starts, ends)
+    for place, (right, factor) in enumerate(zip(rights, factors, strict=True)):
+        axes.annotate(f" x{factor:.2f}", (right, place), va="center", fontsize=9)
+    axes.annotate(f" {ends[-1]:.2f}", (max(ends[-1], 1.0), len(names)), va="center", fontsize=9)
+    axes.axvline(1.0, color=GREY, linewidth=1)
+    axes.set_xscale("log")
+    low, high = min(starts.min(), ends.min()), max(starts.max(), ends.max())
+    axes.set_xlim(low / 1.15, high * 1.35)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_yticks([*places, len(names)], [*names, "ratio"])
+    axes.invert_yaxis()
+    axes.set_xlabel("throughput, dense over MoE; orange favours dense, blue the MoE")
+
+
+def _ratio_over_context(
+    axes: Axes,
+    contexts: Float[np.ndarray, " points"],
+    throughputs: Sequence[tuple[float, float]],
+    marked: float,
+) -> None:
+    ratios = np.array([dense / moe if moe and dense else np.nan for moe, dense in throughputs])
     axes.axhline(1.0, color=GREY, linewidth=1)
     axes.plot(contexts, ratios, color=BLUE, marker="o", markersize=4)
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(tokens_text))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
-    axes.yaxis.set_minor_formatter(FuncFormatter(_minor_text))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    _scales(axes)
     axes.set_xlim(contexts[0] / 1.2, contexts[-1] * 1.2)
-    axes.axvline(marked, color=GREY, linewidth=1, linestyle=":")
-    nearest = int(np.argmin(np.abs(np.log(contexts / marked))))
-    if np.isfinite(ratios[nearest]):
-        text = f" {tokens_text(contexts[nearest])}: {ratios[nearest]:.1f}x"
-        axes.annotate(
-            text,
-            (contexts[nearest], ratios[nearest]),
-            xytext=(4, 6),
-            textcoords="offset points",
-            color=BLUE,
-        )
+    _mark(axes, contexts, ratios, marked)
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.8), max(high, 1.5))
     _shade(axes, contexts, [verdict(*pair) for pair in throughputs])
@@ -78,12 +114,37 @@ def ratio_over_context(
         color=GREY,
         fontsize=9,
     )
+
+
+def _scales(axes: Axes) -> None:
+    """Both in log, with their words."""
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(tokens_text))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
+    axes.yaxis.set_minor_formatter(FuncFormatter(_minor_text))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("context length [tokens]")
     axes.set_ylabel("throughput, dense twin over MoE")
-    axes.set_title(title, loc="left", fontsize=11)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+
+
+def _mark(
+    axes: Axes,
+    contexts: Float[np.ndarray, " points"],
+    ratios: Float[np.ndarray, " points"],
+    marked: float,
+) -> None:
+    """A line at one context, and the ratio at the point that is nearest to it."""
+    axes.axvline(marked, color=GREY, linewidth=1, linestyle=":")
+    nearest = int(np.argmin(np.abs(np.log(contexts / marked))))
+    if np.isfinite(ratios[nearest]):
+        axes.annotate(
+            f" {tokens_text(contexts[nearest])}: {ratios[nearest]:.1f}x",
+            (contexts[nearest], ratios[nearest]),
+            xytext=(4, 6),
+            textcoords="offset points",
+            color=BLUE,
+        )
 
 
 def _minor_text(value: float, _position: object) -> str:

@@ -1,8 +1,9 @@
 """Searched designs as text for people. Every number here is one of `search_records`."""
 
+import math
 from typing import Any
 
-from qsopt.report.text import console, layout_text, show_rows, si
+from qsopt.report.text import console, layout_text, say_context, show_rows, si
 
 
 def show_solution(record: dict[str, Any]) -> None:
@@ -12,6 +13,7 @@ def show_solution(record: dict[str, Any]) -> None:
         f"[bold]best design like {record['like']} on {record['cluster']}, "
         f"{record['context']:,.0f} tokens of context[/bold]"
     )
+    say_context(record)
     if record["best"] is None:
         _show_conflicts(record["conflicts"])
         return
@@ -24,9 +26,10 @@ def show_solution(record: dict[str, Any]) -> None:
     out.print(
         f"deployment: {layout_text(best['deployment'])}; efficiency set: {record['efficiency']}"
     )
+    relaxed = record["relaxed_value"]
+    beside = f" (relaxed {relaxed:,.6g})" if math.isfinite(relaxed) else ""
     out.print(
-        f"{record['objective']}: [bold]{record['value']:,.6g}[/bold] {record['unit']} (relaxed "
-        f"{record['relaxed_value']:,.6g})"
+        f"{record['objective']}: [bold]{record['value']:,.6g}[/bold] {record['unit']}{beside}"
     )
     out.print(
         f"{best['tokens_per_s_per_device']:,.1f} tokens/s per device, {best['tpot_s'] * 1e3:.2f} "

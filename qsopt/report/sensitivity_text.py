@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from qsopt.report.text import console, layout_text, show_rows
+from qsopt.report.text import console, layout_text, say_context, show_rows
 
 
 def show_sensitivity(record: dict[str, Any]) -> None:
@@ -16,6 +16,7 @@ def show_sensitivity(record: dict[str, Any]) -> None:
         f"efficiency set: {record['efficiency']}; deployment: {layout_text(record['deployment'])} "
         f"({record['chosen']})"
     )
+    say_context(record)
     largest = record["at_largest_batch"]
     following = {} if largest is None else largest["elasticity"]
     rows = [

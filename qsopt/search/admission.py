@@ -67,7 +67,7 @@ class Admission:
             InputError: if the law has no physical match for the reference.
         """
         problem = self.problem
-        sizes = _compiled_sizes(problem.reference, problem.law, self._tokens)
+        sizes = _compiled_sizes(problem.reference, problem.law, self._tokens, problem.correction)
         if problem.keep_quality and not bool(sizes.is_physical):
             raise InputError(
                 f"law '{problem.law.name}' has no physical match for the reference; choose "
@@ -89,8 +89,9 @@ class Admission:
     def sizes(self, rows: Rows) -> MatchedSizes:
         """Sizes of each row and of its dense match, every field an array [n]."""
         reference, law = self.problem.reference, self.problem.law
+        known = self._tokens, self.problem.correction
         return in_batches(
-            lambda values: _row_sizes(reference, law, self._tokens, values),
+            lambda values: _row_sizes(reference, law, *known, values),
             columns(self.variables, rows),
             PART,
         )
@@ -159,7 +160,11 @@ _compiled_sizes = eqx.filter_jit(matched_sizes)
 
 
 @eqx.filter_jit
-def _row_sizes(reference: Model, law: QualityLaw, tokens: Scalar, values: Values) -> MatchedSizes:
-    return jax.vmap(
-        lambda row: matched_sizes(with_architecture(reference, row), law, jnp.asarray(tokens))
-    )(values)
+def _row_sizes(
+    reference: Model, law: QualityLaw, tokens: Scalar, correction: Scalar | None, values: Values
+) -> MatchedSizes:
+    def sizes(row: Values) -> MatchedSizes:
+        model = with_architecture(reference, row)
+        return matched_sizes(model, law, jnp.asarray(tokens), correction)
+
+    return jax.vmap(sizes)(values)

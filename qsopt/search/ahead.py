@@ -13,8 +13,8 @@ from qsopt.search.evaluator import Evaluator
 from qsopt.search.exact import PART, Scorer
 from qsopt.search.polish import MOVING, terms_and_slopes
 from qsopt.search.relaxed import Relaxed
-from qsopt.sensitivity.inputs import Design
-from qsopt.sensitivity.slopes import sensitivity
+from qsopt.slopes.inputs import Design
+from qsopt.slopes.sensitivity import sensitivity
 from qsopt.spec.deployment import Deployment
 
 

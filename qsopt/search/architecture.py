@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from qsopt.arrays import Scalar
-from qsopt.comparison.twin import twin_width
 from qsopt.errors import InputError
 from qsopt.quality import QualityLaw, Status
 from qsopt.quality.of_model import architecture
@@ -111,18 +110,32 @@ class MatchedSizes(eqx.Module):
     """All parameters of the model."""
     active: Scalar
     """Its parameters that a token uses."""
-    twin_width: Scalar
-    """Feed-forward width of the dense twin, real."""
+    match: Scalar
+    """Size of the dense model that it is compared with: that of its quality by the calibrated law,
+    or by the bare one [parameters].
+    """
 
 
-def matched_sizes(model: Model, law: QualityLaw, tokens: Scalar) -> MatchedSizes:
-    """Sizes of a model trained on so many tokens, and of its dense match by a law."""
+def matched_sizes(
+    model: Model, law: QualityLaw, tokens: Scalar, correction: Scalar | None = None
+) -> MatchedSizes:
+    """Sizes of a model trained on so many tokens, and of its dense match by a law.
+
+    Args:
+        model: an MoE.
+        law: how quality is compared.
+        tokens: training tokens.
+        correction: what the observed matches add to log q of the law; None for the bare law.
+    """
     own = architecture(model, tokens)
     match = law.match(own)
+    q = match.q
+    if correction is not None:  # as in `belief`
+        q = jnp.clip(q * jnp.exp(correction), 1.0, own.critical_q)
     return MatchedSizes(
         dense=match.dense_parameters,
         is_physical=match.status == jnp.int32(Status.PHYSICAL),
         total=own.total,
         active=own.active,
-        twin_width=twin_width(model, match.q),
+        match=q * own.active,
     )

@@ -38,7 +38,9 @@ class Ceilings(eqx.Module):
     active: Scalar = number()
     """[parameters]"""
     twin: Scalar = number()
-    """Width of the widest dense twin that some deployment holds, where one is needed."""
+    """Size of the largest dense match that some deployment holds, where one is needed
+    [parameters].
+    """
 
 
 def deployment_ratios(
@@ -65,6 +67,6 @@ def architecture_ratios(
         moe.top_k / moe.experts,
         count.total / ceilings.total,
         count.active / ceilings.active,
-        jnp.maximum(sizes.twin_width, 1.0) / ceilings.twin,
+        sizes.match / ceilings.twin,
     )
     return jnp.log(jnp.stack(ratios))

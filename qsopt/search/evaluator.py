@@ -68,7 +68,7 @@ class Evaluator:
     """
 
     def __post_init__(self) -> None:
-        self.dense = DenseSide(self.problem.reference, self.problem.service)
+        self.dense = DenseSide(self.problem.reference, self.problem.service, self.problem.kind)
 
     @classmethod
     def for_problem(cls, problem: DesignProblem) -> "Evaluator":
@@ -90,17 +90,15 @@ class Evaluator:
         logs = np.where(feasible, np.log(np.where(feasible, throughput, 1.0)), -np.inf)
         if self.problem.objective != "advantage":
             return Designs(rows, logs, best)
-        dense = self._dense(self.admission.sizes(rows).twin_width, roughly=layouts is not None)
+        dense = self._dense(self.admission.sizes(rows).match, roughly=layouts is not None)
         both = feasible & (dense > 0)
         advantage = logs - np.log(np.where(dense > 0, dense, 1.0))
         sense = -1.0 if self.problem.minimize else 1.0
         return Designs(rows, np.where(both, sense * np.where(both, advantage, 0.0), -np.inf), best)
 
-    def _dense(self, widths: Float[np.ndarray, " n"], roughly: bool) -> Float[np.ndarray, " n"]:
-        """Throughputs of the twins, by the curve or exactly, 0 where none fits [tokens/s]."""
+    def _dense(self, sizes: Float[np.ndarray, " n"], roughly: bool) -> Float[np.ndarray, " n"]:
+        """Throughputs of the matches, by the curve or exactly, 0 where none fits [tokens/s]."""
         if not roughly or self.curve is None:
-            return self.dense.exact_throughputs(widths)
-        logs = np.interp(
-            np.log(np.maximum(widths, 1.0)), self.curve.log_width, self.curve.log_throughput
-        )
-        return np.where(widths <= float(self.curve.widest), np.exp(logs), 0.0)
+            return self.dense.exact_throughputs(sizes)
+        logs = np.interp(np.log(sizes), self.curve.log_size, self.curve.log_throughput)
+        return np.where(sizes <= float(self.curve.largest), np.exp(logs), 0.0)

@@ -26,8 +26,8 @@ from qsopt.search.refine import Refined, polished_at, refine
 from qsopt.search.relaxed import Relaxed, relaxed_problem
 from qsopt.search.solution import Answer, Solution, objective_value
 from qsopt.search.variables import row_values
-from qsopt.sensitivity.inputs import Design
-from qsopt.sensitivity.slopes import sensitivity
+from qsopt.slopes.inputs import Design
+from qsopt.slopes.sensitivity import sensitivity
 
 STARTS = 64
 """Starts of the relaxed search."""

@@ -1,8 +1,9 @@
 """The relaxed optimum in one legal layout, to convergence: architecture and batch real, parallel
 sizes whole.
 
-Sequential quadratic programming (SLSQP) on the exact model: with the layout legal nothing needs
-smoothing. Its multipliers solve the conditions of Karush, Kuhn and Tucker at the end point,
+Sequential quadratic programming (SLSQP) on the model with exact maxima and real counts, as whole
+experts on a rank would make it jump where the experts move. Its multipliers solve the conditions of
+Karush, Kuhn and Tucker at the end point,
 
     grad f = sum_i l_i grad g_i + sum_j m_j e_j,    l_i >= 0 where g_i = 0,
 
@@ -31,6 +32,9 @@ from qsopt.spec.deployment import Deployment
 
 LIMITS: tuple[str, ...] = (*DEPLOYMENT_LIMITS, *ARCHITECTURE_LIMITS)
 """All constraints, in the order of multipliers."""
+
+SHARP = 1e-9
+"""Softness at which maxima are exact, and counts of layers, replicas and experts of a rank real."""
 
 KEPT = 1e-6
 """Excess of a log ratio that counts as kept, and distance from a limit at which it is active."""
@@ -185,13 +189,11 @@ def _multipliers(
 def terms_and_slopes(
     relaxed: Relaxed, point: Float[Array, " free"], kept: Mapping[str, Scalar], layout: Deployment
 ) -> tuple[Float[Array, " all"], Float[Array, "all free"]]:
-    """The log objective, every log ratio of the exact model, and the derivatives of all, where some
-    values are kept.
-    """
+    """The log objective, all log ratios, and their derivatives, where some values are kept."""
 
     def outputs(at: Float[Array, " free"]) -> tuple[Array, Array]:
         values = {**relaxed.values(at), **kept}
-        together = joined(terms_of(relaxed, values, layout, jnp.zeros(())))
+        together = joined(terms_of(relaxed, values, layout, jnp.asarray(SHARP)))
         return together, together
 
     slopes, values = jax.jacfwd(outputs, has_aux=True)(jnp.asarray(point))

@@ -2,17 +2,27 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, get_args
 
 import equinox as eqx
 import numpy as np
 
 from qsopt.arrays import Scalar
+from qsopt.comparison.dense import (
+    NAMED,
+    RELEASED,
+    MatchKind,
+    kinds_of,
+    match_shape,
+    with_sizes,
+)
 from qsopt.deployments.layouts import whole
 from qsopt.errors import InputError
 from qsopt.quality import QualityLaw, law
+from qsopt.quality.calibration import calibrate
 from qsopt.quality.of_model import UNKNOWN_TOKENS
-from qsopt.search.architecture import ROUTED, reference_value
+from qsopt.search.architecture import ROUTED, matched_sizes, reference_value
 from qsopt.search.variables import ARCHITECTURE, DEPLOYMENT, Variable
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.hardware import Cluster
@@ -56,12 +66,30 @@ class DesignProblem:
     """How quality is compared."""
     tokens: float = UNKNOWN_TOKENS
     """Training tokens, for laws that use them."""
+    kind: MatchKind = RELEASED
+    """The dense match that an advantage is over."""
+    law_raw: bool = False
+    """Whether the size of the match is the bare law's, not the median of its calibration."""
     keep_quality: bool = True
     """Whether a design must be as good as the reference by the law."""
     most_total: float = np.inf
     """Ceiling on all parameters."""
     most_active: float = np.inf
     """Ceiling on the parameters of a token."""
+
+    @cached_property
+    def correction(self) -> Scalar | None:
+        """What the observed matches add to log q of the law; None for the bare law, and where no
+        match is needed.
+        """
+        if self.law_raw or self.objective != "advantage":
+            return None
+        return np.asarray(float(calibrate(self.law).correction))
+
+    def match(self, model: Model) -> Model:
+        """The dense match of a design."""
+        sizes = matched_sizes(model, self.law, np.asarray(float(self.tokens)), self.correction)
+        return with_sizes(model, match_shape(model, sizes.match, self.kind), self.kind)
 
     @property
     def architecture(self) -> tuple[Variable, ...]:
@@ -142,6 +170,13 @@ def _check(problem: DesignProblem) -> None:
             f"advantage: the dense twin shares {', '.join(sorted(shared))} with the MoE; leave it "
             f"out of what varies"
         )
+    if problem.objective == "advantage" and problem.kind not in kinds_of(problem.reference):
+        if problem.kind == NAMED:
+            raise InputError(
+                "advantage: over one dense model that is named the best design is that of the "
+                "largest throughput; take objective throughput"
+            )
+        raise InputError("advantage: a model with an encoder has the same-body twin alone")
     if problem.minimize and problem.objective != "advantage":
         raise InputError("minimize is for the advantage; other objectives have one direction")
     if problem.objective == "cost" and not np.isfinite(

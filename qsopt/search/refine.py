@@ -135,16 +135,14 @@ def _with_exact_dense(
     if curve is None or not existing:
         return tuple(existing)
     rows = rows_of(evaluator.problem.architecture, [optimum.values for optimum in existing])
-    widths = np.asarray(evaluator.admission.sizes(rows).twin_width)
+    sizes = np.asarray(evaluator.admission.sizes(rows).match)
     return tuple(
         replace(
             optimum,
-            log_objective=optimum.log_objective
-            + float(curve.at(width))
-            - float(np.log(throughput)),
+            log_objective=optimum.log_objective + float(curve.at(size)) - float(np.log(throughput)),
         )
-        for optimum, width, throughput in zip(
-            existing, widths, evaluator.dense.throughputs(widths), strict=True
+        for optimum, size, throughput in zip(
+            existing, sizes, evaluator.dense.throughputs(sizes), strict=True
         )
         if throughput > 0
     )

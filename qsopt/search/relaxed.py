@@ -2,7 +2,7 @@
 worth, and what it breaks.
 
 The same formulas as the exact model, with reals for whole numbers and smooth maxima where asked.
-For an advantage the dense side is a curve of its exact optima over the width of the twin.
+For an advantage the dense side is a curve of its exact optima over the size of the match.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from qsopt.arrays import Scalar
-from qsopt.comparison.twin import WIDTH_STEP
 from qsopt.physics.evaluate import timing
 from qsopt.quality import QualityLaw
 from qsopt.search.architecture import matched_sizes, with_architecture
@@ -46,6 +45,8 @@ class Relaxed(eqx.Module):
     """The dense side's optimum, where the advantage is wanted."""
     tokens: Scalar
     """Training tokens."""
+    correction: Scalar | None
+    """Of the calibrated law (see `architecture.matched_sizes`)."""
     fixed: dict[str, Scalar]
     """Values of variables that are not free."""
     low: Float[Array, " free"]
@@ -114,10 +115,10 @@ def terms_of(
     deployment = deployment_of(values, layout)
     service = relaxed.service
     time = timing(model, service, deployment, softness=softness)
-    sizes = matched_sizes(model, relaxed.law, relaxed.tokens)
+    sizes = matched_sizes(model, relaxed.law, relaxed.tokens, relaxed.correction)
     log_objective = -jnp.log(time.tpot) if relaxed.per_user else jnp.log(time.throughput)
     if relaxed.curve is not None:
-        log_objective = log_objective - relaxed.curve.at(sizes.twin_width)
+        log_objective = log_objective - relaxed.curve.at(sizes.match)
     return Terms(
         log_objective,
         deployment_ratios(model, service, deployment, time, softness),
@@ -140,10 +141,11 @@ def relaxed_problem(evaluator: Evaluator) -> Relaxed:
             quality=evaluator.admission.least_size,
             total=min(problem.most_total, UNLIMITED),
             active=min(problem.most_active, UNLIMITED),
-            twin=UNLIMITED if curve is None else curve.widest,
+            twin=UNLIMITED if curve is None else curve.largest,
         ),
         curve=curve,
         tokens=np.asarray(float(problem.tokens)),
+        correction=problem.correction,
         fixed={
             variable.name: np.asarray(variable.low)
             for variable in problem.variables
@@ -159,8 +161,8 @@ def relaxed_problem(evaluator: Evaluator) -> Relaxed:
 
 
 def _curve(evaluator: Evaluator) -> Curve:
-    """The dense side's optimum over the widths that admissible twins can have."""
+    """The dense side's optimum over the sizes that admissible matches can have."""
     admission = evaluator.admission
     rows = admission.narrowest(admission.thinned_grid())
-    widths = admission.sizes(rows).twin_width if len(rows) else np.array([WIDTH_STEP])
-    return evaluator.dense.curve(float(np.min(widths)), float(np.max(widths)))
+    sizes = admission.sizes(rows).match if len(rows) else np.array([admission.reference_size])
+    return evaluator.dense.curve(float(np.min(sizes)), float(np.max(sizes)))

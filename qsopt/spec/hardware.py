@@ -43,6 +43,8 @@ class Accelerator(Record):
     """
     price_per_hour: Scalar = number(float("nan"))
     """Rental price of a device where known, else NaN [US dollar/hour]."""
+    power_limit: Scalar = number(float("nan"))
+    """Thermal design power of a device where known, else NaN [W]."""
 
     def peak(self, form: Format) -> Scalar:
         """Peak of the arithmetic that weights of this format compute in [FLOP/s]."""

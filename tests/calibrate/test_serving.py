@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from qsopt.calibration.serving.host import check_host, load_host, ordering, save_host
-from qsopt.calibration.serving.runs import Host, Runs, model_name, precise, tpot
+from qsopt.calibration.serving.runs import Host, Runs, tpot
+from qsopt.calibration.serving.served_run import model_name, precise
 from qsopt.calibration.tables.folder import read_folder
 from qsopt.calibration.validation import rows
 from qsopt.catalog.efficiencies import efficiency_set, load_efficiency

@@ -21,6 +21,9 @@ EVALUATE = "evaluate --model mixtral-8x7b --cluster 8xh200 --context 4096 --json
 BATCH = f"{EVALUATE} --tp 2"
 COMPARE = "compare --model mixtral-8x7b --cluster 8xh200 --context 4096 --json"
 
+CROSSOVER = "crossover --model mixtral-8x7b --cluster 8xh200 --json"
+MAP = "map --model mixtral-8x7b --cluster 8xh200 --json"
+
 REMEDY = re.compile(
     r"\b(give|take|write|use|set|make|raise|add|remove|correct|compare|copy|state|download|begins"
     r"|at most|did you mean|known|legal here|expected|required|qsopt (?:\w+ )?--help|must|needs"
@@ -52,11 +55,21 @@ NAMES = [
     (f"{EVALUATE} --cluster -8xh200", ("accelerator",)),
     (f"{EVALUATE} --cluster 2.5xh200", ("accelerator",)),
     (f"{EVALUATE} --cluster 8x", ("cluster", "8xh100")),
+    (f"{EVALUATE} --cluster 2x16xh200", ("cluster", "at most 8", "write 32xh200")),
+    (f"{EVALUATE} --cluster 2x0xh200", ("cluster", "2x8xh200")),
+    (f"{EVALUATE} --cluster 2x8x", ("cluster", "2x8xh200")),
+    (f"{EVALUATE} --cluster 2x8xh20000", ("accelerator", "'h20000'", "h200")),
     (f"{EVALUATE} --cluster 8xrtx-4090", ("link speed", "scale_out.GBps")),
     (f"{EVALUATE} --cluster missing.toml", ("missing.toml",)),
     (f"{EVALUATE} --efficiency fited", ("efficiency", "'fited'", "fitted")),
     (f"{EVALUATE} --efficiency missing.toml", ("efficiency", "missing.toml", "fitted")),
     (f"{EVALUATE} --weight-dtype fp7", ("number format", "'fp7'", "fp8")),
+    (f"{EVALUATE} --weight-dtype ffn=fp8,heads=bf16", ("weight_dtype", "attention, ffn")),
+    (f"{EVALUATE} --weight-dtype ffn=fp8,ffn=bf16", ("weight_dtype", "once")),
+    (f"{EVALUATE} --weight-dtype ffn=fp7", ("number format", "'fp7'")),
+    (f"{EVALUATE} --q 2", ("q = 2", "compare")),
+    (f"{EVALUATE} --dense llama-3.1-8b", ("dense = llama-3.1-8b", "compare")),
+    (f"{EVALUATE} --twin same-body", ("twin = same-body", "compare")),
     (f"{EVALUATE} --kv-dtype bf17", ("number format", "'bf17'", "bf16")),
     (f"{COMPARE} --law geometrc", ("law", "geometrc", "geometric")),
     (
@@ -89,7 +102,22 @@ FLAGS = [
     (f"{EVALUATE} --frob 1", ("--frob",)),
     (f"{EVALUATE} --batch", ("--batch",)),
     (f"{EVALUATE} --batch many", ("--batch", "many")),
-    (f"{EVALUATE} --context 4k", ("--context", "4k")),
+    (f"{EVALUATE} --context 4kk", ("--context", "4kk", "'kk'", "128k (131072)")),
+    (f"{EVALUATE} --context 4q", ("--context", "4q", "unknown unit 'q'")),
+    (f"{EVALUATE} --context 4ms", ("--context", "4ms", "unknown unit 'ms'")),
+    (f"{EVALUATE} --encoder-context 4kk", ("--encoder-context", "4kk", "128k (131072)")),
+    (f"{EVALUATE} --batch 4GB", ("--batch", "4GB", "1k (1024)")),
+    (f"{EVALUATE} --tpot-ms 40MS", ("--tpot-ms", "40MS", "40ms")),
+    (f"{EVALUATE} --utilization 90k", ("--utilization", "90k", "90%")),
+    (f"{EVALUATE} --utilization 900%", ("utilization",)),
+    (f"{EVALUATE} --tokens 15X", ("--tokens", "15X", "15T")),
+    (f"{EVALUATE} --price 2EUR", ("--price", "2EUR", "$/h")),
+    (f"{EVALUATE} --price 0", ("price = 0", "dollars")),
+    (f"{EVALUATE} --price inf", ("price = inf", "dollars")),
+    (f"{CROSSOVER} --over bandwidth --from 1TB --to 2TB/s", ("from = 1TB", "'TB'", "3.35TB/s")),
+    (f"{CROSSOVER} --over context --from 1k --to 2s", ("to = 2s", "'s'", "128k")),
+    (f"{MAP} --x tpot --x-from 1k", ("x_from = 1k", "'k'", "40ms")),
+    (f"{MAP} --y capacity --y-to 1TB/s", ("y_to = 1TB/s", "80GB")),
     (f"{COMPARE} --batch 8", ("--batch",)),
     (f"{EVALUATE} stray", ("stray",)),
 ]

@@ -537,7 +537,7 @@ def test_list_hardware(answer: Answer) -> None:
                 "verdict: dense wins",
                 "q = 2.000",
                 "would flip it",
-                "the verdict survives these errors",
+                "of draws of them at q = 2.00",
             ),
         ),
         (
@@ -626,3 +626,34 @@ def test_reader_that_stops_early_is_no_error(tmp_path: Path, form: str) -> None:
     err = running.stderr.read()
     running.stderr.close()
     assert (running.wait(timeout=120), err) == (0, "")
+
+
+def test_numbers_with_units_are_the_numbers(answer: Answer) -> None:
+    plain = answer(
+        "evaluate --model mixtral-8x7b --cluster 16xh200 --context 8192 --batch 1024 --tp 8 "
+        "--tpot-ms 2000 --utilization 0.9 --json"
+    )
+    units = answer(
+        "evaluate --model mixtral-8x7b --cluster 2x8xh200 --context 8k --batch 1k --tp 8 "
+        "--tpot-ms 2s --utilization 90% --json"
+    )
+    assert units.pop("cluster") == "2x8xh200"
+    assert plain.pop("cluster") == "16xh200"
+    assert units == plain
+
+
+def test_power_price_and_what_is_not_known(answer: Answer) -> None:
+    """Energy is power over throughput, a price replaces the catalog's, and a device without a
+    power limit has a note instead.
+    """
+    case = "--model mixtral-8x7b --context 8k --batch 64 --json --price 3.6"
+    record = answer(f"evaluate --cluster 8xh200 --tp 8 {case}")
+    watts, joules = record["watts_per_device"], record["joules_per_output_token"]
+    assert 300 < watts <= 700
+    assert joules == pytest.approx(watts / record["tokens_per_s_per_device"])
+    assert record["kwh_per_million_output_tokens"] == pytest.approx(joules / 3.6)
+    dollars = 0.001 / record["tokens_per_s_per_device"] * 1e6
+    assert record["cost_usd_per_million_tokens"] == pytest.approx(dollars)
+    unknown = answer(f"evaluate --cluster 8xtpu-v6e --tp 8 {case}")
+    assert unknown["watts_per_device"] is unknown["joules_per_output_token"] is None
+    assert "power.tdp_W" in unknown["power_note"]

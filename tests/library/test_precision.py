@@ -3,6 +3,7 @@ calls.
 """
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from processes import run
 from walk import STEPS
+
+import qsopt
 
 WALK = str(Path(__file__).parent / "walk.py")
 
@@ -33,6 +36,12 @@ TRACED_FIRST = (
 """Another order: transformed before plain, and the other way round."""
 
 IN_FLOAT64 = (*(name for name in PLAIN if name != "optimize"), "grad of compare")
+
+
+def test_the_walk_calls_every_public_function() -> None:
+    functions = {name for name in qsopt.__all__ if name.islower() and name.isidentifier()}
+    called = set(re.findall(r"qsopt\.(\w+)", Path(WALK).read_text("utf-8")))
+    assert functions - {"__version__"} <= called
 
 
 @cache

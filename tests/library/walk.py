@@ -1,6 +1,6 @@
 """The whole public API in one process, in an order that the caller names; prints what it answers.
 
-usage: walk.py FLOAT32_OR_X64 STEP...
+usage: walk.py [float32 or x64 [STEP...]]; every step if none is named
 """
 
 import json
@@ -16,7 +16,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-if sys.argv[1] == "x64":
+if sys.argv[1:2] == ["x64"]:
     jax.config.update("jax_enable_x64", True)
 
 import qsopt  # noqa: E402
@@ -61,6 +61,21 @@ def optimum() -> float:
     return qsopt.optimize(problem, starts=2, certify=0).value
 
 
+def catalog() -> list[float]:
+    """Numbers of what has a name."""
+    layouts = qsopt.legal_layouts(NAME, PHRASE)
+    return [
+        float(len(qsopt.model_names())),
+        float(len(qsopt.accelerator_names())),
+        float(len(qsopt.laws())),
+        qsopt.load_accelerator("h200").bandwidth,
+        qsopt.number_format("nvfp4").bytes,
+        qsopt.ideal().reserve_bytes,
+        qsopt.belief(NAME, qsopt.law("geometric")).q,
+        *layouts.tensor,
+    ]
+
+
 def flip() -> list[float]:
     found = qsopt.crossovers(NAME, PHRASE, WORKLOAD, over="context", low=1200.0, high=1400.0)
     return [crossing.value for crossing in found.crossings]
@@ -83,6 +98,7 @@ STEPS: dict[str, Callable[[], Any]] = {
     "map": map_of_four,
     "belief": lambda: qsopt.belief(NAME, "tian").interval,
     "software": lambda: qsopt.evaluate(NAME, PHRASE, WORKLOAD, LAYOUT, "vllm").tpot,
+    "catalog": catalog,
     "counts": lambda: [
         qsopt.parameter_count(MODEL).total,
         qsopt.kv_bytes_per_token(NAME),

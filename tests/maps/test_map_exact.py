@@ -5,6 +5,7 @@ fit.
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,6 +15,7 @@ import pytest
 import qsopt
 from qsopt import compare
 from qsopt.cli.map import Map
+from qsopt.comparison.dense import NAMED, RELEASED, RELEASED_GQA8, size_factor
 from qsopt.comparison.twin import dense_twin, geometric_q, qs_numbers
 from qsopt.deployments.capped import ServedModel, best_throughputs
 from qsopt.deployments.layouts import legal_layouts
@@ -177,6 +179,44 @@ def test_bounds_change_nothing(model, service, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("kind", [RELEASED, RELEASED_GQA8])
+def test_maps_of_released_twins_equal_enumeration_and_comparisons(
+    model, service, monkeypatch, kind
+):
+    """Along q whole layers and heads jump, and with them the layouts that the match has."""
+    axes = axis("q", model, service, 1.0, 6.0, 7), axis("context", model, service, 1e3, 1e6, 8)
+    quick = phase_map(model, service, *axes, believe, kind=kind)
+    for at in ((0, 0), (3, 4), (6, 7)):
+        there = moved(service, "context", axes[1].values[at[1]])
+        twin: dict[str, Any] = {"twin": "released", "twin_attention": kind.attention}
+        assert_point(quick, at, compare(model, service=there, q=axes[0].values[at[0]], **twin))
+    monkeypatch.setattr(bounds, "BLOCKS", (1,))
+    plain = phase_map(model, service, *axes, believe, kind=kind)
+    np.testing.assert_allclose(quick.dense.throughput, plain.dense.throughput, rtol=1e-12)
+    np.testing.assert_array_equal(quick.dense.layout, plain.dense.layout)
+    assert quick.dense.evaluated < 2 * plain.dense.evaluated
+
+
+def test_a_named_dense_model_has_no_size_to_move(model, service):
+    named = qsopt.load_model("llama-3.1-8b")
+    axes = (
+        axis("sparsity", model, service, points=3),
+        axis("context", model, service, 1e3, 1e5, 3),
+    )
+    found = phase_map(
+        model, service, *axes, lambda side: given(float(size_factor(side, named))),
+        kind=NAMED, named=named,
+    )  # fmt: skip
+    assert np.ptp(found.dense.throughput, axis=0).max() == 0.0
+    expected = qsopt.compare(model, service=moved(service, "context", 1e5), dense=named)
+    assert found.dense.throughput[0, 2] == pytest.approx(float(expected.dense.throughput))
+    assert np.ptp(found.q * found.s) == pytest.approx(0.0, abs=1e-12)
+    with pytest.raises(InputError, match="its size is its own"):
+        phase_map(
+            model, service, axes[1], axis("q", model, service), believe, kind=NAMED, named=named
+        )
+
+
 @pytest.mark.parametrize("name", [name for name, kind in AXIS_KINDS.items() if kind.trend[0]])
 def test_trends_hold_for_every_layout(model, service, name):
     """What the bounds rest on, layout by layout: along its axis throughput never moves against the
@@ -188,7 +228,7 @@ def test_trends_hold_for_every_layout(model, service, name):
     for index in range(0, len(np.asarray(layouts.tensor)), 3):
         one = jax.tree.map(lambda leaf, index=index: np.asarray(leaf)[index : index + 1], layouts)
         capped = name == "batch"
-        side = bounds.MapSide(model, service, one, dense=False, capped=capped)
+        side = bounds.MapSide(model, service, one, kind=None, capped=capped)
         changes = [(AXIS_KINDS[name].number, along.values[:, None])]
         points = point_grid(service, None, (len(along.values), 1), changes)
         rows.append(bounds.optima(side, points, (0, 0)).throughput[:, 0])
@@ -240,11 +280,12 @@ COMMAND = Map(
     MODEL,
     "4xh100",
     law="geometric",
+    twin="same-body",
     x="context",
     x_points=3,
     y="devices",
-    y_from=1,
-    y_to=4,
+    y_from="1",
+    y_to="4",
     y_points=4,
 )
 
@@ -276,7 +317,8 @@ def test_command_as_text(capsys):
     COMMAND.run()
     text = capsys.readouterr().out
     assert "D dense wins" in text and "context length [tokens]" in text
-    assert text.count("\n") == 4 + 5
+    assert "beyond 32,768 tokens" in text
+    assert text.count("\n") == 4 + 6
 
 
 @pytest.mark.parametrize(

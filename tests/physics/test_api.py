@@ -97,11 +97,24 @@ def log_ratio(log_context: jax.Array, log_bandwidth: jax.Array) -> jax.Array:
 
 def differences() -> list[float]:
     step = 1e-6
-    ends = [
-        [jnp.log(ratio_at(*(np.array(row) * sign))) for sign in (1, -1)]
-        for row in ([step, 0.0], [0.0, step])
-    ]
-    return [float(up - down) / (2 * step) for up, down in ends]
+    bandwidth = [jnp.log(ratio_at(0.0, step * sign)) for sign in (1, -1)]
+    context = [jnp.log(ratio_in_memory(step * sign)) for sign in (1, -1)]
+    return [float(up - down) / (2 * step) for up, down in (context, bandwidth)]
+
+
+def ratio_in_memory(log_context: float) -> jax.Array:
+    """Of both sides as they are deployed, with as many real sequences as take the same memory."""
+    result = compare(SMALL, FEW, Workload(4000.0), "ideal")
+    workload = Workload(4000.0 * np.exp(log_context))
+    throughputs = []
+    for side in (result.moe, result.dense):
+        there = evaluate(side.model, FEW, workload, side.deployment, "ideal").memory
+        grown = (there.kv_cache + there.activations) / (
+            side.metrics.memory.kv_cache + side.metrics.memory.activations
+        )
+        filled = eqx.tree_at(lambda d: d.batch, side.deployment, side.deployment.batch / grown)
+        throughputs.append(evaluate(side.model, FEW, workload, filled, "ideal").throughput)
+    return throughputs[1] / throughputs[0]
 
 
 def ratio_at(log_context: float, log_bandwidth: float) -> jax.Array:
@@ -109,8 +122,8 @@ def ratio_at(log_context: float, log_bandwidth: float) -> jax.Array:
 
 
 def test_gradient_of_a_comparison_agrees_with_differences() -> None:
-    """The best layouts and batches stay the same beside this point, so the envelope's derivative is
-    the whole one.
+    """The best layouts stay the same beside this point; the real batch follows the memory that it
+    fills, which bandwidth does not move.
     """
     slopes, numeric = (
         jax.grad(log_ratio, argnums=(0, 1))(jnp.zeros(()), jnp.zeros(())),

@@ -69,7 +69,7 @@ STEPPED = (
 
 def inputs(name: str, which: str, deployment: Deployment):
     """Every number of a design: model, service and deployment."""
-    cluster = resized(h100(19), price_per_hour=2.0)
+    cluster = resized(h100(27), price_per_hour=2.0)
     workload = Workload(8192.0, tokens_per_step=1.7, encoder_context=700.0)
     tree = (structure(name), Service(cluster, workload, efficiency(which)), deployment)
     return jax.tree.map(jnp.asarray, tree)
@@ -228,13 +228,13 @@ def test_elasticities_of_all_rates_and_latencies_sum_to_one(which: str) -> None:
 
 
 def test_straight_through_derivatives_are_those_of_the_relaxed_model() -> None:
-    """Stages divide the layers here and replicas fill the cluster, so both models are one but for
-    the derivative.
+    """Stages divide the layers here and fill whole domains, and replicas fill the cluster, so both
+    models are one but for the derivative.
     """
     base = inputs(
-        "gqa", "fitted", Deployment(tensor=2.0, data=3.0, pipeline=3.0, expert=2.0, batch=90.0)
+        "gqa", "fitted", Deployment(tensor=2.0, data=4.0, pipeline=3.0, expert=2.0, batch=90.0)
     )
-    tree = eqx.tree_at(lambda t: t[1].cluster.devices, base, jnp.asarray(36.0))
+    tree = eqx.tree_at(lambda t: t[1].cluster.devices, base, jnp.asarray(48.0))
 
     names = paths(tree)
     moved = [names.index("[2].pipeline"), names.index("[1].cluster.devices")]

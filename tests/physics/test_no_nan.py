@@ -88,14 +88,12 @@ def draws(number: int):
         between = np.exp(rng.uniform(np.log(min(positive)), np.log(max(positive)), BATCH))
         return jnp.asarray(np.where(rng.random(BATCH) < 0.6, rng.choice(values, BATCH), between))
 
-    sizes = [some(SIZES) for _ in range(4)]
-    design = Deployment()
+    sizes = [some(SIZES) for _ in range(5)]
     ways = jnp.asarray(rng.choice([0.0, 1.0, 0.4], BATCH))
-    design = eqx.tree_at(
-        lambda d: (d.tensor, d.data, d.pipeline, d.expert, d.batch, d.dispatched),
-        design,
-        (*sizes, some(BATCHES), ways),
-    )
+    slots = jnp.asarray(rng.choice([0.0, 8.0, 9.5, 300.0], BATCH))
+    tensor, data, pipeline, expert, dcp = sizes
+    fields = (tensor, data, pipeline, expert, some(BATCHES), ways, dcp, slots)
+    design = jax.tree.unflatten(jax.tree.structure(Deployment()), fields)
     routing = jnp.asarray(rng.permutation(np.resize(ROUTING, (BATCH, 2))))
     experts = (routing[:, 0], routing[:, 1], some(WIDTHS))
     softness = jnp.asarray(rng.choice(SOFTNESS, BATCH))

@@ -1,6 +1,7 @@
 """A small problem that these tests share."""
 
 from qsopt import Workload, load_cluster, load_efficiency, load_model
+from qsopt.comparison.dense import SAME_BODY
 from qsopt.search.problem import DesignProblem, design_problem
 from qsopt.search.variables import Variable
 from qsopt.spec.service import Service
@@ -20,4 +21,5 @@ def problem(
     service = Service(
         load_cluster(cluster), Workload(context=context, tpot_limit=tpot), load_efficiency("fitted")
     )
-    return design_problem(load_model(MODEL), service, **{"bounds": BOUNDS, **options})
+    usual = {"bounds": BOUNDS, "kind": SAME_BODY, "law_raw": True}
+    return design_problem(load_model(MODEL), service, **{**usual, **options})

@@ -13,8 +13,8 @@ from scipy.optimize import root_scalar
 from qsopt import Deployment, Workload, load_cluster, load_efficiency, load_model
 from qsopt.physics.accounting import compiled_parameter_count
 from qsopt.physics.evaluate import Metrics, compiled_metrics
-from qsopt.sensitivity.inputs import Design, design_inputs
-from qsopt.sensitivity.slopes import MEMORY, TPOT, Sensitivity, at_batch, sensitivity
+from qsopt.slopes.inputs import Design, design_inputs
+from qsopt.slopes.sensitivity import MEMORY, TPOT, Sensitivity, at_batch, sensitivity
 from qsopt.spec.service import Service
 
 STEP = 1e-5
@@ -167,7 +167,7 @@ def test_weights_that_do_not_fit_leave_no_largest_batch():
 
 
 def test_one_compilation_for_designs_of_one_structure():
-    from qsopt.sensitivity import slopes as module
+    from qsopt.slopes import sensitivity as module
 
     found("memory binds")
     before = module._outputs_and_slopes._cache_size()  # pyright: ignore

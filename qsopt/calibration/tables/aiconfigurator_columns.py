@@ -4,6 +4,8 @@ for each kind of table.
 Only rows on a thin grid are taken: powers of two of tokens, of four of sequences, contexts and
 prompts, so that a fit is minutes of work; no row is chosen by what it measured. `latency` is in
 milliseconds, except in tables of exchanges.
+
+The file is long because the package has a dozen forms of tables, each with a short function here.
 """
 
 from collections.abc import Callable, Mapping

@@ -59,6 +59,10 @@ PUBLISHED = frozenset({"metric", "value", "isl", "osl"})
 """Columns of published throughputs."""
 
 
+POWER = frozenset({"power_w", "out_tok_s", "n_gpus", "isl_guess", "osl", "batch"})
+"""Columns of the measured power of servers."""
+
+
 @dataclass(frozen=True)
 class Folder:
     """What a folder holds."""
@@ -71,6 +75,8 @@ class Folder:
     """Published throughputs."""
     skipped: Skipped
     """What could not be used."""
+    power: tuple[Table, ...] = ()
+    """Measured power of servers."""
 
     def by_kind(self) -> dict[str, Points]:
         """Operators and messages of all files, by kind.
@@ -100,7 +106,7 @@ def read_folder(path: Path | None, choice: Choice | None = None) -> Folder:
     Raises:
         InputError: if it is no folder with tables, or the package is wanted and not there.
     """
-    skipped, points, serving, published = Skipped(), [], [], []
+    skipped, points, serving, published, power = Skipped(), [], [], [], []
     for table in _tables(
         aiconfigurator.installed() if path is None else path, choice or Choice(), skipped
     ):
@@ -112,9 +118,11 @@ def read_folder(path: Path | None, choice: Choice | None = None) -> Folder:
             serving.append(table)
         elif columns >= PUBLISHED:
             published.append(table)
+        elif columns >= POWER:
+            power.append(table)
         else:
             skipped.add(table.file, "no reader for these columns", len(table))
-    return Folder(tuple(points), tuple(serving), tuple(published), skipped)
+    return Folder(tuple(points), tuple(serving), tuple(published), skipped, tuple(power))
 
 
 def _tables(path: Path, choice: Choice, skipped: Skipped) -> Iterator[Table]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from qsopt.calibration.points import OperatorPoints
 from qsopt.calibration.tables import operators
-from qsopt.calibration.tables.aiconfigurator import routed_rows
+from qsopt.calibration.tables.aiconfigurator_rows import routed_rows
 from qsopt.calibration.tables.columns import Skipped, Table
 
 WIDE = "-wide"

@@ -41,7 +41,36 @@ def routed(
             f"field '{top_k}' = {used} exceeds '{experts}' = {count}; a token uses at most all "
             f"experts"
         )
-    return MoeFfn(experts=count, top_k=used, width=width, small=hidden)
+    groups, top_groups = _limited_groups(reader, count)
+    return MoeFfn(
+        experts=count,
+        top_k=used,
+        width=width,
+        small=hidden,
+        groups=groups,
+        top_groups=top_groups,
+    )
+
+
+def _limited_groups(reader: Reader, experts: int) -> tuple[int, int]:
+    """Groups that the experts are divided into, and from how many of them a token's experts come:
+    `n_group` and `topk_group` of DeepSeek's node-limited routing; 1 and 1 without it.
+
+    Raises:
+        InputError: if a token would use more groups than there are, or they do not divide the
+            experts.
+    """
+    if not (reader.has("n_group") and reader.has("topk_group")) or reader.holds(
+        "topk_method", "greedy"
+    ):
+        return 1, 1
+    groups, used = reader.count("n_group"), reader.count("topk_group")
+    if used > groups or experts % groups:
+        raise reader.error(
+            f"field 'topk_group' = {used} of 'n_group' = {groups} groups of {experts} experts: "
+            f"groups divide the experts, and a token uses at most all of them"
+        )
+    return (groups, used) if used < groups else (1, 1)
 
 
 def with_shared(moe: MoeFfn, count: int, width: int) -> MoeFfn:

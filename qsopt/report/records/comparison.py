@@ -12,12 +12,14 @@ from qsopt.comparison.dense import MatchKind, kinds_of
 from qsopt.comparison.duel import Duel, throughput_of
 from qsopt.comparison.odds import odds
 from qsopt.comparison.opinions import opinions
+from qsopt.comparison.slopes import comparison_slopes
 from qsopt.fitted.expected import Expectation
 from qsopt.precision import in_float64
 from qsopt.quality import QDistribution
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.design import asked_record, design_record, error_record, model_record
 from qsopt.report.records.quality import belief_record, opinion_records
+from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
 UTILIZATIONS = (0.85, 0.9, 0.95)
@@ -48,8 +50,11 @@ def compare_record(
     return {
         **asked_record(inquiry),
         **comparison_record(result, inquiry.service, inquiry.efficiency_name),
-        "twin": twin_record(result, inquiry.kind),
+        "twin": twin_record(result.dense.model, inquiry.kind),
         **matches_record(result, inquiry, duel),
+        "slopes": dataclasses.asdict(
+            comparison_slopes(result, duel, inquiry.service, inquiry.named)
+        ),
         **belief_record(held, inquiry.law_name),
         "expected_error": {
             name: error_record(expected, side.metrics, side.deployment)
@@ -95,12 +100,13 @@ def _at_utilization(inquiry: Inquiry, result: Comparison, share: float) -> dict[
     return {"utilization": share, "ratio_dense_over_moe": ratio, "verdict": verdict(moe, dense)}
 
 
-def twin_record(result: Comparison, kind: MatchKind) -> dict[str, Any]:
-    """The dense model of a comparison, by its shape."""
-    dense = result.dense.model
+def twin_record(dense: Model | None, kind: MatchKind) -> dict[str, Any]:
+    """A dense match by its kind, and by its shape where there is one."""
+    record: dict[str, Any] = {"kind": kind.twin, "attention": kind.attention}
+    if dense is None:
+        return record
     return {
-        "kind": kind.twin,
-        "attention": kind.attention,
+        **record,
         "hidden": int(dense.hidden),
         "layers": int(dense.layers),
         "ffn_width": float(dense.decoder.ffn[0].kind.width),
@@ -129,7 +135,7 @@ def _q_of_law(inquiry: Inquiry) -> float:
 
 def _match_row(answer: Comparison, kind: MatchKind, inquiry: Inquiry) -> dict[str, Any]:
     return {
-        "twin": twin_record(answer, kind),
+        "twin": twin_record(answer.dense.model, kind),
         "q": float(answer.numbers.q),
         "dense": _side_record(answer.dense, inquiry.service, inquiry.efficiency_name),
         "ratio_dense_over_moe": float(answer.ratio),

@@ -7,12 +7,16 @@ import jax
 import numpy as np
 
 from qsopt.arrays import Scalar
+from qsopt.catalog.models import trained_context
 from qsopt.comparison.opinions import opinions
 from qsopt.comparison.twin import qs_numbers
 from qsopt.deployments.layouts import traits_of
 from qsopt.deployments.stacks import Layout, in_words
 from qsopt.fitted.expected import Expectation
+from qsopt.fitted.power import shipped_power
 from qsopt.physics.accounting import Parameters, kv_bytes_per_token, parameter_count
+from qsopt.physics.cost import MILLION, cost_per_million
+from qsopt.physics.energy import busy_shares, energy
 from qsopt.physics.evaluate import Metrics
 from qsopt.physics.memory import Memory
 from qsopt.physics.roofline import Spent
@@ -24,20 +28,21 @@ from qsopt.spec.deployment import PARALLEL_SIZES, Deployment
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
-from qsopt.units import SECONDS_PER_HOUR
-
-_MILLION = 1e6
+from qsopt.units import JOULES_PER_KWH
 
 AS_GIVEN = "as given"
 """How a deployment came about that the user gave."""
 
 
 def asked_record(inquiry: Inquiry) -> dict[str, Any]:
-    """What was asked."""
+    """What was asked, and whether the model was made for so long a context."""
+    context, longest = float(inquiry.service.workload.context), trained_context(inquiry.model_name)
     return {
         "model": inquiry.model_name,
         "cluster": inquiry.cluster_name,
-        "context": float(inquiry.service.workload.context),
+        "context": context,
+        "trained_context": longest,
+        "beyond_trained_context": longest is not None and context > longest,
     }
 
 
@@ -97,7 +102,8 @@ def design_record(
         "reuse_tokens_per_weight_read": float(reached.reuse),
         "experts_hit": float(reached.experts_hit) if moe_layers(model) is not None else None,
         **model_record(model),
-        "cost_usd_per_million_tokens": cost_per_million(service.cluster, reached),
+        "cost_usd_per_million_tokens": cost_of_tokens(service.cluster, reached),
+        **energy_record(service.cluster, deployment, reached),
         "breakdown": breakdown_records(reached.breakdown),
         "efficiency": efficiency,
         "deployment": deployment_record(model, service, deployment, reached.replicas),
@@ -171,13 +177,44 @@ def error_record(
     return {"step_time": step, "basis": expected.basis, "by_kind": expected.errors}
 
 
-def cost_per_million(cluster: Cluster, reached: Metrics) -> float | None:
+def cost_of_tokens(cluster: Cluster, reached: Metrics) -> float | None:
     """Rental of the cluster per million output tokens, or None where no price is known [US
     dollar].
     """
-    price = float(cluster.accelerator.price_per_hour)
-    rate = float(reached.per_device)
-    return price / SECONDS_PER_HOUR / rate * _MILLION if math.isfinite(price) and rate > 0 else None
+    price, rate = cluster.accelerator.price_per_hour, reached.throughput
+    known = math.isfinite(float(price)) and float(rate) > 0
+    return float(cost_per_million(price, cluster.devices, rate)) if known else None
+
+
+NO_POWER = (
+    "no power limit is known for this accelerator; state power.tdp_W in a copy of its file "
+    "(configs/hardware)"
+)
+
+
+def energy_record(cluster: Cluster, deployment: Deployment, reached: Metrics) -> dict[str, Any]:
+    """Power and energy of the devices, and how sure they are; None without a power limit."""
+    found = shipped_power()
+    drawn = energy(
+        cluster,
+        found.law,
+        *busy_shares(reached.breakdown),
+        used_devices=reached.replicas * deployment.replica_devices,
+        throughput=reached.throughput,
+    )
+    watts, joules = float(drawn.watts_per_device), float(drawn.joules_per_token)
+    if not (math.isfinite(watts) and math.isfinite(joules)):
+        return {**dict.fromkeys(_ENERGY_KEYS), "power_note": NO_POWER}
+    kwh = joules * MILLION / JOULES_PER_KWH
+    left = found.errors["other_models"]
+    note = (
+        f"devices alone, +-{left.median:.0%} median and {left.p90:.0%} P90 on models that the fit "
+        f"did not see (vLLM on H100 and B200)"
+    )
+    return {**dict(zip(_ENERGY_KEYS, (watts, joules, kwh), strict=True)), "power_note": note}
+
+
+_ENERGY_KEYS = ("watts_per_device", "joules_per_output_token", "kwh_per_million_output_tokens")
 
 
 def breakdown_records(spent: Spent) -> list[dict[str, Any]]:

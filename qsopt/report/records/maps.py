@@ -6,23 +6,28 @@ from typing import Any
 import numpy as np
 
 from qsopt.maps.bounds import Optima
-from qsopt.maps.crossover import Crossovers
+from qsopt.maps.crossover import Crossovers, MatchedPair
 from qsopt.maps.phase_map import PhaseMap
+from qsopt.precision import in_float64
 from qsopt.report.inquiry import Inquiry
+from qsopt.report.records.comparison import twin_record
 from qsopt.report.records.design import asked_record
 from qsopt.spec.deployment import PARALLEL_SIZES, Deployment
 from qsopt.spec.workload import NO_LIMIT
 from qsopt.units import MILLISECOND
 
 
-def crossover_record(found: Crossovers, inquiry: Inquiry, over: str, q: float) -> dict[str, Any]:
+@in_float64
+def crossover_record(
+    found: Crossovers, inquiry: Inquiry, over: str, pair: MatchedPair
+) -> dict[str, Any]:
     """Everything that `qsopt crossover` says.
 
     Args:
         found: the flips.
         inquiry: what was asked.
         over: the input that moves.
-        q: of the twin.
+        pair: both sides.
     """
     asked = asked_record(inquiry)
     return {
@@ -30,12 +35,15 @@ def crossover_record(found: Crossovers, inquiry: Inquiry, over: str, q: float) -
         "cluster": asked["cluster"],
         "over": over,
         "context": None if over == "context" else asked["context"],
-        "q": None if over == "q" else q,
+        "trained_context": asked["trained_context"],
+        "q": None if over == "q" else pair.q,
+        "twin": twin_record(None if over == "q" else pair.dense, pair.kind),
         "efficiency": inquiry.efficiency_name,
         **asdict(found),
     }
 
 
+@in_float64
 def map_record(found: PhaseMap, inquiry: Inquiry, batch: float | None) -> dict[str, Any]:
     """Everything that `qsopt map` says; what an axis moves is not among what is fixed.
 
@@ -56,7 +64,9 @@ def map_record(found: PhaseMap, inquiry: Inquiry, batch: float | None) -> dict[s
         "cluster": asked["cluster"],
         "efficiency": inquiry.efficiency_name,
         "law": inquiry.law_name,
+        "twin": twin_record(found.match, inquiry.kind),
         **{name: value for name, value in fixed.items() if name.removesuffix("_ms") not in moved},
+        "trained_context": asked["trained_context"],
         "utilization": float(inquiry.service.workload.utilization),
         "axes": [
             {"name": each.name, "what": each.kind.what, "values": each.values.tolist()}

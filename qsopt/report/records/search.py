@@ -5,6 +5,7 @@ from typing import Any
 
 from qsopt.precision import in_float64
 from qsopt.report.inquiry import Inquiry
+from qsopt.report.records.comparison import twin_record
 from qsopt.report.records.design import asked_record, design_record
 from qsopt.search.problem import UNITS, DesignProblem
 from qsopt.search.solution import Solution
@@ -24,9 +25,12 @@ def optimize_record(found: Solution, inquiry: Inquiry, problem: DesignProblem) -
         "like": asked["model"],
         "cluster": asked["cluster"],
         "context": asked["context"],
+        "trained_context": asked["trained_context"],
+        "beyond_trained_context": asked["beyond_trained_context"],
         "vary": [each.name for each in problem.variables if each.free],
         "law": problem.law.name,
         "efficiency": inquiry.efficiency_name,
+        "twin": _twin(problem, found),
         "best": _best(inquiry, problem, found),
         "objective": problem.objective,
         "minimize": problem.minimize,
@@ -43,6 +47,15 @@ def optimize_record(found: Solution, inquiry: Inquiry, problem: DesignProblem) -
         "evaluations": found.evaluations,
         "seconds": found.seconds,
     }
+
+
+def _twin(problem: DesignProblem, found: Solution) -> dict[str, Any] | None:
+    """The dense match that the advantage is over."""
+    if problem.objective != "advantage":
+        return None
+    return twin_record(
+        None if found.best is None else problem.match(found.best.model), problem.kind
+    )
 
 
 def _best(inquiry: Inquiry, problem: DesignProblem, found: Solution) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from qsopt.physics.evaluate import compiled_metrics
 from qsopt.precision import in_float64
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.design import AS_GIVEN, asked_record, deployment_record
-from qsopt.sensitivity.slopes import Sensitivity, Slopes
+from qsopt.slopes.sensitivity import Sensitivity, Slopes
 from qsopt.spec.deployment import Deployment
 
 

@@ -22,11 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from qsopt.arrays import Scalar
 from qsopt.physics.accounting import parameter_count
 from qsopt.physics.evaluate import Metrics, compiled_metrics, timing
 from qsopt.physics.memory import memory
 from qsopt.record import Result
-from qsopt.sensitivity.inputs import Design, Input, design_inputs, scaled
+from qsopt.slopes.inputs import Design, Input, design_inputs, scaled
+from qsopt.spec.deployment import Deployment
 from qsopt.spec.workload import NO_LIMIT
 from qsopt.units import GB, MILLISECOND
 
@@ -85,9 +87,7 @@ def sensitivity(design: Design) -> Sensitivity:
     """Derivatives of the throughput of a concrete design."""
     inputs = design_inputs(design)
     fixed = _slopes(design, inputs, None)
-    batches = {MEMORY: _memory_batch(design)}
-    if float(design.service.workload.tpot_limit) < NO_LIMIT:
-        batches[TPOT] = tpot_batch(design, _most(batches[MEMORY]))
+    batches = limit_batches(design)
     binding = min(batches, key=lambda name: batches[name])
     if not 0.0 < batches[binding] < np.inf:
         return Sensitivity(fixed, None, None, ())
@@ -111,7 +111,7 @@ def design_metrics(design: Design) -> Metrics:
 # ---- derivatives ---------------------------------------------------------------------------------
 
 
-def _log_outputs(design: Design) -> Float[Array, " outputs"]:
+def log_outputs(design: Design) -> Float[Array, " outputs"]:
     """Logs of throughput, of memory over capacity, and of time per token over its limit."""
     time = timing(design.model, design.service, design.deployment)
     needed = memory(design.model, design.service, design.deployment)
@@ -119,8 +119,8 @@ def _log_outputs(design: Design) -> Float[Array, " outputs"]:
     return jnp.log(jnp.stack([time.throughput, *used]))
 
 
-_ROW = {MEMORY: 1, TPOT: 2}
-"""Of each limit among the outputs."""
+LIMIT_ROWS = {MEMORY: 1, TPOT: 2}
+"""Of each limit among the outputs of `log_outputs`."""
 
 
 @partial(jax.jit, static_argnums=1)
@@ -135,7 +135,7 @@ def _outputs_and_slopes(design: Design, inputs: tuple[Input, ...]):
             lambda d: d.deployment.batch, moved, moved.deployment.batch * jnp.exp(logs[-1])
         )
         count = parameter_count(moved.model)
-        logs_there = _log_outputs(moved), jnp.log(jnp.stack([count.active, count.total]))
+        logs_there = log_outputs(moved), jnp.log(jnp.stack([count.active, count.total]))
         return logs_there, logs_there
 
     slopes, values = jax.jacfwd(outputs, has_aux=True)(jnp.zeros(len(inputs) + 1))
@@ -154,7 +154,7 @@ def _slopes(design: Design, inputs: tuple[Input, ...], binding: str | None) -> S
     elasticity = slopes[0]
     if binding is not None:
         # the batch, last of the inputs, moves so that the binding limit stays filled
-        limit = slopes[_ROW[binding]]
+        limit = slopes[LIMIT_ROWS[binding]]
         elasticity = elasticity - elasticity[-1] * limit / limit[-1]
     names = [given.name for given in inputs]
     elasticities = dict(zip(names, map(float, elasticity), strict=False))
@@ -198,6 +198,14 @@ def _share_elasticities(
 # ---- the batch that the limits allow -------------------------------------------------------------
 
 
+def limit_batches(design: Design) -> dict[str, float]:
+    """The real batch that fills each limit that there is; not positive where nothing fits."""
+    batches = {MEMORY: _memory_batch(design)}
+    if float(design.service.workload.tpot_limit) < NO_LIMIT:
+        batches[TPOT] = tpot_batch(design, _most(batches[MEMORY]))
+    return batches
+
+
 def _memory_batch(design: Design) -> float:
     """The real batch that fills the memory; not positive where the weights alone do not fit."""
     return float(design_metrics(design).memory.largest_batch) * float(design.deployment.batch)
@@ -233,6 +241,36 @@ def tpot_batch(design: Design, most: float) -> float:
             root_scalar(excess, bracket=(low, high), method="brentq", xtol=_CLOSE, rtol=_CLOSE).root
         )
     )
+
+
+def at_limit(design: Design) -> Deployment:
+    """The deployment as it is, whose batch has the derivative of the real batch that fills the
+    limit that binds.
+
+    Whole batches leave a little room, so the limit that binds is the one that one Newton step in
+    the log of the batch reaches first. At a batch with the log ratio g of what is used over that
+    limit, dB/dx = -g_x / g_B (implicit function theorem), here as B exp((g - g(x)) / g_B) with g
+    and g_B constant.
+    """
+
+    def ratios(log_batch: Scalar) -> Float[Array, " limits"]:
+        moved = eqx.tree_at(
+            lambda d: d.deployment.batch, design, design.deployment.batch * jnp.exp(log_batch)
+        )
+        return log_outputs(moved)[1:]
+
+    zero = jnp.zeros(())
+    used, slopes = jax.jvp(ratios, (zero,), (jnp.ones(()),))
+    fixed, slopes = jax.lax.stop_gradient((used, slopes))
+    moving = slopes > 0.0
+    room = jnp.where(moving, -fixed / jnp.where(moving, slopes, 1.0), jnp.inf)
+    first = jnp.argmin(room)
+    change = (fixed - used)[first] / jnp.where(moving, slopes, jnp.inf)[first]
+    batch = jax.lax.stop_gradient(design.deployment.batch) * jnp.exp(change)
+    return eqx.tree_at(lambda d: d.batch, design.deployment, batch)
+
+
+compiled_at_limit = jax.jit(at_limit)
 
 
 # ---- shadow prices -------------------------------------------------------------------------------

@@ -56,6 +56,12 @@ def design_inputs(design: Design) -> tuple[Input, ...]:
     return (*routed, *_WORKLOAD, *_HARDWARE, *limit)
 
 
+def named_inputs(names: tuple[str, ...]) -> tuple[Input, ...]:
+    """Inputs of any design by name, in this order."""
+    known = {each.name: each for each in (*_ROUTED, *_WORKLOAD, *_HARDWARE, _TPOT)}
+    return tuple(known[name] for name in names)
+
+
 def scaled(design: Design, inputs: tuple[Input, ...], logs: Float[Array, " inputs"]) -> Design:
     """The design with the log of each input moved by an amount."""
     for index, given in enumerate(inputs):

@@ -1,0 +1,201 @@
+"""Which choices of the comparison decide its verdicts?
+
+`python -m experiments.paper.comparison_items` writes the ratio of dense over MoE as the comparison
+was first made (the paper's argument: a twin in the MoE's body, the bare geometric rule, plain
+layouts), with each later choice alone, and with all of them, at every case, context and limit, into
+`results/comparison_items` and docs/comparison-items.md.
+
+Every ratio is of two exact optima. Also the numbers of an independent review of the same points.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax.numpy as jnp
+
+from experiments.framework import study
+from experiments.framework.pieces import Row
+from experiments.pages.template import render
+from qsopt.cli.options import Question
+from qsopt.comparison.compare import verdict
+from qsopt.comparison.dense import SAME_BODY, dense_match, match_kind
+from qsopt.comparison.duel import throughput_of
+
+NAME = "comparison_items"
+
+BEFORE = {
+    "twin": "same-body",
+    "law": "geometric",
+    "law_raw": True,
+    "dcp": "1",
+    "expert_slots": "none",
+    "packing": "loose",
+    "assume": "merged_dispatch=0,shared_links=0",
+}
+"""The comparison as it was first made."""
+
+ITEMS = {
+    "before": {},
+    "released shape": {"twin": "released"},
+    "released, 8 KV heads": {"twin": "released", "twin_attention": "gqa8"},
+    "calibrated q": {"law": "power", "law_raw": False},
+    "context parallel": {"dcp": "any"},
+    "expert slots": {"expert_slots": "any"},
+    "whole domains": {"packing": "whole"},
+    "merged dispatch": {"assume": "shared_links=0"},
+    "mesh links": {"assume": "merged_dispatch=0"},
+}
+"""Each choice alone, as flags of the command."""
+
+ALL = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(study.Settings):
+    """Every model on every cluster, at every context and limit."""
+
+    models: tuple[str, ...]
+    clusters: tuple[str, ...]
+    contexts: tuple[float, ...]
+    limits_ms: tuple[float, ...]
+    """Longest times per output token; 0 for none."""
+    efficiency: str
+    page: Path = Path("docs/comparison-items.md")
+    """Page to write."""
+
+
+def items(
+    model: str, cluster: str, contexts: Sequence[float], limit_ms: float, efficiency: str
+) -> list[Row]:
+    """A model on a cluster under a limit, at every context."""
+    return [compared(model, cluster, context, limit_ms, efficiency) for context in contexts]
+
+
+def compared(model: str, cluster: str, context: float, limit_ms: float, efficiency: str) -> Row:
+    """Ratios of one case, with the items that are taken alone and with all."""
+    limit = limit_ms or None
+    plain = Question(model, cluster, context, limit, efficiency=efficiency)
+    questions = {name: replace(plain, **(BEFORE | item)) for name, item in ITEMS.items()}
+    questions[ALL] = plain
+    outcomes = {name: ratio(question) for name, question in questions.items()}
+    return {
+        "model": model,
+        "cluster": cluster,
+        "context": context,
+        "limit_ms": limit_ms,
+        **{name: outcome[0] for name, outcome in outcomes.items()},
+        **{f"{name}: verdict": outcome[1] for name, outcome in outcomes.items()},
+    }
+
+
+def ratio(question: Question) -> tuple[float | None, str]:
+    """Throughput of dense over MoE, None where a side does not fit, and who wins."""
+    model, service = question.load()
+    q = question.inquiry(model, service).believe().q
+    kind = match_kind(question.twin, question.twin_attention)
+    dense = dense_match(model, jnp.asarray(q), kind if model.encoder is None else SAME_BODY)
+    reached = tuple(throughput_of(side, model, service) for side in (model, dense))
+    return (reached[1] / reached[0] if all(reached) else None), verdict(*reached)
+
+
+# ---- the numbers of an independent review --------------------------------------------------------
+
+PAPER = {"model": "deepseek-v3", "cluster": "8xmi300x", "context": 131072.0, "efficiency": "ideal"}
+RACK = {"model": "deepseek-v3", "cluster": "72xgb200", "context": 8192.0, "tpot_ms": 30.0}
+OSS = {"model": "gpt-oss-120b", "cluster": "8xb200", "context": 8192.0}
+PLAIN_BF16 = BEFORE | {"weight_dtype": "bf16"}
+
+REVIEWED = (
+    ("8 MI300X, bf16, 128k, ideal, no context parallelism", PAPER | PLAIN_BF16, "6.49"),
+    ("the same with context parallelism", PAPER | PLAIN_BF16 | {"dcp": "any"}, "3.75-3.86"),
+    (
+        "the same at 97 % of the memory",
+        PAPER | PLAIN_BF16 | {"dcp": "any", "utilization": 0.97},
+        "4.47",
+    ),
+    ("72 GB200, 8k, 30 ms, no redundant experts", RACK | BEFORE, None),
+    ("the same with redundant experts", RACK | BEFORE | {"expert_slots": "any"}, "1.02"),
+    ("gpt-oss-120b on 8 B200, 8k, same body", OSS | {"twin": "same-body"}, None),
+    ("gpt-oss-120b on 8 B200, 8k, released shape", OSS, None),
+)
+"""What was asked, as flags of the command, and what the review found."""
+
+
+def review() -> list[Row]:
+    """Ours beside theirs."""
+    rows: list[Row] = []
+    for text, flags, theirs in REVIEWED:
+        ours, outcome = ratio(Question(**flags))
+        rows.append({"case": text, "theirs": theirs, "ours": ours, "verdict": outcome})
+    return rows
+
+
+def merged_copies(ranks: float, top_k: float) -> tuple[float, float]:
+    """Copies of a token that leave its rank, of k experts over e ranks: one for each expert, and
+    merged by rank.
+    """
+    distinct = ranks * (1.0 - (1.0 - 1.0 / ranks) ** top_k)
+    away = 1.0 - 1.0 / ranks
+    return top_k * away, distinct * away
+
+
+# ---- the page ------------------------------------------------------------------------------------
+
+
+def turned(rows: Sequence[Row], name: str) -> int:
+    """Cases whose verdict an item changes."""
+    return sum(row[f"{name}: verdict"] != row["before: verdict"] for row in rows)
+
+
+def cell(row: Row, name: str) -> str:
+    """A ratio as the table shows it: bold where its verdict is not that of before."""
+    outcome = row[f"{name}: verdict"]
+    words = {"moe infeasible": "only dense", "dense infeasible": "only MoE"}
+    value = row[name]
+    text = words.get(outcome, "neither") if value is None else f"{value:.2f}"
+    return f"**{text}**" if outcome != row["before: verdict"] else text
+
+
+def write_page(rows: Sequence[Row], reviewed: Sequence[Row], settings: Settings) -> None:
+    """The page from its template."""
+    names = (*ITEMS, ALL)
+    text = render(
+        "comparison-items.md",
+        rows=rows,
+        names=names,
+        cell=cell,
+        limits=settings.limits_ms,
+        turned={name: turned(rows, name) for name in names if name != "before"},
+        dense_wins={name: sum(row[f"{name}: verdict"] == "dense wins" for row in rows)
+                    for name in names},
+        reviewed=reviewed,
+        asked=len(settings.models) * len(settings.clusters) * len(settings.contexts)
+        * len(settings.limits_ms),
+        copies=merged_copies(8.0, 8.0),
+    )  # fmt: skip
+    settings.page.write_text(text)
+
+
+def main(settings: Settings) -> None:
+    with study.Study(NAME, settings) as this:
+        keys = [
+            {
+                "model": model,
+                "cluster": cluster,
+                "contexts": settings.contexts,
+                "limit_ms": limit,
+                "efficiency": settings.efficiency,
+            }
+            for model in settings.models
+            for cluster in settings.clusters
+            for limit in settings.limits_ms
+        ]
+        rows = [row for piece in this.pieces(keys, items) for row in piece]
+        (reviewed,) = this.pieces([{}], review)
+        this.write(rows, reviewed=reviewed)
+        write_page(rows, reviewed, settings)
+
+
+if __name__ == "__main__":
+    study.start(main, Settings, NAME)

@@ -1,0 +1,177 @@
+"""The replica behind each row of a table of end-to-end results, and the times that the decode model
+gives for its steps and prompts.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from qsopt.arrays import Scalar, scalar
+from qsopt.calibration.tables import names
+from qsopt.calibration.tables.columns import Table
+from qsopt.catalog.efficiencies import efficiency_set
+from qsopt.catalog.models import load_model, model_names
+from qsopt.fitted import sets
+from qsopt.fitted.errors import Column
+from qsopt.fitted.groups import Calibration
+from qsopt.physics.evaluate import timing, whole_units
+from qsopt.physics.memory import memory
+from qsopt.physics.prefill import compiled_prefill
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.efficiency import Efficiency
+from qsopt.spec.formats import number_format
+from qsopt.spec.hardware import Accelerator, Cluster
+from qsopt.spec.model import Model
+from qsopt.spec.service import Service
+from qsopt.spec.workload import Workload
+
+_MODELS = {
+    "minimax-m2.5": "minimax-m2",
+    "kimi-k2.5": "kimi-k2",
+    "mistral-7b": "mistral-7b-v0.1",
+    "llama-7b": "llama-2-7b",
+}
+"""Names of checkpoints with the sizes of a model of the catalog."""
+
+_BLOCK_FP8 = ("deepseek-v3", "deepseek-r1", "qwen3-235b-a22b", "minimax-m2", "qwen3.5-397b-a17b")
+"""Models whose fp8 checkpoints are scaled by blocks."""
+
+FORMATS = {"fp4": "nvfp4", "fp16": "bf16"}
+
+SIZES = ("tp", "ep", "attention_dp", "pp", "isl", "osl", "n_gpus")
+"""Columns of a run that are numbers."""
+
+
+def model_name(name: str) -> str | None:
+    """The catalog's model of that name, or None."""
+    found = _MODELS.get(name.lower(), name.lower())
+    return found if found in model_names() else None
+
+
+def joined(table: Table, columns: tuple[str, ...]) -> np.ndarray:
+    """The texts of several columns as one for each row."""
+    return np.array(
+        ["|".join(row) for row in zip(*(table.text(name) for name in columns), strict=True)],
+        dtype=str,
+    )
+
+
+@cache
+def precise(name: str, precision: str) -> Model:
+    """A model of the catalog with its weights in the format of a checkpoint.
+
+    fp8 checkpoints store all projections so, fp4 ones the feed-forward layers and experts, int4
+    ones the experts; where the table says nothing, and for the 4-bit checkpoints of gpt-oss, the
+    catalog's own formats stand.
+    """
+    model = load_model(name)
+    if precision in ("", "w4a16") or (precision == "fp4" and name.startswith("gpt-oss")):
+        return model
+    form = (
+        "fp8_block"
+        if precision == "fp8" and name in _BLOCK_FP8
+        else FORMATS.get(precision, precision)
+    )
+    weights = number_format(form)
+    attention = number_format("bf16") if form in ("nvfp4", "int4") else weights
+    ffn = weights if form != "int4" else number_format("bf16")
+    return eqx.tree_at(
+        lambda m: (m.precision.attention, m.precision.ffn, m.precision.experts),
+        model,
+        (attention, ffn, weights),
+    )
+
+
+class ServedRun(NamedTuple):
+    """One replica, and the mean request that it serves."""
+
+    model: Model
+    service: Service
+    """Exactly the replica's devices, and a workload at the mean context of a step."""
+    deployment: Deployment
+    prompt: Scalar
+    """Tokens of a prompt."""
+    answer: Scalar
+    """Tokens of its answer."""
+
+
+def served_runs(table: Table, calibration: Calibration) -> list[ServedRun]:
+    """What every row ran; its batch is 0 where the model does not fit."""
+    columns = {name: table.number(name) for name in (*SIZES, "concurrency")}
+    base = efficiency_set("fitted")
+    keys = joined(table, ("backend", "gpu"))
+    efficiencies = {str(key): _efficiency(calibration, str(key), base) for key in np.unique(keys)}
+    return [
+        _case(
+            precise(model_name(str(name)) or "", str(precision)),
+            names.accelerator(names.accelerator_name(str(gpu)) or ""),
+            efficiencies[str(keys[row])],
+            {key: float(column[row]) for key, column in columns.items()},
+        )
+        for row, (name, precision, gpu) in enumerate(
+            zip(*(table.text(name) for name in ("model", "precision", "gpu")), strict=True)
+        )
+    ]
+
+
+def _efficiency(calibration: Calibration, key: str, base: Efficiency) -> Efficiency:
+    backend, gpu = key.split("|")
+    return sets.efficiency(calibration, backend, names.accelerator_name(gpu), base)
+
+
+def _case(
+    model: Model, accelerator: Accelerator, efficiency: Efficiency, row: dict[str, float]
+) -> ServedRun:
+    """One replica; `tp` counts the devices of a copy of attention, also where experts are spread
+    over all of them.
+    """
+    devices = row["tp"] * row["attention_dp"]
+    unit = row["attention_dp"] * row["pp"]
+    deployment = Deployment(
+        row["tp"], row["attention_dp"], row["pp"], min(row["ep"], devices), unit
+    )
+    prompt, answer = scalar(row["isl"]), scalar(row["osl"])
+    cluster = Cluster(accelerator, deployment.replica_devices)
+    service = Service(cluster, Workload(context=prompt + answer / 2.0), efficiency)
+    case = ServedRun(model, service, deployment, prompt, answer)
+    if np.isnan(row["concurrency"]):
+        batch = unit * float(_largest(case))
+    else:
+        batch = max(row["concurrency"] / max(row["n_gpus"] / (devices * row["pp"]), 1.0), unit)
+    return case._replace(deployment=eqx.tree_at(lambda d: d.batch, deployment, scalar(batch)))
+
+
+@jax.jit
+def _largest(case: ServedRun) -> Scalar:
+    """Largest whole number of batch units that fits the memory, from a deployment with one of
+    them.
+    """
+    held = memory(case.model, case.service, case.deployment)
+    return whole_units(held, scalar(1.0))
+
+
+def times(model: np.ndarray, cases: list[ServedRun]) -> tuple[Column, Column, Column]:
+    """Step time, reading and waiting prefill work of every row, one compilation for each model."""
+    found = np.empty((3, len(cases)))
+    for name in np.unique(model):
+        rows = np.flatnonzero(model == name)
+        batched = jax.tree.map(
+            lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]),
+            *(cases[row] for row in rows),
+        )
+        found[:, rows] = np.stack(_both(batched))
+    return found[0], found[1], found[2]
+
+
+@jax.jit
+@jax.vmap
+def _both(case: ServedRun) -> tuple[Scalar, Scalar, Scalar]:
+    deployment = case.deployment
+    step = timing(case.model, case.service, deployment).tpot
+    prompts = eqx.tree_at(lambda s: s.workload, case.service, Workload(context=case.prompt))
+    read = compiled_prefill(case.model, prompts, deployment).seconds
+    reading = read / case.answer
+    return step, reading, deployment.batch / deployment.data / deployment.pipeline * reading

@@ -1,0 +1,51 @@
+"""Constants of the power law that ship, and the errors that they leave."""
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from qsopt.errors import InputError
+from qsopt.fitted.errors import Errors
+from qsopt.fitted.groups import shipped
+from qsopt.physics.energy import PowerLaw
+
+STEP, PACE = "step", "pace"
+"""What the shares of busy time are of: the decode step that the model predicts from its operators,
+or the time that a server really takes, host and prompts included.
+"""
+
+COLUMNS = ("fitted", "other_models", "other_accelerators")
+"""Errors of rows that a fit saw, whose model it did not see, whose accelerator it did not see."""
+
+
+@dataclass(frozen=True)
+class FittedPower:
+    """A power law and what it leaves."""
+
+    law: PowerLaw
+    """Constants."""
+    errors: dict[str, Errors]
+    """By the names of `COLUMNS`, of the power of a device."""
+
+
+def load_power(path: Path, of: str = STEP) -> FittedPower:
+    """Read the constants for shares of a step or of a server's pace.
+
+    Raises:
+        InputError: if the file cannot be read or an entry is missing.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))[of]
+        law = PowerLaw(float(table["idle"]), float(table["memory"]), float(table["compute"]))
+        return FittedPower(law, {name: Errors(*table[name]) for name in COLUMNS})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: [{of}] cannot be read ({error}); `qsopt calibrate` writes such a file"
+        ) from None
+
+
+@cache
+def shipped_power(of: str = STEP) -> FittedPower:
+    """The constants that ship."""
+    return load_power(shipped("power"), of)
