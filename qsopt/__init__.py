@@ -20,6 +20,7 @@ from qsopt.api.designs import (
 )
 from qsopt.api.maps import axis, crossovers, phase_map
 from qsopt.api.names import load_efficiency
+from qsopt.api.requests import serve
 from qsopt.catalog.accelerators import accelerator_names, load_accelerator, load_cluster
 from qsopt.catalog.models import load_model, model_names
 from qsopt.comparison.compare import Comparison, Side
@@ -31,6 +32,9 @@ from qsopt.physics.evaluate import Metrics
 from qsopt.physics.roofline import Spent
 from qsopt.quality import QualityLaw, law, laws
 from qsopt.quality.belief import Belief
+from qsopt.serving.answer import Serving
+from qsopt.serving.metrics import RequestMetrics
+from qsopt.serving.plan import Plan
 from qsopt.slopes.sensitivity import Sensitivity
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.deployment import Deployment
@@ -72,9 +76,12 @@ __all__ = [
     "Model",
     "Parameters",
     "PhaseMap",
+    "Plan",
     "QualityLaw",
+    "RequestMetrics",
     "Sensitivity",
     "Service",
+    "Serving",
     "Side",
     "Solution",
     "Spent",
@@ -105,6 +112,7 @@ __all__ = [
     "phase_map",
     "prefill",
     "sensitivity",
+    "serve",
 ]
 
 

@@ -173,6 +173,7 @@ LAYERS = (
     ("physics",),
     ("quality",),
     ("deployments",),
+    ("serving",),
     ("fitted",),
     ("slopes", "comparison"),
     ("maps",),

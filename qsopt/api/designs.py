@@ -16,7 +16,8 @@ from qsopt.arrays import Scalar, scalar
 from qsopt.deployments import layouts
 from qsopt.physics import accounting
 from qsopt.physics.accounting import Parameters
-from qsopt.physics.evaluate import Metrics, compiled_metrics, compiled_prefill
+from qsopt.physics.evaluate import Metrics, compiled_metrics
+from qsopt.physics.prefill import compiled_prefill
 from qsopt.physics.roofline import Spent
 from qsopt.precision import in_float64
 from qsopt.report.records.design import evaluate_record
@@ -114,8 +115,9 @@ def prefill(  # pyright: ignore[reportInconsistentOverload]  (the service stands
     *,
     service: Service | None = None,
 ) -> Spent:
-    """Time to read one prompt of `workload.context` tokens on each data rank, from the operators of
-    a decode step (see `physics.evaluate.compiled_prefill`).
+    """Time to read one prompt on each data rank, from the operators of a decode step (see
+    `physics.prefill.compiled_prefill`): the workload's prompt but for its cached share, or one of
+    `context` tokens.
 
     Arguments and errors are those of `evaluate`.
 

@@ -21,10 +21,11 @@ from qsopt.spec.efficiency import (
     Efficiency,
     LinkEfficiency,
     OperatorEfficiency,
+    Server,
     ideal,
 )
 from qsopt.spec.formats import FORMATS
-from qsopt.units import MICROSECOND, GiB
+from qsopt.units import MICROSECOND, MILLISECOND, GiB
 
 _OPERATOR_KEYS = (
     "launch_us",
@@ -49,10 +50,21 @@ _CHOICES = {
         "dispatch_bytes": 0.0,
         "attention_overlap": 0.0,
         "ffn_overlap": 0.0,
+        "prefill_overlap": 0.0,
     },
+    "speculation": {"sequence_correlation": 0.0},
     "placement": {"shared_links": 1.0},
 }
 """Tables that a file may leave out, whole or in part, and what holds then."""
+_SERVER = {
+    "scale": 1.0,
+    "host_ms": 0.0,
+    "prefill_scale": 1.0,
+    "prefill_host_ms": 0.0,
+    "interference": 1.0,
+    "transfer_overlap": 0.0,
+}
+"""One more such table, of `efficiency.Server`."""
 _ABOUT_KEYS = {"name", "version", "date", "source", "note"}
 _SHARES = {"bandwidth", "compute"}
 
@@ -146,7 +158,7 @@ class _Reader:
                 f"{path}: not valid TOML ({error}); compare it with configs/efficiency/fitted.toml"
             ) from None
         kinds = (*OPERATOR_KINDS, *PREFILL_KINDS, *LINK_TIERS)
-        known = {*kinds, "routing", "memory", *_CHOICES, *_ABOUT_KEYS}
+        known = {*kinds, "routing", "memory", "server", *_CHOICES, *_ABOUT_KEYS}
         for key in self.tables:
             if key not in known:
                 raise InputError(
@@ -162,17 +174,28 @@ class _Reader:
         memory = self._values("memory", self.tables.get("memory"), _MEMORY_KEYS)
         choices = {}
         for name, usual in _CHOICES.items():
-            table = self.tables.get(name, {})
-            given = {**usual, **table} if isinstance(table, dict) else None
-            choices |= self._values(name, given, tuple(usual))
+            choices |= self._completed(name, usual)
         return Efficiency(
             **operators,
             **tiers,
             **routing,
             **choices,
+            server=self._server(),
             workspace=memory["workspace"],
             reserve_bytes=memory["reserve_GiB"] * GiB,
         )
+
+    def _completed(self, name: str, usual: dict[str, float]) -> dict[str, Any]:
+        """A table that may be left out, whole or in part."""
+        table = self.tables.get(name, {})
+        given = {**usual, **table} if isinstance(table, dict) else None
+        return self._values(name, given, tuple(usual))
+
+    def _server(self) -> Server:
+        row = self._completed("server", _SERVER)
+        for name in ("host", "prefill_host"):
+            row[name] = row.pop(f"{name}_ms") * MILLISECOND
+        return Server(**row)
 
     def _operator(self, name: str) -> OperatorEfficiency:
         table = self.tables.get(name)

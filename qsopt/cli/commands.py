@@ -12,6 +12,7 @@ import tyro
 
 COMMANDS = {
     "evaluate": ("qsopt.cli.evaluate", "Evaluate"),
+    "serve": ("qsopt.cli.serve", "Serve"),
     "compare": ("qsopt.cli.compare", "Compare"),
     "optimize": ("qsopt.cli.optimize", "Optimize"),
     "sensitivity": ("qsopt.cli.sensitivity", "SensitivityCommand"),

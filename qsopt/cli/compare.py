@@ -96,5 +96,6 @@ class Compare(Question):
             return moe, dense
 
         title = f"{self.model} on {self.cluster}, {self.efficiency} efficiencies"
+        marked = float(service.workload.context)
         reached = [at(context) for context in contexts]
-        comparison_plot(contexts, reached, self.context, penalties, title, path)
+        comparison_plot(contexts, reached, marked, penalties, title, path)

@@ -2,16 +2,26 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import jax
+import numpy as np
 
 from qsopt.cli.options import Question, Way
 from qsopt.cli.quantities import OptionalCount
-from qsopt.deployments.request import Request, resolve
+from qsopt.deployments.request import Request, at_batch, open_layouts, resolve
 from qsopt.errors import InputError
+from qsopt.fitted.server import in_service
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.report.records import to_json
 from qsopt.report.records.design import evaluate_record
+from qsopt.report.records.serving import evaluate_request_record
 from qsopt.report.text import show_design
+from qsopt.serving.given import ONE_POOL, best_given
+from qsopt.serving.ways import asked
 from qsopt.spec.deployment import DISPATCHED, GATHERED
+from qsopt.spec.model import Model
+from qsopt.spec.service import Service
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,7 @@ class Evaluate(Question):
     experts. With no size given the best legal deployment is used.
     """
 
+    takes_requests: ClassVar[bool] = True
     batch: OptionalCount = None
     """Sequences decoding at once in one replica; replicas fill the cluster. The largest that fits
     if left out.
@@ -39,20 +50,45 @@ class Evaluate(Question):
     way: Way | None = None
     """How tokens meet experts; the faster way if left out."""
 
+    way_of_serving: Literal["mixed", "alternating"] | None = None
+    """Of requests: prompts and answers in the same steps, or prompts between steps; the one that
+    serves more if left out.
+    """
+
     def run(self) -> None:
         """Evaluate and print."""
         self.check_flags()
         model, service = self.load()
-        found = resolve(model, service, self._request())
-        reached = compiled_metrics(model, service, found.deployment)
-        inquiry = self.inquiry(model, service)
-        record = evaluate_record(reached, inquiry, found.deployment, found.chosen)
+        record = (self._of_requests if self.on_requests else self._of_steps)(model, service)
         if self.json:
             print(to_json(record))
         else:
-            show_design(
-                record, f"{self.model} on {self.cluster}, {self.context:,.0f} tokens of context"
+            show_design(record, f"{self.model} on {self.cluster}, {self.asked_in_words()}")
+
+    def _of_steps(self, model: Model, service: Service) -> dict[str, Any]:
+        """Decode alone."""
+        if self.way_of_serving is not None:
+            raise InputError(
+                "way_of_serving is about whole requests: give --prompt and --answer instead of "
+                "--context"
             )
+        found = resolve(model, service, self._request())
+        reached = compiled_metrics(model, service, found.deployment)
+        inquiry = self.inquiry(model, service)
+        return evaluate_record(reached, inquiry, found.deployment, found.chosen)
+
+    def _of_requests(self, model: Model, service: Service) -> dict[str, Any]:
+        """Whole requests, by one pool with the sizes that are given."""
+        service, request = in_service(service, self.efficiency), self._request()
+        layouts = open_layouts(model, service, request)
+        if self.batch is not None:
+            layouts = at_batch(layouts, self.batch)
+        ways = ONE_POOL if self.way_of_serving is None else (self.way_of_serving,)
+        served = jax.tree.map(np.asarray, asked(model, service))
+        option = best_given(served, layouts, self.batch, ways)
+        named = request.names_layout
+        chosen = "sizes as given, best chunk" if named else "best legal layout and chunk"
+        return evaluate_request_record(option, self.inquiry(model, service), chosen)
 
     def check_flags(self) -> None:
         """Refuse flags that could change nothing here.

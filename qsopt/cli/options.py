@@ -4,7 +4,7 @@ workload.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import equinox as eqx
 import tyro
@@ -19,7 +19,6 @@ from qsopt.cli.quantities import (
     OptionalMilliseconds,
     OptionalTokens,
     Share,
-    Tokens,
 )
 from qsopt.comparison.dense import NAMED, MatchKind, Twin, match_kind
 from qsopt.errors import InputError
@@ -44,6 +43,8 @@ Way = Literal["gathered", "dispatched"]
 class Question:
     """A model, a cluster and a workload."""
 
+    takes_requests: ClassVar[bool] = False
+    """Whether the command answers on whole requests too."""
     model: str
     """Catalog name, path of a Hugging Face config.json or of a folder that holds one, or name on
     the Hub such as Qwen/Qwen3-30B-A3B.
@@ -52,10 +53,26 @@ class Question:
     """Devices and accelerator, such as 8xmi300x; scale-up domains, their devices and accelerator,
     such as 2x8xh200; or path of a cluster's TOML file.
     """
-    context: Tokens
-    """Tokens in the KV cache of a sequence; 128k is 131,072 and 1M is 1,048,576."""
+    context: OptionalTokens = None
+    """Tokens in the KV cache of a sequence: decode alone, prompts come from elsewhere; 128k is
+    131,072 and 1M is 1,048,576.
+    """
+    prompt: OptionalTokens = None
+    """Tokens of a prompt: whole requests instead of decode alone."""
+    answer: OptionalTokens = None
+    """Tokens of an answer."""
+    cached: Share = 0.0
+    """Share of the prompt whose keys and values are cached already, such as 0.5 or 50%."""
+    ttft_ms: OptionalMilliseconds = None
+    """Longest time to the first token allowed, such as 2000 [ms] or 2s."""
     tpot_ms: OptionalMilliseconds = None
     """Longest time per output token allowed, such as 40 [ms], 40ms or 2s."""
+    busy: Annotated[Share, tyro.conf.arg(name="load")] = 0.0
+    """Share of the time that what reads prompts is busy, for the wait before it; 0 leaves queues
+    out.
+    """
+    acceptance: Share = 1.0
+    """Probability that a drafted token is accepted, with tokens-per-step above 1."""
     weight_dtype: str | None = None
     """Format of all weights, tables included, instead of the model's own: bf16, fp8, fp8_block,
     nvfp4, mxfp4, int8, int4, or one of llama.cpp such as q4_k_m; or of some parts, such as
@@ -190,19 +207,68 @@ class Question:
             model = eqx.tree_at(lambda m: m.precision.kv_cache, model, number_format(self.kv_dtype))
         return model
 
-    def _tpot_limit(self) -> float:
-        if self.tpot_ms is not None and not 0 < self.tpot_ms < float("inf"):
-            raise InputError(f"tpot_ms = {self.tpot_ms:g}: give a positive number of milliseconds")
-        return NO_LIMIT if self.tpot_ms is None else self.tpot_ms * MILLISECOND
+    @property
+    def on_requests(self) -> bool:
+        """Whether whole requests are asked about."""
+        return self.prompt is not None or self.answer is not None
+
+    def asked_in_words(self) -> str:
+        """The context, or prompt and answer."""
+        if self.on_requests:
+            return f"{self.prompt:,.0f} tokens of prompt and {self.answer:,.0f} of answer"
+        return f"{self.context:,.0f} tokens of context"
 
     def _workload(self) -> Workload:
+        self._check_kind()
+        about: dict[str, Any] = {
+            "context": self.context,
+            "prompt": self.prompt,
+            "answer": self.answer,
+        }
         return Workload(
-            context=self.context,
             tokens_per_step=self.tokens_per_step,
-            tpot_limit=self._tpot_limit(),
+            acceptance=self.acceptance,
+            cached=self.cached,
+            load=self.busy,
+            ttft_limit=_limit("ttft_ms", self.ttft_ms),
+            tpot_limit=_limit("tpot_ms", self.tpot_ms),
             utilization=self.utilization,
             encoder_context=self.encoder_context,
+            **about,
         )
+
+    def _check_kind(self) -> None:
+        """Refuse what the command does not answer, or what has no meaning for what is asked.
+
+        Raises:
+            InputError: naming the option and what to give.
+        """
+        if self.on_requests and not self.takes_requests:
+            raise InputError(
+                "prompt and answer: this command answers on a decode step; give --context, and ask "
+                "serve, evaluate or compare about requests"
+            )
+        if self.on_requests:
+            return
+        if self.context is None:
+            both = ", or --prompt and --answer for whole requests" if self.takes_requests else ""
+            raise InputError(f"give --context, the tokens in the cache of a sequence{both}")
+        given = {"cached": self.cached, "ttft_ms": self.ttft_ms, "load": self.busy}
+        for name, value in given.items():
+            if value:
+                raise InputError(
+                    f"{name} is about whole requests: give --prompt and --answer instead of "
+                    f"--context"
+                )
+
+
+def _limit(name: str, milliseconds: float | None) -> float:
+    """A limit on time [s]."""
+    if milliseconds is None:
+        return NO_LIMIT
+    if not 0 < milliseconds < float("inf"):
+        raise InputError(f"{name} = {milliseconds:g}: give a positive number of milliseconds")
+    return milliseconds * MILLISECOND
 
 
 def _size(name: str, text: str, words: dict[str, int | None]) -> int | None:

@@ -1,6 +1,9 @@
 """`qsopt sensitivity`: how the throughput of one design answers to every input."""
 
 from dataclasses import dataclass
+from typing import ClassVar
+
+import tyro
 
 from qsopt.cli.evaluate import Evaluate
 from qsopt.deployments.request import resolve
@@ -19,6 +22,10 @@ class SensitivityCommand(Evaluate):
     Sizes left out are those of `evaluate`. At the largest batch the batch follows the limit that
     binds.
     """
+
+    takes_requests: ClassVar[bool] = False
+    way_of_serving: tyro.conf.Suppress[None] = None
+    """Of requests; slopes are those of a decode step."""
 
     def run(self) -> None:
         """Differentiate and print."""

@@ -78,27 +78,34 @@ def resolve(model: Model, service: Service, request: Request) -> Resolved:
     Raises:
         InputError: if a size is illegal for this model and cluster.
     """
-    layouts = (
-        _given(model, service, request)
-        if request.names_layout
-        else legal_layouts(model, service.cluster, service.rules)
-    )
-    if request.dispatched is not None:
-        layouts = _of_way(layouts, request.dispatched)
+    layouts = open_layouts(model, service, request)
     opened = [] if request.names_layout else ["best legal layout"]
     if request.batch is None:
         best = best_batch(model, service, layouts)
         opened.append("largest batch that keeps the limits")
     elif request.names_layout:
-        best = _faster_way(model, service, _at_batch(layouts, request.batch))
+        best = _faster_way(model, service, at_batch(layouts, request.batch))
     else:
-        best = best_at(model, service, _at_batch(layouts, request.batch))
+        best = best_at(model, service, at_batch(layouts, request.batch))
     if not bool(best.feasible) and (request.batch is None or not request.names_layout):
         best = closest(
-            model, service, layouts if request.batch is None else _at_batch(layouts, request.batch)
+            model, service, layouts if request.batch is None else at_batch(layouts, request.batch)
         )
         opened = ["closest to fitting: no legal layout keeps the limits"]
     return Resolved(best.deployment, ", ".join(opened) or "as given")
+
+
+def open_layouts(model: Model, service: Service, request: Request) -> Deployment:
+    """The legal layouts that a request leaves open, batch aside.
+
+    Raises:
+        InputError: if a size is illegal for this model and cluster.
+    """
+    if request.names_layout:
+        layouts = _given(model, service, request)
+    else:
+        layouts = legal_layouts(model, service.cluster, service.rules)
+    return layouts if request.dispatched is None else _of_way(layouts, request.dispatched)
 
 
 def _faster_way(model: Model, service: Service, designs: Deployment) -> Best:
@@ -146,7 +153,7 @@ def excess(result: Metrics, service: Service) -> Scalar:
     return jnp.maximum(memory, result.tpot / service.workload.tpot_limit)
 
 
-def _at_batch(layouts: Deployment, batch: float) -> Deployment:
+def at_batch(layouts: Deployment, batch: float) -> Deployment:
     """The layouts of which `batch` sequences fill all stages and data ranks, at that batch."""
     if not 0 < batch <= MOST:
         raise InputError(f"batch = {batch:g}: give the sequences that decode at once, 1 or more")

@@ -74,7 +74,10 @@ def attention_gemms(
     if isinstance(kind, Gqa):
         return _gqa_gemms(kind, hidden, tensor, softness)
     if isinstance(kind, Mla):
-        return _mla_gemms(kind, hidden, tensor)
+        return (
+            *latent_projections(kind, hidden, tensor),
+            *absorbed_projections(kind, tensor),
+        )
     return (
         matrix(hidden, kind.input_width / tensor),
         Gemm(kind.inner / tensor, 0.0, 0.0),
@@ -106,22 +109,39 @@ def _indexer(kind: Gqa | Mla, query_input: Scalar, hidden: Scalar) -> Gemm:
     )
 
 
-def _mla_gemms(kind: Mla, hidden: Scalar, tensor: Scalar | float) -> tuple[Gemm, ...]:
-    """Down-projections are replicated; the up-projections, absorbed into query and output, are
-    split over heads, and do not exist where entries are keys and values themselves.
+def latent_projections(kind: Mla, hidden: Scalar, tensor: Scalar | float = 1.0) -> tuple[Gemm, ...]:
+    """Projections of latent attention apart from the latents' own: the down-projections and the
+    indexer's are replicated, query and output split over heads.
     """
     heads = kind.heads / tensor
     query_input = jnp.where(kind.q_rank > 0, kind.q_rank, hidden)
-    latent, up = kind.kv_rank + kind.rope_dim, 1.0 - kind.direct
-    key, value = heads * kind.nope_dim * kind.kv_rank, heads * kind.kv_rank * kind.v_dim
+    latent = kind.kv_rank + kind.rope_dim
     return (
         matrix(hidden, kind.q_rank + latent + kind.compressor),
         matrix(query_input, heads * (kind.nope_dim + kind.rope_dim)),
-        Gemm(key * up, heads * kind.nope_dim, heads * kind.kv_rank),
-        Gemm(value * up, heads * kind.kv_rank, heads * kind.v_dim),
         *_latent_output(kind, hidden, heads, tensor),
         _indexer(kind, query_input, hidden),
     )
+
+
+def absorbed_projections(kind: Mla, tensor: Scalar | float = 1.0) -> tuple[Gemm, ...]:
+    """The up-projections of latents, absorbed into query and output as a decode step does; they do
+    not exist where entries are keys and values themselves.
+    """
+    heads, up = kind.heads / tensor, 1.0 - kind.direct
+    key, value = heads * kind.nope_dim * kind.kv_rank, heads * kind.kv_rank * kind.v_dim
+    return (
+        Gemm(key * up, heads * kind.nope_dim, heads * kind.kv_rank),
+        Gemm(value * up, heads * kind.kv_rank, heads * kind.v_dim),
+    )
+
+
+def expanded_projection(kind: Mla, tensor: Scalar | float = 1.0) -> Gemm:
+    """The same weights as one product that makes keys and values of a latent, as prompts use
+    them.
+    """
+    columns = kind.heads / tensor * (kind.nope_dim + kind.v_dim)
+    return Gemm(kind.kv_rank * columns * (1.0 - kind.direct), kind.kv_rank, columns)
 
 
 def _latent_output(

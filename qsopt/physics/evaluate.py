@@ -176,26 +176,3 @@ def _reuse(model: Model, tokens: Scalar, efficiency: Efficiency) -> dict[str, Sc
     hit = experts_hit(tokens, moe.experts, moe.top_k, efficiency.popularity_cv2)
     reuse = jnp.where(routed, tokens * moe.top_k / moe.experts, tokens)
     return {"reuse": reuse, "experts_hit": jnp.where(routed, hit, 0.0)}
-
-
-@jax.jit
-def compiled_prefill(model: Model, service: Service, deployment: Deployment) -> Spent:
-    """Time to read one prompt of `workload.context` tokens on each data rank, from the same
-    operators.
-
-    The prompts are one microbatch: every token attends to half its prompt on average, latent
-    attention is expanded to keys and values, and only the last token passes the head. Time to first
-    token is the sum over the pipeline's stages. Ignored: chunking and queueing.
-
-    Returns:
-        `Spent`: its `seconds` are the time to first token [s].
-    """
-    workload = service.workload
-    prompt = workload.context
-    load = Load(
-        deployment.data, prompt, prompt / 2.0, workload.encoder_tokens, logits=1.0, absorbed=0.0
-    )
-    stage = Stage(
-        model, service.cluster.accelerator, load, deployment, service.efficiency, ACTUAL, 0.0
-    )
-    return jax.tree.map(jnp.sum, microbatch(stage)).times(deployment.pipeline)

@@ -45,6 +45,28 @@ class Memory(Record):
         return (self.capacity - self.weights - self.reserve) / (self.kv_cache + self.activations)
 
 
+class Occupancy(Record):
+    """What a replica holds beside weights, and its largest forward."""
+
+    sequences: Scalar = number()
+    """Sequences that decode."""
+    prompts: Scalar = number()
+    """Prompts that are being read, each with room for all of its tokens."""
+    prompt: Scalar = number()
+    """Tokens of a prompt [tokens]."""
+    tokens: Scalar = number()
+    """Tokens of the largest forward of a microbatch [tokens]."""
+    rows: Scalar = number()
+    """Of them, those that pass the head [tokens]."""
+
+
+def decoding(deployment: Deployment, workload: Workload) -> Occupancy:
+    """A replica that decodes its batch and reads no prompts."""
+    tokens = deployment.batch / deployment.pipeline * workload.tokens_per_step
+    none = 0.0 * tokens
+    return Occupancy(deployment.batch, none, none, tokens, tokens)
+
+
 def stage_share(model: Model, deployment: Deployment, softness: Scalar | float = 0.0) -> Scalar:
     """Share of the layers in the fullest stage, ceil(L/p)/L."""
     return smooth.ceil(model.layers / deployment.pipeline, softness) / model.layers
@@ -61,17 +83,28 @@ def memory(
     deployment: Deployment,
     world: Counterfactual = ACTUAL,
     softness: Scalar | float = 0.0,
+    occupancy: Occupancy | None = None,
 ) -> Memory:
-    """Memory of the fullest device under a deployment."""
+    """Memory of the fullest device under a deployment.
+
+    Args:
+        model: what is served.
+        service: on what and for.
+        deployment: parallel sizes and batch.
+        world: counterfactual without one of the penalties.
+        softness: of the relaxed model.
+        occupancy: sequences, prompts and largest forward; decode alone if left out.
+    """
     workload, efficiency = service.workload, service.efficiency
+    held = decoding(deployment, workload) if occupancy is None else occupancy
     share = stage_share(model, deployment, softness)
     layers = sum(
         _stack_weights(model, stack, deployment, world, softness) for stack in stacks(model)
     )
     return Memory(
-        weights=share * layers + _table_weights(model, deployment),
-        kv_cache=share * _cache(model, workload, deployment, softness),
-        activations=_activations(model, workload, deployment, efficiency, softness),
+        weights=share * layers + table_weights(model, deployment),
+        kv_cache=share * _cache(model, workload, deployment, held, softness),
+        activations=_activations(model, deployment, held, efficiency, softness),
         reserve=efficiency.reserve_bytes,
         capacity=service.cluster.accelerator.memory_bytes * workload.utilization,
     )
@@ -132,7 +165,7 @@ def resident_slots(
     return smooth.rounded(rank, exact, softness) / deployment.expert_tensor
 
 
-def _table_weights(model: Model, deployment: Deployment) -> Scalar:
+def table_weights(model: Model, deployment: Deployment) -> Scalar:
     """Input table and head of the fullest end stage: one table, or both where one stage is first
     and last and they differ. Towers stand in the first stage, split over its devices.
     """
@@ -144,34 +177,49 @@ def _table_weights(model: Model, deployment: Deployment) -> Scalar:
 
 
 def _cache(
-    model: Model, workload: Workload, deployment: Deployment, softness: Scalar | float
+    model: Model,
+    workload: Workload,
+    deployment: Deployment,
+    held: Occupancy,
+    softness: Scalar | float,
 ) -> Scalar:
-    sequences = deployment.batch / deployment.data
+    encoder = workload.encoder_tokens
+    sequence = sequence_bytes(model, workload.context, encoder, deployment, softness)
+    prompt = sequence_bytes(model, held.prompt, encoder, deployment, softness)
+    return (held.sequences * sequence + held.prompts * prompt) / deployment.data
+
+
+def sequence_bytes(
+    model: Model,
+    context: Scalar,
+    encoder: Scalar,
+    deployment: Deployment,
+    softness: Scalar | float = 0.0,
+) -> Scalar:
+    """What one sequence keeps on a device of its attention group, over all layers [byte]."""
     element = model.precision.kv_cache.bytes
-    context, encoder = workload.context, workload.encoder_tokens
-    layers = (
+    return sum(  # pyright: ignore[reportReturnType]
         layers.count
         * accounting.sequence_cache_bytes(
             layers.kind, context, encoder, element, deployment.tensor, softness, deployment.dcp
         )
         for layers in model.decoder.attention
     )
-    return sequences * sum(layers)
 
 
 def _activations(
     model: Model,
-    workload: Workload,
     deployment: Deployment,
+    held: Occupancy,
     efficiency: Efficiency,
     softness: Scalar | float,
 ) -> Scalar:
     """Workspace times the largest activation of the stage's microbatch: residual, heads,
     feed-forward, experts or logits.
     """
-    tokens = deployment.batch / deployment.pipeline * workload.tokens_per_step
+    tokens = held.tokens
     local, devices = tokens / deployment.data, deployment.stage_devices
-    largest = smooth.maximum(model.hidden * local, model.vocabulary / devices * tokens, softness)
+    largest = smooth.maximum(model.hidden * local, model.vocabulary / devices * held.rows, softness)
     for layers in model.decoder.attention:
         largest = smooth.maximum(
             largest, _heads_width(layers.kind) / deployment.tensor * local, softness

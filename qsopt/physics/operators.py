@@ -7,12 +7,15 @@ reverse), and the cache is read once per step. Ignored: norms, rotary embeddings
 and softmax traffic, which fused kernels hide.
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, number
 from qsopt.physics import accounting, routing, smooth
 from qsopt.physics.accounting import Gemm
+from qsopt.physics.chunks import Chunk, runs
 from qsopt.physics.roofline import Cost
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
@@ -21,10 +24,10 @@ from qsopt.spec.model import Attention, DenseFfn, Ffn, Gqa, LinearAttention, Mla
 
 
 class Load(eqx.Module):
-    """Tokens that enter a stage at once."""
+    """Tokens that enter a stage at once: those of sequences that decode, and those of prompts."""
 
     sequences: Scalar = number()
-    """Sequences of the microbatch, b."""
+    """Sequences of the microbatch that decode, b."""
     new_tokens: Scalar = number()
     """Tokens that each contributes, n_t."""
     context: Scalar = number()
@@ -32,16 +35,40 @@ class Load(eqx.Module):
     encoder_context: Scalar = number()
     """Tokens that each attends to in the encoder's output."""
     logits: Scalar = number()
-    """Tokens of each that pass the head: all of a decode step, the last of a prompt."""
-    absorbed: Scalar = number(1.0)
-    """1 if latent attention works on latents (decode), 0 if it expands them to keys and values
-    (prefill).
-    """
+    """Tokens of each that pass the head."""
+    chunk: Chunk | None = None
+    """What is read of prompts; None if nothing is. With it, no sequence need decode."""
+
+    @property
+    def decoding(self) -> Scalar:
+        """Tokens of decoding sequences."""
+        return self.sequences * self.new_tokens
 
     @property
     def tokens(self) -> Scalar:
         """Tokens of the microbatch, T."""
-        return self.sequences * self.new_tokens
+        return self._with_prompts(self.decoding, lambda chunk: chunk.tokens)
+
+    @property
+    def rows(self) -> Scalar:
+        """Tokens that pass the head: of prompts only the last."""
+        return self._with_prompts(self.sequences * self.logits, lambda chunk: chunk.finished)
+
+    def independent(self, correlation: Scalar) -> Scalar:
+        """Tokens that hit as many experts if each picks by itself: the n tokens that a sequence
+        contributes pick as n^(1 - correlation) would.
+        """
+        decoding = self.sequences * self.new_tokens ** (1.0 - correlation)
+        return self._with_prompts(decoding, lambda chunk: chunk.tokens)
+
+    def _with_prompts(self, decoding: Scalar, of: Callable[[Chunk], Scalar]) -> Scalar:
+        return decoding if self.chunk is None else decoding + of(self.chunk)
+
+
+def reading(chunk: Chunk, encoder_context: Scalar) -> Load:
+    """A forward that reads prompts and decodes nothing."""
+    none, one = jnp.zeros_like(chunk.tokens), jnp.ones_like(chunk.tokens)
+    return Load(none, one, none, encoder_context, one, chunk)
 
 
 def products(
@@ -69,12 +96,20 @@ def _product(gemm: Gemm, tokens: Scalar, weight_bytes: Scalar, activation_bytes:
 def projections(
     kind: Attention, model: Model, load: Load, deployment: Deployment, softness: Scalar | float
 ) -> Cost:
-    """All projections of an attention layer."""
+    """All projections of an attention layer; those of the latents of prompts are counted with their
+    attention.
+    """
+    form, activation = model.precision.attention, model.precision.activation_bytes
+    tokens = load.tokens / deployment.data
+    if isinstance(kind, Mla) and load.chunk is not None:
+        gemms = accounting.latent_projections(kind, model.hidden, deployment.tensor)
+        absorbed = accounting.absorbed_projections(kind, deployment.tensor)
+        decoding = load.decoding / deployment.data
+        return products(gemms, tokens, form.bytes, activation) + products(
+            absorbed, decoding, form.bytes, activation
+        ).times(runs(decoding))
     gemms = accounting.attention_gemms(kind, model.hidden, deployment.tensor, softness)
-    precision = model.precision
-    return products(
-        gemms, load.tokens / deployment.data, precision.attention.bytes, precision.activation_bytes
-    )
+    return products(gemms, tokens, form.bytes, activation)
 
 
 def attention_core(
@@ -105,10 +140,7 @@ def _latent_core(kind: Mla, load: Load, sequences: Scalar, entry: Scalar, tensor
     entries = jnp.minimum(accounting.entries(kind, load.context), kind.index_top_k)
     seen = entries + accounting.recent_tokens(kind, load.context)
     on_latents = 2.0 * kind.kv_rank + kind.rope_dim * (1.0 + kind.direct)
-    expanded = kind.nope_dim + kind.rope_dim + kind.v_dim
-    pair = (
-        2.0 * kind.heads / tensor * (load.absorbed * on_latents + (1.0 - load.absorbed) * expanded)
-    )
+    pair = 2.0 * kind.heads / tensor * on_latents
     return Cost(sequences * load.new_tokens * seen * pair, entry * (seen + load.new_tokens), 1.0)
 
 
@@ -178,7 +210,8 @@ def routed_experts(
     experts hit set the time.
     """
     places, precision = deployment.slots(kind.experts), model.precision
-    hit = routing.experts_hit(load.tokens, places, kind.top_k, efficiency.popularity_cv2)
+    independent = load.independent(efficiency.sequence_correlation)
+    hit = routing.experts_hit(independent, places, kind.top_k, efficiency.popularity_cv2)
     read = world.read_experts(hit, kind.top_k)
     width = kind.width / deployment.expert_tensor
     uneven = unevenness(kind, load, deployment, efficiency, world, softness)
@@ -266,6 +299,4 @@ def head(model: Model, load: Load, deployment: Deployment) -> Cost:
     """Logits, split over the devices of the last stage."""
     gemm = accounting.matrix(model.hidden, model.vocabulary / deployment.stage_devices)
     precision = model.precision
-    return products(
-        (gemm,), load.sequences * load.logits, precision.tables.bytes, precision.activation_bytes
-    )
+    return products((gemm,), load.rows, precision.tables.bytes, precision.activation_bytes)

@@ -54,5 +54,25 @@ def packed(cluster: Cluster, deployment: Deployment) -> Scalar:
     return _whole(stages / deployment.pipeline)
 
 
+def taken(
+    cluster: Cluster,
+    deployment: Deployment,
+    whole_domains: bool = True,
+    softness: Scalar | float = 0.0,
+) -> Scalar:
+    """Devices that a replica takes beside others of its kind, with those that whole domains leave
+    idle: N/floor(N/n) a stage; the relaxed model counts its own alone.
+    """
+    domain = jnp.minimum(cluster.accelerator.scale_up_devices, cluster.devices)
+    stage, tensor = deployment.stage_devices, deployment.tensor
+    by_tensor = deployment.data * domain / jnp.maximum(_whole(domain / tensor), 1.0)
+    by_domain = domain * jnp.ceil(stage / domain * (1.0 - TOLERANCE))
+    beyond = jnp.where(tensor <= domain, by_tensor, by_domain)
+    inside = domain / jnp.maximum(_whole(domain / stage), 1.0)
+    exact = jnp.where(stage <= domain, inside, beyond) * deployment.pipeline
+    counted = exact if whole_domains else deployment.replica_devices
+    return smooth.rounded(deployment.replica_devices, counted, softness)
+
+
 def _whole(ratio: Scalar) -> Scalar:
     return jnp.floor(ratio * (1.0 + TOLERANCE))

@@ -45,6 +45,10 @@ class Cost(eqx.Module):
             *(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__)
         )
 
+    def times(self, factor: Scalar | float) -> "Cost":
+        """The same work `factor` times over."""
+        return Cost(*(getattr(self, name) * factor for name in self.__dataclass_fields__))
+
 
 class Spent(Record):
     """Time of one operator and what it is made of. Times of operators add; the parts of one may
@@ -74,6 +78,21 @@ class Spent(Record):
     def times(self, factor: Scalar | float) -> "Spent":
         """The same work `factor` times over."""
         return Spent(*(getattr(self, name) * factor for name in self.__dataclass_fields__))
+
+
+class Work(eqx.Module):
+    """One kind of operator in a stage: its cost, how often it runs, and what it runs at."""
+
+    cost: Cost
+    efficiency: OperatorEfficiency
+    peak: Scalar = number()
+    """Peak of its arithmetic [FLOP/s]."""
+    count: Scalar = number()
+    """Times that it runs for a microbatch."""
+    tokens: Scalar = number(1.0)
+    """Rows of its products."""
+    batch: Scalar = number(1.0)
+    """Tokens that attend at once."""
 
 
 def roofline(

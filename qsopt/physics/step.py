@@ -9,19 +9,21 @@ batches are not legal).
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
-from qsopt.arrays import Scalar, number
-from qsopt.physics import collectives, operators, smooth
+from qsopt.arrays import Scalar
+from qsopt.physics import chunks, collectives, operators, prompt_attention, smooth
 from qsopt.physics.collectives import Links
 from qsopt.physics.memory import ends_together, stage_share
 from qsopt.physics.operators import Load
-from qsopt.physics.roofline import Cost, Spent, roofline
+from qsopt.physics.roofline import Cost, Spent, Work, roofline
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency, OperatorEfficiency
@@ -46,6 +48,9 @@ OPERATORS = (
 )
 """Operators of a breakdown, in its order."""
 
+SPLIT = ("attention communication", "ffn communication")
+"""Those that two halves of a batch of prompts overlap with compute."""
+
 
 class Stage(eqx.Module):
     """What every operator of a stage needs to know."""
@@ -69,49 +74,93 @@ class Stage(eqx.Module):
         return collectives.on_links(ranks, self.accelerator, self.efficiency.shared_links)
 
 
-class Work(eqx.Module):
-    """One kind of operator in a stage: its cost, how often it runs, and what it runs at."""
-
-    cost: Cost
-    efficiency: OperatorEfficiency
-    peak: Scalar = number()
-    """Peak of its arithmetic [FLOP/s]."""
-    count: Scalar = number()
-    """Times that it runs for a microbatch."""
-    tokens: Scalar = number(1.0)
-    """Rows of its products."""
-    batch: Scalar = number(1.0)
-    """Tokens that attend at once."""
-
-
 def microbatch(stage: Stage) -> Spent:
     """Time of one microbatch in the slowest stage; every field of the record has one entry for each
     of `OPERATORS`.
     """
     share = stage_share(stage.model, stage.deployment, stage.softness)
-    works = list(_works(stage, share))
+    prompts = [] if stage.load.chunk is None else _prompt_attention(stage, share)
+    works = [*_works(stage, share), *(work for layer in prompts for work in layer.fixed)]
+    fixed = len(works)
+    works += [work for layer in prompts for work in (*layer.either, *layer.other)]
+    computed = jax.vmap(partial(timed, stage))(stacked([work for _, work in works]))
     messages = list(_messages(stage, share))
-    accelerator = stage.accelerator
-
-    def timed(work: Work) -> Spent:
-        spent = roofline(
-            work.cost,
-            work.peak,
-            accelerator.bandwidth,
-            work.efficiency,
-            stage.softness,
-            work.tokens,
-            work.batch,
-        )
-        return spent.times(work.count)
-
-    computed = jax.vmap(timed)(stacked([work for _, work in works]))
     sent = stacked([message.times(stage.world.communication) for _, message in messages])
     named = [name for name, _ in works] + [name for name, _ in messages]
     membership = np.array(
         [[name == operator for operator in OPERATORS] for name in named], dtype=float
     )
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts) @ membership, computed, sent)
+    if stage.load.chunk is None:
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts) @ membership, computed, sent)
+    ways = [(len(layer.either), len(layer.other)) for layer in prompts]
+    done = cheaper(computed.seconds, fixed, ways, stage.softness)
+    total = jax.tree.map(
+        lambda work, message: jnp.concatenate([work * done, message]) @ membership, computed, sent
+    )
+    return overlapped(total, stage)
+
+
+def timed(stage: Stage, work: Work) -> Spent:
+    """Time of one kind of operator in all of a stage's layers."""
+    spent = roofline(
+        work.cost,
+        work.peak,
+        stage.accelerator.bandwidth,
+        work.efficiency,
+        stage.softness,
+        work.tokens,
+        work.batch,
+    )
+    return spent.times(work.count)
+
+
+def cheaper(
+    seconds: Float[Array, " works"],
+    fixed: int,
+    ways: list[tuple[int, int]],
+    softness: Scalar | float,
+) -> Float[Array, " works"]:
+    """What of each work is done: all of it, or, of two ways, that which takes less time; relaxed,
+    so much of it that its time is the smooth minimum of both.
+
+    Args:
+        seconds: time of each work [s].
+        fixed: works that are done in any case, which come first.
+        ways: after them, works of either way of each kind of layer.
+        softness: of the relaxed model.
+    """
+    done, start = [jnp.ones(fixed)], fixed
+    for one, other in ways:
+        end = start + one + other
+        first, second = jnp.sum(seconds[start : start + one]), jnp.sum(seconds[start + one : end])
+        least, exact = smooth.minimum(first, second, softness), jnp.minimum(first, second)
+        share = jnp.where(exact > 0, least / jnp.where(exact > 0, exact, 1.0), 1.0)
+        done += [jnp.full(one, jnp.where(first <= second, share, 0.0))]
+        done += [jnp.full(other, jnp.where(first <= second, 0.0, share))]
+        start = end
+    return jnp.concatenate(done)
+
+
+def overlapped(total: Spent, stage: Stage) -> Spent:
+    """What is left of communication where prompts are read in two halves, one computing while the
+    other communicates: with attention data parallelism or where tokens are dispatched, as for
+    decode steps, a share of the smaller of both is hidden. Decoding tokens in the same forward are
+    not split.
+    """
+    sent = np.array([operator in SPLIT for operator in OPERATORS], dtype=float)
+    messages = total.seconds @ sent
+    computing = jnp.sum(total.seconds) - messages
+    prompts = stage.load.chunk.tokens / stage.load.tokens  # pyright: ignore[reportOptionalMemberAccess]
+    least = smooth.minimum(messages, computing, stage.softness)
+    some = messages > 0
+    split = stage.efficiency.prefill_overlap * prompts * _turns(stage)
+    hidden = split * least / jnp.where(some, messages, 1.0)
+    left = 1.0 - jnp.where(some, hidden, 0.0) * sent
+    return eqx.tree_at(
+        lambda t: (t.seconds, t.latency, t.link),
+        total,
+        (total.seconds * left, total.latency * left, total.link * left),
+    )
 
 
 def stacked(records: list[Record]) -> Record:
@@ -165,23 +214,25 @@ def _core(stage: Stage, kind: Attention, count: Scalar) -> Work:
     """Scores and sums run in bf16 whatever the cache is stored in."""
     cost = operators.attention_core(kind, stage.model, stage.load, stage.deployment, stage.softness)
     family = getattr(stage.efficiency, core_kind(kind))
-    attending = stage.load.tokens / stage.deployment.data
-    return Work(
-        cost,
-        family.of(stage.model.precision.kv_cache),
-        stage.accelerator.peak_flops[0],
-        count,
-        batch=attending,
-    )
+    form, peak = stage.model.precision.kv_cache, stage.accelerator.peak_flops[0]
+    return _attending(stage, Work(cost, family.of(form), peak, count))
+
+
+def _attending(stage: Stage, work: Work) -> Work:
+    """Work of the decoding tokens of a rank; none where none decodes."""
+    tokens = stage.load.decoding / stage.deployment.data
+    if stage.load.chunk is None:
+        return eqx.tree_at(lambda w: w.batch, work, tokens)
+    there = (work.count * chunks.runs(tokens), jnp.maximum(tokens, 1.0))
+    return eqx.tree_at(lambda w: (w.count, w.batch), work, there)
 
 
 def _indexer(stage: Stage, kind: Gqa | Mla, count: Scalar) -> Work:
     """Selection of the tokens that sparse attention sees, in fp8 (DeepSeek-V3.2)."""
     cost = operators.indexer(kind, stage.load, stage.deployment)
     family = stage.efficiency.mla.of(stage.model.precision.kv_cache)
-    attending = stage.load.tokens / stage.deployment.data
     peak = stage.accelerator.peak_flops[ARITHMETICS.index("fp8")]
-    return Work(cost, family, peak, count, batch=attending)
+    return _attending(stage, Work(cost, family, peak, count))
 
 
 def _ffn(stage: Stage, kind: Ffn, count: Scalar) -> Iterator[tuple[str, Work]]:
@@ -211,9 +262,52 @@ def _expert_family(stage: Stage) -> OperatorEfficiency:
 
 def _head(stage: Stage) -> Work:
     cost = operators.head(stage.model, stage.load, stage.deployment)
-    return _product(
-        stage, cost, stage.model.precision.tables, 1.0, stage.load.sequences * stage.load.logits
+    return _product(stage, cost, stage.model.precision.tables, 1.0, stage.load.rows)
+
+
+# ---- prompts -------------------------------------------------------------------------------------
+
+
+def _reader(stage: Stage) -> prompt_attention.Reader:
+    assert stage.load.chunk is not None
+    return prompt_attention.Reader(
+        stage.model,
+        stage.accelerator,
+        stage.load.chunk,
+        stage.load.encoder_context,
+        stage.deployment,
+        stage.efficiency,
+        stage.softness,
     )
+
+
+def _prompt_attention(stage: Stage, share: Scalar) -> list[prompt_attention.Works]:
+    """Attention of prompts by kind of layer."""
+    reader = _reader(stage)
+    return [
+        prompt_attention.attention(reader, layers.kind, layers.count * share)
+        for layers in stage.model.decoder.attention
+    ]
+
+
+def _exchanges(stage: Stage, share: Scalar, wires: Links) -> Iterator[tuple[str, Spent]]:
+    """What ranks that read one prompt together tell each other, every t-th of t * sharing
+    neighbours; and the cached entries that ranks gather which share the cache for decode.
+    """
+    reader, deployment = _reader(stage), stage.deployment
+    chunk, tensor = reader.chunk, deployment.tensor
+    whole = stage.group(tensor * chunk.sharing)
+    ranks = collectives.Group(chunk.sharing / whole.domains, whole.domains, whole.links)
+    for layers in stage.model.decoder.attention:
+        entries = partial(
+            chunks.entry_bytes, layers.kind, chunk, reader.element, deployment.data, tensor
+        )
+        shared = collectives.all_gather(ranks, entries(chunk.length, stage.softness), wires)
+        cached = collectives.all_gather(
+            stage.group(deployment.dcp), entries(0.0, stage.softness), wires
+        )
+        both = (shared + cached).times(chunks.runs(reader.tokens))
+        yield "attention communication", both.times(layers.count * share)
 
 
 # ---- communication -------------------------------------------------------------------------------
@@ -234,8 +328,7 @@ def _messages(stage: Stage, share: Scalar) -> Iterator[tuple[str, Spent]]:
         if not isinstance(layers.kind, LinearAttention):
             shared = _shared_cache(stage, layers.kind, wires)
             yield "attention communication", shared.times(layers.count * share * exposed)
-    turns = jnp.maximum(_several_data(stage), deployment.dispatched)
-    exposed = 1.0 - efficiency.ffn_overlap * turns
+    exposed = 1.0 - efficiency.ffn_overlap * _turns(stage)
     gathered = (
         sum(layers.count * (1.0 - _sent(stage, layers.kind)) for layers in decoder.ffn) * share
     )
@@ -245,6 +338,8 @@ def _messages(stage: Stage, share: Scalar) -> Iterator[tuple[str, Spent]]:
             sent = layers.count * share * deployment.dispatched * exposed
             moved = _dispatched(stage, layers.kind, whole, to_experts)
             yield "ffn communication", moved.times(sent)
+    if stage.load.chunk is not None:
+        yield from _exchanges(stage, share, wires)
     yield "head communication", _head_messages(stage, whole, wires)
     yield "pipeline communication", _next_stage(stage, wires)
 
@@ -252,6 +347,11 @@ def _messages(stage: Stage, share: Scalar) -> Iterator[tuple[str, Spent]]:
 def _sent(stage: Stage, kind: Ffn) -> Scalar | float:
     """1 for a layer whose tokens are dispatched."""
     return stage.deployment.dispatched if isinstance(kind, MoeFfn) else 0.0
+
+
+def _turns(stage: Stage) -> Scalar:
+    """1 where two microbatches take turns to compute and to communicate."""
+    return jnp.maximum(_several_data(stage), stage.deployment.dispatched)
 
 
 def _several_data(stage: Stage) -> Scalar:
@@ -308,10 +408,11 @@ def _shared_cache(stage: Stage, kind: Gqa | Mla, wires: Links) -> Spent:
     output = kind.kv_rank if latent else kind.head_dim
     ranks = stage.group(deployment.dcp)
     heads = deployment.dcp * kind.heads / deployment.tensor
-    tokens = stage.load.tokens / deployment.data
+    tokens = stage.load.decoding / deployment.data
     gathered = collectives.all_gather(ranks, tokens * heads * query * element, wires)
-    partial = tokens * heads * (output * element + _LOG_SUM_BYTES)
-    return gathered + collectives.all_gather(ranks, partial, wires)
+    sums = tokens * heads * (output * element + _LOG_SUM_BYTES)
+    both = gathered + collectives.all_gather(ranks, sums, wires)
+    return both if stage.load.chunk is None else both.times(chunks.runs(tokens))
 
 
 _LOG_SUM_BYTES = 4.0
@@ -323,7 +424,7 @@ def _head_messages(stage: Stage, whole: collectives.Group, wires: Links) -> Spen
     the embeddings too.
     """
     load = stage.load
-    last = collectives.all_gather(whole, stage.message * load.logits / load.new_tokens, wires)
+    last = collectives.all_gather(whole, stage.message * load.rows / load.tokens, wires)
     first = collectives.all_gather(whole, stage.message, wires)
     return (last + first.times(ends_together(stage.deployment))).times(_several_data(stage))
 

@@ -33,6 +33,8 @@ def show_design(record: dict[str, Any], title: str) -> None:
         f"efficiency set: {escape(record['efficiency'])}; deployment: "
         f"{layout_text(record['deployment'])} ({record['chosen']})"
     )
+    if record["question"] == "decode":
+        out.print("decode alone: prompts come from elsewhere")
     say_context(record)
     if record["expected_error"] is not None:
         out.print(error_text(record["expected_error"]))
@@ -73,6 +75,7 @@ def _facts_table(record: dict[str, Any]) -> Table:
         "per device": f"{record['tokens_per_s_per_device']:,.1f} tokens/s",
         "per user": f"{record['tokens_per_s_per_user']:,.1f} tokens/s",
         "time per output token": f"{record['tpot_s'] * 1e3:.2f} ms",
+        **_request_facts(record),
         "largest batch that fits": f"{record['max_batch']:,} sequences per replica",
         "tokens per expert weight read" if hit is not None else "tokens per weight read": (
             f"{record['reuse_tokens_per_weight_read']:,.2f}"
@@ -89,6 +92,21 @@ def _facts_table(record: dict[str, Any]) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _request_facts(record: dict[str, Any]) -> dict[str, str]:
+    """What whole requests have beside decode steps."""
+    if record["question"] == "decode":
+        return {}
+    alone = record["decode_alone"]
+    return {
+        "of a decode step alone": f"{alone['tpot_s'] * 1e3:.2f} ms",
+        "way": f"{record['way']}, {record['prefill']['tokens_per_forward']:,.0f} prompt tokens in "
+        f"a forward",
+        "time to first token": f"{record['ttft_s'] * 1e3:,.0f} ms",
+        "whole request": f"{record['end_to_end_s']:,.2f} s",
+        "requests": f"{record['requests_per_s']:,.2f} a second",
+    }
 
 
 def _power_text(record: dict[str, Any]) -> str:

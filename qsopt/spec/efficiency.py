@@ -74,6 +74,23 @@ class LinkEfficiency(Record):
     """
 
 
+class Server(Record):
+    """What a server adds to the operators' times. The default adds nothing."""
+
+    scale: Scalar = number(1.0)
+    """Time of a step in service over that of its operators."""
+    host: Scalar = number(0.0)
+    """Scheduling, sampling and launches of a step [s]."""
+    prefill_scale: Scalar = number(1.0)
+    """Time of a forward that only reads prompts over that of its operators."""
+    prefill_host: Scalar = number(0.0)
+    """Scheduling and launches of such a forward [s]."""
+    interference: Scalar = number(1.0)
+    """Share of the time that reads prompts for which decoding waits, where the two alternate."""
+    transfer_overlap: Scalar = number(0.0)
+    """Share of a cache's way between pools that is hidden behind the prompt's reading."""
+
+
 class Efficiency(Record):
     """A whole set."""
 
@@ -122,6 +139,16 @@ class Efficiency(Record):
     """1 if a small group in a mesh or torus has only the links between its own ranks, 0 if it has
     all of a device's.
     """
+    prefill_overlap: Scalar = number(0.0)
+    """Share of the smaller of communication and compute that is hidden where prompts are read, by
+    two halves of a batch that take turns.
+    """
+    sequence_correlation: Scalar = number(0.0)
+    """How alike tokens that one sequence contributes to a step pick their experts: n of them hit as
+    many as n^(1 - correlation) tokens that pick by themselves.
+    """
+    server: Server = Server()
+    """Between kernels and a server."""
     workspace: Scalar = number(0.0)
     """Largest activation buffers held at once, in units of the largest activation."""
     reserve_bytes: Scalar = number(0.0)

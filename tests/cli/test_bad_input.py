@@ -95,7 +95,7 @@ NAMES = [
 FLAGS = [
     ("", ("evaluate", "compare", "list")),
     ("frobnicate", ("frobnicate", "evaluate")),
-    ("evaluate", ("--model", "--cluster", "--context")),
+    ("evaluate", ("--model", "--cluster")),
     ("evaluate --model mixtral-8x7b --cluster 8xh200", ("--context",)),
     ("compare --model mixtral-8x7b --context 10", ("--cluster",)),
     ("list", ("models", "hardware")),

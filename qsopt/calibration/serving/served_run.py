@@ -17,8 +17,9 @@ from qsopt.catalog.models import load_model, model_names
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column
 from qsopt.fitted.groups import Calibration
-from qsopt.physics.evaluate import compiled_prefill, timing, whole_units
+from qsopt.physics.evaluate import timing, whole_units
 from qsopt.physics.memory import memory
+from qsopt.physics.prefill import compiled_prefill
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.formats import number_format

@@ -61,6 +61,7 @@ def evaluate_record(
     model, name = inquiry.model, inquiry.efficiency_name
     return {
         **asked_record(inquiry),
+        "question": "decode",
         **design_record(model, inquiry.service, deployment, reached, name),
         "chosen": chosen,
         "expected_error": error_record(inquiry.expectation(), reached, deployment),
@@ -105,7 +106,7 @@ def design_record(
         **energy_record(service.cluster, deployment, reached),
         "breakdown": breakdown_records(reached.breakdown),
         "efficiency": efficiency,
-        "deployment": deployment_record(model, service, deployment, reached),
+        "deployment": deployment_record(model, service, deployment, reached.replicas),
     }
 
 
@@ -245,10 +246,10 @@ def bound(row: dict[str, float]) -> str:
 
 
 def deployment_record(
-    model: Model, service: Service, deployment: Deployment, reached: Metrics
+    model: Model, service: Service, deployment: Deployment, replicas: Scalar
 ) -> dict[str, Any]:
-    """Parallel sizes, batch and way under the names of the command line, and in the words of the
-    software.
+    """Parallel sizes, batch, way and replicas under the names of the command line, and in the words
+    of the software.
     """
     batch = int(float(deployment.batch))
     tensor, data, pipeline, expert = (
@@ -269,6 +270,6 @@ def deployment_record(
         "way": "dispatched" if float(deployment.dispatched) else "gathered",
         "dcp": layout.dcp,
         "expert_slots": layout.expert_slots,
-        "replicas": int(reached.replicas),
+        "replicas": int(replicas),
         "in_words": in_words(layout, batch, service.rules.stack, traits_of(model)),
     }

@@ -30,7 +30,9 @@ def sensitivity_record(
         **asked_record(inquiry),
         "efficiency": inquiry.efficiency_name,
         "feasible": bool(reached.feasible),
-        "deployment": deployment_record(inquiry.model, inquiry.service, deployment, reached),
+        "deployment": deployment_record(
+            inquiry.model, inquiry.service, deployment, reached.replicas
+        ),
         "chosen": chosen,
         **_slopes_record(found.fixed),
         "at_largest_batch": None

@@ -1,0 +1,86 @@
+"""The front of throughput against speed as a plot, or as a table of numbers."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from qsopt.errors import InputError
+from qsopt.files import write_text
+
+ENDINGS = (".png", ".svg", ".pdf", ".csv")
+"""Endings of the files that can be written."""
+
+
+def check_path(path: Path) -> None:
+    """Refuse a path that cannot be written, before anything is computed.
+
+    Raises:
+        InputError: if its ending is none of `ENDINGS`, or its folder cannot be there.
+    """
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.suffix not in ENDINGS or path.is_dir() or not parent.is_dir():
+        raise InputError(
+            f"plot = {path}: give a file that ends in {', '.join(ENDINGS)}, in a folder that can "
+            f"be written"
+        )
+
+
+def write_front(points: list[dict[str, Any]], title: str, path: Path) -> None:
+    """Write the front.
+
+    Args:
+        points: `pareto` of a record of `qsopt serve`.
+        title: of the plot.
+        path: file to write, of one of `ENDINGS`.
+    """
+    if path.suffix == ".csv":
+        write_text(path, _as_csv(points))
+    else:
+        _plot(points, title, path)
+
+
+_COLUMNS = ("tokens_per_s_per_device", "tokens_per_s_per_user", "ttft_s", "tpot_s", "way")
+
+
+def _as_csv(points: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow((*_COLUMNS, "decode", "prefill"))
+    for point in points:
+        words = (point["decode"]["in_words"], point["prefill"]["in_words"])
+        writer.writerow((*(point[name] for name in _COLUMNS), *words))
+    return text.getvalue()
+
+
+def _plot(points: list[dict[str, Any]], title: str, path: Path) -> None:
+    from qsopt.report.plot import BLUE, GREY, ORANGE, plt  # noqa: PLC0415  (slow to import)
+
+    styles = {"mixed": (BLUE, "o"), "alternating": (GREY, "^"), "disaggregated": (ORANGE, "s")}
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    speeds, rates = (
+        [point[name] for point in points]
+        for name in ("tokens_per_s_per_user", "tokens_per_s_per_device")
+    )
+    axes.plot(speeds, rates, color=GREY, linewidth=1)
+    for way, (colour, marker) in styles.items():
+        rows = [place for place, point in enumerate(points) if point["way"] == way]
+        if rows:
+            axes.scatter(
+                [speeds[row] for row in rows],
+                [rates[row] for row in rows],
+                color=colour,
+                marker=marker,
+                label=way,
+                zorder=3,
+            )
+    axes.set_xscale("log")
+    axes.set_ylim(bottom=0.0)
+    axes.set_xlabel("output tokens/s of one user")
+    axes.set_ylabel("output tokens/s per device")
+    axes.set_title(title, fontsize=10)
+    if points:
+        axes.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    plt.close(figure)

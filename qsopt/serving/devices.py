@@ -1,0 +1,101 @@
+"""The fewest devices that serve a load: as many whole replicas of one layout, or of two pools, as
+the load needs.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from qsopt.errors import InputError
+from qsopt.physics import placement
+from qsopt.serving.candidates import ALTERNATING, WRITER, Candidates, Groups
+from qsopt.serving.disaggregated import taken
+from qsopt.serving.pairs import Pairs
+from qsopt.serving.replica import Served
+from qsopt.serving.ways import searched
+
+
+class Fewest(NamedTuple):
+    """What serves a load."""
+
+    way: str
+    devices: int
+    replicas: int
+    """Of the one pool, or those that write answers."""
+    prefill_replicas: int
+    """Those that read prompts; the same where one pool does both."""
+
+
+def fewest_devices(
+    served: Served, every: Candidates, groups: Groups, requests: float
+) -> Fewest | None:
+    """The fewest devices, in replicas no larger than the cluster of the service; None where no
+    replica keeps the limits.
+
+    Args:
+        served: model, service and draft.
+        every: from `ways.lists`.
+        groups: from `ways.lists`.
+        requests: the load [1/s].
+
+    Raises:
+        InputError: if the load is not positive.
+    """
+    if not 0.0 < requests < math.inf:
+        raise InputError(f"requests_per_s = {requests:g}: give a positive number of requests")
+    result = searched(served, every, groups, 0.0)
+    rates, devices = map(np.asarray, _per_replica(served, every, result.found.value))
+    one, two = (
+        _one_pool(every, rates, devices, requests),
+        _two_pools(groups, result.pairs, rates, devices, requests),
+    )
+    best = min(one, two, key=lambda option: option[0])
+    return None if math.isinf(best[0]) else Fewest(best[1], int(best[0]), *map(int, best[2:]))
+
+
+Option = tuple[float, str, float, float]
+"""Devices, way, and replicas that write and that read."""
+
+
+def _one_pool(every: Candidates, rates: np.ndarray, devices: np.ndarray, requests: float) -> Option:
+    count = np.where(every.kind >= WRITER, np.inf, _needed(requests, rates))
+    total = count * devices
+    index = int(np.argmin(total))
+    way = "alternating" if every.kind[index] == ALTERNATING else "mixed"
+    return float(total[index]), way, float(count[index]), float(count[index])
+
+
+def _two_pools(
+    groups: Groups, pairs: Pairs, rates: np.ndarray, devices: np.ndarray, requests: float
+) -> Option:
+    last = len(rates) - 1  # groups without members name none
+    readers = np.minimum(np.take_along_axis(np.asarray(pairs.reader), groups.pair, axis=1), last)
+    writers = np.minimum(np.broadcast_to(np.asarray(pairs.writer), readers.shape), last)
+    possible = np.asarray(pairs.requests) > 0.0
+    reading, writing = (
+        np.where(possible, _needed(requests, rates)[rows], np.inf) for rows in (readers, writers)
+    )
+    total = reading * devices[readers] + writing * devices[writers]
+    place = np.unravel_index(int(np.argmin(total)), total.shape)
+    return float(total[place]), "disaggregated", float(writing[place]), float(reading[place])
+
+
+def _needed(requests: float, rates: np.ndarray) -> np.ndarray:
+    """Whole replicas that serve the load."""
+    some = rates > 0.0
+    return np.where(some, np.ceil(requests / np.where(some, rates, 1.0) * (1.0 - 1e-9)), np.inf)
+
+
+@jax.jit
+def _per_replica(served: Served, every: Candidates, value: Array) -> tuple[Array, Array]:
+    """Requests that one replica serves [1/s], and devices that it takes."""
+    service = served.service
+    whole = service.rules.whole_domains
+    replicas = jax.vmap(lambda one: placement.replicas(service.cluster, one, whole))(every.layout)
+    answers = jnp.maximum(replicas, 1.0) * jnp.asarray(service.workload.answer)
+    rates = jnp.where(jnp.asarray(every.kind) >= WRITER, value, value / answers)
+    return rates, jax.vmap(lambda one: taken(served, one))(every.layout)

@@ -1,0 +1,131 @@
+"""The best ways of serving side by side: of every way and layout the best chunk and batch, ranked
+by throughput.
+"""
+
+from collections.abc import Iterator
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from qsopt.deployments.batches import in_numpy, take
+from qsopt.record import Record
+from qsopt.serving.candidates import ALTERNATING, WRITER, Candidates, Groups
+from qsopt.serving.metrics import RequestMetrics, of_one_pool, of_pools
+from qsopt.serving.optimum import Found, one_pool_plan
+from qsopt.serving.optimum import at as at_index
+from qsopt.serving.pairs import members, plan_of_pair
+from qsopt.serving.plan import Plan
+from qsopt.serving.replica import Served
+from qsopt.serving.ways import Searched, searched
+
+SHARES = (1.0, 0.9, 0.6, 0.0)
+"""Shares of the best throughput down to which candidates are settled, until enough are."""
+
+
+class Option(Record):
+    """One way of serving, and what it reaches."""
+
+    plan: Plan
+    reached: RequestMetrics
+    way: str = eqx.field(static=True)
+
+
+def ranked(served: Served, every: Candidates, groups: Groups, count: int) -> list[Option]:
+    """The best plans of different ways or layouts, best first.
+
+    Args:
+        served: model, service and draft.
+        every: from `ways.lists`.
+        groups: from `ways.lists`.
+        count: how many at most.
+    """
+    plans: list[Option] = []
+    for share in SHARES[0 if count == 1 else 1 :]:
+        result = searched(served, every, groups, share)
+        plans = list(_best_first(served, every, groups, result, count, share))
+        if len(plans) >= count or not plans:
+            break
+    return plans
+
+
+def _best_first(
+    served: Served,
+    every: Candidates,
+    groups: Groups,
+    result: Searched,
+    count: int,
+    share: float,
+) -> Iterator[Option]:
+    """Plans that reach the share of the best, as only they are settled."""
+    value, pairs = np.asarray(result.found.value), np.asarray(result.pairs.requests)
+    single = np.where(np.asarray(every.kind) >= WRITER, 0.0, value)
+    answer = float(np.asarray(served.service.workload.answer))
+    both = np.concatenate([single, pairs.reshape(-1) * answer])
+    least = max(share * float(np.max(both)), np.finfo(float).tiny)
+    seen: set[tuple] = set()
+    for index in np.argsort(-both, kind="stable"):
+        if both[index] < least or len(seen) == count:
+            return
+        one = at(served, every, groups, result, int(index))
+        key = (one.way, *_sizes(one.plan))
+        if key not in seen:
+            seen.add(key)
+            yield one
+
+
+def best_of_each_way(
+    served: Served, every: Candidates, groups: Groups, result: Searched
+) -> Iterator[Option]:
+    """The best plan of every way that keeps the limits."""
+    value, pairs = np.asarray(result.found.value), np.asarray(result.pairs.requests)
+    kind = np.asarray(every.kind)
+    ways = (kind < ALTERNATING, kind == ALTERNATING)
+    for member in ways:
+        mine = np.where(member, value, 0.0)
+        if np.max(mine) > 0.0:
+            yield at(served, every, groups, result, int(np.argmax(mine)))
+    if np.max(pairs) > 0.0:
+        yield at(served, every, groups, result, len(kind) + int(np.argmax(pairs)))
+
+
+def at(served: Served, every: Candidates, groups: Groups, result: Searched, index: int) -> Option:
+    """A candidate of one pool by its place, or, beyond them, a pair of groups of pools."""
+    size = len(every.kind)
+    if index < size:
+        way = "alternating" if every.kind[index] == ALTERNATING else "mixed"
+        one = (take(every, index), take(result.found, index))
+        plan, reached = in_numpy(_one_pool(served, *one))
+        return Option(plan, reached, way)
+    pair = jnp.asarray(index - size)
+    plan, reached = in_numpy(_pair(served, every, groups, result, pair))
+    return Option(plan, reached, "disaggregated")
+
+
+@jax.jit
+def _one_pool(served: Served, one: Candidates, found: Found) -> tuple[Plan, RequestMetrics]:
+    """From the pace that the search has seen already."""
+    plan = one_pool_plan(served, one, found.units)
+    return plan, of_one_pool(served, plan, found.pace, found.memory)
+
+
+@jax.jit
+def _pair(
+    served: Served, every: Candidates, groups: Groups, result: Searched, index: Array
+) -> tuple[Plan, RequestMetrics]:
+    reads, writes = members(groups, result.pairs, index)
+    plan = plan_of_pair(served, every, groups, result.found, result.pairs, index).plan
+    first, second = (at_index(result.found, place) for place in (reads, writes))
+    memories = (second.memory, first.memory)
+    return plan, of_pools(served, plan, (first.pace, second.pace), memories)
+
+
+def _sizes(plan: Plan) -> tuple[float, ...]:
+    """What tells layouts apart: all of a deployment but its batch."""
+    sizes = []
+    for layout in (plan.decode, plan.prefill):
+        numbers = jax.tree.map(float, layout)
+        sizes += [getattr(numbers, name) for name in layout.__dataclass_fields__ if name != "batch"]
+    return tuple(sizes)

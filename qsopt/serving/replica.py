@@ -1,0 +1,121 @@
+"""A replica at work: the time of its forwards, which carry decoding sequences, prompt tokens or
+both, and what it holds.
+
+Sequences, prompts and budgets are those of a replica; a forward is one of its p microbatches, timed
+in the slowest stage.
+"""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from qsopt.arrays import Scalar
+from qsopt.physics.chunks import Chunk
+from qsopt.physics.memory import Memory, Occupancy, memory
+from qsopt.physics.operators import Load
+from qsopt.physics.prefill import chunk_of
+from qsopt.physics.step import Stage, microbatch
+from qsopt.record import Record
+from qsopt.serving.span import Span
+from qsopt.serving.speculation import Draft, draft_bytes, draft_stage
+from qsopt.spec.counterfactual import ACTUAL, Counterfactual
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.model import Model
+from qsopt.spec.service import Service
+
+
+class Served(Record):
+    """A model, what it is served on and for, and how it drafts."""
+
+    model: Model
+    service: Service
+    """With a workload of requests, except for decode alone."""
+    draft: Draft | None = None
+    """What makes drafts; None where proposing `tokens_per_step` costs nothing."""
+    world: Counterfactual = ACTUAL
+    softness: Scalar | float = 0.0
+    """0 for the exact model, above 0 for the relaxed one."""
+
+
+class Forward(Record):
+    """What one forward carries."""
+
+    sequences: Scalar
+    """Decoding sequences of the microbatch."""
+    chunk: Chunk
+    """Prompt tokens."""
+
+
+def carrying(
+    served: Served,
+    deployment: Deployment,
+    sequences: Scalar,
+    tokens: Scalar,
+    sharing: Scalar | float = 1.0,
+) -> Forward:
+    """A forward of so many decoding sequences and prompt tokens."""
+    workload, softness = served.service.workload, served.softness
+    return Forward(sequences, chunk_of(workload, deployment, tokens, sharing, softness))
+
+
+def times(
+    served: Served, deployment: Deployment, forwards: Sequence[Forward]
+) -> Float[Array, "forwards parts"]:
+    """Seconds of each forward, of its arithmetic and of its memory traffic, with its drafts: the
+    fields of `Span`. One trace serves all.
+    """
+    batch = jax.tree.map(lambda *leaves: jnp.stack(jnp.broadcast_arrays(*leaves)), *forwards)
+    return jax.vmap(lambda forward: _time(served, deployment, forward))(batch)
+
+
+def _time(served: Served, deployment: Deployment, forward: Forward) -> Float[Array, " parts"]:
+    workload = served.service.workload
+    new = workload.tokens_per_step
+    load = _load(served, forward.sequences, new, forward.chunk)
+    accelerator, efficiency = served.service.cluster.accelerator, served.service.efficiency
+    world, softness = served.world, served.softness
+    stage = Stage(served.model, accelerator, load, deployment, efficiency, world, softness)
+    total = _parts(stage)
+    if served.draft is None:
+        return total
+    more, nothing = new - 1.0, 0.0 * forward.sequences
+    unread = eqx.tree_at(lambda c: c.tokens, forward.chunk, 0.0 * forward.chunk.tokens)
+    parts = (
+        (more, _load(served, forward.sequences, jnp.ones_like(new), unread)),
+        (jnp.clip(more, 0.0, 1.0), _load(served, nothing, jnp.ones_like(new), forward.chunk)),
+    )
+    counts, loads = (
+        jnp.stack([count for count, _ in parts]),
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *(load for _, load in parts)),
+    )
+    draft = served.draft
+    drafts = jax.vmap(lambda load: _parts(draft_stage(draft, stage, load)))(loads)
+    return total + counts @ drafts
+
+
+def _load(served: Served, sequences: Scalar, new: Scalar, chunk: Chunk) -> Load:
+    workload = served.service.workload
+    return Load(sequences, new, workload.context, workload.encoder_tokens, new, chunk)
+
+
+def _parts(stage: Stage) -> Float[Array, " parts"]:
+    spent = microbatch(stage)
+    return jnp.stack([jnp.sum(x) for x in (spent.seconds, spent.compute, spent.memory)])
+
+
+def span(parts: Float[Array, " parts"]) -> Span:
+    """The record of one row of `times`."""
+    return Span(parts[0], parts[1], parts[2])
+
+
+def held(served: Served, deployment: Deployment, occupancy: Occupancy) -> Memory:
+    """Memory of the fullest device, with the draft's weights and cache."""
+    service, world, softness = served.service, served.world, served.softness
+    found = memory(served.model, service, deployment, world, softness, occupancy)
+    if served.draft is None:
+        return found
+    extra = draft_bytes(served.draft, service, deployment, occupancy, world, softness)
+    return eqx.tree_at(lambda m: m.weights, found, found.weights + extra)
