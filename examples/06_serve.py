@@ -11,6 +11,8 @@ import qsopt
 workload = qsopt.Workload(prompt=2048, answer=256, cached=0.25, ttft_limit=2.0, tpot_limit=0.03)
 answer = qsopt.serve("olmoe-1b-7b", "1xh100", workload, top=1)
 best = answer.best
+if best is None:
+    raise SystemExit("no way of serving keeps the limits")
 print(
     f"{best.way}: {float(best.reached.throughput):,.0f} tokens/s, first token after "
     f"{1e3 * float(best.reached.ttft):,.0f} ms, then {1e3 * float(best.reached.tpot):.1f} ms each"

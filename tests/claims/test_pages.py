@@ -14,6 +14,7 @@ from experiments.framework import study
 from experiments.framework.measured import RECORDS
 from experiments.pages import advice, findings, template
 from experiments.pages.evidence import Book
+from qsopt.calibration.report import COLUMNS, POOLED
 from qsopt.errors import InputError
 from qsopt.fitted.errors import Errors
 
@@ -194,7 +195,7 @@ def test_commands_that_pages_name_exist() -> None:
 @pytest.mark.parametrize("whole", [True, False])
 def test_the_calibration_page(whole: bool) -> None:
     error = Errors(10, 0.123, 0.456, -0.02)
-    cells_of_row = dict.fromkeys(("fitted", "other_shapes", "other_accelerators"), "1.0 / 2.0")
+    cells_of_row = dict.fromkeys((*COLUMNS, POOLED), "1.0 / 2.0")
     serving = {
         "backends": [{"backend": "vllm", "scale": 1.05, "host_ms": 0.49}],
         "interference": 0.89,
@@ -209,14 +210,14 @@ def test_the_calibration_page(whole: bool) -> None:
         skipped=[{"file": "x.csv", "rows": 1234, "reason": "no reader"}],
         impossible={"rows": 3, "files": {"a.csv": 2, "b.csv": 1}},
         slow=slow if whole else None,
-        forms=[{"quantity": "GEMM", "form": "sum", "errors": [error] * 3, "used": True}],
+        forms=[{"quantity": "GEMM", "form": "sum", "errors": [error] * 4, "used": True}],
         draws=16,
         serving=serving if whole else None,
         device={"platform": "cpu", "errors": error._asdict()} if whole else None,
     )
     for table in tables(made):
         assert len({len(cells(line)) for line in table}) == 1, table[0]
-    assert "| GEMM | sum | 12.3 / 45.6 | 12.3 / 45.6 | 12.3 / 45.6 | used |" in made
+    assert f"| GEMM | sum |{' 12.3 / 45.6 |' * 4} used |" in made
     assert "allows (a.csv 2, b.csv 1) and" in made
     assert "\n\n\n" not in made.strip()
     assert ("5 of 50 rows (10.0 %)" in made, "90.0 % are ranked right" in made) == (whole, whole)

@@ -12,7 +12,7 @@ import pytest
 from serving_designs import DENSE, GQA, LINEAR, MLA, WINDOWED, build, deployment, served
 
 from qsopt import Deployment, Workload, load_cluster, load_efficiency, load_model, prefill
-from qsopt.calibration.serving.runs import model_name, precise
+from qsopt.calibration.serving.served_run import model_name, precise
 from qsopt.catalog.accelerators import load_accelerator
 from qsopt.physics import chunks
 from qsopt.physics.chunks import Chunk, mean_of_least, whole_prompts
