@@ -18,12 +18,13 @@ print(
     f"{1e3 * float(best.reached.ttft):,.0f} ms, then {1e3 * float(best.reached.tpot):.1f} ms each"
 )
 
+plan, way = best.plan, best.way
 model, cluster = qsopt.load_model("olmoe-1b-7b"), qsopt.load_cluster("1xh100")
 
 
 def throughput(asked):
     """Output tokens/s of that plan on other requests."""
-    return qsopt.serve(model, cluster, asked, plan=best.plan, way=best.way).throughput
+    return qsopt.serve(model, cluster, asked, plan=plan, way=way).throughput
 
 
 slope = jax.grad(throughput)(workload)

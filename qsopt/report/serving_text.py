@@ -23,6 +23,9 @@ def show_serving(record: dict[str, Any], title: str) -> None:
     if record["best"] is not None:
         out.print(_best_table(record["best"]))
         out.print(_ranked_table(record["ranked"]))
+        if record["best"]["command"] is not None:
+            out.print(f"[bold]a replica of the best, with {record['best']['stack']}[/bold]")
+            out.print(escape(record["best"]["command"]), soft_wrap=True)
     if record["pareto"]:
         out.print(_front_table(record["pareto"]))
     if record["fewest_devices"] is not None:
@@ -61,6 +64,11 @@ def _best_table(best: dict[str, Any]) -> Table:
             rows[word] = f"{pool['devices']} devices: {pool['in_words']}"
     else:
         rows["layout"] = best["decode"]["in_words"]
+    if best["watts_per_device"] is not None:
+        rows["power"] = (
+            f"{best['watts_per_device']:,.0f} W a device, "
+            f"{best['joules_per_output_token']:.3g} J an output token"
+        )
     rows["prompt tokens in a forward"] = f"{best['prefill']['tokens_per_forward']:,.0f}"
     for name, value in rows.items():
         table.add_row(name, escape(value))

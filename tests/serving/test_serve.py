@@ -243,6 +243,9 @@ KEYS = {
     "end_to_end_s",
     "cost_per_million_output_tokens",
     "cost_per_million_input_tokens",
+    "joules_per_output_token",
+    "watts_per_device",
+    "command",
     "prefill",
     "decode",
     "intervals",
@@ -274,6 +277,12 @@ def test_the_command_answers_with_what_others_rely_on(asked_of, tmp_path) -> Non
     assert best["tpot_s"] <= 0.03
     assert best["end_to_end_s"] == pytest.approx(best["ttft_s"] + 255 * best["tpot_s"])
     assert best["requests_per_s"] * 256 == pytest.approx(best["throughput_tokens_per_s"])
+    rate = best["tokens_per_s_per_device"]
+    assert best["joules_per_output_token"] == pytest.approx(best["watts_per_device"] / rate)
+    batch = best["decode"]["batch"]
+    assert best["command"].startswith("vllm serve olmoe-1b-7b --tensor-parallel-size 1 ")
+    assert f"--max-num-seqs {batch} " in best["command"]
+    assert "--max-model-len 2304 " in best["command"]
     low, high = best["intervals"]["tpot_s"]
     assert low < best["tpot_s"] < high
     price = float(qsopt.load_cluster("1xh100").accelerator.price_per_hour)

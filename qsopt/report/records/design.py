@@ -13,10 +13,10 @@ from qsopt.comparison.twin import qs_numbers
 from qsopt.deployments.layouts import traits_of
 from qsopt.deployments.stacks import Layout, in_words
 from qsopt.fitted.expected import Expectation
-from qsopt.fitted.power import shipped_power
+from qsopt.fitted.power import FittedPower, shipped_power
 from qsopt.physics.accounting import Parameters, kv_bytes_per_token, parameter_count
 from qsopt.physics.cost import MILLION, cost_per_million
-from qsopt.physics.energy import busy_shares, energy
+from qsopt.physics.energy import Energy, busy_shares, energy
 from qsopt.physics.evaluate import Metrics
 from qsopt.physics.memory import Memory
 from qsopt.physics.roofline import Spent
@@ -193,7 +193,7 @@ NO_POWER = (
 
 
 def energy_record(cluster: Cluster, deployment: Deployment, reached: Metrics) -> dict[str, Any]:
-    """Power and energy of the devices, and how sure they are; None without a power limit."""
+    """Power and energy of the devices in a decode step (see `power_record`)."""
     found = shipped_power()
     drawn = energy(
         cluster,
@@ -202,6 +202,11 @@ def energy_record(cluster: Cluster, deployment: Deployment, reached: Metrics) ->
         used_devices=reached.replicas * deployment.replica_devices,
         throughput=reached.throughput,
     )
+    return power_record(drawn, found)
+
+
+def power_record(drawn: Energy, found: FittedPower) -> dict[str, Any]:
+    """Power and energy of the devices, and how sure they are; None without a power limit."""
     watts, joules = float(drawn.watts_per_device), float(drawn.joules_per_token)
     if not (math.isfinite(watts) and math.isfinite(joules)):
         return {**dict.fromkeys(_ENERGY_KEYS), "power_note": NO_POWER}
@@ -251,19 +256,7 @@ def deployment_record(
     """Parallel sizes, batch, way and replicas under the names of the command line, and in the words
     of the software.
     """
-    batch = int(float(deployment.batch))
-    tensor, data, pipeline, expert = (
-        int(float(getattr(deployment, name))) for name in ("tensor", "data", "pipeline", "expert")
-    )
-    layout = Layout(
-        tensor,
-        data,
-        pipeline,
-        expert,
-        float(deployment.dispatched),
-        int(float(deployment.dcp)),
-        int(float(deployment.expert_slots)),
-    )
+    batch, layout = int(float(deployment.batch)), layout_of(deployment)
     sizes = {**PARALLEL_SIZES, "batch": "batch"}
     return {
         **{short: int(float(getattr(deployment, name))) for short, name in sizes.items()},
@@ -273,3 +266,19 @@ def deployment_record(
         "replicas": int(replicas),
         "in_words": in_words(layout, batch, service.rules.stack, traits_of(model)),
     }
+
+
+def layout_of(deployment: Deployment) -> Layout:
+    """Whole sizes of a concrete deployment."""
+    tensor, data, pipeline, expert = (
+        int(float(getattr(deployment, name))) for name in ("tensor", "data", "pipeline", "expert")
+    )
+    return Layout(
+        tensor,
+        data,
+        pipeline,
+        expert,
+        float(deployment.dispatched),
+        int(float(deployment.dcp)),
+        int(float(deployment.expert_slots)),
+    )

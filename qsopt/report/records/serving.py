@@ -6,7 +6,9 @@ from typing import Any
 
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.request import closest
+from qsopt.fitted.power import PACE, STEP, shipped_power
 from qsopt.fitted.server import known_server, server_fit
+from qsopt.physics.energy import energy
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.physics.memory import Memory
 from qsopt.precision import in_float64
@@ -16,8 +18,10 @@ from qsopt.report.records.design import (
     evaluate_record,
     memory_record,
     model_record,
+    power_record,
     violations,
 )
+from qsopt.report.records.launch import launch_record
 from qsopt.serving.answer import Serving
 from qsopt.serving.devices import Fewest
 from qsopt.serving.metrics import RequestMetrics
@@ -88,7 +92,9 @@ def option_record(option: Option, inquiry: Inquiry) -> dict[str, Any]:
     return {
         **_rates(option),
         **cost_record(service, reached),
+        **request_energy_record(inquiry, reached),
         **_phases(option, inquiry),
+        **launch_record(option, inquiry),
         "memory_bytes_per_device": memory_record(_fuller(reached), service.cluster),
         "intervals": interval_record(inquiry.efficiency_name, reached),
     }
@@ -137,6 +143,7 @@ def evaluate_request_record(option: Option, inquiry: Inquiry, chosen: str) -> di
         "violations": request_violations(inquiry.service, reached),
         **_rates(option),
         **cost_record(inquiry.service, reached),
+        **request_energy_record(inquiry, reached),
         "cost_usd_per_million_tokens": cost_record(inquiry.service, reached)[
             "cost_per_million_output_tokens"
         ],
@@ -207,6 +214,22 @@ def cost_record(service: Service, reached: RequestMetrics) -> dict[str, float | 
         "cost_per_million_output_tokens": outputs,
         "cost_per_million_input_tokens": None if outputs is None else outputs * per_request,
     }
+
+
+def request_energy_record(inquiry: Inquiry, reached: RequestMetrics) -> dict[str, Any]:
+    """Power and energy of the devices, prompts included; shares of a server's own time where its
+    constants are in the times.
+    """
+    found = shipped_power(PACE if known_server(inquiry.efficiency_name) else STEP)
+    drawn = energy(
+        inquiry.service.cluster,
+        found.law,
+        reached.compute_share,
+        reached.memory_share,
+        used_devices=reached.used_devices,
+        throughput=reached.throughput,
+    )
+    return power_record(drawn, found)
 
 
 def _price(cluster: Cluster) -> float | None:
