@@ -24,6 +24,7 @@ from qsopt.api.requests import serve
 from qsopt.catalog.accelerators import accelerator_names, load_accelerator, load_cluster
 from qsopt.catalog.models import load_model, model_names
 from qsopt.comparison.compare import Comparison, Side
+from qsopt.comparison.requests import RequestComparison
 from qsopt.errors import InputError
 from qsopt.maps.crossover import Crossovers
 from qsopt.maps.phase_map import PhaseMap
@@ -78,6 +79,7 @@ __all__ = [
     "PhaseMap",
     "Plan",
     "QualityLaw",
+    "RequestComparison",
     "RequestMetrics",
     "Sensitivity",
     "Service",

@@ -1,6 +1,6 @@
 """An MoE against the dense model of its quality, and what is believed of its size."""
 
-from typing import overload
+from typing import Any, overload
 
 from qsopt.api.names import (
     AnyCluster,
@@ -19,20 +19,24 @@ from qsopt.arrays import Scalar, is_concrete, scalar
 from qsopt.comparison import twin as twins
 from qsopt.comparison.compare import Comparison, settle
 from qsopt.comparison.dense import Twin
+from qsopt.comparison.requests import RequestComparison, settle_requests
 from qsopt.comparison.shapes import MatchAttention
 from qsopt.errors import InputError
+from qsopt.fitted.server import in_service
 from qsopt.precision import in_float64
 from qsopt.quality import belief as beliefs
 from qsopt.quality.belief import DEFAULT, Belief
 from qsopt.record import name_of
-from qsopt.report.inquiry import central_q, training_tokens
+from qsopt.report.inquiry import Inquiry, central_q, training_tokens
 from qsopt.report.records.comparison import compare_record
+from qsopt.report.records.requests import compare_requests_record
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.rules import LayoutRules, Stack
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
 _settle, _belief = in_float64(settle), in_float64(beliefs.belief)
+_settle_requests = in_float64(settle_requests)
 
 
 @overload
@@ -92,18 +96,19 @@ def compare(  # pyright: ignore[reportInconsistentOverload]  (the service stands
     expert_slots: int | None = None,
     stack: Stack = "any",
     service: Service | None = None,
-) -> Comparison:
+) -> Comparison | RequestComparison:
     """Compare an MoE with a dense model of its quality on a cluster, each in its own best legal
-    deployment.
+    deployment; or, with a prompt and an answer, each in its own best way of serving requests.
 
     The search is exact: all legal layouts, each with its largest admissible batch. Derivatives with
     respect to q, the workload, hardware and efficiencies are those of both sides' metrics, and of
     the ratio, at their best deployments; penalties and break-even are constants to a derivative.
+    On requests the answer is for concrete numbers, with the times of a server (see `serve`).
 
     Args:
         model: the MoE, or its name; not traced, as its sizes decide which layouts are legal.
         cluster: accelerators and their number, or a phrase such as `8xh100`.
-        workload: context and limits.
+        workload: context, or prompt and answer, and limits.
         efficiency: a set, or the name of one (see `load_efficiency`).
         q: size factor of the dense twin, instead of a law.
         law: the quality law that gives q, or its name; `all` for the default one, with the answers
@@ -119,19 +124,54 @@ def compare(  # pyright: ignore[reportInconsistentOverload]  (the service stands
         stack: software whose layouts count: any, vllm, sglang or trtllm.
         service: instead of cluster, workload and efficiency, and of these rules, with its own.
 
+    Returns:
+        `Comparison`, or `RequestComparison` where the workload has a prompt and an answer.
+
     Raises:
-        InputError: if a name is unknown, the model has no routed experts or is being traced, or q
-            leaves the twin no feed-forward layers.
+        InputError: if a name is unknown, the model has no routed experts or is being traced, q
+            leaves the twin no feed-forward layers, or requests are asked about while a number is
+            being traced.
     """
     rules = LayoutRules(dcp, expert_slots, stack)
     served = ruled(as_service(cluster, workload, efficiency, service), workload, rules)
     kind, named = opponent(twin, twin_attention, dense)
-    how = {"law": law, "q": stated(q), "tokens": tokens, "law_raw": law_raw}
+    how: dict[str, Any] = {"law": law, "q": stated(q), "tokens": tokens, "law_raw": law_raw}
+    if served.workload.prompt is not None:
+        name = _asked_set(efficiency, cluster, service)
+        how |= {"kind": kind, "named": named, "efficiency_name": name}
+        inquiry = inquire(model, cluster, in_service(served, name), **how)
+        return _on_requests(inquiry, q)
     inquiry = inquire(model, cluster, served, **how, kind=kind, named=named)
     check_sides(inquiry.model)
     size = scalar(central_q(inquiry) if q is None else q)
     result, duel = _settle(inquiry.model, served, size, kind, named)
     return answered(result, compare_record, inquiry=inquiry, duel=duel, seed=seed)
+
+
+def _on_requests(inquiry: Inquiry, q: object) -> RequestComparison:
+    """The comparison on requests."""
+    check_sides(inquiry.model)
+    if not is_concrete((inquiry.service, q)):
+        raise InputError(
+            "a comparison on requests searches over ways of serving, so it cannot be traced: call "
+            "it outside of jit, grad and vmap, or take derivatives of serve with a plan"
+        )
+    if inquiry.all_laws:
+        raise InputError(
+            "law = all: a comparison on requests rests on one law; give one, such as power"
+        )
+    size = scalar(central_q(inquiry) if q is None else q)
+    result, duel = _settle_requests(
+        inquiry.model, inquiry.service, size, inquiry.kind, inquiry.named
+    )
+    return answered(result, compare_requests_record, inquiry=inquiry, duel=duel)
+
+
+def _asked_set(efficiency: AnyEfficiency, cluster: object, service: Service | None) -> str | None:
+    """The name under which a set was asked for; None for that of a whole service."""
+    if service is not None or isinstance(cluster, Service):
+        return None
+    return efficiency if isinstance(efficiency, str) else name_of(efficiency)
 
 
 def check_sides(model: Model) -> None:

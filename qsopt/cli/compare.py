@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import equinox as eqx
 import numpy as np
@@ -10,10 +11,15 @@ from qsopt.arrays import scalar
 from qsopt.cli.options import Question
 from qsopt.comparison.compare import settle
 from qsopt.comparison.duel import throughput_of
+from qsopt.comparison.requests import settle_requests
 from qsopt.errors import InputError
+from qsopt.fitted.server import in_service
 from qsopt.report.comparison_text import show_comparison
+from qsopt.report.inquiry import ALL
 from qsopt.report.records import to_json
 from qsopt.report.records.comparison import compare_record
+from qsopt.report.records.requests import compare_requests_record
+from qsopt.report.requests_text import show_request_comparison
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
 
@@ -26,9 +32,10 @@ def _is_folder(path: Path) -> bool:
 @dataclass(frozen=True)
 class Compare(Question):
     """An MoE against the dense model of the same quality, each in its own best legal deployment and
-    batch.
+    batch; with prompt and answer, each in its own best way of serving whole requests.
     """
 
+    takes_requests: ClassVar[bool] = True
     seed: int = 0
     """Of the draws behind the probability that dense wins."""
     plot: Path | None = None
@@ -45,6 +52,9 @@ class Compare(Question):
                 "the model is dense: compare needs a Mixture-of-Experts model; use evaluate for a "
                 "dense one"
             )
+        if self.on_requests:
+            self._of_requests(model, in_service(service, self.efficiency))
+            return
         inquiry = self.inquiry(model, service)
         q, kind = scalar(inquiry.believe().q), inquiry.kind
         result, duel = settle(model, service, q, kind, inquiry.named)
@@ -60,12 +70,35 @@ class Compare(Question):
             )
             show_comparison(record, title)
 
+    def _of_requests(self, model: Model, service: Service) -> None:
+        """Compare on whole requests and print."""
+        inquiry = self.inquiry(model, service)
+        q, kind = scalar(inquiry.believe().q), inquiry.kind
+        result, duel = settle_requests(model, service, q, kind, inquiry.named)
+        record = compare_requests_record(result, inquiry, duel)
+        if self.json:
+            print(to_json(record))
+        else:
+            title = f"{self.model} against its dense match on {self.cluster}: "
+            show_request_comparison(record, title + self.asked_in_words())
+
     def _check(self) -> None:
         """Refuse what would fail only after all the computing.
 
         Raises:
-            InputError: if the seed is negative, or no plot can be written to the path.
+            InputError: if the seed is negative, no plot can be written to the path, or an option
+                has no meaning for requests.
         """
+        if self.on_requests and self.plot is not None:
+            raise InputError(
+                "plot is over context, of decode alone: give --context instead of --prompt and "
+                "--answer, or leave --plot out"
+            )
+        if self.on_requests and self.law == ALL:
+            raise InputError(
+                "law = all: a comparison on requests rests on one law; give one, such as power, or "
+                "see all side by side with --context"
+            )
         if self.seed < 0:
             raise InputError(f"seed = {self.seed}: give a whole number, zero or more")
         if self.plot is not None and (

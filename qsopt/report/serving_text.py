@@ -12,7 +12,7 @@ def show_serving(record: dict[str, Any], title: str) -> None:
     """The ranked plans, the best one in full, and the front."""
     out = console()
     out.print(f"[bold]{escape(title)}[/bold]")
-    out.print(_question(record))
+    out.print(question_text(record))
     for broken in record["violations"]:
         over = broken["value"] / broken["limit"]
         out.print(
@@ -32,7 +32,8 @@ def show_serving(record: dict[str, Any], title: str) -> None:
         out.print(_fewest_text(record["fewest_devices"]))
 
 
-def _question(record: dict[str, Any]) -> str:
+def question_text(record: dict[str, Any]) -> str:
+    """The efficiency set, and the limits that are asked for."""
     parts = [f"efficiency set: {escape(str(record['efficiency']))}"]
     if record["cached"]:
         parts.append(f"{record['cached']:.0%} of the prompt cached")
@@ -107,7 +108,7 @@ def _ranked_table(rows: list[dict[str, Any]]) -> Table:
             f"{row['ttft_s'] * 1e3:,.0f}",
             f"{row['tpot_s'] * 1e3:.1f}",
         )
-        table.add_row(str(place), row["way"], *numbers, escape(_layouts(row)))
+        table.add_row(str(place), row["way"], *numbers, escape(layouts_text(row)))
     return table
 
 
@@ -120,12 +121,12 @@ def _front_table(rows: list[dict[str, Any]]) -> Table:
             f"{row['tokens_per_s_per_device']:,.1f}",
             f"{row['tokens_per_s_per_user']:,.1f}",
             row["way"],
-            escape(_layouts(row)),
+            escape(layouts_text(row)),
         )
     return table
 
 
-def _layouts(row: dict[str, Any]) -> str:
+def layouts_text(row: dict[str, Any]) -> str:
     """The layout that writes, and that which reads where it is another pool's."""
     writes = _short(row["decode"])
     if row["way"] != "disaggregated":

@@ -49,6 +49,7 @@ def compare_record(
 
     return {
         **asked_record(inquiry),
+        "question": "decode",
         **comparison_record(result, inquiry.service, inquiry.efficiency_name),
         "twin": twin_record(result.dense.model, inquiry.kind),
         **matches_record(result, inquiry, duel),

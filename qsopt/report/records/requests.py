@@ -1,0 +1,127 @@
+"""A comparison on whole requests as a plain record."""
+
+import dataclasses
+from typing import Any
+
+from qsopt.arrays import scalar
+from qsopt.comparison.compare import verdict
+from qsopt.comparison.dense import dense_match, kinds_of
+from qsopt.comparison.duel import throughput_of
+from qsopt.comparison.flips import flips
+from qsopt.comparison.requests import (
+    RequestComparison,
+    RequestDuel,
+    RequestSide,
+    against,
+    rival,
+)
+from qsopt.precision import in_float64
+from qsopt.report.inquiry import Inquiry
+from qsopt.report.records.comparison import overall, twin_record
+from qsopt.report.records.design import model_record
+from qsopt.report.records.quality import belief_record
+from qsopt.report.records.serving import (
+    decode_service,
+    option_record,
+    request_violations,
+    workload_record,
+)
+
+
+@in_float64
+def compare_requests_record(
+    result: RequestComparison, inquiry: Inquiry, duel: RequestDuel
+) -> dict[str, Any]:
+    """Everything that `qsopt compare` says about requests.
+
+    Args:
+        result: the comparison.
+        inquiry: what was asked, with the times of a server in its service.
+        duel: behind the comparison.
+    """
+    sides = {"moe": result.moe, "dense": result.dense}
+    found = flips(result, duel, inquiry.service)
+    return {
+        "model": inquiry.model_name,
+        "cluster": inquiry.cluster_name,
+        "question": "request",
+        **workload_record(inquiry.service.workload),
+        **{name: _side(side, inquiry) for name, side in sides.items()},
+        "reason": _reasons(sides, inquiry),
+        "s": float(result.numbers.s),
+        "q": float(result.numbers.q),
+        "qs": float(result.numbers.qs),
+        "ratio_dense_over_moe": float(result.ratio),
+        "verdict": result.verdict,
+        "break_even_q": next((flip.value for flip in found if flip.input == "q"), None),
+        "dense_twin": {
+            "ffn_width": float(result.dense.model.decoder.ffn[0].kind.width),
+            **model_record(result.dense.model),
+        },
+        "efficiency": inquiry.efficiency_name,
+        "twin": twin_record(result.dense.model, inquiry.kind),
+        **_matches(result, inquiry, duel),
+        "flips": [flip._asdict() for flip in found],
+        "decode_alone": _decode_alone(result, inquiry),
+        **belief_record(inquiry.believe(), inquiry.law_name),
+    }
+
+
+def _matches(result: RequestComparison, inquiry: Inquiry, duel: RequestDuel) -> dict[str, Any]:
+    """Every dense match, each in its own best way, and whether they agree."""
+    model, service = inquiry.model, inquiry.service
+    made = dataclasses.replace(inquiry, named=None).believe().q if inquiry.named else None
+    size = scalar(result.numbers.q if made is None else made)
+    kinds = kinds_of(model) if inquiry.named is None else (*kinds_of(model), inquiry.kind)
+    rows = []
+    for kind in kinds:
+        answer = result
+        if kind != inquiry.kind:
+            other = rival(duel, dense_match(model, size, kind), service, kind)
+            answer = against(result.moe, other, service, size)
+        rows.append(
+            {
+                "twin": twin_record(answer.dense.model, kind),
+                "q": float(answer.numbers.q),
+                "dense": _side(answer.dense, inquiry),
+                "ratio_dense_over_moe": float(answer.ratio),
+                "verdict": answer.verdict,
+            }
+        )
+    return {"matches": rows, "verdict_overall": overall([row["verdict"] for row in rows])}
+
+
+def _decode_alone(result: RequestComparison, inquiry: Inquiry) -> dict[str, Any]:
+    """Both sides by the decode steps of these requests, as `--context` has them."""
+    service = decode_service(inquiry.service)
+    moe, dense = (
+        throughput_of(side.model, inquiry.model, service) for side in (result.moe, result.dense)
+    )
+    ratio = dense / moe if moe and dense else None
+    return {"ratio_dense_over_moe": ratio, "verdict": verdict(moe, dense)}
+
+
+def _side(side: RequestSide, inquiry: Inquiry) -> dict[str, Any] | None:
+    """The best way of one side; None where nothing keeps the limits."""
+    if side.best is None or not float(side.throughput):
+        return None
+    name = inquiry.model_name if side.model is inquiry.model else None
+    asked = dataclasses.replace(inquiry, model=side.model, model_name=name)
+    return {**model_record(side.model), **option_record(side.best, asked)}
+
+
+def _reasons(sides: dict[str, RequestSide], inquiry: Inquiry) -> str | None:
+    """Why nothing keeps the limits, side by side."""
+    broken = {name: side for name, side in sides.items() if not float(side.throughput)}
+    return "; ".join(f"{name}: {_reason(side, inquiry)}" for name, side in broken.items()) or None
+
+
+def _reason(side: RequestSide, inquiry: Inquiry) -> str:
+    """The limits that the plan breaks which comes closest."""
+    if side.best is None:
+        return "no layout holds the weights and one sequence"
+    return ", ".join(
+        f"{row['constraint']} of the closest plan is {row['value']:.3g} {row['unit']} where "
+        f"{row['limit']:.3g} are allowed"
+        for row in request_violations(inquiry.service, side.best.reached)
+    )

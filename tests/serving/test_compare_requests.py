@@ -1,0 +1,197 @@
+"""`compare` on requests: laws against `serve` and decode alone, what flips a verdict, the answer as
+JSON and as a table, and bad input.
+"""
+
+import json
+from functools import cache
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+from serving_designs import cluster, efficiency, structure, workload
+
+import qsopt
+from qsopt import InputError, Workload
+from qsopt.cli import main
+from qsopt.comparison.dense import NAMED, SAME_BODY, dense_match
+from qsopt.comparison.duel import throughput_of
+from qsopt.comparison.flips import flips, nearest
+from qsopt.comparison.requests import RequestComparison, RequestDuel, settle_requests
+from qsopt.report.records.serving import decode_service
+from qsopt.spec.rules import PLAIN
+from qsopt.spec.service import Service
+
+Q = np.float64(2.0)
+
+
+def service(which: str = "fitted", **changes: float) -> Service:
+    """Four devices of little memory."""
+    small = eqx.tree_at(lambda c: c.accelerator.memory_bytes, cluster("4xh100"), np.asarray(4e9))
+    lean = eqx.tree_at(lambda e: e.reserve_bytes, efficiency(which), np.asarray(1e9))
+    return Service(small, workload(**changes), lean, PLAIN)
+
+
+@cache
+def settled() -> tuple[RequestComparison, RequestDuel]:
+    return settle_requests(structure("gqa"), service(), Q, SAME_BODY)
+
+
+# ---- laws ----------------------------------------------------------------------------------------
+
+
+def test_the_ratio_is_that_of_two_searches() -> None:
+    result, _ = settled()
+    sides = structure("gqa"), dense_match(structure("gqa"), Q, SAME_BODY)
+    moe, dense = (
+        float(qsopt.serve(side, service(), top=1).ranked[0].reached.throughput) for side in sides
+    )
+    assert float(result.ratio) == pytest.approx(dense / moe, rel=1e-9)
+    assert result.verdict == ("dense wins" if dense > moe else "moe wins")
+
+
+def test_a_match_that_is_named_is_the_match_that_is_made() -> None:
+    result, _ = settled()
+    match = dense_match(structure("gqa"), Q, SAME_BODY)
+    again, _ = settle_requests(structure("gqa"), service(), Q, NAMED, match)
+    assert float(again.ratio) == pytest.approx(float(result.ratio), rel=1e-12)
+
+
+def test_an_moe_of_one_expert_ties_with_the_dense_model_of_its_size() -> None:
+    """Every token takes the only expert, so nothing but the router separates both sides."""
+    moe = structure("gqa")
+    whole = eqx.tree_at(
+        lambda m: tuple(
+            getattr(m.decoder.ffn[0].kind, name)
+            for name in ("experts", "top_k", "shared_experts", "shared_width", "width")
+        ),
+        moe,
+        (1.0, 1.0, 0.0, 0.0, 4096.0),
+    )
+    result, _ = settle_requests(whole, service("ideal"), np.float64(1.0), SAME_BODY)
+    assert float(result.ratio) == pytest.approx(1.0, abs=0.03)
+
+
+def test_long_answers_to_a_short_prompt_are_decode_alone() -> None:
+    """With operators alone, as decode alone has no server."""
+    long = service("ideal", prompt=1.0, answer=8000.0)
+    result, duel = settle_requests(structure("gqa"), long, Q, SAME_BODY)
+    alone = [throughput_of(side.model, structure("gqa"), decode_service(long)) for side in duel[:2]]
+    assert float(result.ratio) == pytest.approx(alone[1] / alone[0], rel=0.01)
+
+
+# ---- flips ---------------------------------------------------------------------------------------
+
+
+def test_flips_lie_where_the_verdict_is_another() -> None:
+    result, duel = settled()
+    found = flips(result, duel, service())
+    assert found
+    for flip in found:
+        assert flip.to != result.verdict
+        if flip.input == "answer":
+            assert duel.verdict(service(answer=flip.value)) == flip.to
+    (by_q,) = (flip for flip in found if flip.input == "q")
+    near = settle_requests(structure("gqa"), service(), np.float64(by_q.value), SAME_BODY)[0]
+    assert float(near.ratio) == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize(("own", "edge"), [(1.0, 3.0), (100.0, 7.0)])
+def test_the_nearest_flip_is_found_within_its_step(own: float, edge: float) -> None:
+    def at(value: float) -> str:
+        return "dense wins" if 3.0 < value < 7.0 else "moe wins"
+
+    ((value, to),) = nearest(at, own, at(own), (0.5, 2.0, 5.0, 50.0))
+    assert to == "dense wins"
+    assert value == pytest.approx(edge, rel=0.08)
+    assert at(value) == to
+
+
+def test_nothing_flips_where_every_verdict_is_the_same() -> None:
+    assert not list(nearest(lambda _: "tie", 5.0, "tie", (1.0, 10.0)))
+
+
+def test_a_flip_to_nobody_is_no_flip() -> None:
+    def at(value: float) -> str:
+        return "both infeasible" if value < 1.0 else "moe wins"
+
+    assert not list(nearest(at, 5.0, "moe wins", (0.5, 10.0)))
+
+
+# ---- answers -------------------------------------------------------------------------------------
+
+WHERE = "--model olmoe-1b-7b --cluster 1xh100 --prompt 1024 --answer 512 --q 2"
+KEYS = {
+    "model", "cluster", "question", "prompt", "answer", "cached", "ttft_limit_s", "tpot_limit_s",
+    "load", "acceptance", "moe", "dense", "reason", "s", "q", "qs", "ratio_dense_over_moe",
+    "verdict", "break_even_q", "dense_twin", "efficiency", "twin", "matches", "verdict_overall",
+    "flips", "decode_alone", "law",
+}  # fmt: skip
+
+
+@cache
+def asked_in_python() -> Any:
+    return qsopt.compare("olmoe-1b-7b", "1xh100", Workload(prompt=1024.0, answer=512.0), q=2.0)
+
+
+def test_json_and_python_say_the_same(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qsopt.cli.runtime.configure", lambda **_: None)
+    assert main(["compare", *WHERE.split(), "--json"]) == 0
+    record, result = json.loads(capsys.readouterr().out), asked_in_python()
+    assert record == json.loads(json.dumps(result.to_dict()))
+    assert set(record) >= KEYS
+    assert record["question"] == "request"
+    rates = [record[side]["throughput_tokens_per_s"] for side in ("moe", "dense")]
+    assert record["ratio_dense_over_moe"] == pytest.approx(rates[1] / rates[0], rel=1e-9)
+    assert float(result.ratio) == record["ratio_dense_over_moe"]
+    assert result.verdict == record["verdict"]
+    assert len(record["matches"]) == 3
+    assert [row["verdict"] for row in record["matches"]][1] == record["verdict"]
+    assert set(record["decode_alone"]) == {"ratio_dense_over_moe", "verdict"}
+    assert all(set(flip) == {"input", "value", "to"} for flip in record["flips"])
+
+
+def test_a_record_of_both_sides_is_shown_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    from qsopt.report.requests_text import show_request_comparison
+
+    show_request_comparison(asked_in_python().to_dict(), "both sides")
+    text = capsys.readouterr().out
+    for words in ("both sides", "verdict:", "over all shapes", "decode alone", "way", "released"):
+        assert words in text
+
+
+# ---- bad input -----------------------------------------------------------------------------------
+
+
+def test_a_trace_is_refused_with_a_remedy() -> None:
+    def ratio(prompt: Any) -> Any:
+        return qsopt.compare("olmoe-1b-7b", "1xh100", Workload(prompt=prompt, answer=512.0)).ratio
+
+    with pytest.raises(InputError, match="outside of jit"):
+        jax.jit(ratio)(1024.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--law all", "law = all"),
+        ("--plot ratio.png", "plot is over context"),
+        ("--context 8192", "one of the two"),
+        ("--load 1", "load"),
+    ],
+)
+def test_bad_input_is_told(
+    options: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qsopt.cli.runtime.configure", lambda **_: None)
+    asked = WHERE.removesuffix(" --q 2")
+    assert main(["compare", *asked.split(), *options.split()]) != 0
+    assert words in capsys.readouterr().err
+
+
+def test_a_dense_model_is_refused() -> None:
+    with pytest.raises(InputError, match="dense"):
+        qsopt.compare("llama-3.1-8b", "1xh100", Workload(prompt=1024.0, answer=512.0))
