@@ -10,75 +10,79 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from serving_designs import cluster, efficiency, structure, workload
 
 import qsopt
-from qsopt import InputError, Workload
+from qsopt import InputError, Model, Workload, load_cluster, load_efficiency, load_model
 from qsopt.cli import main
 from qsopt.comparison.dense import NAMED, SAME_BODY, dense_match
 from qsopt.comparison.duel import throughput_of
 from qsopt.comparison.flips import flips, nearest
 from qsopt.comparison.requests import RequestComparison, RequestDuel, settle_requests
+from qsopt.comparison.twin import aligned
 from qsopt.report.records.serving import decode_service
-from qsopt.spec.rules import PLAIN
 from qsopt.spec.service import Service
 
-Q = np.float64(2.0)
+NAME, Q = "olmoe-1b-7b", np.float64(2.0)
 
 
-def service(which: str = "fitted", **changes: float) -> Service:
-    """Four devices of little memory."""
-    small = eqx.tree_at(lambda c: c.accelerator.memory_bytes, cluster("4xh100"), np.asarray(4e9))
-    lean = eqx.tree_at(lambda e: e.reserve_bytes, efficiency(which), np.asarray(1e9))
-    return Service(small, workload(**changes), lean, PLAIN)
+@cache
+def moe() -> Model:
+    return load_model(NAME)
+
+
+def service(which: str = "fitted", devices: int = 1, **changes: float) -> Service:
+    asked = Workload(**{"prompt": 1024.0, "answer": 512.0, **changes})
+    return Service(load_cluster(f"{devices}xh100"), asked, load_efficiency(which))
 
 
 @cache
 def settled() -> tuple[RequestComparison, RequestDuel]:
-    return settle_requests(structure("gqa"), service(), Q, SAME_BODY)
+    return settle_requests(moe(), service(), Q, SAME_BODY)
 
 
 # ---- laws ----------------------------------------------------------------------------------------
 
 
 def test_the_ratio_is_that_of_two_searches() -> None:
-    result, _ = settled()
-    sides = structure("gqa"), dense_match(structure("gqa"), Q, SAME_BODY)
-    moe, dense = (
-        float(qsopt.serve(side, service(), top=1).ranked[0].reached.throughput) for side in sides
-    )
-    assert float(result.ratio) == pytest.approx(dense / moe, rel=1e-9)
-    assert result.verdict == ("dense wins" if dense > moe else "moe wins")
+    """On two devices, so that pools are searched too; one structure, so that one compilation
+    serves.
+    """
+    result, _ = settle_requests(moe(), service(devices=2), Q, SAME_BODY)
+    sides = (aligned(side, moe()) for side in (moe(), dense_match(moe(), Q, SAME_BODY)))
+    reached = [
+        float(qsopt.serve(side, service(devices=2), top=1).ranked[0].reached.throughput)
+        for side in sides
+    ]
+    assert float(result.ratio) == pytest.approx(reached[1] / reached[0], rel=1e-9)
+    assert result.verdict == ("dense wins" if reached[1] > reached[0] else "moe wins")
 
 
 def test_a_match_that_is_named_is_the_match_that_is_made() -> None:
-    result, _ = settled()
-    match = dense_match(structure("gqa"), Q, SAME_BODY)
-    again, _ = settle_requests(structure("gqa"), service(), Q, NAMED, match)
-    assert float(again.ratio) == pytest.approx(float(result.ratio), rel=1e-12)
+    match = dense_match(moe(), Q, SAME_BODY)
+    again, _ = settle_requests(moe(), service(), Q, NAMED, match)
+    assert float(again.ratio) == pytest.approx(float(settled()[0].ratio), rel=1e-12)
 
 
 def test_an_moe_of_one_expert_ties_with_the_dense_model_of_its_size() -> None:
     """Every token takes the only expert, so nothing but the router separates both sides."""
-    moe = structure("gqa")
-    whole = eqx.tree_at(
-        lambda m: tuple(
-            getattr(m.decoder.ffn[0].kind, name)
-            for name in ("experts", "top_k", "shared_experts", "shared_width", "width")
-        ),
-        moe,
-        (1.0, 1.0, 0.0, 0.0, 4096.0),
-    )
+    names = ("experts", "top_k", "shared_experts", "shared_width", "width")
+
+    def numbers(model: Model) -> tuple:
+        kind = model.decoder.ffn[-1].kind
+        return tuple(getattr(kind, name) for name in names)
+
+    whole = eqx.tree_at(numbers, moe(), (1.0, 1.0, 0.0, 0.0, 8192.0))
     result, _ = settle_requests(whole, service("ideal"), np.float64(1.0), SAME_BODY)
-    assert float(result.ratio) == pytest.approx(1.0, abs=0.03)
+    assert float(result.ratio) == pytest.approx(1.0, abs=0.02)
 
 
 def test_long_answers_to_a_short_prompt_are_decode_alone() -> None:
     """With operators alone, as decode alone has no server."""
-    long = service("ideal", prompt=1.0, answer=8000.0)
-    result, duel = settle_requests(structure("gqa"), long, Q, SAME_BODY)
-    alone = [throughput_of(side.model, structure("gqa"), decode_service(long)) for side in duel[:2]]
-    assert float(result.ratio) == pytest.approx(alone[1] / alone[0], rel=0.01)
+    long = service("ideal", prompt=1.0, answer=4000.0)
+    result, duel = settle_requests(moe(), long, Q, SAME_BODY)
+    alone = [throughput_of(side.model, moe(), decode_service(long)) for side in duel[:2]]
+    assert float(result.moe.throughput) == pytest.approx(alone[0], rel=0.02)
+    assert float(result.ratio) == pytest.approx(alone[1] / alone[0], rel=0.02)
 
 
 # ---- flips ---------------------------------------------------------------------------------------
@@ -93,7 +97,7 @@ def test_flips_lie_where_the_verdict_is_another() -> None:
         if flip.input == "answer":
             assert duel.verdict(service(answer=flip.value)) == flip.to
     (by_q,) = (flip for flip in found if flip.input == "q")
-    near = settle_requests(structure("gqa"), service(), np.float64(by_q.value), SAME_BODY)[0]
+    near = settle_requests(moe(), service(), np.float64(by_q.value), SAME_BODY)[0]
     assert float(near.ratio) == pytest.approx(1.0, abs=0.05)
 
 
@@ -121,7 +125,7 @@ def test_a_flip_to_nobody_is_no_flip() -> None:
 
 # ---- answers -------------------------------------------------------------------------------------
 
-WHERE = "--model olmoe-1b-7b --cluster 1xh100 --prompt 1024 --answer 512 --q 2"
+WHERE = f"--model {NAME} --cluster 1xh100 --prompt 1024 --answer 512 --q 2"
 KEYS = {
     "model", "cluster", "question", "prompt", "answer", "cached", "ttft_limit_s", "tpot_limit_s",
     "load", "acceptance", "moe", "dense", "reason", "s", "q", "qs", "ratio_dense_over_moe",
@@ -132,7 +136,7 @@ KEYS = {
 
 @cache
 def asked_in_python() -> Any:
-    return qsopt.compare("olmoe-1b-7b", "1xh100", Workload(prompt=1024.0, answer=512.0), q=2.0)
+    return qsopt.compare(NAME, "1xh100", Workload(prompt=1024.0, answer=512.0), q=2.0)
 
 
 def test_json_and_python_say_the_same(
@@ -168,7 +172,7 @@ def test_a_record_of_both_sides_is_shown_as_a_table(capsys: pytest.CaptureFixtur
 
 def test_a_trace_is_refused_with_a_remedy() -> None:
     def ratio(prompt: Any) -> Any:
-        return qsopt.compare("olmoe-1b-7b", "1xh100", Workload(prompt=prompt, answer=512.0)).ratio
+        return qsopt.compare(NAME, "1xh100", Workload(prompt=prompt, answer=512.0)).ratio
 
     with pytest.raises(InputError, match="outside of jit"):
         jax.jit(ratio)(1024.0)
