@@ -32,7 +32,8 @@ KINDS = (SAME_BODY, RELEASED, RELEASED_GQA8)
 STEP = 0.01
 """Of the log of an input: the real batch moves with it."""
 MOVED = ("context", "capacity", "bandwidth", "scale_up_bandwidth", "tpot_limit", "q")
-COUNT = 30
+COUNT, QUICK = 30, 3
+"""Cases, and those of them that are no slow tests."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,13 @@ def moved_side(
     return aligned(side, model), design.service
 
 
-@pytest.mark.parametrize("index", range(COUNT))
+@pytest.mark.parametrize(
+    "index",
+    [
+        pytest.param(index, marks=pytest.mark.slow if index >= QUICK else ())
+        for index in range(COUNT)
+    ],
+)
 def test_slopes_are_those_of_the_optimum_found_anew(index: int) -> None:
     case = cases()[index]
     model, service, result, duel, slopes = solved(case)
