@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test check coverage docs bench figures clean
+.PHONY: setup demo test test-all check coverage docs bench figures clean
 
 setup: .venv/.ready
 
@@ -18,6 +18,9 @@ demo: setup  ## DeepSeek-V3 on 16 H200 at 128k tokens of context against its den
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-all: setup  ## the slow tests too
+	$(BIN)/python -m pytest -m "slow or not slow"
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -47,6 +47,11 @@ EXACT = {
         tensor=2.0, data=6.0, pipeline=1.0, expert=3.0, batch=1200.0, dispatched=1.0
     ),
 }
+SOME_SLOW = [
+    pytest.param(which, marks=() if which == "rich" else pytest.mark.slow) for which in EFFICIENCIES
+]
+"""The set in which no term is zero always; the others with the slow tests."""
+
 STEPPED = (
     "layers",
     "experts",
@@ -151,7 +156,7 @@ def disagreements(tree, name: str, softness: float, skipped=()) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("which", EFFICIENCIES)
+@pytest.mark.parametrize("which", SOME_SLOW)
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_every_relaxed_derivative(name: str, which: str) -> None:
     for where, deployment in RELAXED.items():
@@ -160,7 +165,7 @@ def test_every_relaxed_derivative(name: str, which: str) -> None:
             assert not found, (where, softness, found)
 
 
-@pytest.mark.parametrize("which", EFFICIENCIES)
+@pytest.mark.parametrize("which", SOME_SLOW)
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_every_exact_derivative_away_from_kinks(name: str, which: str) -> None:
     for where, deployment in EXACT.items():

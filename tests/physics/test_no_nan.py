@@ -102,7 +102,7 @@ def draws(number: int):
 
 @pytest.mark.parametrize("name", STRUCTURES)
 @seed(20261122)
-@settings(max_examples=12, deadline=None, database=None)
+@settings(max_examples=8, deadline=None, database=None)
 @given(
     number=st.integers(0, 2**32 - 1),
     which=st.sampled_from(["ideal", "fitted", "rich"]),

@@ -67,7 +67,7 @@ def models(asked: DesignProblem) -> list:
     ]
 
 
-@pytest.mark.parametrize("name", ["memory", "tpot"])
+@pytest.mark.parametrize("name", [pytest.param("memory", marks=pytest.mark.slow), "tpot"])
 def test_answer_is_that_of_brute_force(name):
     """Every admissible model in every legal layout at its largest batch."""
     asked = PROBLEMS[name]
