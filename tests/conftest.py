@@ -1,4 +1,5 @@
 import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,12 @@ MAPPINGS = 25_000
 """Memory mappings of a process after which compiled programs are given back. Each program has some,
 and Linux ends a process that asks for more than 65,530.
 """
+
+
+@pytest.fixture(autouse=True, scope="session")
+def outside_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The cache of commands, also of those in processes of their own, in a temporary folder."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(autouse=True, scope="module")

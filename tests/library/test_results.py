@@ -75,11 +75,7 @@ def result(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_to_dict_is_the_json_of_the_command(
-    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XLA_FLAGS", "")  # set, so that the command leaves the compiler alone
-    monkeypatch.setattr("qsopt.cli.runtime.configure", lambda **_: None)
+def test_to_dict_is_the_json_of_the_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*QUESTIONS[name][1].split(), "--json"]) == 0
     printed, found = json.loads(capsys.readouterr().out), result(name).to_dict()
     for record in (printed, found):
