@@ -1,7 +1,5 @@
 """An MoE against the dense model of its quality, and what is believed of its size."""
 
-from typing import overload
-
 from qsopt.api.names import (
     AnyCluster,
     AnyEfficiency,
@@ -10,24 +8,22 @@ from qsopt.api.names import (
     answered,
     as_model,
     as_service,
-    inquire,
-    opponent,
+    inquire_match,
     ruled,
     stated,
 )
-from qsopt.arrays import Scalar, is_concrete, scalar
+from qsopt.arrays import Scalar, scalar
 from qsopt.comparison import twin as twins
 from qsopt.comparison.compare import Comparison, settle
 from qsopt.comparison.dense import Twin
 from qsopt.comparison.shapes import MatchAttention
-from qsopt.errors import InputError
 from qsopt.precision import in_float64
 from qsopt.quality import belief as beliefs
 from qsopt.quality.belief import DEFAULT, Belief
 from qsopt.record import name_of
 from qsopt.report.inquiry import central_q, training_tokens
 from qsopt.report.records.comparison import compare_record
-from qsopt.spec.model import Model, moe_layers
+from qsopt.spec.model import Model
 from qsopt.spec.rules import LayoutRules, Stack
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
@@ -35,46 +31,7 @@ from qsopt.spec.workload import Workload
 _settle, _belief = in_float64(settle), in_float64(beliefs.belief)
 
 
-@overload
 def compare(
-    model: AnyModel,
-    service: Service,
-    *,
-    q: object = ...,
-    law: AnyLaw = ...,
-    tokens: float | None = ...,
-    seed: int = ...,
-    twin: Twin = ...,
-    twin_attention: MatchAttention = ...,
-    dense: AnyModel | None = ...,
-    law_raw: bool = ...,
-    dcp: int | None = ...,
-    expert_slots: int | None = ...,
-    stack: Stack = ...,
-) -> Comparison: ...
-
-
-@overload
-def compare(
-    model: AnyModel,
-    cluster: AnyCluster,
-    workload: Workload,
-    efficiency: AnyEfficiency = ...,
-    q: object = ...,
-    law: AnyLaw = ...,
-    tokens: float | None = ...,
-    seed: int = ...,
-    twin: Twin = ...,
-    twin_attention: MatchAttention = ...,
-    dense: AnyModel | None = ...,
-    law_raw: bool = ...,
-    dcp: int | None = ...,
-    expert_slots: int | None = ...,
-    stack: Stack = ...,
-) -> Comparison: ...
-
-
-def compare(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | None = None,
@@ -125,27 +82,11 @@ def compare(  # pyright: ignore[reportInconsistentOverload]  (the service stands
     """
     rules = LayoutRules(dcp, expert_slots, stack)
     served = ruled(as_service(cluster, workload, efficiency, service), workload, rules)
-    kind, named = opponent(twin, twin_attention, dense)
     how = {"law": law, "q": stated(q), "tokens": tokens, "law_raw": law_raw}
-    inquiry = inquire(model, cluster, served, **how, kind=kind, named=named)
-    check_sides(inquiry.model)
+    inquiry = inquire_match(model, cluster, served, twin, twin_attention, dense, **how)
     size = scalar(central_q(inquiry) if q is None else q)
-    result, duel = _settle(inquiry.model, served, size, kind, named)
+    result, duel = _settle(inquiry.model, served, size, inquiry.kind, inquiry.named)
     return answered(result, compare_record, inquiry=inquiry, duel=duel, seed=seed)
-
-
-def check_sides(model: Model) -> None:
-    """Refuse a model that has no routed experts, or that is being traced."""
-    if moe_layers(model) is None:
-        raise InputError(
-            "the model is dense: a comparison needs a Mixture-of-Experts model; use evaluate for a "
-            "dense one"
-        )
-    if not is_concrete(model):
-        raise InputError(
-            "the legal layouts depend on the model, which is being traced here: close over the "
-            "model, and trace only other inputs"
-        )
 
 
 @in_float64

@@ -8,13 +8,13 @@ import numpy as np
 
 from qsopt.arrays import scalar
 from qsopt.cli.options import Question
-from qsopt.comparison.compare import settle
+from qsopt.comparison.compare import COMPARED, settle
 from qsopt.comparison.duel import throughput_of
 from qsopt.errors import InputError
 from qsopt.report.comparison_text import show_comparison
 from qsopt.report.records import to_json
 from qsopt.report.records.comparison import compare_record
-from qsopt.spec.model import Model, moe_layers
+from qsopt.spec.model import Model, routed_layers
 from qsopt.spec.service import Service
 
 
@@ -40,11 +40,7 @@ class Compare(Question):
         """Compare and print."""
         self._check()
         model, service = self.load()
-        if moe_layers(model) is None:
-            raise InputError(
-                "the model is dense: compare needs a Mixture-of-Experts model; use evaluate for a "
-                "dense one"
-            )
+        routed_layers(model, COMPARED)
         inquiry = self.inquiry(model, service)
         q, kind = scalar(inquiry.believe().q), inquiry.kind
         result, duel = settle(model, service, q, kind, inquiry.named)
