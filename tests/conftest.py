@@ -17,7 +17,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_enable_compilation_cache", False)
 """A command that runs inside of a test does not change what later tests read and write."""
 
-MAPPINGS = 25_000
+MAPPINGS = 40_000
 """Memory mappings of a process after which compiled programs are given back. Each program has some,
 and Linux ends a process that asks for more than 65,530.
 """
