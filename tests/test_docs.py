@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from qsopt.cli import main
 
@@ -52,20 +50,14 @@ def commands(text: str) -> Iterator[list[str]]:
 # ---- what runs -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def _as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """In a folder of its own, without a trace in the user's home or in this process."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent / "cache"))
-    monkeypatch.setenv("XLA_FLAGS", "")
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    compilation_cache.reset_cache()
-
-
-@pytest.mark.usefixtures("_as_before")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}-{page.stem}")
-def test_a_page_does_what_it_says(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_does_what_it_says(
+    page: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
     printed = ""
     for block in blocks(page):
         if block.file:

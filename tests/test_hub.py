@@ -56,7 +56,7 @@ def layers(name: str) -> int:
         ("deepseek-v3", False),
         ("configs/models/dbrx.json", False),
         ("configs/dbrx.json", False),
-        ("/tmp/model", False),
+        ("/models/mine", False),
         ("../Org/Name", False),
     ],
 )

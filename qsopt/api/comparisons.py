@@ -1,7 +1,5 @@
 """An MoE against the dense model of its quality, and what is believed of its size."""
 
-from typing import Any, overload
-
 from qsopt.api.names import (
     AnyCluster,
     AnyEfficiency,
@@ -10,8 +8,7 @@ from qsopt.api.names import (
     answered,
     as_model,
     as_service,
-    inquire,
-    opponent,
+    inquire_match,
     ruled,
     stated,
 )
@@ -30,7 +27,7 @@ from qsopt.record import name_of
 from qsopt.report.inquiry import Inquiry, central_q, training_tokens
 from qsopt.report.records.comparison import compare_record
 from qsopt.report.records.requests import compare_requests_record
-from qsopt.spec.model import Model, moe_layers
+from qsopt.spec.model import Model
 from qsopt.spec.rules import LayoutRules, Stack
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
@@ -39,46 +36,7 @@ _settle, _belief = in_float64(settle), in_float64(beliefs.belief)
 _settle_requests = in_float64(settle_requests)
 
 
-@overload
 def compare(
-    model: AnyModel,
-    service: Service,
-    *,
-    q: object = ...,
-    law: AnyLaw = ...,
-    tokens: float | None = ...,
-    seed: int = ...,
-    twin: Twin = ...,
-    twin_attention: MatchAttention = ...,
-    dense: AnyModel | None = ...,
-    law_raw: bool = ...,
-    dcp: int | None = ...,
-    expert_slots: int | None = ...,
-    stack: Stack = ...,
-) -> Comparison: ...
-
-
-@overload
-def compare(
-    model: AnyModel,
-    cluster: AnyCluster,
-    workload: Workload,
-    efficiency: AnyEfficiency = ...,
-    q: object = ...,
-    law: AnyLaw = ...,
-    tokens: float | None = ...,
-    seed: int = ...,
-    twin: Twin = ...,
-    twin_attention: MatchAttention = ...,
-    dense: AnyModel | None = ...,
-    law_raw: bool = ...,
-    dcp: int | None = ...,
-    expert_slots: int | None = ...,
-    stack: Stack = ...,
-) -> Comparison: ...
-
-
-def compare(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | None = None,
@@ -134,23 +92,20 @@ def compare(  # pyright: ignore[reportInconsistentOverload]  (the service stands
     """
     rules = LayoutRules(dcp, expert_slots, stack)
     served = ruled(as_service(cluster, workload, efficiency, service), workload, rules)
-    kind, named = opponent(twin, twin_attention, dense)
-    how: dict[str, Any] = {"law": law, "q": stated(q), "tokens": tokens, "law_raw": law_raw}
+    how = {"law": law, "q": stated(q), "tokens": tokens, "law_raw": law_raw}
     if served.workload.prompt is not None:
         name = _asked_set(efficiency, cluster, service)
-        how |= {"kind": kind, "named": named, "efficiency_name": name}
-        inquiry = inquire(model, cluster, in_service(served, name), **how)
+        served, how["efficiency_name"] = in_service(served, name), name
+    inquiry = inquire_match(model, cluster, served, twin, twin_attention, dense, **how)
+    if served.workload.prompt is not None:
         return _on_requests(inquiry, q)
-    inquiry = inquire(model, cluster, served, **how, kind=kind, named=named)
-    check_sides(inquiry.model)
     size = scalar(central_q(inquiry) if q is None else q)
-    result, duel = _settle(inquiry.model, served, size, kind, named)
+    result, duel = _settle(inquiry.model, served, size, inquiry.kind, inquiry.named)
     return answered(result, compare_record, inquiry=inquiry, duel=duel, seed=seed)
 
 
 def _on_requests(inquiry: Inquiry, q: object) -> RequestComparison:
     """The comparison on requests."""
-    check_sides(inquiry.model)
     if not is_concrete((inquiry.service, q)):
         raise InputError(
             "a comparison on requests searches over ways of serving, so it cannot be traced: call "
@@ -172,20 +127,6 @@ def _asked_set(efficiency: AnyEfficiency, cluster: object, service: Service | No
     if service is not None or isinstance(cluster, Service):
         return None
     return efficiency if isinstance(efficiency, str) else name_of(efficiency)
-
-
-def check_sides(model: Model) -> None:
-    """Refuse a model that has no routed experts, or that is being traced."""
-    if moe_layers(model) is None:
-        raise InputError(
-            "the model is dense: a comparison needs a Mixture-of-Experts model; use evaluate for a "
-            "dense one"
-        )
-    if not is_concrete(model):
-        raise InputError(
-            "the legal layouts depend on the model, which is being traced here: close over the "
-            "model, and trace only other inputs"
-        )
 
 
 @in_float64

@@ -1,7 +1,5 @@
 """One design: what it reaches, how long a prompt takes, and how it answers to every input."""
 
-from typing import overload
-
 from qsopt.api.names import (
     AnyCluster,
     AnyEfficiency,
@@ -34,30 +32,7 @@ _metrics, _prefill = in_float64(compiled_metrics), in_float64(compiled_prefill)
 _sensitivity = in_float64(slopes.sensitivity)
 
 
-@overload
 def evaluate(
-    model: AnyModel,
-    service: Service,
-    deployment: Deployment,
-    *,
-    world: Counterfactual = ...,
-    softness: Scalar | float = ...,
-) -> Metrics: ...
-
-
-@overload
-def evaluate(
-    model: AnyModel,
-    cluster: AnyCluster,
-    workload: Workload,
-    deployment: Deployment,
-    efficiency: AnyEfficiency = ...,
-    world: Counterfactual = ...,
-    softness: Scalar | float = ...,
-) -> Metrics: ...
-
-
-def evaluate(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | Deployment | None = None,
@@ -92,21 +67,7 @@ def evaluate(  # pyright: ignore[reportInconsistentOverload]  (the service stand
     return answered(reached, evaluate_record, inquiry=inquiry, deployment=design)
 
 
-@overload
-def prefill(model: AnyModel, service: Service, deployment: Deployment) -> Spent: ...
-
-
-@overload
 def prefill(
-    model: AnyModel,
-    cluster: AnyCluster,
-    workload: Workload,
-    deployment: Deployment,
-    efficiency: AnyEfficiency = ...,
-) -> Spent: ...
-
-
-def prefill(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | Deployment | None = None,
@@ -128,21 +89,7 @@ def prefill(  # pyright: ignore[reportInconsistentOverload]  (the service stands
     return _prefill(as_model(model), served, design)
 
 
-@overload
-def sensitivity(model: AnyModel, service: Service, deployment: Deployment) -> Sensitivity: ...
-
-
-@overload
 def sensitivity(
-    model: AnyModel,
-    cluster: AnyCluster,
-    workload: Workload,
-    deployment: Deployment,
-    efficiency: AnyEfficiency = ...,
-) -> Sensitivity: ...
-
-
-def sensitivity(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | Deployment | None = None,

@@ -1,10 +1,7 @@
 """Where a comparison flips along one input, and maps of it over two."""
 
-from typing import overload
-
 import numpy as np
 
-from qsopt.api.comparisons import check_sides
 from qsopt.api.names import (
     AnyCluster,
     AnyEfficiency,
@@ -13,8 +10,7 @@ from qsopt.api.names import (
     answered,
     as_model,
     as_service,
-    inquire,
-    opponent,
+    inquire_match,
     ruled,
 )
 from qsopt.catalog.accelerators import accelerator_name, hardware_facts, resized
@@ -41,51 +37,7 @@ _crossovers, _phase_map = in_float64(crossover.crossovers), in_float64(maps.phas
 _axis_between = in_float64(map_axes.axis)
 
 
-@overload
 def crossovers(
-    model: AnyModel,
-    service: Service,
-    *,
-    over: SweptInput,
-    low: float,
-    high: float,
-    q: float | None = ...,
-    law: AnyLaw = ...,
-    tokens: float | None = ...,
-    twin: Twin = ...,
-    twin_attention: MatchAttention = ...,
-    dense: AnyModel | None = ...,
-    law_raw: bool = ...,
-    dcp: int | None = ...,
-    expert_slots: int | None = ...,
-    stack: Stack = ...,
-) -> Crossovers: ...
-
-
-@overload
-def crossovers(
-    model: AnyModel,
-    cluster: AnyCluster,
-    workload: Workload,
-    efficiency: AnyEfficiency = ...,
-    *,
-    over: SweptInput,
-    low: float,
-    high: float,
-    q: float | None = ...,
-    law: AnyLaw = ...,
-    tokens: float | None = ...,
-    twin: Twin = ...,
-    twin_attention: MatchAttention = ...,
-    dense: AnyModel | None = ...,
-    law_raw: bool = ...,
-    dcp: int | None = ...,
-    expert_slots: int | None = ...,
-    stack: Stack = ...,
-) -> Crossovers: ...
-
-
-def crossovers(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | None = None,
@@ -138,64 +90,16 @@ def crossovers(  # pyright: ignore[reportInconsistentOverload]  (the service sta
     if over == "devices":
         larger = resized(served.cluster, high)
         served = Service(larger, served.workload, served.efficiency, served.rules)
-    kind, named = opponent(twin, twin_attention, dense)
     how = {"law": law, "q": q, "tokens": tokens, "law_raw": law_raw}
-    inquiry = inquire(model, cluster, served, **how, kind=kind, named=named)
+    inquiry = inquire_match(model, cluster, served, twin, twin_attention, dense, **how)
     inquiry.check_one_law()
-    check_sides(inquiry.model)
     size = central_q(inquiry)
-    pair = MatchedPair(inquiry.model, served, size, kind, named)
+    pair = MatchedPair(inquiry.model, served, size, inquiry.kind, inquiry.named)
     found = _crossovers(pair, over, low, high)
     return answered(found, crossover_record, inquiry=inquiry, over=over, pair=pair)
 
 
-@overload
 def phase_map(
-    model: AnyModel,
-    service: Service,
-    *,
-    x: Axis | str = ...,
-    y: Axis | str = ...,
-    q: float | None = ...,
-    law: AnyLaw = ...,
-    tokens: float | None = ...,
-    batch: float | None = ...,
-    interval: bool = ...,
-    twin: Twin = ...,
-    twin_attention: MatchAttention = ...,
-    dense: AnyModel | None = ...,
-    law_raw: bool = ...,
-    dcp: int | None = ...,
-    expert_slots: int | None = ...,
-    stack: Stack = ...,
-) -> PhaseMap: ...
-
-
-@overload
-def phase_map(
-    model: AnyModel,
-    cluster: AnyCluster,
-    workload: Workload,
-    efficiency: AnyEfficiency = ...,
-    *,
-    x: Axis | str = ...,
-    y: Axis | str = ...,
-    q: float | None = ...,
-    law: AnyLaw = ...,
-    tokens: float | None = ...,
-    batch: float | None = ...,
-    interval: bool = ...,
-    twin: Twin = ...,
-    twin_attention: MatchAttention = ...,
-    dense: AnyModel | None = ...,
-    law_raw: bool = ...,
-    dcp: int | None = ...,
-    expert_slots: int | None = ...,
-    stack: Stack = ...,
-) -> PhaseMap: ...
-
-
-def phase_map(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | None = None,
@@ -247,15 +151,13 @@ def phase_map(  # pyright: ignore[reportInconsistentOverload]  (the service stan
     """
     rules = LayoutRules(dcp, expert_slots, stack)
     served = ruled(as_service(cluster, workload, efficiency, service), workload, rules)
-    kind, named = opponent(twin, twin_attention, dense)
     how = {"law": law, "q": q, "tokens": tokens, "law_raw": law_raw}
-    inquiry = inquire(model, cluster, served, **how, kind=kind, named=named)
+    inquiry = inquire_match(model, cluster, served, twin, twin_attention, dense, **how)
     inquiry.check_one_law()
-    check_sides(inquiry.model)
     axes = _axis(x, inquiry.model, served), _axis(y, inquiry.model, served)
     check_links(served.cluster, axes)
-    believe = inquiry.believe
-    found = _phase_map(inquiry.model, served, *axes, believe, batch, interval, kind, named)
+    match = inquiry.kind, inquiry.named
+    found = _phase_map(inquiry.model, served, *axes, inquiry.believe, batch, interval, *match)
     return answered(found, map_record, inquiry=inquiry, batch=batch)
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 from qsopt.arrays import is_concrete, scalar
 from qsopt.catalog.accelerators import accelerator_name, load_cluster
 from qsopt.catalog.models import load_model
-from qsopt.comparison.dense import NAMED, MatchKind, match_kind
+from qsopt.comparison.dense import NAMED, match_kind
 from qsopt.errors import InputError
 from qsopt.fitted.expected import SOFTWARE, named_efficiency
 from qsopt.quality.quality_law import QualityLaw
@@ -19,7 +19,7 @@ from qsopt.report.inquiry import Inquiry
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.hardware import Accelerator, Cluster
-from qsopt.spec.model import Model
+from qsopt.spec.model import Model, routed_layers
 from qsopt.spec.rules import LayoutRules
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
@@ -108,11 +108,6 @@ def ruled(service: Service, workload: Workload | None, rules: LayoutRules) -> Se
     return Service(service.cluster, service.workload, service.efficiency, rules)
 
 
-def opponent(twin: str, attention: str, dense: AnyModel | None) -> tuple[MatchKind, Model | None]:
-    """Which dense match, and the model where it is named."""
-    return (match_kind(twin, attention), None) if dense is None else (NAMED, as_model(dense))
-
-
 def as_design(
     cluster: AnyCluster | Service | None,
     workload: Workload | Deployment | None,
@@ -149,6 +144,42 @@ def inquire(model: AnyModel, cluster: object, service: Service, **how: Any) -> I
         phrase=str(cluster) if isinstance(cluster, str | Path) else None,
         **how,
     )
+
+
+def inquire_match(
+    model: AnyModel,
+    cluster: AnyCluster | Service | None,
+    service: Service,
+    twin: str,
+    attention: str,
+    dense: AnyModel | None,
+    **how: Any,
+) -> Inquiry:
+    """What is asked of an MoE and a dense match of it.
+
+    Args:
+        model: the MoE, as it was given.
+        cluster: as it was given.
+        service: what both are served on and for.
+        twin: shape of the match.
+        attention: of a match of released shape.
+        dense: the match itself, where it is a model that exists.
+        **how: other fields of `Inquiry`.
+
+    Raises:
+        InputError: if the model has no routed experts or is being traced, or there is no such
+            match.
+    """
+    kind, named = (match_kind(twin, attention), None) if dense is None else (NAMED, as_model(dense))
+    inquiry = inquire(model, cluster, service, **how, kind=kind, named=named)
+    purpose = "a comparison needs a Mixture-of-Experts model; use evaluate for a dense one"
+    routed_layers(inquiry.model, purpose)
+    if not is_concrete(inquiry.model):
+        raise InputError(
+            "the legal layouts depend on the model, which is being traced here: close over the "
+            "model, and trace only other inputs"
+        )
+    return inquiry
 
 
 def stated(q: object) -> float | None:

@@ -1,7 +1,7 @@
 """The best design near a reference model."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, overload
+from typing import Any
 
 from qsopt.api.names import (
     AnyCluster,
@@ -30,49 +30,7 @@ from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
 
-@overload
 def design_problem(
-    reference: AnyModel,
-    service: Service,
-    *,
-    vary: Iterable[str] = ...,
-    fixed: Mapping[str, float] | None = ...,
-    bounds: Mapping[str, Variable] | None = ...,
-    law: AnyLaw = ...,
-    tokens: float | None = ...,
-    twin: Twin = ...,
-    twin_attention: MatchAttention = ...,
-    law_raw: bool = ...,
-    dcp: int | None = ...,
-    expert_slots: int | None = ...,
-    stack: Stack = ...,
-    **options: Any,
-) -> DesignProblem: ...
-
-
-@overload
-def design_problem(
-    reference: AnyModel,
-    cluster: AnyCluster,
-    workload: Workload,
-    efficiency: AnyEfficiency = ...,
-    *,
-    vary: Iterable[str] = ...,
-    fixed: Mapping[str, float] | None = ...,
-    bounds: Mapping[str, Variable] | None = ...,
-    law: AnyLaw = ...,
-    tokens: float | None = ...,
-    twin: Twin = ...,
-    twin_attention: MatchAttention = ...,
-    law_raw: bool = ...,
-    dcp: int | None = ...,
-    expert_slots: int | None = ...,
-    stack: Stack = ...,
-    **options: Any,
-) -> DesignProblem: ...
-
-
-def design_problem(  # pyright: ignore[reportInconsistentOverload]  (the service stands second too)
     reference: AnyModel,
     cluster: AnyCluster | Service | None = None,
     workload: Workload | None = None,

@@ -9,7 +9,7 @@ import numpy as np
 
 from qsopt.arrays import scalar
 from qsopt.cli.options import Question
-from qsopt.comparison.compare import settle
+from qsopt.comparison.compare import COMPARED, settle
 from qsopt.comparison.duel import throughput_of
 from qsopt.comparison.requests import settle_requests
 from qsopt.errors import InputError
@@ -20,7 +20,7 @@ from qsopt.report.records import to_json
 from qsopt.report.records.comparison import compare_record
 from qsopt.report.records.requests import compare_requests_record
 from qsopt.report.requests_text import show_request_comparison
-from qsopt.spec.model import Model, moe_layers
+from qsopt.spec.model import Model, routed_layers
 from qsopt.spec.service import Service
 
 
@@ -47,11 +47,7 @@ class Compare(Question):
         """Compare and print."""
         self._check()
         model, service = self.load()
-        if moe_layers(model) is None:
-            raise InputError(
-                "the model is dense: compare needs a Mixture-of-Experts model; use evaluate for a "
-                "dense one"
-            )
+        routed_layers(model, COMPARED)
         if self.on_requests:
             self._of_requests(model, in_service(service, self.efficiency))
             return

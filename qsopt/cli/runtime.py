@@ -20,8 +20,8 @@ def configure(*, quick: bool = True) -> None:
     Args:
         quick: whether compiling costs more than it gains.
     """
-    if quick and "XLA_FLAGS" not in os.environ and version("jaxlib").startswith(_KNOWN):
-        os.environ["XLA_FLAGS"] = _QUICK
+    if quick:
+        compile_in_haste()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import jax  # noqa: PLC0415  (reads the environment when imported)
 
@@ -30,6 +30,12 @@ def configure(*, quick: bool = True) -> None:
     if cache is not None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def compile_in_haste() -> None:
+    """The compiler's cheapest settings, before JAX is imported; for versions that know them."""
+    if "XLA_FLAGS" not in os.environ and version("jaxlib").startswith(_KNOWN):
+        os.environ["XLA_FLAGS"] = _QUICK
 
 
 def _cache() -> Path | None:

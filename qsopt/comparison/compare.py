@@ -26,14 +26,16 @@ from qsopt.comparison.twin import QsNumbers, aligned, qs_numbers
 from qsopt.deployments.batches import Tree
 from qsopt.deployments.optimum import Best, best_of_each
 from qsopt.deployments.request import closest
-from qsopt.errors import InputError
 from qsopt.physics.evaluate import Metrics, compiled_metrics
 from qsopt.record import Record, Result
 from qsopt.slopes.inputs import Design
 from qsopt.slopes.sensitivity import compiled_at_limit
 from qsopt.spec.deployment import Deployment
-from qsopt.spec.model import Model, moe_layers
+from qsopt.spec.model import Model, routed_layers
 from qsopt.spec.service import Service
+
+COMPARED = "compare needs a Mixture-of-Experts model; use evaluate for a dense one"
+"""What a dense model is told that is to be compared."""
 
 TIE = 1e-6
 """Relative difference of throughput below which neither side wins."""
@@ -119,11 +121,7 @@ def settle(
         InputError: if the model has no routed experts, or q leaves the match no feed-forward
             layers.
     """
-    if moe_layers(model) is None:
-        raise InputError(
-            "the model is dense: compare needs a Mixture-of-Experts model; use evaluate for a "
-            "dense one"
-        )
+    routed_layers(model, COMPARED)
     match = dense_match(model, q, kind) if named is None else named
     fixed = _constant(service)
     moe = moe_optima(model, fixed) if moe is None else moe

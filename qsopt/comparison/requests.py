@@ -11,10 +11,9 @@ import jax
 import numpy as np
 
 from qsopt.arrays import Scalar, number
-from qsopt.comparison.compare import verdict
+from qsopt.comparison.compare import COMPARED, verdict
 from qsopt.comparison.dense import SAME_BODY, MatchKind, dense_match
 from qsopt.comparison.twin import QsNumbers, aligned, qs_numbers
-from qsopt.errors import InputError
 from qsopt.record import Record, Result
 from qsopt.serving.answer import closest
 from qsopt.serving.candidates import Candidates, Groups
@@ -23,7 +22,7 @@ from qsopt.serving.replica import Served
 from qsopt.serving.speculation import Draft, next_token_layer
 from qsopt.serving.ways import asked, layouts_of, lists_of_each, searched
 from qsopt.spec.deployment import Deployment
-from qsopt.spec.model import Model, moe_layers
+from qsopt.spec.model import Model, routed_layers
 from qsopt.spec.service import Service
 
 
@@ -121,11 +120,7 @@ def settle_requests(
         InputError: if the model has no routed experts, the workload is no workload of requests, or
             q leaves the match no feed-forward layers.
     """
-    if moe_layers(model) is None:
-        raise InputError(
-            "the model is dense: compare needs a Mixture-of-Experts model; use serve for a dense "
-            "one"
-        )
+    routed_layers(model, COMPARED)
     asked(model, service)
     match = dense_match(model, q, kind) if named is None else named
     duel = RequestDuel(*_contenders(model, match, service), kind)

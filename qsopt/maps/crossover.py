@@ -29,7 +29,7 @@ from qsopt.deployments.layouts import layouts_of_any, legal_layouts
 from qsopt.errors import InputError
 from qsopt.maps.points import SERVICE_NUMBERS
 from qsopt.record import Result
-from qsopt.spec.model import Model, moe_layers
+from qsopt.spec.model import Model, routed_layers
 from qsopt.spec.service import Service
 
 SweptInput = Literal["context", "batch", "devices", "q", "bandwidth"]
@@ -159,8 +159,7 @@ def crossovers(pair: MatchedPair, over: SweptInput, low: float, high: float) -> 
 
 
 def _check(pair: MatchedPair, over: SweptInput, low: float, high: float) -> None:
-    if moe_layers(pair.model) is None:
-        raise InputError("the model is dense: a crossover needs a Mixture-of-Experts model")
+    routed_layers(pair.model, "a crossover needs a Mixture-of-Experts model")
     if over not in get_args(SweptInput):
         raise InputError(f"over = {over}: take one of {', '.join(get_args(SweptInput))}")
     if not 0 < low < high < np.inf:

@@ -21,7 +21,7 @@ from qsopt.deployments.capped import NO_CAP, ServedModel
 from qsopt.errors import InputError
 from qsopt.physics.accounting import compiled_parameter_count, parameter_count
 from qsopt.spec.hardware import Cluster
-from qsopt.spec.model import Layers, Model, MoeFfn, map_ffn, moe_layers
+from qsopt.spec.model import Layers, Model, MoeFfn, map_ffn, routed_layers
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
@@ -119,11 +119,8 @@ class Sparsity:
         Raises:
             InputError: if the model is dense.
         """
-        moe = moe_layers(model)
-        if moe is None:
-            raise InputError(
-                "the model is dense: a map compares a Mixture-of-Experts model with its dense twin"
-            )
+        purpose = "a map compares a Mixture-of-Experts model with its dense twin"
+        moe = routed_layers(model, purpose)
         count = compiled_parameter_count(model)
         total = float(count.total)
         return cls(

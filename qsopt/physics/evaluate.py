@@ -14,7 +14,8 @@ from qsopt.physics.memory import Memory, memory
 from qsopt.physics.operators import Load
 from qsopt.physics.roofline import Spent
 from qsopt.physics.routing import experts_hit
-from qsopt.physics.step import Stage, microbatch
+from qsopt.physics.stage import Stage
+from qsopt.physics.step import microbatch
 from qsopt.record import Record, Result
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment

@@ -17,7 +17,8 @@ from qsopt.physics import smooth
 from qsopt.physics.chunks import Chunk
 from qsopt.physics.operators import reading
 from qsopt.physics.roofline import Spent
-from qsopt.physics.step import Stage, microbatch
+from qsopt.physics.stage import Stage
+from qsopt.physics.step import microbatch
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model

@@ -8,7 +8,7 @@ from qsopt.errors import InputError
 from qsopt.physics.accounting import compiled_parameter_count
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.quality_law import DenseMatch, QualityLaw, Status
-from qsopt.spec.model import Model, moe_layers
+from qsopt.spec.model import Model, routed_layers
 
 UNKNOWN_TOKENS = 1e12
 """Stands for training tokens that nobody stated, for laws that do not use them [tokens]."""
@@ -26,11 +26,8 @@ def architecture(model: Model, tokens: Scalar | None = None) -> MoeArchitecture:
     Raises:
         InputError: if the model is dense.
     """
-    moe = moe_layers(model)
-    if moe is None:
-        raise InputError(
-            "the model is dense: quality laws match Mixture-of-Experts models with dense ones"
-        )
+    purpose = "quality laws match Mixture-of-Experts models with dense ones"
+    moe = routed_layers(model, purpose)
     count = compiled_parameter_count(model)
     return MoeArchitecture(
         total=count.total - count.resident,

@@ -53,15 +53,15 @@ def fewest_devices(
         _one_pool(every, rates, devices, requests),
         _two_pools(groups, result.pairs, rates, devices, requests),
     )
-    best = min(one, two, key=lambda option: option[0])
+    best = min(one, two, key=lambda choice: choice[0])
     return None if math.isinf(best[0]) else Fewest(best[1], int(best[0]), *map(int, best[2:]))
 
 
-Option = tuple[float, str, float, float]
+Choice = tuple[float, str, float, float]
 """Devices, way, and replicas that write and that read."""
 
 
-def _one_pool(every: Candidates, rates: np.ndarray, devices: np.ndarray, requests: float) -> Option:
+def _one_pool(every: Candidates, rates: np.ndarray, devices: np.ndarray, requests: float) -> Choice:
     count = np.where(every.kind >= WRITER, np.inf, _needed(requests, rates))
     total = count * devices
     index = int(np.argmin(total))
@@ -71,7 +71,7 @@ def _one_pool(every: Candidates, rates: np.ndarray, devices: np.ndarray, request
 
 def _two_pools(
     groups: Groups, pairs: Pairs, rates: np.ndarray, devices: np.ndarray, requests: float
-) -> Option:
+) -> Choice:
     last = len(rates) - 1  # groups without members name none
     readers = np.minimum(np.take_along_axis(np.asarray(pairs.reader), groups.pair, axis=1), last)
     writers = np.minimum(np.broadcast_to(np.asarray(pairs.writer), readers.shape), last)

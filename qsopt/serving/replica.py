@@ -17,7 +17,8 @@ from qsopt.physics.chunks import Chunk
 from qsopt.physics.memory import Memory, Occupancy, memory
 from qsopt.physics.operators import Load
 from qsopt.physics.prefill import chunk_of
-from qsopt.physics.step import Stage, microbatch
+from qsopt.physics.stage import Stage
+from qsopt.physics.step import microbatch
 from qsopt.record import Record
 from qsopt.serving.span import Span
 from qsopt.serving.speculation import Draft, draft_bytes, draft_stage

@@ -14,7 +14,7 @@ from qsopt.arrays import Scalar, number, scalar
 from qsopt.errors import InputError
 from qsopt.physics.memory import Occupancy, memory, table_weights
 from qsopt.physics.operators import Load
-from qsopt.physics.step import Stage
+from qsopt.physics.stage import Stage
 from qsopt.record import Record
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.deployment import Deployment

@@ -268,3 +268,19 @@ def moe_layers(model: Model) -> MoeFfn | None:
     """The first kind of routed layer of the decoder, or None for a dense model."""
     group = moe_group(model)
     return None if group is None else group.kind
+
+
+def routed_layers(model: Model, purpose: str) -> MoeFfn:
+    """The first kind of routed layer of the decoder.
+
+    Args:
+        model: the model.
+        purpose: what needs routed experts, for the error.
+
+    Raises:
+        InputError: if the model is dense.
+    """
+    found = moe_layers(model)
+    if found is None:
+        raise InputError(f"the model is dense: {purpose}")
+    return found

@@ -23,25 +23,25 @@ class Workload(Record):
 
     decode_context: Scalar | None
     """Tokens in the KV cache of a sequence, given for decode alone; None for requests [tokens]."""
-    prompt: Scalar | None
+    prompt: Scalar | None = None
     """Tokens of a prompt; None for decode alone [tokens]."""
-    answer: Scalar | None
+    answer: Scalar | None = None
     """Tokens of an answer; None for decode alone [tokens]."""
-    cached: Scalar
+    cached: Scalar = 0.0
     """Share of the prompt whose keys and values are in the cache already (prefix caching)."""
-    tokens_per_step: Scalar
+    tokens_per_step: Scalar = 1.0
     """Tokens that a sequence contributes to a step: 1, or more with speculative decoding."""
-    acceptance: Scalar
+    acceptance: Scalar = 1.0
     """Probability that a drafted token is accepted, each given that those before it were."""
-    ttft_limit: Scalar
+    ttft_limit: Scalar = NO_LIMIT
     """Longest time to the first token allowed [s]."""
-    tpot_limit: Scalar
+    tpot_limit: Scalar = NO_LIMIT
     """Longest time per output token allowed [s]."""
-    load: Scalar
+    load: Scalar = 0.0
     """Share of the time that what reads prompts is busy; 0 leaves queueing out."""
-    utilization: Scalar
+    utilization: Scalar = 0.9
     """Share of the device memory that may be used."""
-    encoder_context: Scalar | None
+    encoder_context: Scalar | None = None
     """Tokens that an encoder-decoder model's encoder has read; None for as many as the context, or
     the prompt.
     """

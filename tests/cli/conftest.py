@@ -1,14 +1,12 @@
-"""Commands run in this process: fast, and nothing is written into the user's home."""
+"""Commands run in this process, which is fast."""
 
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 
 @dataclass(frozen=True)
@@ -28,19 +26,6 @@ class Outcome:
 
 
 Run = Callable[..., Outcome]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _outside_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The command's cache in a temporary folder, and the process afterwards as it was before."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv(
-            "XLA_FLAGS", ""
-        )  # set, so that the command leaves the compiler of the other tests alone
-        yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.optimize import root_scalar
+from real_optimum import relaxed_throughput
 
 from qsopt import load_cluster, load_efficiency, load_model
 from qsopt.comparison.compare import Comparison, settle
@@ -20,7 +20,6 @@ from qsopt.comparison.slopes import NAMES, ComparisonSlopes, SideSlopes, compari
 from qsopt.comparison.twin import aligned
 from qsopt.deployments.batches import repeat, take
 from qsopt.deployments.optimum import throughputs_of_each
-from qsopt.physics.evaluate import Metrics, compiled_metrics
 from qsopt.slopes.inputs import Design, named_inputs, scaled
 from qsopt.slopes.sensitivity import at_batch, design_metrics, limit_batches, sensitivity
 from qsopt.spec.deployment import Deployment
@@ -31,8 +30,6 @@ from qsopt.spec.workload import NO_LIMIT, Workload
 MODELS = ("mixtral-8x7b", "qwen3-30b-a3b")
 CLUSTERS = ("4xh100", "8xh200")
 KINDS = (SAME_BODY, RELEASED, RELEASED_GQA8)
-SHARP = 1e-9
-"""Softness at which maxima are exact and counts real."""
 STEP = 0.01
 """Of the log of an input: the real batch moves with it."""
 MOVED = ("context", "capacity", "bandwidth", "scale_up_bandwidth", "tpot_limit", "q")
@@ -84,24 +81,6 @@ def best_log(side: Model, service: Service, layouts: list[Deployment]) -> float:
     return max(logs)
 
 
-def real_log(side: Model, service: Service, layout: Deployment) -> float:
-    """Log throughput of a layout at the real batch that its limits allow, layers and other counts
-    of a real q real too.
-    """
-
-    def reached(log_batch: float) -> Metrics:
-        at = at_batch(Design(side, service, layout), float(np.exp(log_batch)))
-        return compiled_metrics(at.model, at.service, at.deployment, softness=SHARP)
-
-    def excess(log_batch: float) -> float:
-        return float(np.log(float(reached(log_batch).tpot) / float(service.workload.tpot_limit)))
-
-    most = float(np.log(float(reached(0.0).memory.largest_batch)))
-    if excess(most) > 0.0:
-        most = float(root_scalar(excess, bracket=(most - 40.0, most), xtol=1e-12).root)
-    return float(np.log(float(reached(most).throughput)))
-
-
 def contenders(optima: Optima, service: Service) -> list[Deployment]:
     """Layouts that may become the best within a step: those within a tenth of the best."""
     reached = np.asarray(throughputs_of_each(repeat(optima.model, CASES), service, optima.layouts))
@@ -151,8 +130,11 @@ def test_slopes_are_those_of_the_optimum_found_anew(index: int) -> None:
             if name == "q":
                 layout = (result.dense if dense else result.moe).deployment
                 logs = [
-                    real_log(*moved_side(case, name, f, model, service, bool(dense)), layout)
-                    for f in (np.exp(-STEP), np.exp(STEP))
+                    np.log(relaxed_throughput(Design(*moved, layout)))
+                    for moved in (
+                        moved_side(case, name, factor, model, service, bool(dense))
+                        for factor in (np.exp(-STEP), np.exp(STEP))
+                    )
                 ]
                 slope = (logs[1] - logs[0]) / (2 * STEP)
                 assert told.elasticity[name] == pytest.approx(slope, rel=0.03, abs=0.01), name

@@ -49,6 +49,7 @@ def walked(compiled: Path, precision: str, steps: tuple[str, ...]) -> dict[str, 
     return json.loads(run(compiled, WALK, precision, *steps))
 
 
+@pytest.mark.slow
 def test_everything_works_in_float32(compiled: Path) -> None:
     assert set(walked(compiled, "float32", (*PLAIN, *TRACED))) == set(STEPS)
 

@@ -40,6 +40,12 @@ def first_token(context: Any) -> Any:
     return qsopt.prefill(MODEL, CLUSTER, qsopt.Workload(context), LAYOUT, FITTED).seconds
 
 
+def served(prompt: Any) -> Any:
+    workload = qsopt.Workload(prompt=prompt, answer=256.0)
+    plan = qsopt.Plan(LAYOUT, LAYOUT, 2048.0)
+    return qsopt.serve(MODEL, CLUSTER, workload, FITTED, plan=plan, way="mixed").throughput
+
+
 def ratio(context: Any, q: Any = 1.9) -> Any:
     return qsopt.compare(MODEL, CLUSTER, qsopt.Workload(context), FITTED, q=q).ratio
 
@@ -91,6 +97,7 @@ def map_of_four() -> list[list[float]]:
 STEPS: dict[str, Callable[[], Any]] = {
     "evaluate": lambda: throughput(CONTEXT),
     "prefill": lambda: first_token(CONTEXT),
+    "requests": lambda: served(CONTEXT),
     "compare": lambda: qsopt.compare(NAME, PHRASE, WORKLOAD, q=1.9).ratio,
     "optimize": optimum,
     "sensitivity": lambda: qsopt.sensitivity(NAME, PHRASE, WORKLOAD, LAYOUT).fixed.elasticity,
@@ -109,6 +116,7 @@ STEPS: dict[str, Callable[[], Any]] = {
     "vmap of evaluate": lambda: jax.vmap(throughput)(CONTEXTS),
     "grad of evaluate": lambda: jax.grad(throughput)(CONTEXT),
     "grad of prefill": lambda: jax.grad(first_token)(CONTEXT),
+    "grad of requests": lambda: jax.grad(served)(CONTEXT),
     "slopes of a design": slopes,
     "jit of compare": lambda: jax.jit(ratio)(CONTEXT),
     "vmap of compare": lambda: jax.vmap(ratio)(CONTEXTS),

@@ -268,9 +268,10 @@ def test_deepseek_v3_dispatched_over_two_domains() -> None:
     message = 256 * 7168 * 2
     gather = 7 / 8 * message / NVLINK + 1 / 2 * (message / 8) / NETWORK
     # a token's 8 experts lie in 8 (1 - (7/8)^8) of 8 places of 2 shards each, 2 domains of 8:
-    # so many times (2 - 2/8) copies inside, and the other domain almost always
+    # so many times (2 - 2/8) copies inside; they stay in 4 of 8 groups of experts, half of which
+    # are in the other domain
     places = 8 * (1 - (7 / 8) ** 8)
-    one_way = 16 * 7168 * 2 * (places * (2 - 2 / 8) / NVLINK + 1 * (1 - 0.5**8) / NETWORK)
+    one_way = 16 * 7168 * 2 * (places * (2 - 2 / 8) / NVLINK + 1 * (1 - 0.5**4) / NETWORK)
     links = {
         "attention communication": 61 * 2 * 1 / 2 * (message / 8) / NVLINK,
         "ffn communication": 3 * 2 * gather + 58 * 2 * one_way,

@@ -32,6 +32,7 @@ def found(name: str) -> Solution:
     return optimize(PROBLEMS[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_advantage_is_that_of_brute_force_and_of_compare(name):
     """The dense side is in its own true optimum: compare says the same of the answer, of each kind

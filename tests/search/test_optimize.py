@@ -81,7 +81,13 @@ def test_answer_is_that_of_brute_force(name):
     assert found(name).certificate.exact_optimum == pytest.approx(max(reached), rel=1e-9)
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("memory", "tpot") else pytest.mark.slow)
+        for name in PROBLEMS
+    ],
+)
 def test_answer_keeps_every_constraint_and_the_certificate_holds(name):
     asked, answer = PROBLEMS[name], found(name)
     best, held = answer.best, answer.certificate

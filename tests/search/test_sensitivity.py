@@ -8,19 +8,15 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from scipy.optimize import root_scalar
+from real_optimum import relaxed, relaxed_throughput
 
 from qsopt import Deployment, Workload, load_cluster, load_efficiency, load_model
 from qsopt.physics.accounting import compiled_parameter_count
-from qsopt.physics.evaluate import Metrics, compiled_metrics
 from qsopt.slopes.inputs import Design, design_inputs
-from qsopt.slopes.sensitivity import MEMORY, TPOT, Sensitivity, at_batch, sensitivity
+from qsopt.slopes.sensitivity import MEMORY, TPOT, Sensitivity, sensitivity
 from qsopt.spec.service import Service
 
 STEP = 1e-5
-
-SHARP = 1e-9
-"""Softness at which maxima are exact and whole numbers, such as an expert rank's, are real."""
 
 CASES = {
     "memory binds": (
@@ -56,28 +52,8 @@ def found(case: str) -> Sensitivity:
     return sensitivity(design(case))
 
 
-def relaxed(moved: Design, batch: float | None = None) -> Metrics:
-    """The relaxed model, at the design's own batch or at another."""
-    at = moved if batch is None else at_batch(moved, batch)
-    return compiled_metrics(at.model, at.service, at.deployment, softness=SHARP)
-
-
 def throughput(moved: Design) -> float:
     return float(relaxed(moved).throughput)
-
-
-def relaxed_throughput(moved: Design) -> float:
-    """At the real batch that fills the first limit to bind."""
-    most = float(relaxed(moved).memory.largest_batch) * float(moved.deployment.batch)
-    limit = float(moved.service.workload.tpot_limit)
-
-    def excess(log_batch: float) -> float:
-        return np.log(float(relaxed(moved, np.exp(log_batch)).tpot) / limit)
-
-    if excess(np.log(most)) > 0.0:
-        bracket = np.log(most) - 40.0, np.log(most)
-        most = float(np.exp(root_scalar(excess, bracket=bracket, xtol=1e-13, rtol=1e-13).root))
-    return float(relaxed(moved, most).throughput)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -187,7 +187,7 @@ def test_what_is_cached_is_not_read() -> None:
     assert times == sorted(times, reverse=True)
     one = served(prompt=4096.0, cached=1.0)
     assert float(one.service.workload.read) == 1.0
-    assert times[-1] < 0.25 * times[0]
+    assert times[-1] < 0.3 * times[0]  # what is left is mostly launches
 
 
 def test_only_the_last_token_passes_the_head() -> None:

@@ -102,7 +102,7 @@ def design_record(
         "reuse_tokens_per_weight_read": float(reached.reuse),
         "experts_hit": float(reached.experts_hit) if moe_layers(model) is not None else None,
         **model_record(model),
-        "cost_usd_per_million_tokens": cost_of_tokens(service.cluster, reached),
+        "cost_usd_per_million_tokens": cost_of_tokens(service.cluster, reached.throughput),
         **energy_record(service.cluster, deployment, reached),
         "breakdown": breakdown_records(reached.breakdown),
         "efficiency": efficiency,
@@ -177,13 +177,13 @@ def error_record(
     return {"step_time": step, "basis": expected.basis, "by_kind": expected.errors}
 
 
-def cost_of_tokens(cluster: Cluster, reached: Metrics) -> float | None:
+def cost_of_tokens(cluster: Cluster, throughput: Scalar) -> float | None:
     """Rental of the cluster per million output tokens, or None where no price is known [US
     dollar].
     """
-    price, rate = cluster.accelerator.price_per_hour, reached.throughput
-    known = math.isfinite(float(price)) and float(rate) > 0
-    return float(cost_per_million(price, cluster.devices, rate)) if known else None
+    price = cluster.accelerator.price_per_hour
+    known = math.isfinite(float(price)) and float(throughput) > 0
+    return float(cost_per_million(price, cluster.devices, throughput)) if known else None
 
 
 NO_POWER = (

@@ -11,7 +11,7 @@ from qsopt.serving.ranking import Option
 from qsopt.spec.model import moe_layers
 from qsopt.spec.rules import Stack
 
-_SOFTWARE: tuple[Stack, ...] = ("vllm", "sglang", "trtllm")
+_SOFTWARE: tuple[Stack, ...] = tuple(stack for stack in RUNS if stack != "any")
 """In the order in which they are tried where nobody asked for one."""
 
 

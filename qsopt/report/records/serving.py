@@ -1,7 +1,6 @@
 """Answers about requests as plain records."""
 
 import dataclasses
-import math
 from typing import Any
 
 from qsopt.deployments.layouts import legal_layouts
@@ -14,6 +13,7 @@ from qsopt.physics.memory import Memory
 from qsopt.precision import in_float64
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.design import (
+    cost_of_tokens,
     deployment_record,
     evaluate_record,
     memory_record,
@@ -27,13 +27,9 @@ from qsopt.serving.devices import Fewest
 from qsopt.serving.metrics import RequestMetrics
 from qsopt.serving.ranking import Option
 from qsopt.spec.deployment import Deployment
-from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 from qsopt.spec.workload import NO_LIMIT, Workload
-from qsopt.units import SECONDS_PER_HOUR
-
-_MILLION = 1e6
 
 LEVEL = 0.9
 """Share of measured models, left out of the fit, whose times lie within an interval."""
@@ -135,6 +131,7 @@ def evaluate_request_record(option: Option, inquiry: Inquiry, chosen: str) -> di
     alone = dataclasses.replace(inquiry, service=decode_service(inquiry.service))
     step = compiled_metrics(inquiry.model, alone.service, layout)
     record = evaluate_record(step, alone, layout, chosen)
+    costs = cost_record(inquiry.service, reached)
     return {
         **record,
         "question": "request",
@@ -142,11 +139,9 @@ def evaluate_request_record(option: Option, inquiry: Inquiry, chosen: str) -> di
         "feasible": bool(reached.feasible),
         "violations": request_violations(inquiry.service, reached),
         **_rates(option),
-        **cost_record(inquiry.service, reached),
+        **costs,
         **request_energy_record(inquiry, reached),
-        "cost_usd_per_million_tokens": cost_record(inquiry.service, reached)[
-            "cost_per_million_output_tokens"
-        ],
+        "cost_usd_per_million_tokens": costs["cost_per_million_output_tokens"],
         "memory_bytes_per_device": memory_record(_fuller(reached), inquiry.service.cluster),
         **_phases(option, inquiry),
         "intervals": interval_record(inquiry.efficiency_name, reached),
@@ -206,9 +201,7 @@ def cost_record(service: Service, reached: RequestMetrics) -> dict[str, float | 
     """Rental of the cluster per million output tokens, prompts included, and the same rental per
     million input tokens; None where no price is known [US dollar].
     """
-    price, rate = _price(service.cluster), float(reached.per_device)
-    outputs = None if price is None or rate <= 0 else price / SECONDS_PER_HOUR / rate * _MILLION
-    workload = service.workload
+    outputs, workload = cost_of_tokens(service.cluster, reached.throughput), service.workload
     per_request = _tokens(workload.answer) / max(_tokens(workload.prompt), 1.0)
     return {
         "cost_per_million_output_tokens": outputs,
@@ -230,11 +223,6 @@ def request_energy_record(inquiry: Inquiry, reached: RequestMetrics) -> dict[str
         throughput=reached.throughput,
     )
     return power_record(drawn, found)
-
-
-def _price(cluster: Cluster) -> float | None:
-    price = float(cluster.accelerator.price_per_hour)
-    return price if math.isfinite(price) else None
 
 
 def interval_record(efficiency: str | None, reached: RequestMetrics) -> dict[str, Any] | None:

@@ -140,7 +140,7 @@ def test_batches_are_between_one_and_what_the_brute_force_tries() -> None:
                 layout = one.plan.decode
                 sizes.add(float(layout.batch / (layout.data * layout.pipeline)))
     assert max(sizes) < MOST
-    assert len(sizes) > 4
+    assert len(sizes) > 2
 
 
 @pytest.mark.parametrize("limit", ["ttft_limit", "tpot_limit"])
