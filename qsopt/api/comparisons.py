@@ -8,6 +8,7 @@ from qsopt.api.names import (
     answered,
     as_model,
     as_service,
+    asked_set,
     inquire_match,
     ruled,
     stated,
@@ -94,7 +95,7 @@ def compare(
     served = ruled(as_service(cluster, workload, efficiency, service), workload, rules)
     how = {"law": law, "q": stated(q), "tokens": tokens, "law_raw": law_raw}
     if served.workload.prompt is not None:
-        name = _asked_set(efficiency, cluster, service)
+        name = asked_set(efficiency, cluster, service)
         served, how["efficiency_name"] = in_service(served, name), name
     inquiry = inquire_match(model, cluster, served, twin, twin_attention, dense, **how)
     if served.workload.prompt is not None:
@@ -120,13 +121,6 @@ def _on_requests(inquiry: Inquiry, q: object) -> RequestComparison:
         inquiry.model, inquiry.service, size, inquiry.kind, inquiry.named
     )
     return answered(result, compare_requests_record, inquiry=inquiry, duel=duel)
-
-
-def _asked_set(efficiency: AnyEfficiency, cluster: object, service: Service | None) -> str | None:
-    """The name under which a set was asked for; None for that of a whole service."""
-    if service is not None or isinstance(cluster, Service):
-        return None
-    return efficiency if isinstance(efficiency, str) else name_of(efficiency)
 
 
 @in_float64

@@ -10,6 +10,7 @@ from qsopt.api.names import (
     answered,
     as_model,
     as_service,
+    asked_set,
     inquire_match,
     ruled,
 )
@@ -17,11 +18,13 @@ from qsopt.catalog.accelerators import accelerator_name, hardware_facts, resized
 from qsopt.comparison.dense import Twin
 from qsopt.comparison.shapes import MatchAttention
 from qsopt.errors import InputError
+from qsopt.fitted.server import in_service
 from qsopt.maps import axes as map_axes
 from qsopt.maps import crossover
 from qsopt.maps import phase_map as maps
 from qsopt.maps.axes import Axis
-from qsopt.maps.crossover import Crossovers, MatchedPair, SweptInput
+from qsopt.maps.crossover import Crossovers, SweptInput
+from qsopt.maps.pair import MatchedPair
 from qsopt.maps.phase_map import PhaseMap
 from qsopt.precision import in_float64
 from qsopt.quality.belief import DEFAULT
@@ -63,10 +66,11 @@ def crossovers(
     Args:
         model: the MoE, or its name.
         cluster: accelerators and their number, or a phrase such as `8xh100`.
-        workload: context and limits.
+        workload: context, or prompt and answer, and limits.
         efficiency: a set, or the name of one.
-        over: `context`, `batch` (sequences in the whole cluster, at most), `devices`, `q` or
-            `bandwidth` [byte/s].
+        over: of decode alone `context`, `batch` (sequences in the whole cluster, at most),
+            `devices`, `q`, `bandwidth` [byte/s] or `tpot` [s]; of requests `prompt`, `answer`,
+            `cached`, `ttft` [s], `tpot`, `load`, `acceptance`, `q` or `bandwidth`.
         low: lower end of the range.
         high: upper end of the range.
         q: size factor of the dense twin, instead of a law.
@@ -87,10 +91,13 @@ def crossovers(
     """
     rules = LayoutRules(dcp, expert_slots, stack)
     served = ruled(as_service(cluster, workload, efficiency, service), workload, rules)
+    name = asked_set(efficiency, cluster, service)
+    if served.workload.prompt is not None:
+        served = in_service(served, name)
     if over == "devices":
         larger = resized(served.cluster, high)
         served = Service(larger, served.workload, served.efficiency, served.rules)
-    how = {"law": law, "q": q, "tokens": tokens, "law_raw": law_raw}
+    how = {"law": law, "q": q, "tokens": tokens, "law_raw": law_raw, "efficiency_name": name}
     inquiry = inquire_match(model, cluster, served, twin, twin_attention, dense, **how)
     inquiry.check_one_law()
     size = central_q(inquiry)

@@ -1,16 +1,18 @@
 """`qsopt crossover`: where along one input the verdict of a comparison flips."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import equinox as eqx
 import tyro
 
 from qsopt.catalog.accelerators import resized
 from qsopt.cli.options import Question
-from qsopt.cli.quantities import Tokens, range_end
+from qsopt.cli.quantities import range_end
 from qsopt.errors import InputError
-from qsopt.maps.crossover import MatchedPair, SweptInput, crossovers
+from qsopt.fitted.server import in_service
+from qsopt.maps.crossover import SweptInput, crossovers
+from qsopt.maps.pair import MatchedPair
 from qsopt.report.map_text import show_crossovers
 from qsopt.report.records import to_json
 from qsopt.report.records.maps import crossover_record
@@ -21,18 +23,19 @@ High = Annotated[str | None, tyro.conf.arg(name="to")]
 
 @dataclass(frozen=True)
 class Crossover(Question):
-    """Context length, batch, cluster size, q or bandwidth at which an MoE starts to beat or lose to
-    its dense twin.
+    """Context length, batch, cluster size, q, bandwidth or limit at which an MoE starts to beat or
+    lose to its dense twin; with prompt and answer, a number of the requests.
 
-    Both sides are in their own best legal deployment everywhere. All flips in the range are found,
-    and where a side stops to fit.
+    Both sides are in their own best legal deployment, or way of serving, everywhere. All flips in
+    the range are found, and where a side stops to fit.
     """
 
-    context: Tokens = 8192.0
-    """Tokens in the KV cache of a sequence, unless it is what moves."""
+    takes_requests: ClassVar[bool] = True
+    usual_context: ClassVar[float | None] = 8192.0
     over: SweptInput = "context"
     """What moves. batch: sequences that decode at once in the whole cluster, at most; bandwidth in
-    byte/s.
+    byte/s; ttft and tpot in seconds. With a prompt and an answer: prompt, answer, cached, ttft,
+    tpot, load, acceptance, q or bandwidth.
     """
     low: Low = None
     """Lower end of the range in units of what moves, such as 1k or 3.35TB/s."""
@@ -45,6 +48,8 @@ class Crossover(Question):
         if low is None or high is None:
             raise InputError(f"crossover over {self.over} needs a range: give --from and --to")
         model, service = self.load()
+        if self.on_requests:
+            service = in_service(service, self.efficiency)
         if self.over == "devices":
             service = eqx.tree_at(lambda s: s.cluster, service, resized(service.cluster, high))
         inquiry = self.inquiry(model, service)

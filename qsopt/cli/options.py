@@ -45,6 +45,8 @@ class Question:
 
     takes_requests: ClassVar[bool] = False
     """Whether the command answers on whole requests too."""
+    usual_context: ClassVar[float | None] = None
+    """Context where none is given, of commands that have one [tokens]."""
     model: str
     """Catalog name, path of a Hugging Face config.json or of a folder that holds one, or name on
     the Hub such as Qwen/Qwen3-30B-A3B.
@@ -220,8 +222,9 @@ class Question:
 
     def _workload(self) -> Workload:
         self._check_kind()
+        usual = None if self.on_requests else self.usual_context
         about: dict[str, Any] = {
-            "context": self.context,
+            "context": usual if self.context is None else self.context,
             "prompt": self.prompt,
             "answer": self.answer,
         }
@@ -246,11 +249,11 @@ class Question:
         if self.on_requests and not self.takes_requests:
             raise InputError(
                 "prompt and answer: this command answers on a decode step; give --context, and ask "
-                "serve, evaluate or compare about requests"
+                "serve, evaluate, compare or crossover about requests"
             )
         if self.on_requests:
             return
-        if self.context is None:
+        if self.context is None and self.usual_context is None:
             both = ", or --prompt and --answer for whole requests" if self.takes_requests else ""
             raise InputError(f"give --context, the tokens in the cache of a sequence{both}")
         given = {"cached": self.cached, "ttft_ms": self.ttft_ms, "load": self.busy}

@@ -16,8 +16,8 @@ import numpy as np
 
 from qsopt.arrays import Scalar
 from qsopt.comparison.compare import verdict
+from qsopt.comparison.contenders import RequestDuel
 from qsopt.comparison.dense import NAMED, bracket, relaxed_matches
-from qsopt.comparison.requests import RequestComparison, RequestDuel
 from qsopt.deployments.batches import take
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -35,8 +35,11 @@ GRIDS = {
 SLOWEST = 10.0
 """Limits above it bind nobody [s]."""
 
-DOUBLINGS = 4
-"""Of q, and as many halvings, that are tried."""
+POWERS = range(-4, 5)
+"""Powers of two times q that are tried."""
+
+Q_HALVINGS = 10
+"""The same for q: to 0.07 %."""
 
 NEITHER = "both infeasible"
 """Where a walk ends, as nobody wins there."""
@@ -51,16 +54,15 @@ class Flip(NamedTuple):
     """The verdict at that value."""
 
 
-def flips(result: RequestComparison, duel: RequestDuel, service: Service) -> list[Flip]:
-    """The nearest flips of answer length, cached share, limit on time per token, and q.
+def flips(now: str, duel: RequestDuel, service: Service) -> Iterator[Flip]:
+    """The nearest flips of answer length, cached share and limit on time per token.
 
     Args:
-        result: of the comparison.
+        now: verdict of the question.
         duel: behind it.
         service: of the question.
     """
-    found = [Flip("q", *pair) for pair in _of_q(result, duel, service)]
-    workload, now = service.workload, result.verdict
+    workload = service.workload
     own = {
         "answer": workload.answer,
         "uncached": 1.0 - workload.cached,
@@ -72,12 +74,16 @@ def flips(result: RequestComparison, duel: RequestDuel, service: Service) -> lis
             return duel.verdict(_with(service, name, value))
 
         start = max(float(own[name]), 1e-3)
-        found += [_named(name, *pair) for pair in nearest(at, start, now, grid)]
-    return found
+        for value, to in nearest(at, start, now, grid):
+            yield _named(name, value, to)
 
 
 def nearest(
-    at: Callable[[float], str], own: float, now: str, grid: Sequence[float]
+    at: Callable[[float], str],
+    own: float,
+    now: str,
+    grid: Sequence[float],
+    halvings: int = HALVINGS,
 ) -> Iterator[tuple[float, str]]:
     """The nearest value below and above at which a verdict is another, and that verdict.
 
@@ -86,6 +92,7 @@ def nearest(
         own: value of the question.
         now: verdict there.
         grid: values that are tried.
+        halvings: of the step in which the verdict flips.
     """
     below = sorted((value for value in grid if value < own), reverse=True)
     above = sorted(value for value in grid if value > own)
@@ -94,7 +101,7 @@ def nearest(
         for value in walk:
             to = at(value)
             if to != now:
-                flip = _halved(at, now, last, (value, to))
+                flip = _halved(at, now, last, (value, to), halvings)
                 if flip[1] != NEITHER:
                     yield flip
                 break
@@ -102,32 +109,36 @@ def nearest(
 
 
 def _halved(
-    at: Callable[[float], str], now: str, near: float, far: tuple[float, str]
+    at: Callable[[float], str], now: str, near: float, far: tuple[float, str], halvings: int
 ) -> tuple[float, str]:
     """The step between a value with the verdict and one with another, halved in the log."""
-    for _ in range(HALVINGS):
+    for _ in range(halvings):
         middle = math.sqrt(near * far[0])
         to = at(middle)
         near, far = (middle, far) if to == now else (near, (middle, to))
     return far
 
 
-def _of_q(
-    result: RequestComparison, duel: RequestDuel, service: Service
-) -> Iterator[tuple[float, str]]:
-    """Flips by q, for a match of real sizes; none for a model that exists."""
-    model, q = duel.moe.model, float(result.numbers.q)
+def flips_of_q(moe: float, q: float, duel: RequestDuel, service: Service) -> Iterator[Flip]:
+    """The nearest flips by q, for a match of real sizes; none for a model that exists.
+
+    Args:
+        moe: throughput of the MoE [tokens/s].
+        q: of the question.
+        duel: behind it.
+        service: of the question.
+    """
     if duel.kind == NAMED:
         return
+    model = duel.moe.model
     low, high = (float(end) for end in bracket(model, service, duel.kind))
-    grid = [q * 2.0**power for power in range(-DOUBLINGS, DOUBLINGS + 1)]
-    moe = float(result.moe.throughput)
 
     def at(value: float) -> str:
         return verdict(moe, duel.dense.throughput(service, _match(duel, model, value)))
 
-    inside = [value for value in grid if low < value < high]
-    yield from nearest(at, q, result.verdict, inside)
+    inside = [value for value in (q * 2.0**power for power in POWERS) if low < value < high]
+    for value, to in nearest(at, q, at(q), inside, Q_HALVINGS):
+        yield Flip("q", value, to)
 
 
 def _match(duel: RequestDuel, model: Model, q: Scalar | float) -> Model:

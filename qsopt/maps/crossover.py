@@ -8,50 +8,58 @@ jump, so a smooth crossing may come as several close together.
 """
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
-from qsopt.arrays import Scalar, scalar
+from qsopt.arrays import scalar
 from qsopt.comparison.compare import verdict
-from qsopt.comparison.dense import NAMED, SAME_BODY, MatchKind, check_q, dense_match
-from qsopt.comparison.twin import aligned
-from qsopt.deployments.batches import in_numpy, length, repeat, same_length, take
-from qsopt.deployments.capped import ServedModel, best_throughputs
-from qsopt.deployments.layouts import layouts_of_any, legal_layouts
+from qsopt.comparison.dense import NAMED, check_q
 from qsopt.errors import InputError
-from qsopt.maps.points import SERVICE_NUMBERS
+from qsopt.maps.decode_samples import decode_measure
+from qsopt.maps.pair import MatchedPair, Samples
+from qsopt.maps.request_samples import request_measure
 from qsopt.record import Result
-from qsopt.spec.model import Model, routed_layers
-from qsopt.spec.service import Service
+from qsopt.spec.model import routed_layers
 
-SweptInput = Literal["context", "batch", "devices", "q", "bandwidth"]
-"""What may be moved; batch is the sequences that decode at once in the whole cluster, at most."""
+DecodeInput = Literal["context", "batch", "devices", "q", "bandwidth", "tpot"]
+"""What may be moved of decode alone; batch is the sequences that decode at once in the whole
+cluster, at most.
+"""
+
+RequestInput = Literal[
+    "prompt", "answer", "cached", "ttft", "tpot", "load", "acceptance", "q", "bandwidth"
+]
+"""What may be moved of whole requests."""
+
+SweptInput = DecodeInput | RequestInput
+"""What may be moved."""
 
 WHOLE = ("batch", "devices")
 """Inputs that are whole numbers."""
 
-POINTS = 97
-"""Of the first grid."""
 
-FINER = 8
-"""Parts that an interval is divided into."""
+class Grid(NamedTuple):
+    """How closely an input is looked at."""
 
-WIDTH = 1e-7
-"""Relative width of an interval at which a crossing is known well enough."""
+    points: int
+    """Of the first grid."""
+    finer: int
+    """Parts that an interval is divided into."""
+    width: float
+    """Relative width of an interval at which a crossing is known well enough."""
+
+
+DECODE_GRID = Grid(97, 8, 1e-7)
+REQUEST_GRID = Grid(25, 3, 1e-3)
+"""Coarser, as every value is a search over ways, layouts, batches and chunks."""
 
 _ROUNDS = 60
 """Rounds of dividing at most."""
 
-Samples = dict[float, tuple[float, float]]
-"""Throughputs of MoE and dense by value of the input, 0 where infeasible [tokens/s]."""
+SHARES = {"cached": 1.0, "load": 0.999, "acceptance": 1.0}
+"""Inputs that are shares, and their largest value."""
 
 
 @dataclass(frozen=True)
@@ -104,33 +112,6 @@ class Crossovers(Result):
     """Values of the input at which both optima were computed."""
 
 
-@dataclass(frozen=True)
-class MatchedPair:
-    """An MoE and its dense match, and what both are deployed for."""
-
-    model: Model
-    """The MoE."""
-    service: Service
-    """Cluster, workload and efficiencies of both."""
-    q: float
-    """Size of the match over the active parameters of the MoE."""
-    kind: MatchKind = SAME_BODY
-    """Which match."""
-    named: Model | None = None
-    """The match itself where it is a model that exists."""
-
-    @property
-    def dense(self) -> Model:
-        """The match.
-
-        Raises:
-            InputError: if q leaves it no feed-forward layers.
-        """
-        return (
-            dense_match(self.model, scalar(self.q), self.kind) if self.named is None else self.named
-        )
-
-
 def crossovers(pair: MatchedPair, over: SweptInput, low: float, high: float) -> Crossovers:
     """All values of an input in [low, high] at which the verdict flips.
 
@@ -145,23 +126,30 @@ def crossovers(pair: MatchedPair, over: SweptInput, low: float, high: float) -> 
             feed-forward layers.
     """
     _check(pair, over, low, high)
-    whole = over in WHOLE
-    measure = _measure(pair, over, high)
+    whole, requests = over in WHOLE, pair.on_requests
+    grid = REQUEST_GRID if requests else DECODE_GRID
+    measure = request_measure(pair, over) if requests else decode_measure(pair, over, high)
     samples: Samples = {}
-    new = _grid(low, high, POINTS, whole)
+    new = _spaced(low, high, grid.points, whole)
     for _ in range(_ROUNDS):
         if not new:
             break
         samples |= measure(new)
-        doubtful = _inside_doubtful(samples, whole, np.log(high / low) / POINTS)
+        doubtful = _inside_doubtful(samples, whole, np.log(high / low) / grid.points, grid)
         new = [value for value in doubtful if value not in samples]
     return _crossovers(samples, whole)
 
 
 def _check(pair: MatchedPair, over: SweptInput, low: float, high: float) -> None:
     routed_layers(pair.model, "a crossover needs a Mixture-of-Experts model")
-    if over not in get_args(SweptInput):
-        raise InputError(f"over = {over}: take one of {', '.join(get_args(SweptInput))}")
+    known = get_args(RequestInput if pair.on_requests else DecodeInput)
+    if over not in known:
+        other = "a context" if pair.on_requests else "a prompt and an answer"
+        raise InputError(f"over = {over}: take one of {', '.join(known)}; or ask about {other}")
+    if high > SHARES.get(over, np.inf):
+        raise InputError(f"to = {high:g}: {over} is a share, at most {SHARES[over]:g}")
+    if over == "acceptance" and float(pair.service.workload.tokens_per_step) <= 1.0:
+        raise InputError("over = acceptance: nothing is drafted; give more tokens_per_step than 1")
     if not 0 < low < high < np.inf:
         raise InputError(
             f"from = {low:g}, to = {high:g}: give a range of positive numbers, the smaller first"
@@ -172,64 +160,10 @@ def _check(pair: MatchedPair, over: SweptInput, low: float, high: float) -> None
         check_q(pair.model, scalar(low if over == "q" else pair.q), pair.kind)
 
 
-# ---- both optima at many values ------------------------------------------------------------------
-
-
-def _measure(pair: MatchedPair, over: SweptInput, high: float) -> Callable[[list[float]], Samples]:
-    """A function from values of the input to the throughputs of MoE and dense."""
-    cluster = pair.service.cluster
-    if over == "devices":  # smaller clusters have no replica of the larger layouts
-        cluster = eqx.tree_at(lambda c: c.devices, cluster, scalar(np.floor(high)))
-    rules = pair.service.rules
-    moe = legal_layouts(pair.model, cluster, rules)
-    fixed = None if over == "q" else layouts_of_any([pair.dense], cluster, rules)
-
-    def samples(values: list[float]) -> Samples:
-        sides = _cases(pair, over, np.array(values))
-        dense = layouts_of_any(_singles(sides[1].model), cluster, rules) if fixed is None else fixed
-        throughputs = (
-            best_throughputs(cases, listed).tolist()
-            for cases, listed in zip(sides, same_length(moe, dense), strict=True)
-        )
-        return dict(zip(values, zip(*throughputs, strict=True), strict=True))
-
-    return samples
-
-
-def _singles(models: Model) -> list[Model]:
-    return [take(models, place) for place in range(length(models))]
-
-
-def _cases(
-    pair: MatchedPair, over: SweptInput, values: Float[np.ndarray, " n"]
-) -> tuple[ServedModel, ServedModel]:
-    """Batches of cases of the MoE and of its match, the input moved."""
-    moe = repeat(ServedModel(aligned(pair.model, pair.model), pair.service), len(values))
-    if over == "q":
-        matches = in_numpy(_matches(pair.model, values, pair.kind))  # pyright: ignore[reportArgumentType]
-        return moe, ServedModel(matches, moe.service, moe.cap)
-    dense = repeat(ServedModel(aligned(pair.dense, pair.model), pair.service), len(values))
-    number = _number(over)
-    return eqx.tree_at(number, moe, values), eqx.tree_at(number, dense, values)
-
-
-def _number(over: SweptInput) -> Callable[[ServedModel], Scalar]:
-    """The number of a case that an input is."""
-    if over == "batch":
-        return lambda case: case.cap
-    return lambda case: SERVICE_NUMBERS[over](case.service)
-
-
-@partial(jax.jit, static_argnums=2)
-def _matches(model: Model, qs: Float[Array, " n"], kind: MatchKind) -> Model:
-    """Exact matches of several q, in the structure of the MoE."""
-    return jax.vmap(lambda q: aligned(dense_match(model, q, kind), model))(jnp.asarray(qs))
-
-
 # ---- where to look -------------------------------------------------------------------------------
 
 
-def _grid(low: float, high: float, points: int, whole: bool) -> list[float]:
+def _spaced(low: float, high: float, points: int, whole: bool) -> list[float]:
     """Values between two ends, both included, evenly spaced in log."""
     values = np.geomspace(low, high, points)
     values[0], values[-1] = low, high
@@ -238,15 +172,15 @@ def _grid(low: float, high: float, points: int, whole: bool) -> list[float]:
     return [float(value) for value in values]
 
 
-def _inside_doubtful(samples: Samples, whole: bool, spacing: float) -> list[float]:
+def _inside_doubtful(samples: Samples, whole: bool, spacing: float, grid: Grid) -> list[float]:
     """Values inside the intervals that hide a flip, or may hide two."""
     values = []
     for low, high in itertools.pairwise(_decided(samples)):
-        resolved = high - low <= 1.0 if whole else high <= low * (1.0 + WIDTH)
+        resolved = high - low <= 1.0 if whole else high <= low * (1.0 + grid.width)
         coarse = np.log(high / low) > 0.5 * spacing
         flips = verdict(*samples[low]) != verdict(*samples[high])
         if not resolved and (flips or (coarse and _near(samples[low], samples[high]))):
-            values += _grid(low, high, FINER + 1, whole)
+            values += _spaced(low, high, grid.finer + 1, whole)
     return values
 
 

@@ -54,6 +54,17 @@ SERVICE_NUMBERS: dict[str, Callable[[Service | MapPoint], Scalar]] = {
 """Numbers of a service that maps and crossovers move, by the name of the axis."""
 
 
+REQUEST_NUMBERS: dict[str, Callable[[Service], Scalar]] = {
+    "prompt": lambda at: at.workload.prompt,
+    "answer": lambda at: at.workload.answer,
+    "cached": lambda at: at.workload.cached,
+    "ttft": lambda at: at.workload.ttft_limit,
+    "load": lambda at: at.workload.load,
+    "acceptance": lambda at: at.workload.acceptance,
+}
+"""Numbers of whole requests that crossovers move."""
+
+
 def point_grid(
     service: Service,
     cap: float | None,

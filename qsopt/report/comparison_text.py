@@ -30,7 +30,7 @@ def show_comparison(record: dict[str, Any], title: str) -> None:
     _say_how_sure(record)
     _say_expected_errors(record)
     if _finite(record["ratio_dense_over_moe"]) is not None:
-        out.print(_penalties_table(record))
+        out.print(penalties_table(record))
     _show_slopes(record["slopes"])
     if record["laws"]:
         out.print(_laws_table(record["laws"]))
@@ -186,18 +186,30 @@ def _sides_table(record: dict[str, Any]) -> Table:
     return table
 
 
-def _penalties_table(record: dict[str, Any]) -> Table:
+def penalties_table(record: dict[str, Any]) -> Table:
+    """Factors of the ratio by cause; of requests also by phase."""
     table = Table(
         title="where the ratio comes from (factors; averaged over orders)",
         title_justify="left",
         box=None,
     )
-    names = tuple(record["penalties"])
+    names, phases = tuple(record["penalties"]), record.get("penalties_by_phase", {})
+    if phases:
+        table.add_column("")
     for name in (*names, "ratio"):
         table.add_column(name, justify="right")
-    factors = [*(record["penalties"][name] for name in names), record["ratio_dense_over_moe"]]
-    table.add_row(*("-" if _finite(each) is None else f"{each:.3f}" for each in factors))
+    ratio = record["ratio_dense_over_moe"]
+    rows = {"whole": {**record["penalties"], "ratio": ratio}}
+    rows |= {phase: {**factors, "ratio": _product(factors)} for phase, factors in phases.items()}
+    for phase, factors in rows.items():
+        cells = ("-" if _finite(x) is None else f"{x:.3f}" for x in factors.values())
+        table.add_row(*((phase,) if phases else ()), *cells)
     return table
+
+
+def _product(factors: dict[str, float | None]) -> float | None:
+    known = [x for x in map(_finite, factors.values()) if x is not None]
+    return math.prod(known) if len(known) == len(factors) else None
 
 
 def _show_slopes(slopes: dict[str, Any]) -> None:

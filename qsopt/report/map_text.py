@@ -24,6 +24,13 @@ UNITS = {
     "devices": "devices",
     "q": "",
     "bandwidth": "byte/s",
+    "prompt": "tokens",
+    "answer": "tokens",
+    "ttft": "s",
+    "tpot": "s",
+    "cached": "",
+    "load": "",
+    "acceptance": "",
 }
 """Of what a crossover moves."""
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from qsopt.report.comparison_text import penalties_table
 from qsopt.report.serving_text import layouts_text, question_text
 from qsopt.report.text import GB, console
 
@@ -34,6 +35,8 @@ def show_request_comparison(record: dict[str, Any], title: str) -> None:
             f"{row['verdict']}{_ratio_text(row)}"
         )
     out.print(f"[bold]over all shapes: {record['verdict_overall']}[/bold]")
+    if record["moe"] and record["dense"]:
+        out.print(penalties_table(record))
     for flip in record["flips"]:
         out.print(f"{flip['input']} = {flip['value']:.4g} would flip it: {flip['to']}")
     alone = record["decode_alone"]

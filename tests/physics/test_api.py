@@ -8,6 +8,7 @@ import pytest
 from physics_designs import GQA, MOE, build, h100, resized
 
 from qsopt import (
+    Comparison,
     Deployment,
     InputError,
     Workload,
@@ -105,6 +106,7 @@ def differences() -> list[float]:
 def ratio_in_memory(log_context: float) -> jax.Array:
     """Of both sides as they are deployed, with as many real sequences as take the same memory."""
     result = compare(SMALL, FEW, Workload(4000.0), "ideal")
+    assert isinstance(result, Comparison)
     workload = Workload(4000.0 * np.exp(log_context))
     throughputs = []
     for side in (result.moe, result.dense):

@@ -269,7 +269,9 @@ def brute_force(model, case: str, world: tuple[float, ...] = (1.0, 1.0, 1.0)) ->
 @cache
 def compared(case: str) -> Comparison:
     given = service(case)
-    return compare(MODEL, service=given, q=Q, twin="same-body")
+    result = compare(MODEL, service=given, q=Q, twin="same-body")
+    assert isinstance(result, Comparison)
+    return result
 
 
 @pytest.mark.parametrize("case", CASES)

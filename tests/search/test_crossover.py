@@ -15,7 +15,9 @@ from qsopt import InputError, Workload, compare, ideal, load_cluster, load_effic
 from qsopt.comparison.compare import verdict
 from qsopt.deployments.capped import ServedModel, within_cap
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.maps.crossover import Crossovers, MatchedPair, SweptInput, _grid, _measure, crossovers
+from qsopt.maps.crossover import Crossovers, SweptInput, _spaced, crossovers
+from qsopt.maps.decode_samples import decode_measure
+from qsopt.maps.pair import MatchedPair
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.spec.service import Service
 
@@ -53,7 +55,9 @@ def test_ends_and_flips_agree_with_a_fine_scan(over):
     """
     pair, low, high = RANGES[over]
     result = found(over)
-    samples = _measure(pair, over, high)(_grid(low, high, 8 * 97, over in ("batch", "devices")))
+    samples = decode_measure(pair, over, high)(
+        _spaced(low, high, 8 * 97, over in ("batch", "devices"))
+    )
     flips = [
         (first, second, f"to {verdict(*samples[second]).removesuffix(' wins')}")
         for first, second in itertools.pairwise(samples)

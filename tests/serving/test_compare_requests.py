@@ -14,10 +14,11 @@ import pytest
 import qsopt
 from qsopt import InputError, Model, Workload, load_cluster, load_efficiency, load_model
 from qsopt.cli import main
+from qsopt.comparison.contenders import RequestDuel
 from qsopt.comparison.dense import NAMED, SAME_BODY, dense_match
 from qsopt.comparison.duel import throughput_of
-from qsopt.comparison.flips import flips, nearest
-from qsopt.comparison.requests import RequestComparison, RequestDuel, settle_requests
+from qsopt.comparison.flips import nearest
+from qsopt.comparison.requests import RequestComparison, settle_requests
 from qsopt.comparison.twin import aligned
 from qsopt.report.records.serving import decode_service
 from qsopt.spec.service import Service
@@ -85,20 +86,40 @@ def test_long_answers_to_a_short_prompt_are_decode_alone() -> None:
     assert float(result.ratio) == pytest.approx(alone[1] / alone[0], rel=0.02)
 
 
+# ---- penalties -----------------------------------------------------------------------------------
+
+
+def test_the_factors_multiply_to_the_ratio() -> None:
+    causes = settled()[0].causes
+    factors = jax.tree.leaves(causes.whole)
+    assert float(np.prod(factors)) == pytest.approx(float(settled()[0].ratio), rel=1e-6)
+    again = jax.tree.map(lambda a, b: a * b, causes.prefill, causes.decode)
+    np.testing.assert_allclose(jax.tree.leaves(again), factors, rtol=1e-9)
+    # reading a prompt hits every expert anyway, and a larger dense model pays in both phases
+    assert float(causes.decode.reuse) > 1.0
+    assert float(causes.whole.arithmetic) < 1.0
+    assert float(causes.prefill.arithmetic) < 1.0
+
+
+def test_without_prompts_all_of_the_factors_are_those_of_decoding() -> None:
+    causes = settle_requests(moe(), service(cached=1.0), Q, SAME_BODY)[0].causes
+    np.testing.assert_allclose(jax.tree.leaves(causes.prefill), 1.0, rtol=1e-9)
+
+
 # ---- flips ---------------------------------------------------------------------------------------
 
 
 def test_flips_lie_where_the_verdict_is_another() -> None:
     result, duel = settled()
-    found = flips(result, duel, service())
-    assert found
-    for flip in found:
+    assert result.flips
+    for flip in result.flips:
         assert flip.to != result.verdict
         if flip.input == "answer":
             assert duel.verdict(service(answer=flip.value)) == flip.to
-    (by_q,) = (flip for flip in found if flip.input == "q")
+    (by_q,) = (flip for flip in result.flips if flip.input == "q")
     near = settle_requests(moe(), service(), np.float64(by_q.value), SAME_BODY)[0]
     assert float(near.ratio) == pytest.approx(1.0, abs=0.05)
+    assert result.break_even_q == by_q.value
 
 
 @pytest.mark.parametrize(("own", "edge"), [(1.0, 3.0), (100.0, 7.0)])
@@ -130,7 +151,7 @@ KEYS = {
     "model", "cluster", "question", "prompt", "answer", "cached", "ttft_limit_s", "tpot_limit_s",
     "load", "acceptance", "moe", "dense", "reason", "s", "q", "qs", "ratio_dense_over_moe",
     "verdict", "break_even_q", "dense_twin", "efficiency", "twin", "matches", "verdict_overall",
-    "flips", "decode_alone", "law",
+    "flips", "decode_alone", "law", "penalties", "penalties_by_phase",
 }  # fmt: skip
 
 

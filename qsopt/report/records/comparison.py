@@ -12,6 +12,7 @@ from qsopt.comparison.dense import MatchKind, kinds_of
 from qsopt.comparison.duel import Duel, throughput_of
 from qsopt.comparison.odds import odds
 from qsopt.comparison.opinions import opinions
+from qsopt.comparison.penalties import Penalties
 from qsopt.comparison.slopes import comparison_slopes
 from qsopt.fitted.expected import Expectation
 from qsopt.precision import in_float64
@@ -173,16 +174,18 @@ def comparison_record(
         "ratio_dense_over_moe": float(result.ratio),
         "verdict": result.verdict,
         "break_even_q": float(result.break_even_q),
-        "penalties": {
-            name: float(getattr(result.penalties, name))
-            for name in result.penalties.__dataclass_fields__
-        },
+        "penalties": penalties_record(result.penalties),
         "dense_twin": {
             "ffn_width": float(result.dense.model.decoder.ffn[0].kind.width),
             **model_record(result.dense.model),
         },
         "efficiency": efficiency,
     }
+
+
+def penalties_record(penalties: Penalties) -> dict[str, float]:
+    """Factors of a ratio by cause."""
+    return {name: float(getattr(penalties, name)) for name in penalties.__dataclass_fields__}
 
 
 def _side_record(side: Side, service: Service, efficiency: str | None) -> dict[str, Any] | None:

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 
 from qsopt.maps.bounds import Optima
-from qsopt.maps.crossover import Crossovers, MatchedPair
+from qsopt.maps.crossover import Crossovers
+from qsopt.maps.pair import MatchedPair
 from qsopt.maps.phase_map import PhaseMap
 from qsopt.precision import in_float64
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.comparison import twin_record
 from qsopt.report.records.design import asked_record
+from qsopt.report.records.serving import workload_record
 from qsopt.spec.deployment import PARALLEL_SIZES, Deployment
 from qsopt.spec.workload import NO_LIMIT
 from qsopt.units import MILLISECOND
@@ -34,13 +36,26 @@ def crossover_record(
         "model": asked["model"],
         "cluster": asked["cluster"],
         "over": over,
-        "context": None if over == "context" else asked["context"],
+        **_asked_workload(pair, over),
         "trained_context": asked["trained_context"],
         "q": None if over == "q" else pair.q,
         "twin": twin_record(None if over == "q" else pair.dense, pair.kind),
         "efficiency": inquiry.efficiency_name,
         **asdict(found),
     }
+
+
+def _asked_workload(pair: MatchedPair, over: str) -> dict[str, Any]:
+    """What is fixed of the workload: the context, or the requests."""
+    workload = pair.service.workload
+    if not pair.on_requests:
+        context = None if over == "context" else float(workload.context)
+        return {"question": "decode", "context": context}
+    moved = {over, f"{over}_limit_s"}
+    fixed = {
+        name: None if name in moved else value for name, value in workload_record(workload).items()
+    }
+    return {"question": "request", **fixed}
 
 
 @in_float64

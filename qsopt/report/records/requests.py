@@ -5,19 +5,13 @@ from typing import Any
 
 from qsopt.arrays import scalar
 from qsopt.comparison.compare import verdict
+from qsopt.comparison.contenders import RequestDuel, RequestSide, rival
 from qsopt.comparison.dense import dense_match, kinds_of
 from qsopt.comparison.duel import throughput_of
-from qsopt.comparison.flips import flips
-from qsopt.comparison.requests import (
-    RequestComparison,
-    RequestDuel,
-    RequestSide,
-    against,
-    rival,
-)
+from qsopt.comparison.requests import RequestComparison, outcome
 from qsopt.precision import in_float64
 from qsopt.report.inquiry import Inquiry
-from qsopt.report.records.comparison import overall, twin_record
+from qsopt.report.records.comparison import overall, penalties_record, twin_record
 from qsopt.report.records.design import model_record
 from qsopt.report.records.quality import belief_record
 from qsopt.report.records.serving import (
@@ -40,7 +34,6 @@ def compare_requests_record(
         duel: behind the comparison.
     """
     sides = {"moe": result.moe, "dense": result.dense}
-    found = flips(result, duel, inquiry.service)
     return {
         "model": inquiry.model_name,
         "cluster": inquiry.cluster_name,
@@ -53,7 +46,12 @@ def compare_requests_record(
         "qs": float(result.numbers.qs),
         "ratio_dense_over_moe": float(result.ratio),
         "verdict": result.verdict,
-        "break_even_q": next((flip.value for flip in found if flip.input == "q"), None),
+        "break_even_q": result.break_even_q,
+        "penalties": penalties_record(result.penalties),
+        "penalties_by_phase": {
+            "prefill": penalties_record(result.causes.prefill),
+            "decode": penalties_record(result.causes.decode),
+        },
         "dense_twin": {
             "ffn_width": float(result.dense.model.decoder.ffn[0].kind.width),
             **model_record(result.dense.model),
@@ -61,7 +59,7 @@ def compare_requests_record(
         "efficiency": inquiry.efficiency_name,
         "twin": twin_record(result.dense.model, inquiry.kind),
         **_matches(result, inquiry, duel),
-        "flips": [flip._asdict() for flip in found],
+        "flips": [flip._asdict() for flip in result.flips],
         "decode_alone": _decode_alone(result, inquiry),
         **belief_record(inquiry.believe(), inquiry.law_name),
     }
@@ -75,17 +73,18 @@ def _matches(result: RequestComparison, inquiry: Inquiry, duel: RequestDuel) -> 
     kinds = kinds_of(model) if inquiry.named is None else (*kinds_of(model), inquiry.kind)
     rows = []
     for kind in kinds:
-        answer = result
+        q, dense = result.numbers.q, result.dense
         if kind != inquiry.kind:
-            other = rival(duel, dense_match(model, size, kind), service, kind)
-            answer = against(result.moe, other, service, size)
+            match = dense_match(model, size, kind)
+            q, dense = size, rival(duel, match, service, kind).dense.side(service)
+        ratio, who = outcome(result.moe, dense)
         rows.append(
             {
-                "twin": twin_record(answer.dense.model, kind),
-                "q": float(answer.numbers.q),
-                "dense": _side(answer.dense, inquiry),
-                "ratio_dense_over_moe": float(answer.ratio),
-                "verdict": answer.verdict,
+                "twin": twin_record(dense.model, kind),
+                "q": float(q),
+                "dense": _side(dense, inquiry),
+                "ratio_dense_over_moe": ratio,
+                "verdict": who,
             }
         )
     return {"matches": rows, "verdict_overall": overall([row["verdict"] for row in rows])}

@@ -1,0 +1,104 @@
+"""Both sides of a comparison on whole requests, each with every way, layout and chunk that it may
+be served in.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from qsopt.arrays import Scalar, number
+from qsopt.comparison.compare import verdict
+from qsopt.comparison.dense import MatchKind
+from qsopt.comparison.twin import aligned
+from qsopt.record import Record
+from qsopt.serving.answer import closest
+from qsopt.serving.candidates import Candidates, Groups
+from qsopt.serving.ranking import Option, ranked
+from qsopt.serving.replica import Served
+from qsopt.serving.speculation import Draft, next_token_layer
+from qsopt.serving.ways import layouts_of, lists_of_each, searched
+from qsopt.spec.counterfactual import ACTUAL, Counterfactual
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.model import Model
+from qsopt.spec.service import Service
+
+
+class RequestSide(Record):
+    """One side in its best way of serving."""
+
+    model: Model = eqx.field(repr=False)
+    best: Option | None = eqx.field(repr=False)
+    """Where limits on time are broken, the plan that comes closest; None where memory holds none.
+    """
+    throughput: Scalar = number()
+    """Output tokens of the cluster, 0 where nothing keeps the limits [tokens/s]."""
+
+
+class Contender(NamedTuple):
+    """A model that serves requests, with all of its candidates."""
+
+    model: Model
+    aligned: Model
+    """The same numbers in the MoE's structure: both sides share a compilation."""
+    layouts: Deployment
+    every: Candidates
+    groups: Groups
+
+    def served(
+        self, service: Service, model: Model | None = None, world: Counterfactual = ACTUAL
+    ) -> Served:
+        """The model, or another one that takes its place, on a service."""
+        draft = _draft(self.model, service)
+        served = Served(self.aligned if model is None else model, service, draft, world)
+        return jax.tree.map(np.asarray, served)
+
+    def throughput(
+        self, service: Service, model: Model | None = None, world: Counterfactual = ACTUAL
+    ) -> float:
+        """Of the best way, 0 where nothing keeps the limits [tokens/s]."""
+        found = searched(self.served(service, model, world), self.every, self.groups, 1.0)
+        return float(found.ways.throughput)
+
+    def side(self, service: Service) -> RequestSide:
+        """The best way."""
+        served = self.served(service)
+        best = ranked(served, self.every, self.groups, 1)
+        if best:
+            return RequestSide(self.model, best[0], best[0].reached.throughput)
+        return RequestSide(self.model, closest(served, self.every, self.groups), np.float64(0.0))
+
+
+class RequestDuel(NamedTuple):
+    """Both contenders."""
+
+    moe: Contender
+    dense: Contender
+    kind: MatchKind
+
+    def verdict(self, service: Service) -> str:
+        """Who wins on another service."""
+        return verdict(self.moe.throughput(service), self.dense.throughput(service))
+
+
+def rival(duel: RequestDuel, match: Model, service: Service, kind: MatchKind) -> RequestDuel:
+    """The same MoE against another dense match."""
+    layouts = layouts_of(match, service)
+    _, (every, groups) = lists_of_each([duel.moe.layouts, layouts])
+    dense = Contender(match, aligned(match, duel.moe.model), layouts, every, groups)
+    return RequestDuel(duel.moe, dense, kind)
+
+
+def contenders(model: Model, match: Model, service: Service) -> tuple[Contender, Contender]:
+    """Both sides, their candidates filled up to one length."""
+    each = [layouts_of(side, service) for side in (model, match)]
+    moe, dense = (
+        Contender(side, aligned(side, model), layouts, *lists)
+        for side, layouts, lists in zip((model, match), each, lists_of_each(each), strict=True)
+    )
+    return moe, dense
+
+
+def _draft(model: Model, service: Service) -> Draft | None:
+    return next_token_layer(model) if float(service.workload.tokens_per_step) > 1.0 else None
