@@ -33,7 +33,7 @@ RequestInput = Literal[
 ]
 """What may be moved of whole requests."""
 
-SweptInput = DecodeInput | RequestInput
+SweptInput = Literal[DecodeInput, RequestInput]
 """What may be moved."""
 
 WHOLE = ("batch", "devices")

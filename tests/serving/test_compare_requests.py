@@ -14,12 +14,15 @@ import pytest
 import qsopt
 from qsopt import InputError, Model, Workload, load_cluster, load_efficiency, load_model
 from qsopt.cli import main
-from qsopt.comparison.contenders import RequestDuel
+from qsopt.comparison.contenders import RequestDuel, contenders
 from qsopt.comparison.dense import NAMED, SAME_BODY, dense_match
 from qsopt.comparison.duel import throughput_of
-from qsopt.comparison.flips import nearest
+from qsopt.comparison.flips import flips_of_q, nearest
+from qsopt.comparison.request_penalties import request_penalties
 from qsopt.comparison.requests import RequestComparison, settle_requests
 from qsopt.comparison.twin import aligned
+from qsopt.maps.crossover import crossovers
+from qsopt.maps.pair import MatchedPair
 from qsopt.report.records.serving import decode_service
 from qsopt.spec.service import Service
 
@@ -36,6 +39,14 @@ def service(which: str = "fitted", devices: int = 1, **changes: float) -> Servic
     return Service(load_cluster(f"{devices}xh100"), asked, load_efficiency(which))
 
 
+def duel_of(model: Model, match: Model, asked: Service) -> RequestDuel:
+    return RequestDuel(*contenders(model, match, asked), SAME_BODY)
+
+
+def ratio_of(duel: RequestDuel, asked: Service) -> float:
+    return duel.dense.throughput(asked) / duel.moe.throughput(asked)
+
+
 @cache
 def settled() -> tuple[RequestComparison, RequestDuel]:
     return settle_requests(moe(), service(), Q, SAME_BODY)
@@ -48,20 +59,23 @@ def test_the_ratio_is_that_of_two_searches() -> None:
     """On two devices, so that pools are searched too; one structure, so that one compilation
     serves.
     """
-    result, _ = settle_requests(moe(), service(devices=2), Q, SAME_BODY)
-    sides = (aligned(side, moe()) for side in (moe(), dense_match(moe(), Q, SAME_BODY)))
+    two = service(devices=2)
+    match = dense_match(moe(), Q, SAME_BODY)
+    duel = duel_of(moe(), match, two)
     reached = [
-        float(qsopt.serve(side, service(devices=2), top=1).ranked[0].reached.throughput)
-        for side in sides
+        float(qsopt.serve(aligned(side, moe()), two, top=1).ranked[0].reached.throughput)
+        for side in (moe(), match)
     ]
-    assert float(result.ratio) == pytest.approx(reached[1] / reached[0], rel=1e-9)
-    assert result.verdict == ("dense wins" if reached[1] > reached[0] else "moe wins")
+    assert ratio_of(duel, two) == pytest.approx(reached[1] / reached[0], rel=1e-9)
+    assert duel.verdict(two) == ("dense wins" if reached[1] > reached[0] else "moe wins")
 
 
 def test_a_match_that_is_named_is_the_match_that_is_made() -> None:
     match = dense_match(moe(), Q, SAME_BODY)
-    again, _ = settle_requests(moe(), service(), Q, NAMED, match)
-    assert float(again.ratio) == pytest.approx(float(settled()[0].ratio), rel=1e-12)
+    again = RequestDuel(*contenders(moe(), match, service()), NAMED)
+    expected = float(settled()[0].ratio)
+    assert ratio_of(again, service()) == pytest.approx(expected, rel=1e-12)
+    assert not list(flips_of_q(1.0, float(Q), again, service()))
 
 
 def test_an_moe_of_one_expert_ties_with_the_dense_model_of_its_size() -> None:
@@ -73,17 +87,18 @@ def test_an_moe_of_one_expert_ties_with_the_dense_model_of_its_size() -> None:
         return tuple(getattr(kind, name) for name in names)
 
     whole = eqx.tree_at(numbers, moe(), (1.0, 1.0, 0.0, 0.0, 8192.0))
-    result, _ = settle_requests(whole, service("ideal"), np.float64(1.0), SAME_BODY)
-    assert float(result.ratio) == pytest.approx(1.0, abs=0.02)
+    match = dense_match(whole, np.float64(1.0), SAME_BODY)
+    duel = duel_of(whole, match, service("ideal"))
+    assert ratio_of(duel, service("ideal")) == pytest.approx(1.0, abs=0.02)
 
 
 def test_long_answers_to_a_short_prompt_are_decode_alone() -> None:
     """With operators alone, as decode alone has no server."""
     long = service("ideal", prompt=1.0, answer=4000.0)
-    result, duel = settle_requests(moe(), long, Q, SAME_BODY)
+    duel = duel_of(moe(), dense_match(moe(), Q, SAME_BODY), long)
     alone = [throughput_of(side.model, moe(), decode_service(long)) for side in duel[:2]]
-    assert float(result.moe.throughput) == pytest.approx(alone[0], rel=0.02)
-    assert float(result.ratio) == pytest.approx(alone[1] / alone[0], rel=0.02)
+    assert duel.moe.throughput(long) == pytest.approx(alone[0], rel=0.02)
+    assert ratio_of(duel, long) == pytest.approx(alone[1] / alone[0], rel=0.02)
 
 
 # ---- penalties -----------------------------------------------------------------------------------
@@ -102,7 +117,7 @@ def test_the_factors_multiply_to_the_ratio() -> None:
 
 
 def test_without_prompts_all_of_the_factors_are_those_of_decoding() -> None:
-    causes = settle_requests(moe(), service(cached=1.0), Q, SAME_BODY)[0].causes
+    causes = request_penalties(settled()[1], service(cached=1.0), Q)
     np.testing.assert_allclose(jax.tree.leaves(causes.prefill), 1.0, rtol=1e-9)
 
 
@@ -117,8 +132,8 @@ def test_flips_lie_where_the_verdict_is_another() -> None:
         if flip.input == "answer":
             assert duel.verdict(service(answer=flip.value)) == flip.to
     (by_q,) = (flip for flip in result.flips if flip.input == "q")
-    near = settle_requests(moe(), service(), np.float64(by_q.value), SAME_BODY)[0]
-    assert float(near.ratio) == pytest.approx(1.0, abs=0.05)
+    near = duel_of(moe(), dense_match(moe(), np.float64(by_q.value), SAME_BODY), service())
+    assert ratio_of(near, service()) == pytest.approx(1.0, abs=0.05)
     assert result.break_even_q == by_q.value
 
 
@@ -142,6 +157,52 @@ def test_a_flip_to_nobody_is_no_flip() -> None:
         return "both infeasible" if value < 1.0 else "moe wins"
 
     assert not list(nearest(at, 5.0, "moe wins", (0.5, 10.0)))
+
+
+# ---- crossovers ----------------------------------------------------------------------------------
+
+
+def test_a_crossover_over_the_answer_is_where_the_verdict_flips() -> None:
+    _, duel = settled()
+    pair = MatchedPair(moe(), service(), float(Q), SAME_BODY)
+    found = crossovers(pair, "answer", 16.0, 4096.0)
+    assert found.crossings
+    assert found.evaluated < 97
+    for crossing in found.crossings:
+        below, above = (duel.verdict(service(answer=crossing.value * x)) for x in (0.995, 1.005))
+        assert below != above
+        assert above == f"{crossing.direction.removeprefix('to ')} wins"
+
+
+@pytest.mark.parametrize(
+    ("over", "high", "words"),
+    [
+        ("context", 100.0, "prompt, answer"),
+        ("cached", 1.5, "a share, at most 1"),
+        ("acceptance", 0.9, "nothing is drafted"),
+    ],
+)
+def test_what_requests_do_not_have_cannot_be_moved(over: Any, high: float, words: str) -> None:
+    pair = MatchedPair(moe(), service(), float(Q), SAME_BODY)
+    with pytest.raises(InputError, match=words):
+        crossovers(pair, over, 0.1, high)
+
+
+def test_crossover_answers_on_requests(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qsopt.cli.runtime.configure", lambda **_: None)
+    where = WHERE.removesuffix(" --q 2").split()
+    asked = [*where, "--q", "2", "--twin", "same-body", "--over", "cached", "--from", "0.5"]
+    assert main(["crossover", *asked, "--to", "99%", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["question"], record["prompt"], record["cached"]) == ("request", 1024.0, None)
+    assert record["at_low"]["value"] == 0.5
+    again = qsopt.crossovers(
+        NAME, "1xh100", Workload(prompt=1024.0, answer=512.0), over="cached", low=0.5, high=0.99,
+        q=2.0, twin="same-body",
+    )  # fmt: skip
+    assert again.to_dict() == record
 
 
 # ---- answers -------------------------------------------------------------------------------------
