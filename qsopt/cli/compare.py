@@ -1,15 +1,18 @@
 """`qsopt compare`: an MoE against its quality-matched dense twin."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import numpy as np
+from jaxtyping import Float
 
 from qsopt.arrays import scalar
 from qsopt.cli.options import Question
 from qsopt.comparison.compare import COMPARED, settle
+from qsopt.comparison.contenders import RequestDuel
 from qsopt.comparison.duel import throughput_of
 from qsopt.comparison.requests import settle_requests
 from qsopt.errors import InputError
@@ -29,6 +32,19 @@ def _is_folder(path: Path) -> bool:
     return path.is_dir() or (not path.exists() and _is_folder(path.parent))
 
 
+class Lengths(NamedTuple):
+    """What a plot goes along."""
+
+    what: str
+    """Context or answer."""
+    own: float
+    """Of the question [tokens]."""
+    values: Float[np.ndarray, " points"]
+    """Along the plot [tokens]."""
+    reached: Callable[[float], tuple[float, float]]
+    """Throughputs of the MoE and of its match at a length, 0 where infeasible [tokens/s]."""
+
+
 @dataclass(frozen=True)
 class Compare(Question):
     """An MoE against the dense model of the same quality, each in its own best legal deployment and
@@ -39,8 +55,8 @@ class Compare(Question):
     seed: int = 0
     """Of the draws behind the probability that dense wins."""
     plot: Path | None = None
-    """Write a plot of the ratio over context length, and of the penalties that make it, to this
-    PNG or SVG file.
+    """Write a plot of the ratio over the length of context, or of the answer, and of the penalties
+    that make it, to this PNG or SVG file.
     """
 
     def run(self) -> None:
@@ -55,8 +71,7 @@ class Compare(Question):
         q, kind = scalar(inquiry.believe().q), inquiry.kind
         result, duel = settle(model, service, q, kind, inquiry.named)
         record = compare_record(result, inquiry, duel, self.seed)
-        if self.plot is not None:
-            self._plot(service, model, result.dense.model, record["penalties"], self.plot)
+        self._plot(_contexts(service, model, result.dense.model), record)
         if self.json:
             print(to_json(record))
         else:
@@ -72,6 +87,7 @@ class Compare(Question):
         q, kind = scalar(inquiry.believe().q), inquiry.kind
         result, duel = settle_requests(model, service, q, kind, inquiry.named)
         record = compare_requests_record(result, inquiry, duel)
+        self._plot(_answers(service, duel), record)
         if self.json:
             print(to_json(record))
         else:
@@ -85,11 +101,6 @@ class Compare(Question):
             InputError: if the seed is negative, no plot can be written to the path, or an option
                 has no meaning for requests.
         """
-        if self.on_requests and self.plot is not None:
-            raise InputError(
-                "plot is over context, of decode alone: give --context instead of --prompt and "
-                "--answer, or leave --plot out"
-            )
         if self.on_requests and self.law == ALL:
             raise InputError(
                 "law = all: a comparison on requests rests on one law; give one, such as power, or "
@@ -107,24 +118,35 @@ class Compare(Question):
                 f"be written"
             )
 
-    def _plot(
-        self,
-        service: Service,
-        model: Model,
-        twin: Model,
-        penalties: dict[str, float],
-        path: Path,
-    ) -> None:
+    def _plot(self, lengths: Lengths, record: dict[str, Any]) -> None:
+        """The ratio along a length, and what makes it at the length that was asked about."""
+        if self.plot is None:
+            return
         from qsopt.report.plot import comparison_plot  # noqa: PLC0415  (matplotlib is slow to import)
 
-        contexts = 2.0 ** np.arange(10, 20.5, 0.5)
-
-        def at(context: float) -> tuple[float, float]:
-            service_there = eqx.tree_at(lambda p: p.workload.context, service, np.asarray(context))
-            moe, dense = (throughput_of(side, model, service_there) for side in (model, twin))
-            return moe, dense
-
         title = f"{self.model} on {self.cluster}, {self.efficiency} efficiencies"
-        marked = float(service.workload.context)
-        reached = [at(context) for context in contexts]
-        comparison_plot(contexts, reached, marked, penalties, title, path)
+        reached = [lengths.reached(value) for value in lengths.values]
+        penalties = record["penalties"]
+        comparison_plot(
+            lengths.values, reached, lengths.own, penalties, title, self.plot, lengths.what
+        )
+
+
+def _contexts(service: Service, model: Model, match: Model) -> Lengths:
+    def reached(context: float) -> tuple[float, float]:
+        there = eqx.tree_at(lambda s: s.workload.context, service, np.asarray(context))
+        moe, dense = (throughput_of(side, model, there) for side in (model, match))
+        return moe, dense
+
+    return Lengths(
+        "context", float(service.workload.context), 2.0 ** np.arange(10, 20.5, 0.5), reached
+    )
+
+
+def _answers(service: Service, duel: RequestDuel) -> Lengths:
+    def reached(answer: float) -> tuple[float, float]:
+        there = eqx.tree_at(lambda s: s.workload.answer, service, np.asarray(answer))
+        return duel.moe.throughput(there), duel.dense.throughput(there)
+
+    own = float(np.asarray(service.workload.answer))
+    return Lengths("answer", own, 2.0 ** np.arange(4, 16.5), reached)

@@ -29,33 +29,37 @@ def tokens_text(value: float, _position: object = None) -> str:
 
 
 def comparison_plot(
-    contexts: Float[np.ndarray, " points"],
+    lengths: Float[np.ndarray, " points"],
     throughputs: Sequence[tuple[float, float]],
     marked: float,
     penalties: Mapping[str, float | None],
     title: str,
     path: Path,
+    what: str = "context",
 ) -> None:
-    """Throughput of dense over MoE along the context length, and what makes it at one of them.
+    """Throughput of dense over MoE along the length of context or answer, and what makes it at one
+    of them.
 
     Args:
-        contexts: tokens of context.
+        lengths: of context or answer [tokens].
         throughputs: of the MoE and of its match at each, 0 where infeasible [tokens/s].
-        marked: the context that is pointed out, and of the penalties.
+        marked: the length that is pointed out, and of the penalties.
         penalties: factors of the ratio there; where a side is infeasible there are none to show.
         title: of the plot.
         path: PNG or SVG file to write.
+        what: the lengths are of, context or answer.
     """
     known = {name: factor for name, factor in penalties.items() if factor and np.isfinite(factor)}
     columns = 2 if len(known) == len(penalties) else 1
     figure, panels = plt.subplots(
         1, columns, figsize=(8 * columns, 4.5), layout="constrained", squeeze=False
     )
-    _ratio_over_context(panels[0, 0], contexts, throughputs, marked)
+    _ratio_over_length(panels[0, 0], lengths, throughputs, marked)
+    panels[0, 0].set_xlabel(f"{what} length [tokens]")
     panels[0, 0].set_title(title, loc="left", fontsize=11)
     if columns > 1:
         _waterfall(panels[0, 1], known)
-        where = f"what makes the ratio at {tokens_text(marked)} tokens"
+        where = f"what makes the ratio at {tokens_text(marked)} tokens of {what}"
         panels[0, 1].set_title(where, loc="left", fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
@@ -91,24 +95,24 @@ def _waterfall(axes: Axes, penalties: Mapping[str, float]) -> None:
     axes.set_xlabel("throughput, dense over MoE; orange favours dense, blue the MoE")
 
 
-def _ratio_over_context(
+def _ratio_over_length(
     axes: Axes,
-    contexts: Float[np.ndarray, " points"],
+    lengths: Float[np.ndarray, " points"],
     throughputs: Sequence[tuple[float, float]],
     marked: float,
 ) -> None:
     ratios = np.array([dense / moe if moe and dense else np.nan for moe, dense in throughputs])
     axes.axhline(1.0, color=GREY, linewidth=1)
-    axes.plot(contexts, ratios, color=BLUE, marker="o", markersize=4)
+    axes.plot(lengths, ratios, color=BLUE, marker="o", markersize=4)
     _scales(axes)
-    axes.set_xlim(contexts[0] / 1.2, contexts[-1] * 1.2)
-    _mark(axes, contexts, ratios, marked)
+    axes.set_xlim(lengths[0] / 1.2, lengths[-1] * 1.2)
+    _mark(axes, lengths, ratios, marked)
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.8), max(high, 1.5))
-    _shade(axes, contexts, [verdict(*pair) for pair in throughputs])
+    _shade(axes, lengths, [verdict(*pair) for pair in throughputs])
     axes.annotate(
         "equal throughput",
-        (contexts[0], 1.0),
+        (lengths[0], 1.0),
         xytext=(2, 3),
         textcoords="offset points",
         color=GREY,
@@ -124,24 +128,23 @@ def _scales(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
     axes.yaxis.set_minor_formatter(FuncFormatter(_minor_text))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("context length [tokens]")
-    axes.set_ylabel("throughput, dense twin over MoE")
+    axes.set_ylabel("throughput, dense match over MoE")
 
 
 def _mark(
     axes: Axes,
-    contexts: Float[np.ndarray, " points"],
+    lengths: Float[np.ndarray, " points"],
     ratios: Float[np.ndarray, " points"],
     marked: float,
 ) -> None:
-    """A line at one context, and the ratio at the point that is nearest to it."""
+    """A line at one length, and the ratio at the point that is nearest to it."""
     axes.axvline(marked, color=GREY, linewidth=1, linestyle=":")
-    nearest = int(np.argmin(np.abs(np.log(contexts / marked))))
+    nearest = int(np.argmin(np.abs(np.log(lengths / marked))))
     if np.isfinite(ratios[nearest]):
         axes.annotate(
-            f" {tokens_text(contexts[nearest])}: {ratios[nearest]:.1f}x",
-            (contexts[nearest], ratios[nearest]),
-            xytext=(4, 6),
+            f" {tokens_text(lengths[nearest])}: {ratios[nearest]:.1f}x",
+            (lengths[nearest], ratios[nearest]),
+            xytext=(4, -14),
             textcoords="offset points",
             color=BLUE,
         )
@@ -153,14 +156,14 @@ def _minor_text(value: float, _position: object) -> str:
     return f"{value:g}x" if leading in "25" else ""
 
 
-def _shade(axes: Axes, contexts: Float[np.ndarray, " points"], verdicts: Sequence[str]) -> None:
-    """Mark the contexts at which a side has no deployment, with a word in the middle of each
+def _shade(axes: Axes, lengths: Float[np.ndarray, " points"], verdicts: Sequence[str]) -> None:
+    """Mark the lengths at which a side has no deployment, with a word in the middle of each
     stretch.
     """
-    step = (contexts[1] / contexts[0]) ** 0.5
+    step = (lengths[1] / lengths[0]) ** 0.5
     for outcome in ("moe infeasible", "dense infeasible", "both infeasible"):
         hit = [
-            context for context, found in zip(contexts, verdicts, strict=True) if found == outcome
+            context for context, found in zip(lengths, verdicts, strict=True) if found == outcome
         ]
         if hit:
             axes.axvspan(hit[0] / step, hit[-1] * step, color=ORANGE, alpha=0.15, linewidth=0)

@@ -4,6 +4,7 @@ JSON and as a table, and bad input.
 
 import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -222,10 +223,12 @@ def asked_in_python() -> Any:
 
 
 def test_json_and_python_say_the_same(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("qsopt.cli.runtime.configure", lambda **_: None)
-    assert main(["compare", *WHERE.split(), "--json"]) == 0
+    plot = tmp_path / "ratio.svg"
+    assert main(["compare", *WHERE.split(), "--plot", str(plot), "--json"]) == 0
+    assert "answer length" in plot.read_text("utf-8")
     record, result = json.loads(capsys.readouterr().out), asked_in_python()
     assert record == json.loads(json.dumps(result.to_dict()))
     assert set(record) >= KEYS
@@ -264,7 +267,7 @@ def test_a_trace_is_refused_with_a_remedy() -> None:
     ("options", "words"),
     [
         ("--law all", "law = all"),
-        ("--plot ratio.png", "plot is over context"),
+        ("--plot ratio.txt", "ends in .png or .svg"),
         ("--context 8192", "one of the two"),
         ("--load 1", "load"),
     ],
