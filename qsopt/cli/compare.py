@@ -14,7 +14,7 @@ from qsopt.cli.options import Question
 from qsopt.comparison.compare import COMPARED, settle
 from qsopt.comparison.contenders import RequestDuel
 from qsopt.comparison.duel import throughput_of
-from qsopt.comparison.requests import settle_requests
+from qsopt.comparison.requests import on_requests, requests_of_context, settle_requests
 from qsopt.errors import InputError
 from qsopt.fitted.server import in_service
 from qsopt.report.comparison_text import show_comparison
@@ -22,7 +22,8 @@ from qsopt.report.inquiry import ALL
 from qsopt.report.records import to_json
 from qsopt.report.records.comparison import compare_record
 from qsopt.report.records.requests import compare_requests_record
-from qsopt.report.requests_text import show_request_comparison
+from qsopt.report.records.serving import workload_record
+from qsopt.report.requests_text import show_request_comparison, show_requests_beside
 from qsopt.spec.model import Model, routed_layers
 from qsopt.spec.service import Service
 
@@ -80,6 +81,9 @@ class Compare(Question):
                 f"tokens of context"
             )
             show_comparison(record, title)
+            asked = requests_of_context(in_service(service, self.efficiency))
+            said = on_requests(model, result.dense.model, asked, kind)
+            show_requests_beside(workload_record(asked.workload), said.verdict, said.ratio)
 
     def _of_requests(self, model: Model, service: Service) -> None:
         """Compare on whole requests and print."""

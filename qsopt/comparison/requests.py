@@ -7,6 +7,7 @@ serving, layouts, batch and chunk, under the same limits.
 from typing import NamedTuple
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 
 from qsopt.arrays import Scalar, number
@@ -21,6 +22,7 @@ from qsopt.record import Record, Result
 from qsopt.serving.ways import asked
 from qsopt.spec.model import Model, routed_layers
 from qsopt.spec.service import Service
+from qsopt.spec.workload import Workload
 
 
 class RequestComparison(Result, Record):
@@ -97,6 +99,39 @@ def settle_requests(
     return result, duel
 
 
+ANSWER = 1024.0
+"""Tokens of the answers that stand beside a question about a context [tokens]."""
+
+
+def requests_of_context(service: Service) -> Service:
+    """The requests with answers of `ANSWER` tokens whose mean context is that of a question about
+    decode alone, under its limits.
+    """
+    asked = service.workload
+    workload = Workload(
+        prompt=jnp.maximum(asked.context - ANSWER / 2.0, 1.0),
+        answer=ANSWER,
+        tokens_per_step=asked.tokens_per_step,
+        tpot_limit=asked.tpot_limit,
+        utilization=asked.utilization,
+        encoder_context=asked.encoder_context,
+    )
+    return Service(service.cluster, workload, service.efficiency, service.rules)
+
+
+def on_requests(model: Model, match: Model, service: Service, kind: MatchKind) -> "Outcome":
+    """Who wins on requests, without the reasons.
+
+    Args:
+        model: the MoE.
+        match: the dense model.
+        service: what both sides are served on and for, with a workload of requests.
+        kind: of the match.
+    """
+    duel = RequestDuel(*contenders(model, match, service), kind)
+    return _outcome(duel.moe.throughput(service), duel.dense.throughput(service))
+
+
 class Outcome(NamedTuple):
     """Of two sides."""
 
@@ -107,5 +142,8 @@ class Outcome(NamedTuple):
 
 def outcome(moe: RequestSide, dense: RequestSide) -> Outcome:
     """Who wins, and by how much."""
-    reached = float(moe.throughput), float(dense.throughput)
-    return Outcome(reached[1] / reached[0] if all(reached) else np.nan, verdict(*reached))
+    return _outcome(float(moe.throughput), float(dense.throughput))
+
+
+def _outcome(moe: float, dense: float) -> Outcome:
+    return Outcome(dense / moe if moe and dense else np.nan, verdict(moe, dense))

@@ -43,6 +43,15 @@ def show_request_comparison(record: dict[str, Any], title: str) -> None:
     out.print(f"decode alone, prompts from elsewhere: {alone['verdict']}{_ratio_text(alone)}")
 
 
+def show_requests_beside(asked: dict[str, Any], verdict: str, ratio: float) -> None:
+    """Who wins whole requests, in one line beside an answer about decode alone."""
+    won = {"ratio_dense_over_moe": ratio}
+    console().print(
+        f"with the reading of prompts, requests of {asked['prompt']:,.0f} tokens and answers of "
+        f"{asked['answer']:,.0f}: {verdict}{_ratio_text(won)}; see --prompt and --answer"
+    )
+
+
 _ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "parameters [B]": lambda side: f"{side['parameters']['total'] / GB:,.1f}",
     "way": lambda side: side["way"],
