@@ -82,8 +82,9 @@ class Compare(Question):
             )
             show_comparison(record, title)
             asked = requests_of_context(in_service(service, self.efficiency))
-            said = on_requests(model, result.dense.model, asked, kind)
-            show_requests_beside(workload_record(asked.workload), said.verdict, said.ratio)
+            who = on_requests(model, result.dense.model, asked, kind)
+            if who is not None:
+                show_requests_beside(workload_record(asked.workload), who.verdict, who.ratio)
 
     def _of_requests(self, model: Model, service: Service) -> None:
         """Compare on whole requests and print."""

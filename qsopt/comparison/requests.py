@@ -19,7 +19,7 @@ from qsopt.comparison.penalties import Penalties
 from qsopt.comparison.request_penalties import RequestPenalties, request_penalties
 from qsopt.comparison.twin import QsNumbers, qs_numbers
 from qsopt.record import Record, Result
-from qsopt.serving.ways import asked
+from qsopt.serving.ways import asked, layouts_of
 from qsopt.spec.model import Model, routed_layers
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
@@ -102,6 +102,9 @@ def settle_requests(
 ANSWER = 1024.0
 """Tokens of the answers that stand beside a question about a context [tokens]."""
 
+MOST_LAYOUTS = 4096
+"""Of a side, up to which the requests beside a context are searched: about 48 devices."""
+
 
 def requests_of_context(service: Service) -> Service:
     """The requests with answers of `ANSWER` tokens whose mean context is that of a question about
@@ -119,8 +122,9 @@ def requests_of_context(service: Service) -> Service:
     return Service(service.cluster, workload, service.efficiency, service.rules)
 
 
-def on_requests(model: Model, match: Model, service: Service, kind: MatchKind) -> "Outcome":
-    """Who wins on requests, without the reasons.
+def on_requests(model: Model, match: Model, service: Service, kind: MatchKind) -> "Outcome | None":
+    """Who wins on requests, without the reasons; None on clusters with so many layouts that this
+    would take longer than the question that it stands beside.
 
     Args:
         model: the MoE.
@@ -128,6 +132,8 @@ def on_requests(model: Model, match: Model, service: Service, kind: MatchKind) -
         service: what both sides are served on and for, with a workload of requests.
         kind: of the match.
     """
+    if max(layouts_of(side, service).tensor.shape[0] for side in (model, match)) > MOST_LAYOUTS:
+        return None
     duel = RequestDuel(*contenders(model, match, service), kind)
     return _outcome(duel.moe.throughput(service), duel.dense.throughput(service))
 
