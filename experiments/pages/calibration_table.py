@@ -206,7 +206,7 @@ def main() -> None:
     outcome = run(folder, SOURCE, date.today().isoformat(), DRAWS)
     groups = configs() / "efficiency" / "groups"
     write(outcome, groups)
-    (groups / "fitted.toml").replace(groups.parent / "fitted.toml")
+    (groups / "kernels.toml").replace(groups.parent / "kernels.toml")
     plot(outcome.points, outcome.predictions, DOCS / "images" / "calibration.png")
     (DOCS / "calibration.md").write_text(page(folder, outcome))
 

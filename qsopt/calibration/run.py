@@ -15,7 +15,7 @@ from qsopt.calibration.report import COLUMNS, TPOT_TARGET, error_rows
 from qsopt.calibration.serving.host import check_host, ordering, save_host
 from qsopt.calibration.serving.runs import Host, Runs, read_runs
 from qsopt.calibration.tables.folder import Folder
-from qsopt.catalog.efficiencies import efficiency_set
+from qsopt.catalog.efficiencies import KERNELS, efficiency_set
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column, Errors, errors
 from qsopt.fitted.groups import Calibration, save_calibration
@@ -110,9 +110,9 @@ def write(outcome: Outcome, out: Path) -> list[Path]:
     Raises:
         InputError: if a file cannot be written.
     """
-    files = {name: out / f"{name}.toml" for name in ("operators", "serving", "fitted")}
+    files = {name: out / f"{name}.toml" for name in ("operators", "serving", KERNELS)}
     save_calibration(outcome.calibration, files["operators"])
-    write_set(outcome.calibration, files["fitted"])
+    write_set(outcome.calibration, files[KERNELS])
     if outcome.serving is None:
         del files["serving"]
     else:
@@ -130,7 +130,7 @@ def write_set(calibration: Calibration, path: Path) -> None:
     """
     rows = sum(group.fitted.n for group in calibration.groups)
     about = {
-        "name": "fitted",
+        "name": KERNELS,
         "version": calibration.version,
         "date": calibration.date,
         "source": calibration.source,
@@ -138,5 +138,5 @@ def write_set(calibration: Calibration, path: Path) -> None:
         "to other accelerators; no AMD, TPU, Gaudi or Trainium data; errors in "
         "groups/operators.toml",
     }
-    pooled = sets.efficiency(calibration, None, None, efficiency_set("fitted"))
+    pooled = sets.efficiency(calibration, None, None, efficiency_set(KERNELS))
     sets.save_set(pooled, about, path)

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import equinox as eqx
 import numpy as np
 
 from qsopt.errors import InputError
 from qsopt.fitted.errors import Errors
 from qsopt.fitted.groups import shipped
 from qsopt.spec.efficiency import Server
-from qsopt.spec.service import Service
 from qsopt.units import MILLISECOND
 
 POOLED = "fitted"
@@ -78,12 +76,3 @@ def server_fit() -> ServerFit:
 def known_server(name: str | None) -> bool:
     """Whether a server of that efficiency set was measured."""
     return name == POOLED or name in server_fit().scale
-
-
-def in_service(service: Service, name: str | None) -> Service:
-    """A service whose efficiency set, of that name, has what a server adds; as it is where nothing
-    was measured.
-    """
-    if name is None or not known_server(name):
-        return service
-    return eqx.tree_at(lambda s: s.efficiency.server, service, server_fit().server(name))

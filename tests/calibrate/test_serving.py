@@ -62,7 +62,7 @@ def test_names_and_formats_of_checkpoints():
 
 def test_sets_take_a_backend_and_fall_back_to_the_nearest_format(tmp_path):
     calibration = load_calibration(shipped())
-    made = sets.efficiency(calibration, "trtllm", "h200", efficiency_set("fitted"))
+    made = sets.efficiency(calibration, "trtllm", "h200", efficiency_set("kernels"))
     bf16 = FORMATS.index("bf16")
     own = calibration.nearest("experts", "trtllm", "bf16").own["h200"].values
     assert float(made.experts.launch[bf16]) == pytest.approx(own["launch"])
@@ -76,7 +76,7 @@ def test_sets_take_a_backend_and_fall_back_to_the_nearest_format(tmp_path):
     again = load_efficiency(tmp_path / "t.toml")
     np.testing.assert_allclose(again.gemm.bandwidth, made.gemm.bandwidth, rtol=1e-3)
     np.testing.assert_allclose(again.scale_up.collective, made.scale_up.collective, rtol=1e-3)
-    assert again.scale_out == efficiency_set("fitted").scale_out
+    assert again.scale_out == efficiency_set("kernels").scale_out
     assert "# NCCL between nodes" in (tmp_path / "t.toml").read_text(), "comments stay"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from qsopt.arrays import Scalar, scalar
 from qsopt.calibration.tables import names
 from qsopt.calibration.tables.columns import Table
-from qsopt.catalog.efficiencies import efficiency_set
+from qsopt.catalog.efficiencies import KERNELS, efficiency_set
 from qsopt.catalog.models import load_model, model_names
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column
@@ -101,7 +101,7 @@ class ServedRun(NamedTuple):
 def served_runs(table: Table, calibration: Calibration) -> list[ServedRun]:
     """What every row ran; its batch is 0 where the model does not fit."""
     columns = {name: table.number(name) for name in (*SIZES, "concurrency")}
-    base = efficiency_set("fitted")
+    base = efficiency_set(KERNELS)
     keys = joined(table, ("backend", "gpu"))
     efficiencies = {str(key): _efficiency(calibration, str(key), base) for key in np.unique(keys)}
     return [
