@@ -63,6 +63,8 @@ _SERVER = {
     "prefill_host_ms": 0.0,
     "interference": 1.0,
     "transfer_overlap": 0.0,
+    "host_layer_us": 0.0,
+    "first_layer_us": 0.0,
 }
 """One more such table, of `efficiency.Server`."""
 _ABOUT_KEYS = {"name", "version", "date", "source", "note"}
@@ -199,6 +201,8 @@ class _Reader:
         row = self._completed("server", _SERVER)
         for name in ("host", "prefill_host"):
             row[name] = row.pop(f"{name}_ms") * MILLISECOND
+        for name in ("host_layer", "first_layer"):
+            row[name] = row.pop(f"{name}_us") * MICROSECOND
         return Server(**row)
 
     def _operator(self, name: str) -> OperatorEfficiency:

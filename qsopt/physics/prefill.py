@@ -18,7 +18,7 @@ from qsopt.physics import smooth
 from qsopt.physics.chunks import Chunk
 from qsopt.physics.operators import reading
 from qsopt.physics.roofline import Spent
-from qsopt.physics.server import served
+from qsopt.physics.server import first_token, served
 from qsopt.physics.stage import Stage
 from qsopt.physics.step import microbatch
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
@@ -119,4 +119,8 @@ def compiled_prefill(model: Model, service: Service, deployment: Deployment) -> 
     """
     tokens = deployment.data * service.workload.read
     found = prefill_phase(model, service, deployment, tokens)
-    return jax.tree.map(jnp.sum, found.spent).times(deployment.pipeline)
+    whole = jax.tree.map(jnp.sum, found.spent).times(deployment.pipeline)
+    late = first_token(service.efficiency.server, model)
+    return eqx.tree_at(
+        lambda s: (s.seconds, s.latency), whole, (whole.seconds + late, whole.latency + late)
+    )

@@ -26,6 +26,7 @@ from qsopt.arrays import Scalar
 from qsopt.physics import smooth
 from qsopt.physics.memory import Occupancy, decoding
 from qsopt.physics.prefill import forwards
+from qsopt.physics.server import first_token
 from qsopt.record import Record
 from qsopt.serving.pace import AtWork, Pace
 from qsopt.serving.replica import Forward, Served, carrying, span, times
@@ -104,7 +105,7 @@ def blended(
     count = forwards(chunk, served.softness)
     pace = Pace(
         unit=several.times(1.0 / workload.accepted),
-        first=(count + pipeline - 1.0) * forward.seconds,
+        first=(count + pipeline - 1.0) * forward.seconds + first_token(server, served.model),
         service=count * forward.seconds,
         reading=beside * share + (1.0 - beside) * prompts.seconds / several.seconds,
         finished=chunk.finished,
@@ -150,10 +151,10 @@ def reading_only(served: Served, deployment: Deployment, reading: Forward, spent
     """A replica that only reads prompts, from the time of its forward."""
     pipeline, chunk = deployment.pipeline, reading.chunk
     count = forwards(chunk, served.softness)
-    turns = count + pipeline - 1.0
+    turns, server = count + pipeline - 1.0, served.service.efficiency.server
     pace = Pace(
         unit=spent.times(1.0 / chunk.finished),
-        first=turns * spent.seconds,
+        first=turns * spent.seconds + first_token(server, served.model),
         service=count * spent.seconds,
         reading=jnp.ones_like(turns),
         finished=chunk.finished,

@@ -179,7 +179,8 @@ def test_what_servers_add_is_read_from_the_fit() -> None:
     one = fit.server("vllm")
     assert float(one.scale) == fit.scale["vllm"]
     pooled = fit.server("fitted")
-    assert float(pooled.host) == pytest.approx(np.mean(list(fit.host.values())))
+    assert float(pooled.first_layer) == pytest.approx(np.mean(list(fit.first_layer.values())))
+    assert float(one.host_layer) == float(pooled.host_layer) == fit.host_layer
     assert float(one.interference) == fit.interference
     assert known_server("fitted") and known_server("sglang")
     assert not known_server("ideal") and not known_server(None)
