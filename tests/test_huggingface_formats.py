@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from huggingface_configs import DEEPSEEK, LLAMA, MIXTRAL, RELEASED, formats
 
+from qsopt.api.names import load_efficiency
 from qsopt.catalog.accelerators import load_cluster
-from qsopt.catalog.efficiencies import load_efficiency
 from qsopt.catalog.huggingface import read_config
 from qsopt.catalog.huggingface.stored import weight_bytes
 from qsopt.errors import InputError

@@ -153,14 +153,18 @@ def serving(folder: Folder, outcome: Outcome) -> dict[str, Any] | None:
     """
     if outcome.serving is None:
         return None
-    runs, host, _ = outcome.serving
+    runs, host, _, _ = outcome.serving
     right, pairs = outcome.ranked()
     return {
         "backends": [
-            {"backend": name, "scale": scale, "host_ms": seconds * 1e3}
-            for name, scale, seconds in zip(runs.backends, host.scale, host.host, strict=True)
+            {"backend": name, "scale": scale, "first_layer_ms": seconds * 1e3}
+            for name, scale, seconds in zip(
+                runs.backends, host.scale, host.first_layer, strict=True
+            )
         ],
+        "host_layer_us": float(host.host_layer) * 1e6,
         "interference": float(host.interference),
+        "burst": float(host.burst),
         "published": published(folder, outcome),
         "right": right,
         "pairs": pairs,
@@ -206,7 +210,7 @@ def main() -> None:
     outcome = run(folder, SOURCE, date.today().isoformat(), DRAWS)
     groups = configs() / "efficiency" / "groups"
     write(outcome, groups)
-    (groups / "fitted.toml").replace(groups.parent / "fitted.toml")
+    (groups / "kernels.toml").replace(groups.parent / "kernels.toml")
     plot(outcome.points, outcome.predictions, DOCS / "images" / "calibration.png")
     (DOCS / "calibration.md").write_text(page(folder, outcome))
 

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import qsopt
+from qsopt.api.names import load_efficiency
 from qsopt.calibration.serving.served_run import model_name, precise
 from qsopt.calibration.tables.names import accelerator_name
-from qsopt.catalog.efficiencies import efficiency_set
 from qsopt.catalog.models import load_model
 from qsopt.deployments.request import Request, resolve
 from qsopt.spec.model import moe_layers
@@ -127,7 +127,7 @@ def _published(row: dict[str, str], efficiency: str) -> Served:
         expert=float(row["ep"] or 1) if _routed(row["model"]) else None,
     )
     layout = resolve(
-        model, Service(cluster, workload, efficiency_set(efficiency)), wanted
+        model, Service(cluster, workload, load_efficiency(efficiency)), wanted
     ).deployment
     tpot = predicted_tpot(model, row, layout, efficiency)
     measured = float(row["value"]) / (devices if TOTALS[row["metric"]] == "total" else 1.0)

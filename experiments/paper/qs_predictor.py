@@ -24,8 +24,8 @@ from experiments.framework.pieces import Row
 from experiments.paper import claims, predictor_scores
 from experiments.paper.predictor_figure import draw
 from experiments.paper.predictor_scores import FLOOR, REGIMES, all_scores
+from qsopt.api.names import load_efficiency
 from qsopt.catalog.accelerators import load_cluster
-from qsopt.catalog.efficiencies import efficiency_set
 from qsopt.catalog.models import load_model, model_facts, model_names
 from qsopt.comparison.merged import MergedRoofline, criteria, merged_rooflines
 from qsopt.comparison.twin import aligned, smallest_q
@@ -85,7 +85,7 @@ def compared_scenarios(
     share, least = claims.active_share(moe), float(smallest_q(moe))
     values = claims.law_values(moe, model_facts(model).training_tokens)
     by_law = [(law, values[law]) for law in BAND if law in values]
-    kernels, points, labels = efficiency_set(efficiency), [], []
+    kernels, points, labels = load_efficiency(efficiency), [], []
     for _ in range(scenarios):
         name, cluster, workload = random_service(random, devices, accelerators, contexts)
         cap = random_cap(random, most_sequences)

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from experiments.framework import study, style
 from experiments.framework.pieces import Row, write_whole
+from qsopt.api.names import load_efficiency
 from qsopt.catalog.accelerators import load_cluster
-from qsopt.catalog.efficiencies import load_efficiency
 from qsopt.catalog.models import load_model, model_facts
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.twin import dense_twin

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 
 from experiments.framework import study, style
 from experiments.framework.pieces import Row, write_whole
+from qsopt.api.names import load_efficiency
 from qsopt.catalog.accelerators import load_cluster
-from qsopt.catalog.efficiencies import load_efficiency
 from qsopt.catalog.models import load_model, model_facts
 from qsopt.maps.axes import axis
 from qsopt.maps.phase_map import phase_map

@@ -15,8 +15,8 @@ from jaxtyping import Array, Float
 from scipy.optimize import brentq
 
 from experiments.framework.pieces import Row
+from qsopt.api.names import load_efficiency
 from qsopt.catalog.accelerators import load_cluster
-from qsopt.catalog.efficiencies import load_efficiency
 from qsopt.catalog.models import load_model, model_facts
 from qsopt.deployments.batches import same_length
 from qsopt.deployments.layouts import legal_layouts

@@ -20,7 +20,6 @@ from qsopt.comparison.dense import Twin
 from qsopt.comparison.requests import RequestComparison, settle_requests
 from qsopt.comparison.shapes import MatchAttention
 from qsopt.errors import InputError
-from qsopt.fitted.server import in_service
 from qsopt.precision import in_float64
 from qsopt.quality import belief as beliefs
 from qsopt.quality.belief import DEFAULT, Belief
@@ -95,8 +94,7 @@ def compare(
     served = ruled(as_service(cluster, workload, efficiency, service), workload, rules)
     how = {"law": law, "q": stated(q), "tokens": tokens, "law_raw": law_raw}
     if served.workload.prompt is not None:
-        name = asked_set(efficiency, cluster, service)
-        served, how["efficiency_name"] = in_service(served, name), name
+        how["efficiency_name"] = asked_set(efficiency, cluster, service)
     inquiry = inquire_match(model, cluster, served, twin, twin_attention, dense, **how)
     if served.workload.prompt is not None:
         return _on_requests(inquiry, q)

@@ -18,7 +18,6 @@ from qsopt.catalog.accelerators import accelerator_name, hardware_facts, resized
 from qsopt.comparison.dense import Twin
 from qsopt.comparison.shapes import MatchAttention
 from qsopt.errors import InputError
-from qsopt.fitted.server import in_service
 from qsopt.maps import axes as map_axes
 from qsopt.maps import crossover
 from qsopt.maps import phase_map as maps
@@ -92,8 +91,6 @@ def crossovers(
     rules = LayoutRules(dcp, expert_slots, stack)
     served = ruled(as_service(cluster, workload, efficiency, service), workload, rules)
     name = asked_set(efficiency, cluster, service)
-    if served.workload.prompt is not None:
-        served = in_service(served, name)
     if over == "devices":
         larger = resized(served.cluster, high)
         served = Service(larger, served.workload, served.efficiency, served.rules)

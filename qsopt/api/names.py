@@ -52,8 +52,9 @@ def load_efficiency(
     """An efficiency set by name, or from a TOML file of the form of those in `configs/efficiency`.
 
     Args:
-        which: `ideal`, `fitted`, the path of a file; or `trtllm`, `vllm` or `sglang`, as measured
-            on an accelerator. A set stays as it is.
+        which: `ideal`, the bound; `kernels`, the operators alone; `fitted`, what servers reach; the
+            path of a file; or `trtllm`, `vllm` or `sglang`, as measured on an accelerator. A set
+            stays as it is.
         accelerator: for a software, what it runs on: an accelerator or a cluster, or the name of
             one (`h100`, `8xh100`). One that is not in the catalog takes values pooled over others.
 

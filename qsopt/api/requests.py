@@ -16,7 +16,6 @@ from qsopt.api.names import (
 )
 from qsopt.arrays import Scalar
 from qsopt.errors import InputError
-from qsopt.fitted.server import in_service
 from qsopt.precision import in_float64
 from qsopt.record import name_of
 from qsopt.report.records.serving import serve_record
@@ -77,8 +76,7 @@ def serve(
 ) -> Serving | RequestMetrics:
     """The best ways to serve a model's requests, or what one given plan reaches.
 
-    With a set that is `fitted` or named by a software, times are those of a server: its constants
-    are added to the operators (see `fitted.server`). A set given as a record is taken as it is.
+    With a set that is `fitted` or named by a software, times are those of a server.
 
     Args:
         model: what is served: a model, or the name of one.
@@ -100,7 +98,7 @@ def serve(
         InputError: if the workload has no prompt and answer, a name is unknown, or only one of plan
             and way is given.
     """
-    service = _service(cluster, workload, efficiency)
+    service = as_service(cluster, workload, efficiency)
     if plan is not None or way is not None:
         return _of_plan(as_model(model), service, draft, plan, way, softness)
     if top < 1:
@@ -109,13 +107,6 @@ def serve(
     every, groups = lists(layouts_of(inquiry.model, service), ways)
     answer = _serving(_numbers(asked(inquiry.model, service, draft)), every, groups, top)
     return answered(answer, serve_record, inquiry=inquiry)
-
-
-def _service(
-    cluster: AnyCluster | Service, workload: Workload | None, efficiency: AnyEfficiency
-) -> Service:
-    service = as_service(cluster, workload, efficiency)
-    return service if isinstance(cluster, Service) else in_service(service, _name(efficiency))
 
 
 def _name(efficiency: AnyEfficiency) -> str | None:

@@ -27,6 +27,10 @@ target.
 """
 
 
+TTFT_TARGET = ((25, 70), (25, 70), None)
+"""Of the time to first token at the measured concurrency."""
+
+
 def error_rows(
     points: Mapping[str, Points], predictions: Mapping[str, CrossValidation]
 ) -> Iterator[dict[str, Any]]:

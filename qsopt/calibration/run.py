@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,14 +11,25 @@ import numpy as np
 from qsopt.calibration.held_out import CrossValidation
 from qsopt.calibration.kinds import calibrate
 from qsopt.calibration.points import Points
-from qsopt.calibration.report import COLUMNS, TPOT_TARGET, error_rows
+from qsopt.calibration.report import COLUMNS, TPOT_TARGET, TTFT_TARGET, error_rows
 from qsopt.calibration.serving.host import check_host, ordering, save_host
 from qsopt.calibration.serving.runs import Host, Runs, read_runs
 from qsopt.calibration.tables.folder import Folder
-from qsopt.catalog.efficiencies import efficiency_set
+from qsopt.catalog.efficiencies import KERNELS, efficiency_set
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column, Errors, errors
 from qsopt.fitted.groups import Calibration, save_calibration
+
+
+class Served(NamedTuple):
+    """End-to-end results, constants, and times by who saw what."""
+
+    runs: Runs
+    host: Host
+    times: dict[str, Column]
+    """Per output token [s]."""
+    first: dict[str, Column]
+    """To the first token [s]."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +42,8 @@ class Outcome:
     """What was fitted, by kind."""
     predictions: dict[str, CrossValidation]
     """By kind."""
-    serving: tuple[Runs, Host, dict[str, Column]] | None
-    """End-to-end results, constants, and times by who saw what; None without such results."""
+    serving: Served | None
+    """None without end-to-end results."""
 
     def rows(self) -> list[dict[str, Any]]:
         """Errors of every quantity beside its target."""
@@ -40,6 +51,7 @@ class Outcome:
         if self.serving is not None:
             for quantity, target, left in (
                 ("end-to-end TPOT", TPOT_TARGET, self.serving_errors()),
+                ("end-to-end TTFT", TTFT_TARGET, self.first_token_errors()),
                 ("end-to-end tokens/s/device", None, self.rate_errors()),
             ):
                 rows.append({"quantity": quantity, "n": left["fitted"].n, "target": target, **left})
@@ -47,21 +59,34 @@ class Outcome:
 
     def serving_errors(self) -> dict[str, Errors]:
         """Errors of the time per output token."""
-        runs, _, times = self.serving  # pyright: ignore[reportGeneralTypeIssues]
+        runs, _, times, _ = self.serving  # pyright: ignore[reportGeneralTypeIssues]
         return {name: errors(times[name], runs.tpot) for name in COLUMNS}
+
+    def first_token_errors(self) -> dict[str, Errors]:
+        """Errors of the time to first token."""
+        runs, _, _, first = self.serving  # pyright: ignore[reportGeneralTypeIssues]
+        known = np.isfinite(runs.ttft)
+        return {name: errors(first[name][known], runs.ttft[known]) for name in COLUMNS}
+
+    def errors_left(self) -> dict[str, Errors]:
+        """Errors of both times as the file of the constants has them."""
+        first = {f"ttft_{name}": left for name, left in self.first_token_errors().items()}
+        return {**self.serving_errors(), **first}
 
     def rate_errors(self) -> dict[str, Errors]:
         """Errors of the tokens per second and device."""
-        runs, _, times = self.serving  # pyright: ignore[reportGeneralTypeIssues]
+        runs, _, times, first = self.serving  # pyright: ignore[reportGeneralTypeIssues]
         known = np.isfinite(runs.throughput)
-        rates = {name: runs.sequences / (times[name] + runs.reading) for name in COLUMNS}
+        rates = {
+            name: runs.sequences / (times[name] + first[name] / runs.answer) for name in COLUMNS
+        }
         return {name: errors(rate[known], runs.throughput[known]) for name, rate in rates.items()}
 
     def ranked(self) -> tuple[int, int]:
         """Pairs of configurations of one model and accelerator ranked right, by constants that did
         not see the model.
         """
-        runs, _, times = self.serving  # pyright: ignore[reportGeneralTypeIssues]
+        runs, _, times, _ = self.serving  # pyright: ignore[reportGeneralTypeIssues]
         return ordering(runs, times["other_shapes"])
 
 
@@ -89,16 +114,14 @@ def run(
     return Outcome(calibration, points, predictions, _serving(folder, calibration))
 
 
-def _serving(
-    folder: Folder, calibration: Calibration
-) -> tuple[Runs, Host, dict[str, Column]] | None:
+def _serving(folder: Folder, calibration: Calibration) -> Served | None:
     runs = [read_runs(table, calibration, folder.skipped) for table in folder.serving[:1]]
     for table in folder.serving[1:]:
         folder.skipped.add(table.file, "a second table of end-to-end results", len(table))
     if not runs or not len(runs[0].tpot):
         return None
-    host, times = check_host(runs[0])
-    return runs[0], jax.tree.map(np.asarray, host), times
+    host, times, first = check_host(runs[0])
+    return Served(runs[0], jax.tree.map(np.asarray, host), times, first)
 
 
 def write(outcome: Outcome, out: Path) -> list[Path]:
@@ -110,14 +133,14 @@ def write(outcome: Outcome, out: Path) -> list[Path]:
     Raises:
         InputError: if a file cannot be written.
     """
-    files = {name: out / f"{name}.toml" for name in ("operators", "serving", "fitted")}
+    files = {name: out / f"{name}.toml" for name in ("operators", "serving", KERNELS)}
     save_calibration(outcome.calibration, files["operators"])
-    write_set(outcome.calibration, files["fitted"])
+    write_set(outcome.calibration, files[KERNELS])
     if outcome.serving is None:
         del files["serving"]
     else:
-        runs, host, _ = outcome.serving
-        save_host(host, runs.backends, outcome.serving_errors(), files["serving"])
+        runs, host, _, _ = outcome.serving
+        save_host(host, runs.backends, outcome.errors_left(), files["serving"])
     return list(files.values())
 
 
@@ -130,7 +153,7 @@ def write_set(calibration: Calibration, path: Path) -> None:
     """
     rows = sum(group.fitted.n for group in calibration.groups)
     about = {
-        "name": "fitted",
+        "name": KERNELS,
         "version": calibration.version,
         "date": calibration.date,
         "source": calibration.source,
@@ -138,5 +161,5 @@ def write_set(calibration: Calibration, path: Path) -> None:
         "to other accelerators; no AMD, TPU, Gaudi or Trainium data; errors in "
         "groups/operators.toml",
     }
-    pooled = sets.efficiency(calibration, None, None, efficiency_set("fitted"))
+    pooled = sets.efficiency(calibration, None, None, efficiency_set(KERNELS))
     sets.save_set(pooled, about, path)

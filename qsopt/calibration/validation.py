@@ -14,7 +14,7 @@ from qsopt.calibration.points import Points, unlabelled
 from qsopt.calibration.quantities import quantities
 from qsopt.calibration.serving.host import load_host
 from qsopt.calibration.serving.published import read_published
-from qsopt.calibration.serving.runs import Host, Runs, read_runs, throughput, tpot
+from qsopt.calibration.serving.runs import Host, Runs, read_runs, throughput, tpot, ttft
 from qsopt.calibration.tables.columns import Skipped, Table
 from qsopt.calibration.tables.folder import Folder
 from qsopt.errors import InputError
@@ -87,18 +87,20 @@ def _file_rows(file: str, points: Points, times: Column) -> Iterator[dict[str, A
 def serving_rows(
     file: str, runs: Runs, host: Host, rate: str = "end-to-end tokens/s/device"
 ) -> Iterator[dict[str, Any]]:
-    """Errors of end-to-end results: of the time per output token, and of tokens per second and
-    device as `rate`.
+    """Errors of end-to-end results: of the times per output token and to the first token, and of
+    tokens per second and device as `rate`.
     """
     numbers = runs.unlabelled
     compared = {
         "end-to-end TPOT": (np.asarray(tpot(numbers, host)), runs.tpot),
+        "end-to-end TTFT": (np.asarray(ttft(numbers, host)), runs.ttft),
         rate: (np.asarray(throughput(numbers, host)), runs.throughput),
     }
     labels = {
         "model": runs.model,
         "accelerator": runs.gpu,
         "backend": np.array(runs.backends)[runs.backend],
+        "concurrency": concurrency_class(runs.concurrency),
     }
     for name, (guess, truth) in compared.items():
         known = np.isfinite(truth)
@@ -109,6 +111,19 @@ def serving_rows(
             for value in np.unique(column[known]):
                 chosen = known & (column == value)
                 yield record(file, f"{name}, {label} {value}", errors(guess[chosen], truth[chosen]))
+
+
+CLASSES = (8, 32, 128)
+"""Last concurrencies of the classes that errors are told by."""
+
+
+def concurrency_class(concurrency: Column) -> np.ndarray:
+    """The class of each number of requests that are kept up, such as `1-8`, in words."""
+    firsts = (1, *(last + 1 for last in CLASSES))
+    words = [f"{first}-{last}" for first, last in zip(firsts, CLASSES, strict=False)]
+    known = np.array([*words, f"{firsts[-1]} and more", "not stated"])
+    place = np.searchsorted(CLASSES, np.nan_to_num(concurrency))
+    return known[np.where(np.isfinite(concurrency), place, len(known) - 1)]
 
 
 def end_to_end_rows(

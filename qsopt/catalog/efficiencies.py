@@ -1,5 +1,5 @@
 """Efficiency sets by name: `ideal`, the sets in `configs/efficiency`, or a user's TOML file of the
-same form.
+same form. Sets of servers are made of these in `fitted`.
 """
 
 import tomllib
@@ -63,14 +63,20 @@ _SERVER = {
     "prefill_host_ms": 0.0,
     "interference": 1.0,
     "transfer_overlap": 0.0,
+    "host_layer_us": 0.0,
+    "first_layer_us": 0.0,
 }
 """One more such table, of `efficiency.Server`."""
 _ABOUT_KEYS = {"name", "version", "date", "source", "note"}
 _SHARES = {"bandwidth", "compute"}
 
 
+KERNELS = "kernels"
+"""The set of kernels that is pooled over software and accelerators, without what a server adds."""
+
+
 def efficiency_names() -> tuple[str, ...]:
-    """Names of the sets that ship."""
+    """Names of the sets that stand in files, and of the bound."""
     return ("ideal", *sorted(path.stem for path in (configs() / "efficiency").glob("*.toml")))
 
 
@@ -155,7 +161,7 @@ class _Reader:
             ) from None
         except (ValueError, RecursionError) as error:
             raise InputError(
-                f"{path}: not valid TOML ({error}); compare it with configs/efficiency/fitted.toml"
+                f"{path}: not valid TOML ({error}); compare it with configs/efficiency/kernels.toml"
             ) from None
         kinds = (*OPERATOR_KINDS, *PREFILL_KINDS, *LINK_TIERS)
         known = {*kinds, "routing", "memory", "server", *_CHOICES, *_ABOUT_KEYS}
@@ -195,6 +201,8 @@ class _Reader:
         row = self._completed("server", _SERVER)
         for name in ("host", "prefill_host"):
             row[name] = row.pop(f"{name}_ms") * MILLISECOND
+        for name in ("host_layer", "first_layer"):
+            row[name] = row.pop(f"{name}_us") * MICROSECOND
         return Server(**row)
 
     def _operator(self, name: str) -> OperatorEfficiency:
@@ -206,7 +214,7 @@ class _Reader:
             if not isinstance(value, dict):
                 raise InputError(
                     f"{self.path}: [{name}]: '{key}' must be a table; compare with "
-                    f"configs/efficiency/fitted.toml"
+                    f"configs/efficiency/kernels.toml"
                 )
         base = {
             **_OPERATOR_USUAL,

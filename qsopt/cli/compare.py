@@ -16,7 +16,6 @@ from qsopt.comparison.contenders import RequestDuel
 from qsopt.comparison.duel import throughput_of
 from qsopt.comparison.requests import on_requests, requests_of_context, settle_requests
 from qsopt.errors import InputError
-from qsopt.fitted.server import in_service
 from qsopt.report.comparison_text import show_comparison
 from qsopt.report.inquiry import ALL
 from qsopt.report.records import to_json
@@ -66,7 +65,7 @@ class Compare(Question):
         model, service = self.load()
         routed_layers(model, COMPARED)
         if self.on_requests:
-            self._of_requests(model, in_service(service, self.efficiency))
+            self._of_requests(model, service)
             return
         inquiry = self.inquiry(model, service)
         q, kind = scalar(inquiry.believe().q), inquiry.kind

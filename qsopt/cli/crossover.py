@@ -10,7 +10,6 @@ from qsopt.catalog.accelerators import resized
 from qsopt.cli.options import Question
 from qsopt.cli.quantities import range_end
 from qsopt.errors import InputError
-from qsopt.fitted.server import in_service
 from qsopt.maps.crossover import SweptInput, crossovers
 from qsopt.maps.pair import MatchedPair
 from qsopt.report.map_text import show_crossovers
@@ -48,8 +47,6 @@ class Crossover(Question):
         if low is None or high is None:
             raise InputError(f"crossover over {self.over} needs a range: give --from and --to")
         model, service = self.load()
-        if self.on_requests:
-            service = in_service(service, self.efficiency)
         if self.over == "devices":
             service = eqx.tree_at(lambda s: s.cluster, service, resized(service.cluster, high))
         inquiry = self.inquiry(model, service)

@@ -11,7 +11,6 @@ from qsopt.cli.options import Question, Way
 from qsopt.cli.quantities import OptionalCount
 from qsopt.deployments.request import Request, at_batch, open_layouts, resolve
 from qsopt.errors import InputError
-from qsopt.fitted.server import in_service
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.report.records import to_json
 from qsopt.report.records.design import evaluate_record
@@ -79,7 +78,7 @@ class Evaluate(Question):
 
     def _of_requests(self, model: Model, service: Service) -> dict[str, Any]:
         """Whole requests, by one pool with the sizes that are given."""
-        service, request = in_service(service, self.efficiency), self._request()
+        request = self._request()
         layouts = open_layouts(model, service, request)
         if self.batch is not None:
             layouts = at_batch(layouts, self.batch)

@@ -124,8 +124,9 @@ class Question:
     price: OptionalDollars = None
     """Rental of a device instead of the catalog's [US dollar/hour]."""
     efficiency: str = "fitted"
-    """Efficiency set: ideal; fitted, pooled over accelerators and software; trtllm, vllm or sglang
-    as measured on this accelerator; or path of a TOML file.
+    """Efficiency set: ideal; fitted, what servers reach, pooled over accelerators and software;
+    trtllm, vllm or sglang as measured on this accelerator; kernels, the operators of fitted without
+    what a server adds; or path of a TOML file.
     """
     family: Annotated[str | None, tyro.conf.arg(name="as")] = None
     """Read the config as this family, whatever its model_type."""

@@ -9,7 +9,6 @@ import numpy as np
 
 from qsopt.cli.options import Question
 from qsopt.errors import InputError
-from qsopt.fitted.server import in_service
 from qsopt.report.records import to_json
 from qsopt.report.records.serving import serve_record
 from qsopt.report.serving_plot import check_path, write_front
@@ -52,7 +51,6 @@ class Serve(Question):
         """Search and print."""
         self._check()
         model, service = self.load()
-        service = in_service(service, self.efficiency)
         ways = SEARCHED if self.way_of_serving is None else (self.way_of_serving,)
         served = jax.tree.map(np.asarray, asked(model, service, self._draft(model)))
         every, groups = lists(layouts_of(model, service), ways)

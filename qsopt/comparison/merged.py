@@ -2,8 +2,8 @@
 search.
 
 The cluster becomes one device of its whole memory, bandwidth and arithmetic, without communication.
-There a side decodes B = min(cap, (memory - all weights) / cache of a sequence) sequences and reads
-for each token
+A server's host does not count. There a side decodes B = min(cap, (memory - all weights) / cache of
+a sequence) sequences and reads for each token
 
     (weights that B tokens hit) / B + cache of a sequence
 
@@ -24,6 +24,7 @@ from qsopt.deployments.capped import ServedModel, within_cap
 from qsopt.physics.evaluate import metrics
 from qsopt.physics.step import OPERATORS
 from qsopt.spec.deployment import Deployment
+from qsopt.spec.efficiency import Server
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import moe_layers
 from qsopt.spec.service import Service
@@ -71,7 +72,8 @@ def merged(cluster: Cluster) -> Cluster:
 
 def merged_roofline(case: ServedModel) -> MergedRoofline:
     """A case on its merged device, with kernels as efficient as they are."""
-    service = Service(merged(case.service.cluster), case.service.workload, case.service.efficiency)
+    kernels = eqx.tree_at(lambda e: e.server, case.service.efficiency, Server())
+    service = Service(merged(case.service.cluster), case.service.workload, kernels)
     alone = jax.tree.map(jnp.asarray, Deployment())
     best = within_cap(ServedModel(case.model, service, case.cap), alone)
     reached = metrics(case.model, service, best.deployment)

@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import equinox as eqx
 import numpy as np
 
 from qsopt.catalog.accelerators import hardware_facts
-from qsopt.catalog.efficiencies import efficiency_names, efficiency_set, load_efficiency
+from qsopt.catalog.efficiencies import KERNELS, efficiency_names, efficiency_set, load_efficiency
+from qsopt.errors import unknown_name
 from qsopt.fitted import sets
 from qsopt.fitted.choices import best_pool, link_groups, of_backend, representative
 from qsopt.fitted.generations import generation
 from qsopt.fitted.groups import Calibration, FittedGroup, load_calibration, shipped
+from qsopt.fitted.server import POOLED, known_server, server_fit
 from qsopt.physics.roofline import Spent
 from qsopt.physics.step import OPERATORS, core_kind
 from qsopt.record import named
@@ -183,8 +186,11 @@ def named_efficiency(which: str | Path, accelerator: str | None) -> Efficiency:
     """The efficiency set of a name or a file: the one door for both, in Python and on the command
     line.
 
+    `fitted` and those of a software are what servers reach: kernels, and what a server adds to
+    them. `kernels` are those of `fitted` alone.
+
     Args:
-        which: `ideal`, a set that ships, one of `SOFTWARE`, or a TOML file.
+        which: of `names_of_sets`, or a TOML file.
         accelerator: name of the catalog, whose own values a software's set takes where it was
             measured; pooled ones for None.
 
@@ -192,14 +198,31 @@ def named_efficiency(which: str | Path, accelerator: str | None) -> Efficiency:
         InputError: if there is no such set.
     """
     name = str(which)
-    if name in SOFTWARE:
-        return named(software_set(name, accelerator), name)
-    return efficiency_set(name) if name in efficiency_names() else load_efficiency(name)
+    if name.endswith(".toml"):
+        return load_efficiency(name)
+    if name not in names_of_sets():
+        raise unknown_name("efficiency set", name[:60], names_of_sets())
+    if not known_server(name):
+        return efficiency_set(name)
+    return served_set(name, accelerator if name in SOFTWARE else None)
+
+
+def names_of_sets() -> tuple[str, ...]:
+    """Names of all efficiency sets."""
+    return (*efficiency_names(), POOLED, *SOFTWARE)
 
 
 @cache
-def software_set(software: str, accelerator: str | None) -> Efficiency:
-    """The efficiency set of a software on an accelerator: its own values where it was measured,
-    else pooled ones.
+def served_set(name: str, accelerator: str | None) -> Efficiency:
+    """The efficiency set of what servers reach: kernels of all software, or of one on an
+    accelerator, with what a server adds.
     """
-    return sets.efficiency(shipped_calibration(), software, accelerator, efficiency_set("fitted"))
+    kernels = software_kernels(name, accelerator) if name in SOFTWARE else efficiency_set(KERNELS)
+    return named(eqx.tree_at(lambda e: e.server, kernels, server_fit().server(name)), name)
+
+
+def software_kernels(software: str, accelerator: str | None) -> Efficiency:
+    """The kernels of a software on an accelerator: its own values where it was measured, else
+    pooled ones.
+    """
+    return sets.efficiency(shipped_calibration(), software, accelerator, efficiency_set(KERNELS))

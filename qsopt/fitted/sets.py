@@ -125,8 +125,8 @@ def save_set(efficiency: Efficiency, about: Mapping[str, str], path: Path) -> No
 
 
 def shipped_set() -> Path:
-    """The file of the shipped set that is pooled over accelerators."""
-    return configs() / "efficiency" / "fitted.toml"
+    """The file of the shipped kernels that are pooled over accelerators."""
+    return configs() / "efficiency" / "kernels.toml"
 
 
 def _operator_table(operator: OperatorEfficiency) -> Any:

@@ -14,6 +14,7 @@ from qsopt.physics.memory import Memory, memory
 from qsopt.physics.operators import Load
 from qsopt.physics.roofline import Spent
 from qsopt.physics.routing import experts_hit
+from qsopt.physics.server import served
 from qsopt.physics.stage import Stage
 from qsopt.physics.step import microbatch
 from qsopt.record import Record, Result
@@ -35,7 +36,7 @@ class Metrics(Result, Record):
     """Memory of the fullest device."""
     breakdown: Spent
     """Time of one decode step: every field has one entry for each of `step.OPERATORS`; the seconds
-    add up to `step`.
+    add up to `step`, the host's part included.
     """
     fits_memory: Bool[Array, ""]
     """Whether the fullest device holds what it must."""
@@ -95,7 +96,7 @@ def timing(
     cluster, workload = service.cluster, service.workload
     load = _decode_load(workload, deployment)
     stage = Stage(model, cluster.accelerator, load, deployment, service.efficiency, world, softness)
-    spent = microbatch(stage).times(deployment.pipeline)
+    spent = served(microbatch(stage), stage).times(deployment.pipeline)
     tpot = jnp.sum(spent.seconds) / workload.tokens_per_step
     replicas = placement.replicas(cluster, deployment, service.rules.whole_domains, softness)
     return Timing(spent, tpot, replicas, replicas * deployment.batch / tpot)

@@ -5,7 +5,8 @@ A forward reads c tokens, c/D on each attention rank (or c x/D on x ranks that s
 chunks of long prompts, or several whole short ones. Weights are read once for all of them,
 attention is causal, and only the last token of a prompt passes the head. Chunks fill the stages of
 a pipeline, so n chunks take n + p - 1 times the slowest stage. Of a prompt only what is not cached
-is read. Ignored: the encoder's own forward (encoder-decoder models), chunks of unequal length.
+is read. Times are those of a server (see `server`). Ignored: the encoder's own forward
+(encoder-decoder models), chunks of unequal length.
 """
 
 import equinox as eqx
@@ -17,6 +18,7 @@ from qsopt.physics import smooth
 from qsopt.physics.chunks import Chunk
 from qsopt.physics.operators import reading
 from qsopt.physics.roofline import Spent
+from qsopt.physics.server import first_token, served
 from qsopt.physics.stage import Stage
 from qsopt.physics.step import microbatch
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
@@ -101,7 +103,8 @@ def prefill_phase(
     load = reading(chunk, service.workload.encoder_tokens)
     accelerator = service.cluster.accelerator
     stage = Stage(model, accelerator, load, deployment, service.efficiency, world, softness)
-    return Prefill(microbatch(stage), chunk, forwards(chunk, softness), deployment.pipeline)
+    spent = served(microbatch(stage), stage)
+    return Prefill(spent, chunk, forwards(chunk, softness), deployment.pipeline)
 
 
 @jax.jit
@@ -116,4 +119,8 @@ def compiled_prefill(model: Model, service: Service, deployment: Deployment) -> 
     """
     tokens = deployment.data * service.workload.read
     found = prefill_phase(model, service, deployment, tokens)
-    return jax.tree.map(jnp.sum, found.spent).times(deployment.pipeline)
+    whole = jax.tree.map(jnp.sum, found.spent).times(deployment.pipeline)
+    late = first_token(service.efficiency.server, model)
+    return eqx.tree_at(
+        lambda s: (s.seconds, s.latency), whole, (whole.seconds + late, whole.latency + late)
+    )

@@ -4,7 +4,7 @@
     TPOT = p tau / n_t
 
 with p stages, each working on another of p microbatches, and n_t tokens a sequence and step.
-Ignored: scheduling and sampling on the host, and the bubble of batches that p does not divide (such
+What a server adds is in `server`. Ignored: the bubble of batches that p does not divide (such
 batches are not legal).
 """
 
@@ -42,8 +42,9 @@ OPERATORS = (
     "head",
     "head communication",
     "pipeline communication",
+    "host",
 )
-"""Operators of a breakdown, in its order."""
+"""Parts of a breakdown, in its order: operators, and what a server's host adds (see `server`)."""
 
 SPLIT = ("attention communication", "ffn communication")
 """Those that two halves of a batch of prompts overlap with compute."""

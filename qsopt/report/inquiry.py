@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import jax
 
 from qsopt.catalog.accelerators import accelerator_name, cluster_phrase
+from qsopt.catalog.efficiencies import KERNELS
 from qsopt.catalog.models import model_facts, model_names
 from qsopt.comparison.dense import RELEASED, MatchKind, size_factor
 from qsopt.errors import InputError
 from qsopt.fitted.expected import SOFTWARE, Expectation, expectation
+from qsopt.fitted.server import POOLED
 from qsopt.precision import in_float64
 from qsopt.quality import QualityLaw, law
 from qsopt.quality.belief import DEFAULT, Belief, belief, given
@@ -136,7 +138,7 @@ class Inquiry:
         set.
         """
         name = self.efficiency_name
-        if name not in ("fitted", *SOFTWARE):
+        if name not in (KERNELS, POOLED, *SOFTWARE):
             return None
         return expectation(self.model, self.accelerator, name if name in SOFTWARE else None)
 

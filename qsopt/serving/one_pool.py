@@ -26,12 +26,12 @@ from qsopt.arrays import Scalar
 from qsopt.physics import smooth
 from qsopt.physics.memory import Occupancy, decoding
 from qsopt.physics.prefill import forwards
+from qsopt.physics.server import first_token
 from qsopt.record import Record
 from qsopt.serving.pace import AtWork, Pace
 from qsopt.serving.replica import Forward, Served, carrying, span, times
 from qsopt.serving.span import Span
 from qsopt.spec.deployment import Deployment
-from qsopt.spec.efficiency import Server
 from qsopt.spec.workload import Workload
 
 MIXED, ALTERNATING = 1.0, 0.0
@@ -98,29 +98,19 @@ def blended(
     workload, server = served.service.workload, served.service.efficiency.server
     pipeline, chunk = deployment.pipeline, both.loaded.chunk
     share = needed(workload, deployment) / chunk.tokens
-    forward = in_service(spans[0], server, beside, pipeline)
-    step = in_service(spans[1], server, MIXED, pipeline).times(pipeline)
+    forward, step = spans[0], spans[1].times(pipeline)
     waits = share * (beside + (1.0 - beside) * server.interference)
     prompts = forward.times(pipeline * waits)
     several = step.times(1.0 - beside * share) + prompts
     count = forwards(chunk, served.softness)
     pace = Pace(
         unit=several.times(1.0 / workload.accepted),
-        first=(count + pipeline - 1.0) * forward.seconds,
+        first=(count + pipeline - 1.0) * forward.seconds + first_token(server, served.model),
         service=count * forward.seconds,
         reading=beside * share + (1.0 - beside) * prompts.seconds / several.seconds,
         finished=chunk.finished,
     )
     return AtWork(pace, _occupancy(served, deployment, both, count, beside))
-
-
-def in_service(forward: Span, server: Server, decodes: Scalar | float, pipeline: Scalar) -> Span:
-    """A forward as a server takes it: one that decodes is a p-th of a step, one that does not only
-    reads prompts.
-    """
-    scale = decodes * server.scale + (1.0 - decodes) * server.prefill_scale
-    host = decodes * server.host / pipeline + (1.0 - decodes) * server.prefill_host
-    return Span(forward.seconds * scale + host, forward.compute, forward.memory)
 
 
 def _occupancy(
@@ -151,9 +141,8 @@ def alone(served: Served, deployment: Deployment) -> AtWork:
 
 def decoding_only(served: Served, deployment: Deployment, without: Span) -> AtWork:
     """The replica that follows from the time of a forward without prompts."""
-    workload, server = served.service.workload, served.service.efficiency.server
-    step = in_service(without, server, MIXED, deployment.pipeline).times(deployment.pipeline)
-    none = 0.0 * deployment.batch
+    workload, none = served.service.workload, 0.0 * deployment.batch
+    step = without.times(deployment.pipeline)
     pace = Pace(step.times(1.0 / workload.accepted), none, none, none, none)
     return AtWork(pace, decoding(deployment, workload))
 
@@ -162,12 +151,11 @@ def reading_only(served: Served, deployment: Deployment, reading: Forward, spent
     """A replica that only reads prompts, from the time of its forward."""
     pipeline, chunk = deployment.pipeline, reading.chunk
     count = forwards(chunk, served.softness)
-    forward = in_service(spent, served.service.efficiency.server, ALTERNATING, pipeline)
-    turns = count + pipeline - 1.0
+    turns, server = count + pipeline - 1.0, served.service.efficiency.server
     pace = Pace(
-        unit=forward.times(1.0 / chunk.finished),
-        first=turns * forward.seconds,
-        service=count * forward.seconds,
+        unit=spent.times(1.0 / chunk.finished),
+        first=turns * spent.seconds + first_token(server, served.model),
+        service=count * spent.seconds,
         reading=jnp.ones_like(turns),
         finished=chunk.finished,
     )

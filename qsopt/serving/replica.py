@@ -17,6 +17,7 @@ from qsopt.physics.chunks import Chunk
 from qsopt.physics.memory import Memory, Occupancy, memory
 from qsopt.physics.operators import Load
 from qsopt.physics.prefill import chunk_of
+from qsopt.physics.server import scale_and_host
 from qsopt.physics.stage import Stage
 from qsopt.physics.step import microbatch
 from qsopt.record import Record
@@ -65,8 +66,8 @@ def carrying(
 def times(
     served: Served, deployment: Deployment, forwards: Sequence[Forward]
 ) -> Float[Array, "forwards parts"]:
-    """Seconds of each forward, of its arithmetic and of its memory traffic, with its drafts: the
-    fields of `Span`. One trace serves all.
+    """Seconds of each forward as a server takes it, and those of its arithmetic and of its memory
+    traffic, with its drafts: the fields of `Span`. One trace serves all.
     """
     batch = jax.tree.map(lambda *leaves: jnp.stack(jnp.broadcast_arrays(*leaves)), *forwards)
     return jax.vmap(lambda forward: _time(served, deployment, forward))(batch)
@@ -79,9 +80,15 @@ def _time(served: Served, deployment: Deployment, forward: Forward) -> Float[Arr
     accelerator, efficiency = served.service.cluster.accelerator, served.service.efficiency
     world, softness = served.world, served.softness
     stage = Stage(served.model, accelerator, load, deployment, efficiency, world, softness)
-    total = _parts(stage)
-    if served.draft is None:
-        return total
+    scale, host = scale_and_host(stage)
+    total = _parts(stage) if served.draft is None else _with_drafts(served, stage, forward)
+    return total * jnp.stack([scale, 1.0, 1.0]) + jnp.stack([host, 0.0, 0.0])
+
+
+def _with_drafts(served: Served, stage: Stage, forward: Forward) -> Float[Array, " parts"]:
+    """Operators of a forward and of the drafts before it, which its host starts along."""
+    draft, new = served.draft, served.service.workload.tokens_per_step
+    assert draft is not None
     more, nothing = new - 1.0, 0.0 * forward.sequences
     unread = eqx.tree_at(lambda c: c.tokens, forward.chunk, 0.0 * forward.chunk.tokens)
     parts = (
@@ -92,9 +99,8 @@ def _time(served: Served, deployment: Deployment, forward: Forward) -> Float[Arr
         jnp.stack([count for count, _ in parts]),
         jax.tree.map(lambda *leaves: jnp.stack(leaves), *(load for _, load in parts)),
     )
-    draft = served.draft
     drafts = jax.vmap(lambda load: _parts(draft_stage(draft, stage, load)))(loads)
-    return total + counts @ drafts
+    return _parts(stage) + counts @ drafts
 
 
 def _load(served: Served, sequences: Scalar, new: Scalar, chunk: Chunk) -> Load:

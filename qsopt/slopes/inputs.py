@@ -133,6 +133,11 @@ def _link_latencies(design: Design) -> list[Scalar]:
     return [latency for tier in tiers for latency in (tier.collective, tier.step)]
 
 
+def _host_times(design: Design) -> list[Scalar]:
+    server = design.service.efficiency.server
+    return [server.host, server.host_layer]
+
+
 _ROUTED = (
     _expert_input("experts", "expert", "experts"),
     _expert_input("top_k", "expert", "top_k"),
@@ -156,5 +161,6 @@ _HARDWARE = (
     ),
     _group_input("launch_latency", _launches),
     _group_input("link_latency", _link_latencies),
+    _group_input("host_time", _host_times),
 )
 _TPOT = _leaf_input("tpot_limit", "s", lambda design: design.service.workload.tpot_limit)

@@ -80,7 +80,7 @@ class Server(Record):
     scale: Scalar = number(1.0)
     """Time of a step in service over that of its operators."""
     host: Scalar = number(0.0)
-    """Scheduling, sampling and launches of a step [s]."""
+    """Scheduling, sampling and launches of a step, whatever the model [s]."""
     prefill_scale: Scalar = number(1.0)
     """Time of a forward that only reads prompts over that of its operators."""
     prefill_host: Scalar = number(0.0)
@@ -89,6 +89,14 @@ class Server(Record):
     """Share of the time that reads prompts for which decoding waits, where the two alternate."""
     transfer_overlap: Scalar = number(0.0)
     """Share of a cache's way between pools that is hidden behind the prompt's reading."""
+    host_layer: Scalar = number(0.0)
+    """For each layer of a step: norms, rotary embeddings and other small kernels, and gaps between
+    kernels [s].
+    """
+    first_layer: Scalar = number(0.0)
+    """For each layer, what a first token takes beyond the reading of its prompt, while other
+    requests go on [s].
+    """
 
 
 class Efficiency(Record):

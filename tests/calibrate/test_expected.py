@@ -11,8 +11,8 @@ from qsopt.fitted.expected import (
     SOFTWARE,
     Expectation,
     expectation,
+    served_set,
     shipped_calibration,
-    software_set,
 )
 from qsopt.fitted.groups import AcceleratorFit, Calibration, FittedGroup
 from qsopt.fitted.parameters import DEFAULTS
@@ -104,8 +104,8 @@ def test_the_shipped_set_is_that_of_the_shipped_groups():
     told beside it.
     """
     made, fitted = (
-        sets.efficiency(shipped_calibration(), None, None, efficiency_set("fitted")),
-        efficiency_set("fitted"),
+        sets.efficiency(shipped_calibration(), None, None, efficiency_set("kernels")),
+        efficiency_set("kernels"),
     )
     for kind in sets.KINDS:
         for name in ("launch", "bandwidth", "compute", "softness", "half_width", "half_batch"):
@@ -121,7 +121,7 @@ def test_the_shipped_set_is_that_of_the_shipped_groups():
 
 @pytest.mark.parametrize("software", SOFTWARE)
 def test_a_software_on_an_accelerator_takes_its_own_values(software: str):
-    given = software_set(software, "h200")
+    given = served_set(software, "h200")
     own = shipped_calibration().nearest("experts", software, "bf16").own["h200"].values
     bf16 = FORMATS.index("bf16")
     for name in ("launch", "bandwidth", "compute", "half_width"):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from qsopt.calibration.serving.host import check_host, load_host, ordering, save_host
-from qsopt.calibration.serving.runs import Host, Runs, tpot
+from qsopt.calibration.serving.runs import Host, Runs, read_runs, throughput, tpot, ttft
 from qsopt.calibration.serving.served_run import model_name, precise
 from qsopt.calibration.tables.folder import read_folder
-from qsopt.calibration.validation import rows
+from qsopt.calibration.validation import concurrency_class, rows
 from qsopt.catalog.efficiencies import efficiency_set, load_efficiency
 from qsopt.fitted import sets
-from qsopt.fitted.errors import Errors
+from qsopt.fitted.errors import Errors, errors
 from qsopt.fitted.groups import load_calibration, shipped
 from qsopt.spec.formats import FORMATS, format_name
 
@@ -30,26 +30,92 @@ def runs() -> Runs:
     )
     backend = generator.integers(0, 2, 300)
     model, gpu = generator.choice(["a", "b", "c"], 300), generator.choice(["x", "y"], 300)
-    truth = Host(jnp.array([0.9, 1.2]), jnp.array([1e-3, 4e-3]), 0.7)
+    layers, answer = generator.integers(20, 90, 300) * 1.0, np.full(300, 500.0)
+    ahead = waiting * np.exp(generator.normal(0.0, 1.0, 300))
+    truth = Host(jnp.array([0.9, 1.2]), jnp.array([1e-3, 4e-3]), 8e-5, 0.7, 0.2)
 
-    def made(times: np.ndarray) -> Runs:
-        return Runs(
-            step, waiting, backend, times, waiting, step, step, model, gpu, model, ("one", "two")
-        )
+    def made(times: np.ndarray, first: np.ndarray) -> Runs:
+        texts = (model, gpu, model)
+        rates = (times, waiting, step, step)
+        load = (np.full(300, 8.0), layers, answer, ahead, first)
+        return Runs(step, waiting, backend, *rates, *texts, *load, ("one", "two"))
 
-    return made(np.asarray(tpot(made(step).unlabelled, truth)))
+    bare = made(step, step).unlabelled
+    first = np.array(ttft(bare, truth))
+    first[:5] = np.nan
+    return made(np.asarray(tpot(bare, truth)), first)
 
 
 def test_constants_are_recovered(tmp_path):
-    found, times = check_host(runs())
+    found, times, first = check_host(runs())
     np.testing.assert_allclose(found.scale, [0.9, 1.2], rtol=0.05)
-    np.testing.assert_allclose(found.host, [1e-3, 4e-3], rtol=0.1)
+    np.testing.assert_allclose(found.first_layer, [1e-3, 4e-3], rtol=0.1)
+    assert float(found.host_layer) == pytest.approx(8e-5, rel=0.1)
     assert float(found.interference) == pytest.approx(0.7, rel=0.1)
+    assert float(found.burst) == pytest.approx(0.2, rel=0.1)
+    for name in ("other_shapes", "other_accelerators"):
+        left = errors(first[name][5:], runs().ttft[5:])
+        assert left.p90 < 0.05, name
     right, pairs = ordering(runs(), times["other_shapes"])
     assert right / pairs > 0.99
-    save_host(found, ("one", "two"), {"fitted": Errors(3, 0.1, 0.2, 0.0)}, tmp_path / "h.toml")
+    left = {name: Errors(3, 0.1, 0.2, 0.0) for name in ("fitted", "other_shapes")}
+    save_host(found, ("one", "two"), left, tmp_path / "h.toml")
     again = load_host(tmp_path / "h.toml", ("two", "elsewhere"))
-    np.testing.assert_allclose(again.scale, [found.scale[1], found.scale.mean()], rtol=1e-3)
+    for name in ("scale", "first_layer"):
+        one = getattr(found, name)
+        np.testing.assert_allclose(getattr(again, name), [one[1], one.mean()], rtol=1e-3)
+    for name in ("host_layer", "interference", "burst"):
+        assert float(getattr(again, name)) == pytest.approx(float(getattr(found, name)), rel=1e-3)
+
+
+def test_times_of_a_run_by_hand():
+    """TPOT = 0.9 * 10 + 0.04 * 60 + 0.5 * 4 = 13.4 ms; TTFT = 100 * (2 + 0.1 * 30) + 60 * 1 = 560
+    ms; tokens/s of one device = 8 / (13.4 + 5.6) ms.
+    """
+    one = lambda value: np.array([value])  # noqa: E731
+    run = Runs(
+        step=one(10e-3),
+        waiting=one(4e-3),
+        backend=one(0),
+        tpot=one(np.nan),
+        reading=one(2e-3),
+        sequences=one(8.0),
+        throughput=one(np.nan),
+        model=None,  # pyright: ignore[reportArgumentType]
+        gpu=None,  # pyright: ignore[reportArgumentType]
+        layout=None,  # pyright: ignore[reportArgumentType]
+        concurrency=one(8.0),
+        layers=one(60.0),
+        answer=one(100.0),
+        ahead=one(30e-3),
+        ttft=one(np.nan),
+        backends=("one",),
+    )
+    host = Host(jnp.array([0.9]), jnp.array([1e-3]), 40e-6, 0.5, 0.1)
+    assert float(tpot(run, host)[0]) == pytest.approx(13.4e-3)
+    assert float(ttft(run, host)[0]) == pytest.approx(560e-3)
+    assert float(throughput(run, host)[0]) == pytest.approx(8 / 19.0e-3)
+
+
+def test_concurrencies_have_classes():
+    found = concurrency_class(np.array([1.0, 8.0, 9.0, 128.0, 129.0, np.nan]))
+    assert list(found) == ["1-8", "1-8", "9-32", "33-128", "129 and more", "not stated"]
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the measured data are not here")
+def test_shipped_constants_are_where_their_fit_ends():
+    """On the rows of one small model: time per token and time to first token as told."""
+    folder = read_folder(DATA)
+    table = folder.serving[0]
+    table = table.where(table.text("model") == "Qwen3-32B")
+    calibration = load_calibration(shipped())
+    read = read_runs(table, calibration, folder.skipped)
+    host = load_host(shipped("serving"), read.backends)
+    left = errors(np.asarray(tpot(read.unlabelled, host)), read.tpot)
+    assert left.median < 0.12 and abs(left.bias) < 0.06
+    known = read.concurrency <= 32
+    first = errors(np.asarray(ttft(read.unlabelled, host))[known], read.ttft[known])
+    assert first.median < 0.45
 
 
 def test_names_and_formats_of_checkpoints():
@@ -62,7 +128,7 @@ def test_names_and_formats_of_checkpoints():
 
 def test_sets_take_a_backend_and_fall_back_to_the_nearest_format(tmp_path):
     calibration = load_calibration(shipped())
-    made = sets.efficiency(calibration, "trtllm", "h200", efficiency_set("fitted"))
+    made = sets.efficiency(calibration, "trtllm", "h200", efficiency_set("kernels"))
     bf16 = FORMATS.index("bf16")
     own = calibration.nearest("experts", "trtllm", "bf16").own["h200"].values
     assert float(made.experts.launch[bf16]) == pytest.approx(own["launch"])
@@ -76,7 +142,7 @@ def test_sets_take_a_backend_and_fall_back_to_the_nearest_format(tmp_path):
     again = load_efficiency(tmp_path / "t.toml")
     np.testing.assert_allclose(again.gemm.bandwidth, made.gemm.bandwidth, rtol=1e-3)
     np.testing.assert_allclose(again.scale_up.collective, made.scale_up.collective, rtol=1e-3)
-    assert again.scale_out == efficiency_set("fitted").scale_out
+    assert again.scale_out == efficiency_set("kernels").scale_out
     assert "# NCCL between nodes" in (tmp_path / "t.toml").read_text(), "comments stay"
 
 

@@ -326,7 +326,7 @@ def test_bandwidth_in_a_chip_file(run: Run, tmp_path: Path, value: str) -> None:
 
 
 def fitted(old: str = "", new: str = "") -> str:
-    text = (configs() / "efficiency" / "fitted.toml").read_text()
+    text = (configs() / "efficiency" / "kernels.toml").read_text()
     text, changed = re.subn(old, new, text, count=1)
     assert changed == 1
     return text
@@ -472,6 +472,6 @@ def test_random_flags_are_answered_or_refused(run: Run, words: list[str]) -> Non
 def test_copy_of_the_catalog_config_is_accepted(run: Run, tmp_path: Path) -> None:
     """The files above are refused for what was changed in them, not for being copies."""
     (tmp_path / "config.json").write_text(mixtral())
-    shutil.copy(configs() / "efficiency" / "fitted.toml", tmp_path / "eta.toml")
+    shutil.copy(configs() / "efficiency" / "kernels.toml", tmp_path / "eta.toml")
     case = ["--cluster", "8xh200", "--context", "4096", "--batch", "8", "--tp", "2", "--efficiency"]
     assert run("evaluate", "--model", str(tmp_path), *case, str(tmp_path / "eta.toml")).status == 0

@@ -326,7 +326,7 @@ def test_model_as_path(answer: Answer, tmp_path: Path, folder: bool) -> None:
 
 def test_cluster_and_efficiency_as_files(answer: Answer, tmp_path: Path) -> None:
     shutil.copy(configs() / "hardware" / "h100.toml", tmp_path / "mine.toml")
-    shutil.copy(configs() / "efficiency" / "fitted.toml", tmp_path / "eta.toml")
+    shutil.copy(configs() / "efficiency" / "kernels.toml", tmp_path / "eta.toml")
     (tmp_path / "cluster.toml").write_text('devices = 2\naccelerator = "mine.toml"\n')
     case = [
         "evaluate",

@@ -10,7 +10,7 @@ import pytest
 import qsopt
 from qsopt.api.names import as_service
 from qsopt.catalog.accelerators import accelerator_name, accelerator_names, resized
-from qsopt.fitted.expected import SOFTWARE, software_set
+from qsopt.fitted.expected import SOFTWARE, served_set
 from qsopt.record import name_of
 from qsopt.report.inquiry import Inquiry
 
@@ -25,7 +25,7 @@ def same(one: object, other: object) -> bool:
 
 @pytest.mark.parametrize("software", SOFTWARE)
 def test_a_software_is_an_efficiency_set_on_an_accelerator(software: str) -> None:
-    expected = software_set(software, "h200")
+    expected = served_set(software, "h200")
     for place in ("h200", "8xh200", CLUSTER, CLUSTER.accelerator):
         assert same(qsopt.load_efficiency(software, place), expected)
     assert not same(qsopt.load_efficiency(software, "h100"), expected)
@@ -61,7 +61,7 @@ def test_an_accelerator_is_known_by_its_numbers() -> None:
 def test_one_that_is_changed_takes_pooled_values() -> None:
     wider = eqx.tree_at(lambda c: c.accelerator.bandwidth, CLUSTER, np.float64(5e12))
     found = qsopt.load_efficiency("trtllm", wider)
-    assert same(found, software_set("trtllm", None))
+    assert same(found, served_set("trtllm", None))
 
 
 def test_a_larger_cluster_is_read_anew() -> None:

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from qsopt.api.names import load_efficiency
 from qsopt.catalog.accelerators import load_cluster
-from qsopt.catalog.efficiencies import load_efficiency
 from qsopt.catalog.models import load_model
 from qsopt.physics import accounting, operators
 from qsopt.physics.evaluate import metrics

@@ -82,7 +82,7 @@ def efficiency(name: str) -> Efficiency:
         changed,
         (
             *(np.array(value) for value in (0.9, 0.1, 0.3, 0.2, 0.4)),
-            Server(1.1, 2e-3, 1.2, 3e-3, 0.8, 0.3),
+            Server(1.1, 2e-3, 1.2, 3e-3, 0.8, 0.3, 4e-5, 1e-3),
             np.array(0.5),
         ),
     )

@@ -16,7 +16,7 @@ from serving_designs import cluster, efficiency, structure, workload
 import qsopt
 from qsopt import InputError, Workload
 from qsopt.cli import main
-from qsopt.fitted.server import in_service, known_server, load_server_fit, server_fit
+from qsopt.fitted.server import known_server, load_server_fit, server_fit
 from qsopt.serving.answer import Serving, serving
 from qsopt.serving.devices import fewest_devices
 from qsopt.serving.front import STEP, not_beaten
@@ -24,6 +24,7 @@ from qsopt.serving.given import ONE_POOL, best_given
 from qsopt.serving.ranking import Option
 from qsopt.serving.replica import Served
 from qsopt.serving.ways import SEARCHED, asked, best_ways, layouts_of, lists
+from qsopt.spec.efficiency import Server
 from qsopt.spec.rules import PLAIN
 from qsopt.spec.service import Service
 
@@ -178,13 +179,15 @@ def test_what_servers_add_is_read_from_the_fit() -> None:
     one = fit.server("vllm")
     assert float(one.scale) == fit.scale["vllm"]
     pooled = fit.server("fitted")
-    assert float(pooled.host) == pytest.approx(np.mean(list(fit.host.values())))
+    assert float(pooled.first_layer) == pytest.approx(np.mean(list(fit.first_layer.values())))
+    assert float(one.host_layer) == float(pooled.host_layer) == fit.host_layer
     assert float(one.interference) == fit.interference
     assert known_server("fitted") and known_server("sglang")
     assert not known_server("ideal") and not known_server(None)
-    given = service()
-    assert in_service(given, "ideal") is given
-    assert float(in_service(given, "vllm").efficiency.server.scale) == fit.scale["vllm"]
+    for name in ("ideal", "kernels"):
+        assert eqx.tree_equal(qsopt.load_efficiency(name).server, Server())
+    assert float(qsopt.load_efficiency("vllm", "h100").server.scale) == fit.scale["vllm"]
+    assert eqx.tree_equal(qsopt.load_efficiency("fitted").server, pooled)
 
 
 def test_an_unreadable_fit_is_refused(tmp_path) -> None:

@@ -2,9 +2,9 @@
 accelerators left out.
 """
 
-import tomllib
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,33 +14,39 @@ from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
 from qsopt.calibration.descent import minimiser
-from qsopt.calibration.serving.runs import Host, Runs, tpot
-from qsopt.errors import InputError
+from qsopt.calibration.serving.runs import Host, Runs, tpot, ttft
 from qsopt.files import write_text
 from qsopt.fitted.errors import Column, Errors, ranked_right
 from qsopt.fitted.groups import digits, errors_list
-from qsopt.units import MILLISECOND
+from qsopt.fitted.server import load_server_fit
+from qsopt.units import MICROSECOND
 
 STEPS, RATE = 800, 0.05
-_FIRST_HOST = 2e-3
+_START = {"first_layer": 2e-3, "host_layer": 3e-5, "burst": 0.1}
+"""Constants that a descent does not begin with at 1."""
+
+_ROBUST = {"tpot": 0.15, "ttft": 0.3}
+"""Error of the log of a time above which a row counts less."""
 
 
 def fit_host(
     runs: Runs, weights: Float[np.ndarray, "sets rows"]
 ) -> tuple[Host, Float[np.ndarray, "sets rows"]]:
-    """Constants by robust descent on log time, for each set of weights, and the times that they
-    predict.
+    """Constants by robust descent on the logs of both times, for each set of weights, and the times
+    per token that they predict.
     """
-    count = len(runs.backends)
-    first = Host(jnp.zeros(count), jnp.full(count, jnp.log(_FIRST_HOST)), jnp.zeros(()))
+    start = _start(len(runs.backends))
     numbers = runs.unlabelled
 
     def loss(free: Host, weight: Float[Array, " rows"]) -> Scalar:
-        error = jnp.log(tpot(numbers, jax.tree.map(jnp.exp, free))) - jnp.log(runs.tpot)
-        return jnp.sum(weight * optax.losses.huber_loss(error, delta=0.15)) / jnp.sum(weight)
+        host = jax.tree.map(jnp.exp, free)
+        return sum(
+            _mean_loss(of(numbers, host), getattr(runs, name), weight, _ROBUST[name])
+            for name, of in (("tpot", tpot), ("ttft", ttft))
+        )
 
     def descend(weight: Float[Array, " rows"]) -> tuple[Host, Scalar]:
-        free = minimiser(lambda free: loss(free, weight), first, RATE, STEPS)
+        free = minimiser(lambda free: loss(free, weight), start, RATE, STEPS)
         host = jax.tree.map(jnp.exp, free)
         return host, tpot(numbers, host)
 
@@ -48,15 +54,48 @@ def fit_host(
     return host, np.asarray(times)
 
 
-def check_host(runs: Runs) -> tuple[Host, dict[str, Column]]:
-    """Constants fitted to all rows, and the times of fits that saw the row, not its model, or not
-    its accelerator.
+def _start(backends: int) -> Host:
+    """Logs of the constants that a descent begins with."""
+    ones = Host(jnp.ones(backends), jnp.ones(backends), *(jnp.ones(()) for _ in range(3)))
+    host = eqx.tree_at(
+        lambda h: [getattr(h, name) for name in _START],
+        ones,
+        [getattr(ones, name) * value for name, value in _START.items()],
+    )
+    return jax.tree.map(jnp.log, host)
+
+
+def _mean_loss(
+    predicted: Float[Array, " rows"], measured: Column, weight: Float[Array, " rows"], robust: float
+) -> Scalar:
+    """Of the rows where anything was measured."""
+    known = np.isfinite(measured)
+    error = jnp.log(predicted) - np.log(np.where(known, measured, 1.0))
+    counted = jnp.where(known, weight, 0.0)
+    loss = jnp.sum(counted * optax.losses.huber_loss(error, delta=robust))
+    return loss / jnp.maximum(jnp.sum(counted), 1.0)
+
+
+def check_host(runs: Runs) -> tuple[Host, dict[str, Column], dict[str, Column]]:
+    """Constants fitted to all rows, and times per token and to the first token of fits that saw the
+    row, not its model, or not its accelerator.
     """
     models, gpus = (
         [column == name for name in np.unique(column)] for column in (runs.model, runs.gpu)
     )
     sets = np.stack([np.ones(len(runs.tpot)), *(~rows * 1.0 for rows in (*models, *gpus))])
     host, times = fit_host(runs, sets)
+    first = np.asarray(jax.vmap(lambda one: ttft(runs.unlabelled, one))(host))
+    fitted = jax.tree.map(lambda leaf: np.asarray(leaf[0]), host)
+    return fitted, _unseen(times, models, gpus), _unseen(first, models, gpus)
+
+
+def _unseen(
+    times: Float[np.ndarray, "sets rows"], models: list[np.ndarray], gpus: list[np.ndarray]
+) -> dict[str, Column]:
+    """Each row's time by the fit to all, by the one without its model, and without its
+    accelerator.
+    """
     unseen = {"fitted": times[0]}
     for name, parts, predicted in (
         ("other_shapes", models, times[1 : 1 + len(models)]),
@@ -65,7 +104,7 @@ def check_host(runs: Runs) -> tuple[Host, dict[str, Column]]:
         unseen[name] = sum(
             np.where(rows, time, 0.0) for rows, time in zip(parts, predicted, strict=True)
         )
-    return jax.tree.map(lambda leaf: np.asarray(leaf[0]), host), unseen
+    return unseen
 
 
 def ordering(runs: Runs, predicted: Column) -> tuple[int, int]:
@@ -88,13 +127,15 @@ def save_host(host: Host, backends: tuple[str, ...], left: dict[str, Errors], pa
         "Lists of errors are [rows, median, 90th percentile, signed median] of relative error.",
     ):
         document.add(tomlkit.comment(line))
+    document.add("host_layer_us", digits(float(host.host_layer) / MICROSECOND))
     document.add("interference", digits(float(host.interference)))
+    document.add("burst", digits(float(host.burst)))
     for name, one in left.items():
         document.add(name, errors_list(one))
     constants = {
         backend: {
             "scale": digits(float(host.scale[place])),
-            "host_ms": digits(float(host.host[place]) / MILLISECOND),
+            "first_layer_us": digits(float(host.first_layer[place]) / MICROSECOND),
         }
         for place, backend in enumerate(backends)
     }
@@ -108,16 +149,12 @@ def load_host(path: Path, backends: tuple[str, ...]) -> Host:
     Raises:
         InputError: if the file cannot be read.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        known = {
-            name: (float(one["scale"]), float(one["host_ms"]) * MILLISECOND)
-            for name, one in table["backend"].items()
-        }
-        mean = tuple(np.mean(list(known.values()), axis=0))
-        scale, host = zip(*(known.get(name, mean) for name in backends), strict=True)
-        return Host(jnp.array(scale), jnp.array(host), float(table["interference"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}); `qsopt calibrate` writes such a file"
-        ) from None
+    fit = load_server_fit(path)
+    servers = [fit.server(name) for name in backends]
+    return Host(
+        jnp.array([server.scale for server in servers]),
+        jnp.array([server.first_layer for server in servers]),
+        jnp.asarray(fit.host_layer),
+        jnp.asarray(fit.interference),
+        jnp.asarray(fit.burst),
+    )

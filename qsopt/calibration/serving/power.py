@@ -23,7 +23,7 @@ from qsopt.arrays import Scalar
 from qsopt.calibration.serving.served_run import model_name, precise
 from qsopt.calibration.tables import names
 from qsopt.calibration.tables.columns import Skipped, Table, known, per_name, timed
-from qsopt.catalog.efficiencies import efficiency_set
+from qsopt.catalog.efficiencies import KERNELS, efficiency_set
 from qsopt.files import write_text
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column, Errors, errors
@@ -109,7 +109,7 @@ def _busy(table: Table, row: int, calibration: Calibration) -> tuple[float, floa
     )
     chip = names.accelerator_name(gpu) or ""
     context = one["isl_guess"] + one["osl"] / 2.0
-    efficiency = sets.efficiency(calibration, backend, chip, efficiency_set("fitted"))
+    efficiency = sets.efficiency(calibration, backend, chip, efficiency_set(KERNELS))
     cluster = Cluster(names.accelerator(chip), one["n_gpus"])
     ranks = one["attention_dp"]
     deployment = Deployment(

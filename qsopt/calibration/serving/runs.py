@@ -1,13 +1,16 @@
 """End-to-end serving: time per output token from a decode step, the prompts read in between, and a
-host.
+host; time to first token from the prompts.
 
-    TPOT = scale step(B, isl + osl/2) + host + interference B prefill(isl)/osl
+    TPOT = scale step(B, isl + osl/2) + host L + interference B prefill(isl)/osl
+    TTFT = prefill(isl) + first L + burst (B - 1) prefill of one prompt among others
 
 A server with B sequences reads, while one of them decodes its osl tokens, the prompts of the B that
 replace them, so each token waits for B prefill/osl of that work. Step and prefill come from the
-decode model with the operators' efficiencies of that backend and accelerator; `scale` and `host`
-are one number for each backend and `interference` one for all. A request takes the time to read its
-own prompt and osl TPOT, and as many run at once as there are sequences: that gives tokens/s.
+decode model with the operators' efficiencies of that backend and accelerator; L is the number of
+layers; `scale` and `first` are one number for each backend, and `host`, `interference` and `burst`
+one for all. Clients that keep B requests up begin at once and ask again when they are answered, so
+a share of the others' prompts comes before one's own. A request takes its TTFT and osl TPOT, and as
+many run at once as there are sequences: that gives tokens/s.
 """
 
 from collections.abc import Callable
@@ -61,6 +64,16 @@ class Runs(eqx.Module):
     """All that tells a configuration from others of the same model and accelerator, the repeat
     apart.
     """
+    concurrency: Column
+    """Requests that are kept up in all; NaN if not known."""
+    layers: Column
+    """Of the model."""
+    answer: Column
+    """Tokens of an answer."""
+    ahead: Column
+    """Time to read the prompts of the other sequences of a replica, for each output token [s]."""
+    ttft: Column
+    """Measured time to first token; NaN if not known [s]."""
     backends: tuple[str, ...] = eqx.field(static=True)
 
     @property
@@ -80,21 +93,31 @@ class Host(eqx.Module):
 
     scale: Float[Array, " backends"]
     """Time of a step in service over that of its operators."""
-    host: Float[Array, " backends"]
-    """Scheduling, sampling and launches of a step [s]."""
+    first_layer: Float[Array, " backends"]
+    """Of a first token beyond the reading of its prompt, for each layer [s]."""
+    host_layer: Scalar = number()
+    """Small kernels and gaps between kernels of a step, for each layer [s]."""
     interference: Scalar = number()
     """Share of the prefill work that decoding waits for."""
+    burst: Scalar = number()
+    """Share of the other sequences whose prompts come before one's own."""
 
 
 def tpot(runs: Runs, host: Host) -> Scalar:
     """Predicted time per output token [s]."""
-    scale, fixed = (jnp.asarray(column)[runs.backend] for column in (host.scale, host.host))
-    return scale * runs.step + fixed + host.interference * runs.waiting
+    scale = jnp.asarray(host.scale)[runs.backend]
+    return scale * runs.step + host.host_layer * runs.layers + host.interference * runs.waiting
+
+
+def ttft(runs: Runs, host: Host) -> Scalar:
+    """Predicted time to first token [s]."""
+    first = jnp.asarray(host.first_layer)[runs.backend]
+    return runs.answer * (runs.reading + host.burst * runs.ahead) + first * runs.layers
 
 
 def throughput(runs: Runs, host: Host) -> Scalar:
     """Predicted output tokens per second and device [tokens/s]."""
-    return runs.sequences / (tpot(runs, host) + runs.reading)
+    return runs.sequences / (tpot(runs, host) + ttft(runs, host) / runs.answer)
 
 
 def read_runs(table: Table, calibration: Calibration, skipped: Skipped) -> Runs:
@@ -123,7 +146,7 @@ def runs_of(table: Table, calibration: Calibration, skipped: Skipped) -> Runs:
     fits = batch > 0.0
     skipped.add(table.file, "the model does not fit the memory", int(np.sum(~fits)))
     table, cases = table.where(fits), [case for case, fine in zip(cases, fits, strict=True) if fine]
-    step, reading, waiting = times(table.text("model"), cases)
+    step, reading, waiting, ahead = times(table.text("model"), cases)
     return Runs(
         step=step,
         waiting=waiting,
@@ -137,6 +160,11 @@ def runs_of(table: Table, calibration: Calibration, skipped: Skipped) -> Runs:
         model=table.text("model"),
         gpu=per_name(table.text("gpu"), lambda name: names.accelerator_name(name) or ""),
         layout=joined(table, ("model", "gpu", "backend", "precision", *SIZES, "concurrency")),
+        concurrency=table.number("concurrency"),
+        layers=np.array([float(case.model.layers) for case in cases]),
+        answer=np.array([float(case.answer) for case in cases]),
+        ahead=ahead,
+        ttft=_optional(table, "ttft_ms") * MILLISECOND,
         backends=tuple(map(str, backends)),
     )
 

@@ -7,19 +7,20 @@ from typing import NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from qsopt.arrays import Scalar, scalar
 from qsopt.calibration.tables import names
 from qsopt.calibration.tables.columns import Table
-from qsopt.catalog.efficiencies import efficiency_set
+from qsopt.catalog.efficiencies import KERNELS, efficiency_set
 from qsopt.catalog.models import load_model, model_names
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column
 from qsopt.fitted.groups import Calibration
 from qsopt.physics.evaluate import timing, whole_units
 from qsopt.physics.memory import memory
-from qsopt.physics.prefill import compiled_prefill
+from qsopt.physics.prefill import prefill_phase
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.formats import number_format
@@ -40,6 +41,11 @@ _BLOCK_FP8 = ("deepseek-v3", "deepseek-r1", "qwen3-235b-a22b", "minimax-m2", "qw
 """Models whose fp8 checkpoints are scaled by blocks."""
 
 FORMATS = {"fp4": "nvfp4", "fp16": "bf16"}
+
+BUDGET = 8192.0
+"""Tokens of prompts that a forward reads at most where several wait, the usual limit of vLLM,
+SGLang and TensorRT-LLM (max_num_batched_tokens, chunked_prefill_size, max_num_tokens).
+"""
 
 SIZES = ("tp", "ep", "attention_dp", "pp", "isl", "osl", "n_gpus")
 """Columns of a run that are numbers."""
@@ -101,7 +107,7 @@ class ServedRun(NamedTuple):
 def served_runs(table: Table, calibration: Calibration) -> list[ServedRun]:
     """What every row ran; its batch is 0 where the model does not fit."""
     columns = {name: table.number(name) for name in (*SIZES, "concurrency")}
-    base = efficiency_set("fitted")
+    base = efficiency_set(KERNELS)
     keys = joined(table, ("backend", "gpu"))
     efficiencies = {str(key): _efficiency(calibration, str(key), base) for key in np.unique(keys)}
     return [
@@ -153,9 +159,11 @@ def _largest(case: ServedRun) -> Scalar:
     return whole_units(held, scalar(1.0))
 
 
-def times(model: np.ndarray, cases: list[ServedRun]) -> tuple[Column, Column, Column]:
-    """Step time, reading and waiting prefill work of every row, one compilation for each model."""
-    found = np.empty((3, len(cases)))
+def times(model: np.ndarray, cases: list[ServedRun]) -> tuple[Column, Column, Column, Column]:
+    """Step time, and prefill work for each output token, of every row: to read one's own prompt,
+    what decoding waits for, and what may come before one's own. One compilation for each model.
+    """
+    found = np.empty((4, len(cases)))
     for name in np.unique(model):
         rows = np.flatnonzero(model == name)
         batched = jax.tree.map(
@@ -163,15 +171,25 @@ def times(model: np.ndarray, cases: list[ServedRun]) -> tuple[Column, Column, Co
             *(cases[row] for row in rows),
         )
         found[:, rows] = np.stack(_both(batched))
-    return found[0], found[1], found[2]
+    return found[0], found[1], found[2], found[3]
 
 
 @jax.jit
 @jax.vmap
-def _both(case: ServedRun) -> tuple[Scalar, Scalar, Scalar]:
+def _both(case: ServedRun) -> tuple[Scalar, Scalar, Scalar, Scalar]:
     deployment = case.deployment
     step = timing(case.model, case.service, deployment).tpot
     prompts = eqx.tree_at(lambda s: s.workload, case.service, Workload(context=case.prompt))
-    read = compiled_prefill(case.model, prompts, deployment).seconds
-    reading = read / case.answer
-    return step, reading, deployment.batch / deployment.data / deployment.pipeline * reading
+
+    def read(tokens: Scalar) -> tuple[Scalar, Scalar]:
+        """Time to first token of a prompt in forwards of so many tokens of a rank, and what it
+        takes of a full pipeline.
+        """
+        found = prefill_phase(case.model, prompts, deployment, deployment.data * tokens)
+        return found.latency, found.per_prompt
+
+    budgets = jnp.stack([case.prompt, jnp.maximum(case.prompt, BUDGET)])
+    latency, per_prompt = jax.vmap(read)(budgets)
+    reading, others = latency[0] / case.answer, deployment.batch - 1.0
+    waiting = deployment.batch / deployment.data / deployment.pipeline * reading
+    return step, reading, waiting, others * per_prompt[1] / case.answer

@@ -13,7 +13,8 @@ from qsopt.comparison.twin import qs_numbers
 from qsopt.deployments.layouts import traits_of
 from qsopt.deployments.stacks import Layout, in_words
 from qsopt.fitted.expected import Expectation
-from qsopt.fitted.power import FittedPower, shipped_power
+from qsopt.fitted.power import PACE, STEP, FittedPower, shipped_power
+from qsopt.fitted.server import known_server
 from qsopt.physics.accounting import Parameters, kv_bytes_per_token, parameter_count
 from qsopt.physics.cost import MILLION, cost_per_million
 from qsopt.physics.energy import Energy, busy_shares, energy
@@ -103,7 +104,7 @@ def design_record(
         "experts_hit": float(reached.experts_hit) if moe_layers(model) is not None else None,
         **model_record(model),
         "cost_usd_per_million_tokens": cost_of_tokens(service.cluster, reached.throughput),
-        **energy_record(service.cluster, deployment, reached),
+        **energy_record(service.cluster, deployment, reached, efficiency),
         "breakdown": breakdown_records(reached.breakdown),
         "efficiency": efficiency,
         "deployment": deployment_record(model, service, deployment, reached.replicas),
@@ -192,9 +193,13 @@ NO_POWER = (
 )
 
 
-def energy_record(cluster: Cluster, deployment: Deployment, reached: Metrics) -> dict[str, Any]:
-    """Power and energy of the devices in a decode step (see `power_record`)."""
-    found = shipped_power()
+def energy_record(
+    cluster: Cluster, deployment: Deployment, reached: Metrics, efficiency: str | None
+) -> dict[str, Any]:
+    """Power and energy of the devices in a decode step (see `power_record`); shares of a server's
+    own time where the efficiency set of that name has it.
+    """
+    found = shipped_power(PACE if known_server(efficiency) else STEP)
     drawn = energy(
         cluster,
         found.law,

@@ -1,0 +1,65 @@
+"""From the operators of a forward to the time that a server takes for it: the one place where what
+a server adds is counted, for a decode step and for requests alike.
+
+    seconds = scale (operators) + host,     host = fixed + layers * (time for each layer)
+
+A forward that decodes is a p-th of a step, and takes a p-th of the step's host time; one that only
+reads prompts has a scale and a host time of its own. A first token comes later than its prompt is
+read, by a time for each layer. The default `Server` adds nothing.
+
+Of host times that were fitted to end-to-end results, one for each layer carries over best to models
+and accelerators that were left out; none that grows with the batch or the devices was found beside
+it.
+"""
+
+import equinox as eqx
+import numpy as np
+
+from qsopt.arrays import Scalar
+from qsopt.physics import chunks
+from qsopt.physics.roofline import Spent
+from qsopt.physics.stage import Stage
+from qsopt.physics.step import OPERATORS
+from qsopt.spec.efficiency import Server
+from qsopt.spec.model import Model
+
+_HOST = np.array([operator == "host" for operator in OPERATORS], dtype=float)
+
+
+def served(spent: Spent, stage: Stage) -> Spent:
+    """A forward as a server takes it: its operators by the server's scale, and the host's part as
+    an entry of its own. The parts still add up to the whole.
+
+    Args:
+        spent: of `step.microbatch`.
+        stage: the same that it was asked of.
+    """
+    scale, host = scale_and_host(stage)
+    return eqx.tree_at(
+        lambda s: (s.seconds, s.latency),
+        spent,
+        (spent.seconds * scale + host * _HOST, spent.latency + host * _HOST),
+    )
+
+
+def host_of_step(server: Server, model: Model) -> Scalar:
+    """What a server adds to a decode step through all stages [s]."""
+    return server.host + server.host_layer * model.layers
+
+
+def first_token(server: Server, model: Model) -> Scalar:
+    """What a first token takes beyond the reading of its prompt, while other requests go on [s]."""
+    return server.first_layer * model.layers
+
+
+def scale_and_host(stage: Stage) -> tuple[Scalar, Scalar]:
+    """What a server multiplies the operators' time of a forward by, and what it adds [s]."""
+    server, load = stage.efficiency.server, stage.load
+    step = host_of_step(server, stage.model) / stage.deployment.pipeline
+    if load.chunk is None:
+        return server.scale, step
+    decodes = chunks.runs(load.sequences)
+    return (
+        decodes * server.scale + (1.0 - decodes) * server.prefill_scale,
+        decodes * step + (1.0 - decodes) * server.prefill_host,
+    )
