@@ -80,7 +80,7 @@ class Compare(Question):
                 f"tokens of context"
             )
             show_comparison(record, title)
-            asked = requests_of_context(in_service(service, self.efficiency))
+            asked = requests_of_context(service)
             who = on_requests(model, result.dense.model, asked, kind)
             if who is not None:
                 show_requests_beside(workload_record(asked.workload), who.verdict, who.ratio)

@@ -347,7 +347,7 @@ def test_cluster_and_efficiency_as_files(answer: Answer, tmp_path: Path) -> None
         "--efficiency",
         str(tmp_path / "eta.toml"),
     )
-    catalog = answer(*case, "--cluster", "2xh100", "--efficiency", "fitted")
+    catalog = answer(*case, "--cluster", "2xh100", "--efficiency", "kernels")
     for key in KEYS.keys() - {"efficiency"}:
         assert own[key] == catalog[key]
 
