@@ -14,8 +14,9 @@ from qsopt.calibration.points import Points
 from qsopt.calibration.report import COLUMNS, TPOT_TARGET, error_rows
 from qsopt.calibration.serving.host import check_host, ordering, save_host
 from qsopt.calibration.serving.runs import Host, Runs, read_runs
-from qsopt.calibration.tables.folder import Folder
+from qsopt.calibration.tables.folder import SERVING, Folder
 from qsopt.catalog.efficiencies import efficiency_set
+from qsopt.errors import InputError
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column, Errors, errors
 from qsopt.fitted.groups import Calibration, save_calibration
@@ -89,6 +90,25 @@ def run(
     return Outcome(calibration, points, predictions, _serving(folder, calibration))
 
 
+def run_serving(folder: Folder, calibration: Calibration) -> Outcome:
+    """Fit what serving adds alone, to the end-to-end results of a folder.
+
+    Args:
+        folder: tables.
+        calibration: groups of operators as they were fitted before.
+
+    Raises:
+        InputError: if the folder has no end-to-end results that can be used.
+    """
+    serving = _serving(folder, calibration)
+    if serving is None:
+        raise InputError(
+            "only = serving: the folder has no end-to-end results that can be used; give one with "
+            f"a table of {', '.join(sorted(SERVING))}, model, gpu and backend"
+        )
+    return Outcome(calibration, {}, {}, serving)
+
+
 def _serving(
     folder: Folder, calibration: Calibration
 ) -> tuple[Runs, Host, dict[str, Column]] | None:
@@ -110,15 +130,27 @@ def write(outcome: Outcome, out: Path) -> list[Path]:
     Raises:
         InputError: if a file cannot be written.
     """
-    files = {name: out / f"{name}.toml" for name in ("operators", "serving", "fitted")}
-    save_calibration(outcome.calibration, files["operators"])
-    write_set(outcome.calibration, files["fitted"])
+    operators, fitted = out / "operators.toml", out / "fitted.toml"
+    save_calibration(outcome.calibration, operators)
+    write_set(outcome.calibration, fitted)
+    return [operators, *write_serving(outcome, out), fitted]
+
+
+def write_serving(outcome: Outcome, out: Path) -> list[Path]:
+    """Write the constants of serving, if there are any.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: if a file cannot be written.
+    """
     if outcome.serving is None:
-        del files["serving"]
-    else:
-        runs, host, _ = outcome.serving
-        save_host(host, runs.backends, outcome.serving_errors(), files["serving"])
-    return list(files.values())
+        return []
+    path = out / "serving.toml"
+    runs, host, _ = outcome.serving
+    save_host(host, runs.backends, outcome.serving_errors(), path)
+    return [path]
 
 
 def write_set(calibration: Calibration, path: Path) -> None:
