@@ -14,12 +14,14 @@ from qsopt.calibration.points import Points
 from qsopt.calibration.report import COLUMNS, TPOT_TARGET, error_rows
 from qsopt.calibration.serving.host import check_host, ordering, save_host
 from qsopt.calibration.serving.runs import Host, Runs, read_runs
+from qsopt.calibration.serving.spread import Fits, fit_spreads, read_evidence
 from qsopt.calibration.tables.folder import SERVING, Folder
 from qsopt.catalog.efficiencies import efficiency_set
 from qsopt.errors import InputError
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column, Errors, errors
 from qsopt.fitted.groups import Calibration, save_calibration
+from qsopt.fitted.spread import add_spreads
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Outcome:
     """By kind."""
     serving: tuple[Runs, Host, dict[str, Column]] | None
     """End-to-end results, constants, and times by who saw what; None without such results."""
+    spread: Fits | None = None
+    """Fits that say how far end-to-end predictions are off; None without such results."""
 
     def rows(self) -> list[dict[str, Any]]:
         """Errors of every quantity beside its target."""
@@ -87,7 +91,21 @@ def run(
     calibration = Calibration(source, day[:7].replace("-", "."), day, tuple(groups))
     if folder.serving:
         progress(f"fitting serving: {sum(map(len, folder.serving)):,} rows")
-    return Outcome(calibration, points, predictions, _serving(folder, calibration))
+    return _outcome(calibration, points, predictions, folder)
+
+
+def _outcome(
+    calibration: Calibration,
+    points: dict[str, Points],
+    predictions: dict[str, CrossValidation],
+    folder: Folder,
+) -> Outcome:
+    """With what serving adds, and how far it is off."""
+    serving = _serving(folder, calibration)
+    if serving is None:
+        return Outcome(calibration, points, predictions, None)
+    evidence = read_evidence(folder.serving[0], calibration, serving[0])
+    return Outcome(calibration, points, predictions, serving, Fits(evidence))
 
 
 def run_serving(folder: Folder, calibration: Calibration) -> Outcome:
@@ -100,13 +118,13 @@ def run_serving(folder: Folder, calibration: Calibration) -> Outcome:
     Raises:
         InputError: if the folder has no end-to-end results that can be used.
     """
-    serving = _serving(folder, calibration)
-    if serving is None:
+    outcome = _outcome(calibration, {}, {}, folder)
+    if outcome.serving is None:
         raise InputError(
             "only = serving: the folder has no end-to-end results that can be used; give one with "
             f"a table of {', '.join(sorted(SERVING))}, model, gpu and backend"
         )
-    return Outcome(calibration, {}, {}, serving)
+    return outcome
 
 
 def _serving(
@@ -150,6 +168,8 @@ def write_serving(outcome: Outcome, out: Path) -> list[Path]:
     path = out / "serving.toml"
     runs, host, _ = outcome.serving
     save_host(host, runs.backends, outcome.serving_errors(), path)
+    if outcome.spread is not None:
+        add_spreads(fit_spreads(outcome.spread), path)
     return [path]
 
 

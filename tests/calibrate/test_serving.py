@@ -36,7 +36,8 @@ def runs() -> Runs:
 
     def made(times: np.ndarray) -> Runs:
         return Runs(
-            step, waiting, backend, times, waiting, step, step, model, gpu, model, ("one", "two")
+            *(step, waiting, backend, times, waiting, step, step, model, gpu, model, model, step),
+            ("one", "two"),
         )
 
     return made(np.asarray(tpot(made(step).unlabelled, truth)))

@@ -61,13 +61,17 @@ class Runs(eqx.Module):
     """All that tells a configuration from others of the same model and accelerator, the repeat
     apart.
     """
+    lengths: np.ndarray
+    """Lengths of prompt and answer."""
+    devices: Column
+    """Of a replica."""
     backends: tuple[str, ...] = eqx.field(static=True)
 
     @property
     def unlabelled(self) -> "Runs":
         """Numbers alone, which JAX can trace."""
         return eqx.tree_at(
-            lambda runs: (runs.model, runs.gpu, runs.layout), self, (None, None, None)
+            lambda runs: (runs.model, runs.gpu, runs.layout, runs.lengths), self, (None,) * 4
         )
 
     def where(self, keep: np.ndarray) -> "Runs":
@@ -137,6 +141,8 @@ def runs_of(table: Table, calibration: Calibration, skipped: Skipped) -> Runs:
         model=table.text("model"),
         gpu=per_name(table.text("gpu"), lambda name: names.accelerator_name(name) or ""),
         layout=joined(table, ("model", "gpu", "backend", "precision", *SIZES, "concurrency")),
+        lengths=joined(table, ("isl", "osl")),
+        devices=np.array([float(case.deployment.replica_devices) for case in cases]),
         backends=tuple(map(str, backends)),
     )
 
