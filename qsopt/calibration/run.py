@@ -14,7 +14,7 @@ from qsopt.calibration.points import Points
 from qsopt.calibration.report import COLUMNS, TPOT_TARGET, error_rows
 from qsopt.calibration.serving.host import check_host, ordering, save_host
 from qsopt.calibration.serving.runs import Host, Runs, read_runs
-from qsopt.calibration.serving.spread import Fits, fit_spreads, read_evidence
+from qsopt.calibration.serving.served_fits import ServedFits, fit_spreads, read_evidence
 from qsopt.calibration.tables.folder import SERVING, Folder
 from qsopt.catalog.efficiencies import efficiency_set
 from qsopt.errors import InputError
@@ -36,7 +36,7 @@ class Outcome:
     """By kind."""
     serving: tuple[Runs, Host, dict[str, Column]] | None
     """End-to-end results, constants, and times by who saw what; None without such results."""
-    spread: Fits | None = None
+    spread: ServedFits | None = None
     """Fits that say how far end-to-end predictions are off; None without such results."""
 
     def rows(self) -> list[dict[str, Any]]:
@@ -105,7 +105,7 @@ def _outcome(
     if serving is None:
         return Outcome(calibration, points, predictions, None)
     evidence = read_evidence(folder.serving[0], calibration, serving[0])
-    return Outcome(calibration, points, predictions, serving, Fits(evidence))
+    return Outcome(calibration, points, predictions, serving, ServedFits(evidence))
 
 
 def run_serving(folder: Folder, calibration: Calibration) -> Outcome:

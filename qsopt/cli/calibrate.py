@@ -9,12 +9,15 @@ from typing import Any, Literal
 from qsopt.calibration.kinds import DRAWS
 from qsopt.calibration.report import text_row
 from qsopt.calibration.run import Outcome, run, run_serving, write, write_serving
+from qsopt.calibration.serving.energy import energy_fits, energy_spreads
 from qsopt.calibration.serving.power import power_errors, read_power, save_power
 from qsopt.calibration.tables.aiconfigurator import Choice
 from qsopt.calibration.tables.folder import Folder, read_folder
 from qsopt.errors import InputError
 from qsopt.fitted.errors import Errors
 from qsopt.fitted.groups import load_calibration, shipped
+from qsopt.fitted.server import server_fit
+from qsopt.fitted.spread import add_spreads
 from qsopt.report.records import to_json
 from qsopt.report.text import show_rows
 
@@ -145,10 +148,12 @@ class Calibrate:
         print(f"written: {', '.join(written)}")
 
     def _fit_power(self, folder: Folder, source: str) -> None:
-        """The power law alone, with the efficiencies that ship."""
-        path = self.out / "power.toml"
-        rows = read_power(folder.power[0], load_calibration(shipped()), folder.skipped)
+        """The power law alone, with the efficiencies and constants of serving that ship."""
+        path, table = self.out / "power.toml", folder.power[0]
+        calibration = load_calibration(self.groups or shipped())
+        rows = read_power(table, calibration, folder.skipped)
         save_power(rows, source, path)
+        add_spreads(energy_spreads(energy_fits(table, calibration, server_fit(), rows)), path)
         records = power_errors(path)
         if self.json:
             skipped = folder.skipped.records()

@@ -67,6 +67,11 @@ class Expectation:
         ]
         return float(np.linalg.norm(parts) / sum(seconds.values()))
 
+    @property
+    def of_kernels(self) -> float:
+        """Median absolute relative error expected of the typical kind of operator."""
+        return float(np.median(list(self.errors.values())))
+
     def spreads(self) -> dict[str, float]:
         """Standard deviation of the log of a time by kind: what the median errors are of a normal
         distribution.

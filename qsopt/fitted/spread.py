@@ -43,6 +43,9 @@ both.
 SOFTWARE, POOL = "software", "pooled"
 """The widest cells: of sets of one software, and of the set pooled over software."""
 
+JOULES = "joules_per_token"
+"""The quantity of which one software was measured."""
+
 Quantiles = Float[np.ndarray, " levels"]
 
 _BATCHES = ((4, "batch 1-4"), (16, "batch 5-16"), (64, "batch 17-64"), (np.inf, "batch above 64"))
@@ -118,12 +121,20 @@ def devices_class(devices: float) -> str:
     return next(name for most, name in _DEVICES if devices <= most)
 
 
-def regimes(software: str, batch: float, devices: float) -> tuple[str, ...]:
-    """Cells that a run stands in, widest first; of a set that is no software's, those pooled."""
+def regimes(software: str, batch: float, devices: float, alone: bool = False) -> tuple[str, ...]:
+    """Cells that a run stands in, widest first.
+
+    Args:
+        software: its name, or `POOL` for a set that is no software's.
+        batch: sequences that a replica decodes at once.
+        devices: of a replica.
+        alone: whether results of other software say nothing about this one.
+    """
     where = f"{batch_class(batch)}, {devices_class(devices)}"
-    if software == POOL:
-        return (POOL, f"{POOL}, {where}")
-    return (SOFTWARE, f"{SOFTWARE}, {where}", f"{software}, {where}")
+    own = f"{software}, {where}"
+    if alone or software == POOL:
+        return (software, own)
+    return (SOFTWARE, f"{SOFTWARE}, {where}", own)
 
 
 def widened(quantiles: Quantiles, deviation: float) -> Quantiles:

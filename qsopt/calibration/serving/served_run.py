@@ -122,6 +122,11 @@ def served_runs(table: Table, calibration: Calibration) -> list[ServedRun]:
 
 def _efficiency(calibration: Calibration, key: str, base: Efficiency) -> Efficiency:
     backend, gpu = key.split("|")
+    return efficiency_of(calibration, backend, gpu, base)
+
+
+def efficiency_of(calibration: Calibration, backend: str, gpu: str, base: Efficiency) -> Efficiency:
+    """Efficiencies of a software on an accelerator, or, for `POOLED`, those pooled over both."""
     if backend == POOLED:
         return sets.efficiency(calibration, None, None, base)
     return sets.efficiency(calibration, backend, names.accelerator_name(gpu), base)
