@@ -173,11 +173,10 @@ def _sides_table(record: dict[str, Any]) -> Table:
 
     row("parameters [B]", lambda side: f"{side['parameters']['total'] / GB:,.1f}")
     row("active parameters [B]", lambda side: f"{side['parameters']['active'] / GB:,.1f}")
-    row("throughput [tokens/s]", lambda side: f"{side['throughput_tokens_per_s']:,.0f}")
     row(
-        "throughput, 80 % interval [tokens/s]",
+        "throughput [tokens/s]",
         lambda side: (
-            beside(side, "throughput_tokens_per_s").strip(" ()").removeprefix("80 %: ") or "-"
+            f"{side['throughput_tokens_per_s']:,.0f}" + beside(side, "throughput_tokens_per_s")
         ),
     )
     row("per device [tokens/s]", lambda side: f"{side['tokens_per_s_per_device']:,.1f}")

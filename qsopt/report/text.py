@@ -69,7 +69,7 @@ def error_text(expected: dict[str, Any]) -> str:
 
 def beside(record: dict[str, Any], name: str, form: str = ",.0f", scale: float = 1.0) -> str:
     """The 80 % interval of a value, to stand beside it; nothing where there is none."""
-    ends = ((record["intervals"] or {}).get(name) or {}).get("80")
+    ends = ((record.get("intervals") or {}).get(name) or {}).get("80")
     if ends is None:
         return ""
     low, high = (format(end * scale, form) for end in ends)

@@ -82,3 +82,11 @@ def test_texts_have_the_interval_beside_the_number(run: Callable[..., Any]) -> N
     assert text.count("(80 %: ") == len(DECODE)
     text = run(COMPARED.removesuffix("--json")).out
     assert "times the throughput of the MoE (80 %: " in text
+
+
+def test_compare_on_requests(answer: Callable[..., Any]) -> None:
+    words = "--prompt 2048 --answer 256 --q 2 --efficiency vllm --json"
+    record = answer(f"compare --model olmoe-1b-7b --cluster 1xh100 {words}")
+    assert_sound(record, {"ratio_dense_over_moe"})
+    assert_sound(record["dense"], DECODE | {"end_to_end_s", "requests_per_s"})
+    assert_sound(record["matches"][0], {"ratio_dense_over_moe"})

@@ -155,19 +155,34 @@ def _intervals(record: Mapping[str, Any], quantiles: Mapping[str, Quantiles]) ->
 
 
 def ratio_intervals(
-    moe: tuple[Inquiry, Deployment], dense: tuple[Inquiry, Deployment], ratio: float
+    moe: tuple[Inquiry, Deployment],
+    dense: tuple[Inquiry, Deployment],
+    ratio: float,
+    requests: bool = False,
 ) -> Intervals | None:
     """The interval of the ratio of throughputs, dense over MoE, with errors of both sides as they
     were measured to go together; None without evidence or a ratio.
+
+    Args:
+        moe: what was asked of this side, and the deployment that writes.
+        dense: of the other side.
+        ratio: as predicted.
+        requests: whether the throughputs are of whole requests, not of decode steps.
     """
-    sides = [errors_of(*side) for side in (dense, moe)]
-    spreads = shipped_spreads()
-    name = moe[0].efficiency_name
+    spreads, name = shipped_spreads(), moe[0].efficiency_name
     pairs = None if spreads is None else spreads.ratio.get(POOL if name == POOLED else SOFTWARE)
+    sides = [_speed(*side, requests) for side in (dense, moe)]
     if pairs is None or sides[0] is None or sides[1] is None or not 0.0 < ratio < np.inf:
         return None
-    over, under = (inverse(side.quantiles) for side in sides if side is not None)
-    return {"ratio_dense_over_moe": interval(ratio, ratio_quantiles(over, under, pairs))}
+    return {"ratio_dense_over_moe": interval(ratio, ratio_quantiles(sides[0], sides[1], pairs))}
+
+
+def _speed(inquiry: Inquiry, deployment: Deployment, requests: bool) -> Quantiles | None:
+    """Of the throughput of one side; that of decode steps is the reciprocal of their time."""
+    found = errors_of(inquiry, deployment, "throughput" if requests else "tpot")
+    if found is None:
+        return None
+    return found.quantiles if requests else inverse(found.quantiles)
 
 
 def of_dense(inquiry: Inquiry, dense: Model) -> Inquiry:
