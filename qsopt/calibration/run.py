@@ -14,11 +14,14 @@ from qsopt.calibration.points import Points
 from qsopt.calibration.report import COLUMNS, TPOT_TARGET, TTFT_TARGET, error_rows
 from qsopt.calibration.serving.host import check_host, ordering, save_host
 from qsopt.calibration.serving.runs import Host, Runs, read_runs
-from qsopt.calibration.tables.folder import Folder
+from qsopt.calibration.serving.served_fits import ServedFits, fit_spreads, read_evidence
+from qsopt.calibration.tables.folder import SERVING, Folder
 from qsopt.catalog.efficiencies import KERNELS, efficiency_set
+from qsopt.errors import InputError
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column, Errors, errors
 from qsopt.fitted.groups import Calibration, save_calibration
+from qsopt.fitted.spread import add_spreads
 
 
 class Served(NamedTuple):
@@ -44,6 +47,8 @@ class Outcome:
     """By kind."""
     serving: Served | None
     """None without end-to-end results."""
+    spread: ServedFits | None = None
+    """Fits that say how far end-to-end predictions are off; None without such results."""
 
     def rows(self) -> list[dict[str, Any]]:
         """Errors of every quantity beside its target."""
@@ -111,7 +116,40 @@ def run(
     calibration = Calibration(source, day[:7].replace("-", "."), day, tuple(groups))
     if folder.serving:
         progress(f"fitting serving: {sum(map(len, folder.serving)):,} rows")
-    return Outcome(calibration, points, predictions, _serving(folder, calibration))
+    return _outcome(calibration, points, predictions, folder)
+
+
+def _outcome(
+    calibration: Calibration,
+    points: dict[str, Points],
+    predictions: dict[str, CrossValidation],
+    folder: Folder,
+) -> Outcome:
+    """With what serving adds, and how far it is off."""
+    serving = _serving(folder, calibration)
+    if serving is None:
+        return Outcome(calibration, points, predictions, None)
+    evidence = read_evidence(folder.serving[0], calibration, serving[0])
+    return Outcome(calibration, points, predictions, serving, ServedFits(evidence))
+
+
+def run_serving(folder: Folder, calibration: Calibration) -> Outcome:
+    """Fit what serving adds alone, to the end-to-end results of a folder.
+
+    Args:
+        folder: tables.
+        calibration: groups of operators as they were fitted before.
+
+    Raises:
+        InputError: if the folder has no end-to-end results that can be used.
+    """
+    outcome = _outcome(calibration, {}, {}, folder)
+    if outcome.serving is None:
+        raise InputError(
+            "only = serving: the folder has no end-to-end results that can be used; give one with "
+            f"a table of {', '.join(sorted(SERVING))}, model, gpu and backend"
+        )
+    return outcome
 
 
 def _serving(folder: Folder, calibration: Calibration) -> Served | None:
@@ -133,15 +171,29 @@ def write(outcome: Outcome, out: Path) -> list[Path]:
     Raises:
         InputError: if a file cannot be written.
     """
-    files = {name: out / f"{name}.toml" for name in ("operators", "serving", KERNELS)}
-    save_calibration(outcome.calibration, files["operators"])
-    write_set(outcome.calibration, files[KERNELS])
+    operators, kernels = out / "operators.toml", out / f"{KERNELS}.toml"
+    save_calibration(outcome.calibration, operators)
+    write_set(outcome.calibration, kernels)
+    return [operators, *write_serving(outcome, out), kernels]
+
+
+def write_serving(outcome: Outcome, out: Path) -> list[Path]:
+    """Write the constants of serving, if there are any.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: if a file cannot be written.
+    """
     if outcome.serving is None:
-        del files["serving"]
-    else:
-        runs, host, _, _ = outcome.serving
-        save_host(host, runs.backends, outcome.errors_left(), files["serving"])
-    return list(files.values())
+        return []
+    path = out / "serving.toml"
+    runs, host, _, _ = outcome.serving
+    save_host(host, runs.backends, outcome.errors_left(), path)
+    if outcome.spread is not None:
+        add_spreads(fit_spreads(outcome.spread), path)
+    return [path]
 
 
 def write_set(calibration: Calibration, path: Path) -> None:

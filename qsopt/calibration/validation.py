@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from qsopt.calibration.coverage import inside, places
 from qsopt.calibration.form import seconds
 from qsopt.calibration.points import Points, unlabelled
 from qsopt.calibration.quantities import quantities
@@ -21,6 +22,7 @@ from qsopt.errors import InputError
 from qsopt.fitted.errors import Column, Errors, errors
 from qsopt.fitted.groups import Calibration, Values
 from qsopt.fitted.parameters import DEFAULTS
+from qsopt.fitted.spread import Spreads, load_spreads
 
 _seconds = jax.jit(seconds)
 
@@ -85,16 +87,21 @@ def _file_rows(file: str, points: Points, times: Column) -> Iterator[dict[str, A
 
 
 def serving_rows(
-    file: str, runs: Runs, host: Host, rate: str = "end-to-end tokens/s/device"
+    file: str,
+    runs: Runs,
+    host: Host,
+    spreads: Spreads | None = None,
+    rate: str = "end-to-end tokens/s/device",
 ) -> Iterator[dict[str, Any]]:
     """Errors of end-to-end results: of the times per output token and to the first token, and of
-    tokens per second and device as `rate`.
+    tokens per second and device as `rate`; with the share of rows inside their 80 % interval where
+    `spreads` has one.
     """
     numbers = runs.unlabelled
     compared = {
-        "end-to-end TPOT": (np.asarray(tpot(numbers, host)), runs.tpot),
-        "end-to-end TTFT": (np.asarray(ttft(numbers, host)), runs.ttft),
-        rate: (np.asarray(throughput(numbers, host)), runs.throughput),
+        "end-to-end TPOT": ("tpot", np.asarray(tpot(numbers, host)), runs.tpot),
+        "end-to-end TTFT": ("ttft", np.asarray(ttft(numbers, host)), runs.ttft),
+        rate: ("throughput", np.asarray(throughput(numbers, host)), runs.throughput),
     }
     labels = {
         "model": runs.model,
@@ -102,15 +109,28 @@ def serving_rows(
         "backend": np.array(runs.backends)[runs.backend],
         "concurrency": concurrency_class(runs.concurrency),
     }
-    for name, (guess, truth) in compared.items():
+    for name, (quantity, guess, truth) in compared.items():
         known = np.isfinite(truth)
         if not known.any():
             continue
-        yield record(file, name, errors(guess[known], truth[known]))
-        for label, column in labels.items():
-            for value in np.unique(column[known]):
-                chosen = known & (column == value)
-                yield record(file, f"{name}, {label} {value}", errors(guess[chosen], truth[chosen]))
+        held = np.full(len(truth), np.nan)
+        if spreads is not None:
+            where = (runs.model, runs.gpu, places(runs))
+            held = inside(spreads, quantity, np.log(truth / guess), *where)
+        groups = {name: known} | {
+            f"{name}, {label} {value}": known & (column == value)
+            for label, column in labels.items()
+            for value in np.unique(column[known])
+        }
+        for group, chosen in groups.items():
+            left = errors(guess[chosen], truth[chosen])
+            yield record(file, group, left) | covered(held[chosen])
+
+
+def covered(held: Column) -> dict[str, float]:
+    """Share of the rows with an 80 % interval that lie inside it; nothing without such rows."""
+    known = np.isfinite(held)
+    return {"coverage80": float(held[known].mean())} if known.any() else {}
 
 
 CLASSES = (8, 32, 128)
@@ -155,11 +175,10 @@ def _served(
     table: Table, calibration: Calibration, skipped: Skipped, constants: Path
 ) -> list[dict[str, Any]]:
     runs = read_runs(table, calibration, skipped)
-    return (
-        list(serving_rows(table.file, runs, load_host(constants, runs.backends)))
-        if len(runs.step)
-        else []
-    )
+    if not len(runs.step):
+        return []
+    host = load_host(constants, runs.backends)
+    return list(serving_rows(table.file, runs, host, load_spreads(constants)))
 
 
 def _published(
@@ -168,7 +187,9 @@ def _published(
     return [
         row
         for rate, runs in read_published(table, calibration, skipped).items()
-        for row in serving_rows(table.file, runs, load_host(constants, runs.backends), rate)
+        for row in serving_rows(
+            table.file, runs, load_host(constants, runs.backends), load_spreads(constants), rate
+        )
     ]
 
 

@@ -4,17 +4,20 @@ import sys
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from qsopt.calibration.kinds import DRAWS
 from qsopt.calibration.report import text_row
-from qsopt.calibration.run import run, write
+from qsopt.calibration.run import Outcome, run, run_serving, write, write_serving
+from qsopt.calibration.serving.energy import energy_fits, energy_spreads
 from qsopt.calibration.serving.power import power_errors, read_power, save_power
 from qsopt.calibration.tables.aiconfigurator import Choice
 from qsopt.calibration.tables.folder import Folder, read_folder
 from qsopt.errors import InputError
 from qsopt.fitted.errors import Errors
 from qsopt.fitted.groups import load_calibration, shipped
+from qsopt.fitted.server import server_fit
+from qsopt.fitted.spread import add_spreads
 from qsopt.report.records import to_json
 from qsopt.report.text import show_rows
 
@@ -58,6 +61,12 @@ class Calibrate:
     """Shapes of the package's large tables to sample for each accelerator, backend and format."""
     device: bool = False
     """Run JAX kernels on whatever JAX sees, instead of reading a folder."""
+    only: Literal["serving"] | None = None
+    """Fit what serving adds to a step alone, with operators as they are."""
+    groups: Path | None = None
+    """With --only serving: file of fitted operators, as `qsopt calibrate` writes; the shipped one
+    if left out.
+    """
     out: Path = Path("calibration")
     """Folder for what is written: TOML files of groups, serving and a set, or with --device its
     JSON and plot.
@@ -73,8 +82,14 @@ class Calibrate:
         """Fit, write and print.
 
         Raises:
-            InputError: if both --data and --device are given, or there are no tables.
+            InputError: if both --data and --device are given, --groups without --only serving, or
+                there are no tables.
         """
+        if self.groups is not None and self.only is None:
+            raise InputError(
+                f"groups = {self.groups}: operators are fitted anew; add --only serving to keep "
+                "those of the file"
+            )
         if self.device and self.data is not None:
             raise InputError(
                 "calibrate takes --data DIR (measured tables) or --device (kernels run here), not "
@@ -99,6 +114,10 @@ class Calibrate:
         if folder.power and not folder.points:
             self._fit_power(folder, source)
             return
+        if self.only == "serving":
+            outcome = run_serving(folder, load_calibration(self.groups or shipped()))
+            self._show(outcome, folder, write_serving(outcome, self.out))
+            return
         outcome = run(
             folder,
             source,
@@ -106,7 +125,11 @@ class Calibrate:
             self.draws,
             progress=lambda text: print(text, file=sys.stderr),
         )
-        written = [str(path) for path in write(outcome, self.out)]
+        self._show(outcome, folder, write(outcome, self.out))
+
+    def _show(self, outcome: Outcome, folder: Folder, files: list[Path]) -> None:
+        """The errors, what was not used, and the files that were written."""
+        written = [str(path) for path in files]
         if self.json:
             records = [
                 {
@@ -125,10 +148,12 @@ class Calibrate:
         print(f"written: {', '.join(written)}")
 
     def _fit_power(self, folder: Folder, source: str) -> None:
-        """The power law alone, with the efficiencies that ship."""
-        path = self.out / "power.toml"
-        rows = read_power(folder.power[0], load_calibration(shipped()), folder.skipped)
+        """The power law alone, with the efficiencies and constants of serving that ship."""
+        path, table = self.out / "power.toml", folder.power[0]
+        calibration = load_calibration(self.groups or shipped())
+        rows = read_power(table, calibration, folder.skipped)
         save_power(rows, source, path)
+        add_spreads(energy_spreads(energy_fits(table, calibration, server_fit(), rows)), path)
         records = power_errors(path)
         if self.json:
             skipped = folder.skipped.records()

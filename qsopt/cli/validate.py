@@ -16,6 +16,7 @@ _COLUMNS = {
     "median": "median [%]",
     "p90": "P90 [%]",
     "bias": "bias [%]",
+    "coverage80": "in 80 % interval [%]",
 }
 
 
@@ -45,8 +46,10 @@ class Validate:
         if self.json:
             print(to_json({"rows": records, "skipped": folder.skipped.records()}))
             return
+        shares = ("median", "p90", "bias", "coverage80")
         percent = [
-            {**row, **{name: round(100 * row[name], 1) for name in ("median", "p90", "bias")}}
+            {**dict.fromkeys(_COLUMNS), **row}
+            | {name: round(100 * row[name], 1) for name in shares if name in row}
             for row in records
         ]
         show_rows(percent, _COLUMNS)

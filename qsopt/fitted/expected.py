@@ -1,11 +1,11 @@
-"""How far a prediction is expected to be from a measurement: from the errors that the fit left on
-rows it had not seen.
+"""How far the time of an operator is expected to be from a measurement: from the errors that the
+fit left on rows it had not seen.
 
 An accelerator with measurements of the software keeps the errors of its own fit; one whose siblings
 were measured is as far off as the accelerators that were left out of the fit. From values pooled
 over accelerators, one of a maker with measurements is as far off as the generations that were left
 out; for any other maker there is no evidence, and the worst tenth of those rows is taken for
-typical. Operators of one kind err together, kinds independently.
+typical. How far whole servers are off is in `spread`.
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,7 @@ from qsopt.fitted.choices import best_pool, link_groups, of_backend, representat
 from qsopt.fitted.generations import generation
 from qsopt.fitted.groups import Calibration, FittedGroup, load_calibration, shipped
 from qsopt.fitted.server import POOLED, known_server, server_fit
-from qsopt.physics.roofline import Spent
-from qsopt.physics.step import OPERATORS, core_kind
+from qsopt.physics.step import core_kind
 from qsopt.record import named
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.formats import format_name
@@ -50,37 +49,17 @@ class Expectation:
     """Median absolute relative error by kind of operator or tier of links, as an efficiency set
     calls them.
     """
-    core: str
-    """The kind of its attention; of several, the one that is least sure."""
 
-    def of_step(self, spent: Spent, dispatched: float) -> float:
-        """Median absolute relative error expected of the time of a step.
-
-        Args:
-            spent: time by operator, as in `step.OPERATORS`.
-            dispatched: whether tokens are sent to their experts.
-        """
-        seconds: dict[str, float] = {}
-        for operator, time in zip(OPERATORS, np.asarray(spent.seconds, dtype=float), strict=True):
-            kind = _kind(operator, dispatched, self.core)
-            seconds[kind] = seconds.get(kind, 0.0) + float(time)
-        parts = [
-            self.errors.get(kind, max(self.errors.values())) * time
-            for kind, time in seconds.items()
-        ]
-        return float(np.linalg.norm(parts) / sum(seconds.values()))
+    @property
+    def of_kernels(self) -> float:
+        """Median absolute relative error expected of the typical kind of operator."""
+        return float(np.median(list(self.errors.values())))
 
     def spreads(self) -> dict[str, float]:
         """Standard deviation of the log of a time by kind: what the median errors are of a normal
         distribution.
         """
         return {kind: error / NORMAL_MEDIAN for kind, error in self.errors.items()}
-
-
-def _kind(operator: str, dispatched: float, core: str) -> str:
-    if operator.endswith("communication"):
-        return "dispatch_up" if dispatched and operator.startswith("ffn") else "scale_up"
-    return {"attention core": core, "routed experts": "experts"}.get(operator, "gemm")
 
 
 @cache
@@ -122,13 +101,7 @@ def expectation(
         name: _error(group, accelerator if software else None, known)
         for name, group in groups.items()
     }
-    core = max(
-        (core_kind(layers.kind) for layers in model.decoder.attention),
-        key=lambda name: errors.get(name, 0.0),
-    )
-    return Expectation(
-        _basis(accelerator, software, formats["experts"], groups, known), errors, core
-    )
+    return Expectation(_basis(accelerator, software, formats["experts"], groups, known), errors)
 
 
 def _formats(model: Model) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from qsopt.report.text import GB, console, error_text, layout_text, say_context, show_rows
+from qsopt.report.text import GB, beside, console, error_text, layout_text, say_context, show_rows
 
 
 def show_comparison(record: dict[str, Any], title: str) -> None:
@@ -122,7 +122,9 @@ def _say_expected_errors(record: dict[str, Any]) -> None:
         stands = dense if record["verdict"] == "dense wins" else 1.0 - dense
         word = "survives" if stands >= SURVIVES else "does not survive"
         known = record["expected_error"]["moe"] is not None
-        what = "these errors" if known else "an allowance of +-15 % on every kind of operator"
+        what = (
+            "the errors of kernels" if known else "an allowance of +-15 % on every kind of operator"
+        )
         out.print(
             f"the verdict {word} {what}: it stands in {stands:.1%} of draws of them at q = "
             f"{record['q']:.2f}"
@@ -147,6 +149,7 @@ def _laws_table(rows: list[dict[str, Any]]) -> Table:
 def _ratio_text(record: dict[str, Any]) -> str:
     ratio, flip = map(_finite, (record["ratio_dense_over_moe"], record["break_even_q"]))
     text = "" if ratio is None else f": dense reaches {ratio:.2f} times the throughput of the MoE"
+    text += beside(record, "ratio_dense_over_moe", ".2f")
     if ratio is None:
         return text
     return text + ("; no q would flip it" if flip is None else f"; q = {flip:.2f} would flip it")
@@ -170,7 +173,12 @@ def _sides_table(record: dict[str, Any]) -> Table:
 
     row("parameters [B]", lambda side: f"{side['parameters']['total'] / GB:,.1f}")
     row("active parameters [B]", lambda side: f"{side['parameters']['active'] / GB:,.1f}")
-    row("throughput [tokens/s]", lambda side: f"{side['throughput_tokens_per_s']:,.0f}")
+    row(
+        "throughput [tokens/s]",
+        lambda side: (
+            f"{side['throughput_tokens_per_s']:,.0f}" + beside(side, "throughput_tokens_per_s")
+        ),
+    )
     row("per device [tokens/s]", lambda side: f"{side['tokens_per_s_per_device']:,.1f}")
     row("time per output token [ms]", lambda side: f"{side['tpot_s'] * 1e3:.2f}")
     row(

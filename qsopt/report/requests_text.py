@@ -11,7 +11,7 @@ from rich.table import Table
 
 from qsopt.report.comparison_text import penalties_table
 from qsopt.report.serving_text import layouts_text, question_text
-from qsopt.report.text import GB, console
+from qsopt.report.text import GB, beside, console
 
 
 def show_request_comparison(record: dict[str, Any], title: str) -> None:
@@ -56,9 +56,13 @@ _ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "parameters [B]": lambda side: f"{side['parameters']['total'] / GB:,.1f}",
     "way": lambda side: side["way"],
     "throughput [tokens/s]": lambda side: f"{side['throughput_tokens_per_s']:,.0f}",
-    "per device [tokens/s]": lambda side: f"{side['tokens_per_s_per_device']:,.1f}",
+    "per device [tokens/s]": lambda side: (
+        f"{side['tokens_per_s_per_device']:,.1f}" + beside(side, "tokens_per_s_per_device")
+    ),
     "time to first token [ms]": lambda side: f"{side['ttft_s'] * 1e3:,.0f}",
-    "time per output token [ms]": lambda side: f"{side['tpot_s'] * 1e3:.2f}",
+    "time per output token [ms]": lambda side: (
+        f"{side['tpot_s'] * 1e3:.2f}" + beside(side, "tpot_s", ".2f", 1e3)
+    ),
     "whole request [s]": lambda side: f"{side['end_to_end_s']:,.1f}",
     "layout": layouts_text,
 }
@@ -79,4 +83,5 @@ def _ratio_text(record: dict[str, Any]) -> str:
     ratio = record["ratio_dense_over_moe"]
     if ratio is None or not math.isfinite(ratio):
         return ""
-    return f": dense reaches {ratio:.2f} times the throughput of the MoE"
+    text = f": dense reaches {ratio:.2f} times the throughput of the MoE"
+    return text + beside(record, "ratio_dense_over_moe", ".2f")

@@ -5,7 +5,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from qsopt.report.text import console, si
+from qsopt.report.text import beside, console, si
 
 
 def show_serving(record: dict[str, Any], title: str) -> None:
@@ -51,11 +51,14 @@ def _best_table(best: dict[str, Any]) -> Table:
         "way": _WAYS[best["way"]],
         "throughput": f"{best['throughput_tokens_per_s']:,.0f} tokens/s, "
         f"{best['requests_per_s']:,.2f} requests/s",
-        "per device": f"{best['tokens_per_s_per_device']:,.1f} tokens/s{_interval(best)}",
-        "per user": f"{best['tokens_per_s_per_user']:,.1f} tokens/s",
+        "per device": f"{best['tokens_per_s_per_device']:,.1f} tokens/s"
+        + beside(best, "tokens_per_s_per_device"),
+        "per user": f"{best['tokens_per_s_per_user']:,.1f} tokens/s"
+        + beside(best, "tokens_per_s_per_user", ",.1f"),
         "time to first token": f"{best['ttft_s'] * 1e3:,.0f} ms",
-        "time per output token": f"{best['tpot_s'] * 1e3:.2f} ms",
-        "whole request": f"{best['end_to_end_s']:,.1f} s",
+        "time per output token": f"{best['tpot_s'] * 1e3:.2f} ms"
+        + beside(best, "tpot_s", ".2f", 1e3),
+        "whole request": f"{best['end_to_end_s']:,.1f} s" + beside(best, "end_to_end_s", ",.1f"),
         "rental per million output tokens": _dollars(best["cost_per_million_output_tokens"]),
         "rental per million input tokens": _dollars(best["cost_per_million_input_tokens"]),
     }
@@ -69,6 +72,7 @@ def _best_table(best: dict[str, Any]) -> Table:
         rows["power"] = (
             f"{best['watts_per_device']:,.0f} W a device, "
             f"{best['joules_per_output_token']:.3g} J an output token"
+            + beside(best, "joules_per_output_token", ".3g")
         )
     rows["prompt tokens in a forward"] = f"{best['prefill']['tokens_per_forward']:,.0f}"
     for name, value in rows.items():
@@ -81,15 +85,6 @@ _WAYS = {
     "alternating": "alternating: prompts between the steps of answers",
     "disaggregated": "disaggregated: a pool reads prompts, another writes answers",
 }
-
-
-def _interval(best: dict[str, Any]) -> str:
-    """Where a measured value is expected."""
-    intervals = best["intervals"]
-    if intervals is None:
-        return ""
-    low, high = intervals["tokens_per_s_per_device"]
-    return f" ({intervals['level']:.0%} of servers: {low:,.0f} to {high:,.0f})"
 
 
 def _dollars(cost: float | None) -> str:

@@ -62,19 +62,32 @@ def say_context(record: dict[str, Any]) -> None:
 def error_text(expected: dict[str, Any]) -> str:
     """The error expected of a step time, and what it rests on."""
     return (
-        f"{escape(expected['basis'])}: step time +-{expected['step_time']:.0%} (median error "
-        f"expected)"
+        f"{escape(expected['basis'])}: step time +-{expected['step_time']:.0%} (half of them "
+        f"within)"
     )
+
+
+def beside(record: dict[str, Any], name: str, form: str = ",.0f", scale: float = 1.0) -> str:
+    """The 80 % interval of a value, to stand beside it; nothing where there is none."""
+    ends = ((record.get("intervals") or {}).get(name) or {}).get("80")
+    if ends is None:
+        return ""
+    low, high = (format(end * scale, form) for end in ends)
+    return f" (80 %: {low} to {high})"
 
 
 def _facts_table(record: dict[str, Any]) -> Table:
     table = Table(show_header=False, box=None)
     price, hit = record["cost_usd_per_million_tokens"], record["experts_hit"]
     rows = {
-        "throughput": f"{record['throughput_tokens_per_s']:,.0f} tokens/s",
-        "per device": f"{record['tokens_per_s_per_device']:,.1f} tokens/s",
-        "per user": f"{record['tokens_per_s_per_user']:,.1f} tokens/s",
-        "time per output token": f"{record['tpot_s'] * 1e3:.2f} ms",
+        "throughput": f"{record['throughput_tokens_per_s']:,.0f} tokens/s"
+        + beside(record, "throughput_tokens_per_s"),
+        "per device": f"{record['tokens_per_s_per_device']:,.1f} tokens/s"
+        + beside(record, "tokens_per_s_per_device", ",.1f"),
+        "per user": f"{record['tokens_per_s_per_user']:,.1f} tokens/s"
+        + beside(record, "tokens_per_s_per_user", ",.1f"),
+        "time per output token": f"{record['tpot_s'] * 1e3:.2f} ms"
+        + beside(record, "tpot_s", ".2f", 1e3),
         **_request_facts(record),
         "largest batch that fits": f"{record['max_batch']:,} sequences per replica",
         "tokens per expert weight read" if hit is not None else "tokens per weight read": (
@@ -104,8 +117,10 @@ def _request_facts(record: dict[str, Any]) -> dict[str, str]:
         "way": f"{record['way']}, {record['prefill']['tokens_per_forward']:,.0f} prompt tokens in "
         f"a forward",
         "time to first token": f"{record['ttft_s'] * 1e3:,.0f} ms",
-        "whole request": f"{record['end_to_end_s']:,.2f} s",
-        "requests": f"{record['requests_per_s']:,.2f} a second",
+        "whole request": f"{record['end_to_end_s']:,.2f} s"
+        + beside(record, "end_to_end_s", ",.2f"),
+        "requests": f"{record['requests_per_s']:,.2f} a second"
+        + beside(record, "requests_per_s", ",.2f"),
     }
 
 
@@ -113,7 +128,8 @@ def _power_text(record: dict[str, Any]) -> str:
     watts, joules = record["watts_per_device"], record["joules_per_output_token"]
     if watts is None:
         return "no power limit known"
-    return f"{watts:,.0f} W, {joules:.3g} J per output token"
+    text = f"{watts:,.0f} W, {joules:.3g} J per output token"
+    return text + beside(record, "joules_per_output_token", ".3g")
 
 
 def _memory_table(memory: dict[str, float]) -> Table:

@@ -1,8 +1,7 @@
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qsopt import Deployment, Workload, evaluate, load_cluster, load_model
+from qsopt import load_model
 from qsopt.catalog.efficiencies import efficiency_set
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Errors
@@ -16,8 +15,6 @@ from qsopt.fitted.expected import (
 )
 from qsopt.fitted.groups import AcceleratorFit, Calibration, FittedGroup
 from qsopt.fitted.parameters import DEFAULTS
-from qsopt.physics.roofline import Spent
-from qsopt.physics.step import OPERATORS
 from qsopt.spec.formats import FORMATS
 
 MODEL = load_model("mixtral-8x7b")
@@ -76,26 +73,9 @@ def test_errors_by_what_was_measured():
     assert expectation(MODEL, None, None, CALIBRATION).errors == foreign.errors
 
 
-def test_error_of_a_step_by_hand():
-    """Kinds are independent, operators of one kind err together."""
-    seconds = {
-        "attention projections": 1.0,
-        "dense ffn": 2.0,
-        "routed experts": 4.0,
-        "ffn communication": 3.0,
-    }
-    spent = Spent(seconds=jnp.array([seconds.get(name, 0.0) for name in OPERATORS]))
-    told = Expectation(
-        "",
-        {"gemm": 0.1, "experts": 0.2, "attention": 0.5, "scale_up": 0.3, "dispatch_up": 0.6},
-        "attention",
-    )
-    assert told.of_step(spent, 0.0) == pytest.approx(
-        np.hypot(np.hypot(3 * 0.1, 4 * 0.2), 3 * 0.3) / 10
-    )
-    assert told.of_step(spent, 1.0) == pytest.approx(
-        np.hypot(np.hypot(3 * 0.1, 4 * 0.2), 3 * 0.6) / 10
-    )
+def test_errors_of_operators_by_hand():
+    told = Expectation("", {"gemm": 0.1, "experts": 0.2, "attention": 0.5})
+    assert told.of_kernels == 0.2
     assert told.spreads()["gemm"] == pytest.approx(0.1 / NORMAL_MEDIAN)
 
 
@@ -126,9 +106,6 @@ def test_a_software_on_an_accelerator_takes_its_own_values(software: str):
     bf16 = FORMATS.index("bf16")
     for name in ("launch", "bandwidth", "compute", "half_width"):
         assert float(getattr(given.experts, name)[bf16]) == pytest.approx({**DEFAULTS, **own}[name])
-    step = evaluate(
-        MODEL, load_cluster("8xh200"), Workload(4096), Deployment(tensor=8, batch=64), given
-    )
-    told = expectation(MODEL, "h200", software).of_step(step.breakdown, 0.0)
+    told = expectation(MODEL, "h200", software).of_kernels
     assert 0.01 < told < 0.3
-    assert told < expectation(MODEL, "mi300x").of_step(step.breakdown, 0.0)
+    assert told < expectation(MODEL, "mi300x").of_kernels

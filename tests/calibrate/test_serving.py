@@ -1,3 +1,4 @@
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -12,6 +13,7 @@ from qsopt.calibration.serving.served_run import model_name, precise
 from qsopt.calibration.tables.folder import read_folder
 from qsopt.calibration.validation import concurrency_class, rows
 from qsopt.catalog.efficiencies import efficiency_set, load_efficiency
+from qsopt.cli import main
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Errors, errors
 from qsopt.fitted.groups import load_calibration, shipped
@@ -38,7 +40,8 @@ def runs() -> Runs:
         texts = (model, gpu, model)
         rates = (times, waiting, step, step)
         load = (np.full(300, 8.0), layers, answer, ahead, first)
-        return Runs(step, waiting, backend, *rates, *texts, *load, ("one", "two"))
+        place = (model, step)
+        return Runs(step, waiting, backend, *rates, *texts, *load, *place, ("one", "two"))
 
     bare = made(step, step).unlabelled
     first = np.array(ttft(bare, truth))
@@ -89,6 +92,8 @@ def test_times_of_a_run_by_hand():
         answer=one(100.0),
         ahead=one(30e-3),
         ttft=one(np.nan),
+        lengths=None,  # pyright: ignore[reportArgumentType]
+        devices=one(1.0),
         backends=("one",),
     )
     host = Host(jnp.array([0.9]), jnp.array([1e-3]), 40e-6, 0.5, 0.1)
@@ -162,3 +167,24 @@ def test_shipped_parameters_keep_their_errors():
     for name, limit in limits.items():
         assert left[name]["median"] <= limit, name
         assert abs(left[name]["bias"]) < 0.05, name
+
+
+def test_serving_alone_keeps_the_operators(tmp_path, capsys):
+    header = "model,gpu,backend,precision,tp,n_gpus,isl,osl,concurrency,tpot_ms,out_tok_s_gpu_est"
+    lines = [
+        f"{model},{gpu},vllm,bf16,1,1,1024,256,{batch},{batch / 4 + 8},{batch * 20}"
+        for model in ("qwen3-8b", "olmoe-1b-7b")
+        for gpu in ("h100_sxm", "h200_sxm")
+        for batch in (1, 8)
+    ]
+    (tmp_path / "runs.csv").write_text("\n".join([header, *lines]))
+    words = ["calibrate", "--only", "serving", "--data", str(tmp_path), "--json"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    written = json.loads(capsys.readouterr().out)["written"]
+    assert written == [str(tmp_path / "out" / "serving.toml")]
+    assert set(tomllib.loads(Path(written[0]).read_text())["backend"]) == {"vllm"}
+    (tmp_path / "runs.csv").write_text("a,b\n1,2\n")
+    assert main(words) == 2
+    assert "no end-to-end results" in capsys.readouterr().err
+    assert main(["calibrate", "--groups", "x.toml", "--data", str(tmp_path)]) == 2
+    assert "--only serving" in capsys.readouterr().err

@@ -87,3 +87,19 @@ def test_derivatives_in_float32_are_near_those_in_float64(compiled: Path) -> Non
     )
     np.testing.assert_allclose(one, other, rtol=1e-2)
     assert other[1] < -0.01, "a larger twin is slower"
+
+
+def test_intervals_are_the_same_in_single_precision(tmp_path: Path) -> None:
+    """A user's process starts in float32; what it prints is counted in float64."""
+    code = (
+        "import json, qsopt; found = qsopt.evaluate('olmoe-1b-7b', '1xh100', "
+        "qsopt.Workload(4096.0), qsopt.Deployment(batch=32)).to_dict(); "
+        "print(json.dumps([found['intervals'], found['expected_error']]))"
+    )
+    layout = qsopt.Deployment(batch=32)
+    here = qsopt.evaluate("olmoe-1b-7b", "1xh100", qsopt.Workload(4096.0), layout).to_dict()
+    there, error = json.loads(run(tmp_path, "-c", code))
+    assert error == here["expected_error"]
+    for name, ends in here["intervals"].items():
+        for level in ends:
+            np.testing.assert_allclose(there[name][level], ends[level], rtol=1e-6)

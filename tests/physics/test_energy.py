@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -114,10 +115,13 @@ def rows(law: PowerLaw, count: int = 240) -> PowerRows:
         pace=1.4 * step,
         model=generator.choice(["a", "b", "c"], count),
         gpu=generator.choice(["x", "y"], count),
+        backend=np.full(count, "vllm"),
+        batch=np.full(count, 8.0),
+        devices=np.ones(count),
     )
     noise = np.exp(generator.normal(0, 0.02, count))
     power = predicted_power(blank, law) * noise
-    return PowerRows(power, compute, memory, step, blank.pace, blank.model, blank.gpu)
+    return eqx.tree_at(lambda rows: rows.power, blank, power)
 
 
 def test_constants_are_recovered(tmp_path: Path) -> None:

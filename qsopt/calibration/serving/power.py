@@ -20,12 +20,11 @@ import tomlkit
 from scipy.optimize import least_squares
 
 from qsopt.arrays import Scalar
-from qsopt.calibration.serving.served_run import model_name, precise
+from qsopt.calibration.serving.served_run import efficiency_of, model_name, precise
 from qsopt.calibration.tables import names
 from qsopt.calibration.tables.columns import Skipped, Table, known, per_name, timed
 from qsopt.catalog.efficiencies import KERNELS, efficiency_set
 from qsopt.files import write_text
-from qsopt.fitted import sets
 from qsopt.fitted.errors import Column, Errors, errors
 from qsopt.fitted.groups import Calibration, digits, errors_list
 from qsopt.fitted.power import COLUMNS, PACE, STEP, FittedPower, load_power
@@ -65,6 +64,10 @@ class PowerRows(eqx.Module):
     """Measured time per output token of all sequences: batch over output tokens/s [s]."""
     model: np.ndarray
     gpu: np.ndarray
+    backend: np.ndarray
+    batch: Column
+    """Sequences that decode at once."""
+    devices: Column
 
     def where(self, keep: np.ndarray) -> "PowerRows":
         """Only some rows."""
@@ -95,6 +98,9 @@ def read_power(table: Table, calibration: Calibration, skipped: Skipped) -> Powe
         pace=batch / table.number("out_tok_s"),
         model=table.text("model"),
         gpu=gpu,
+        backend=table.text("backend"),
+        batch=batch,
+        devices=devices,
     )
 
 
@@ -109,7 +115,7 @@ def _busy(table: Table, row: int, calibration: Calibration) -> tuple[float, floa
     )
     chip = names.accelerator_name(gpu) or ""
     context = one["isl_guess"] + one["osl"] / 2.0
-    efficiency = sets.efficiency(calibration, backend, chip, efficiency_set(KERNELS))
+    efficiency = efficiency_of(calibration, backend, gpu, efficiency_set(KERNELS))
     cluster = Cluster(names.accelerator(chip), one["n_gpus"])
     ranks = one["attention_dp"]
     deployment = Deployment(

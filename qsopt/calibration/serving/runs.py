@@ -74,13 +74,17 @@ class Runs(eqx.Module):
     """Time to read the prompts of the other sequences of a replica, for each output token [s]."""
     ttft: Column
     """Measured time to first token; NaN if not known [s]."""
+    lengths: np.ndarray
+    """Lengths of prompt and answer."""
+    devices: Column
+    """Of a replica."""
     backends: tuple[str, ...] = eqx.field(static=True)
 
     @property
     def unlabelled(self) -> "Runs":
         """Numbers alone, which JAX can trace."""
         return eqx.tree_at(
-            lambda runs: (runs.model, runs.gpu, runs.layout), self, (None, None, None)
+            lambda runs: (runs.model, runs.gpu, runs.layout, runs.lengths), self, (None,) * 4
         )
 
     def where(self, keep: np.ndarray) -> "Runs":
@@ -165,6 +169,8 @@ def runs_of(table: Table, calibration: Calibration, skipped: Skipped) -> Runs:
         answer=np.array([float(case.answer) for case in cases]),
         ahead=ahead,
         ttft=_optional(table, "ttft_ms") * MILLISECOND,
+        lengths=joined(table, ("isl", "osl")),
+        devices=np.array([float(case.deployment.replica_devices) for case in cases]),
         backends=tuple(map(str, backends)),
     )
 

@@ -18,6 +18,7 @@ from qsopt.catalog.models import load_model, model_names
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column
 from qsopt.fitted.groups import Calibration
+from qsopt.fitted.server import POOLED
 from qsopt.physics.evaluate import timing, whole_units
 from qsopt.physics.memory import memory
 from qsopt.physics.prefill import prefill_phase
@@ -105,7 +106,9 @@ class ServedRun(NamedTuple):
 
 
 def served_runs(table: Table, calibration: Calibration) -> list[ServedRun]:
-    """What every row ran; its batch is 0 where the model does not fit."""
+    """What every row ran; its batch is 0 where the model does not fit. The backend `POOLED` has
+    values pooled over software and accelerators.
+    """
     columns = {name: table.number(name) for name in (*SIZES, "concurrency")}
     base = efficiency_set(KERNELS)
     keys = joined(table, ("backend", "gpu"))
@@ -125,6 +128,13 @@ def served_runs(table: Table, calibration: Calibration) -> list[ServedRun]:
 
 def _efficiency(calibration: Calibration, key: str, base: Efficiency) -> Efficiency:
     backend, gpu = key.split("|")
+    return efficiency_of(calibration, backend, gpu, base)
+
+
+def efficiency_of(calibration: Calibration, backend: str, gpu: str, base: Efficiency) -> Efficiency:
+    """Efficiencies of a software on an accelerator, or, for `POOLED`, those pooled over both."""
+    if backend == POOLED:
+        return sets.efficiency(calibration, None, None, base)
     return sets.efficiency(calibration, backend, names.accelerator_name(gpu), base)
 
 

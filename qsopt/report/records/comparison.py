@@ -18,10 +18,16 @@ from qsopt.fitted.expected import Expectation
 from qsopt.precision import in_float64
 from qsopt.quality import QDistribution
 from qsopt.report.inquiry import Inquiry
-from qsopt.report.records.design import asked_record, design_record, error_record, model_record
+from qsopt.report.records.design import asked_record, design_record, model_record
+from qsopt.report.records.intervals import (
+    Intervals,
+    design_intervals,
+    expected_error,
+    of_dense,
+    ratio_intervals,
+)
 from qsopt.report.records.quality import belief_record, opinion_records
 from qsopt.spec.model import Model
-from qsopt.spec.service import Service
 
 UTILIZATIONS = (0.85, 0.9, 0.95)
 """Shares of the memory at which a comparison is made again, as answers near the limit are
@@ -42,7 +48,6 @@ def compare_record(
         seed: of the draws behind the probability that dense wins.
     """
     held, expected = inquiry.believe(), inquiry.expectation()
-    sides = (("moe", result.moe), ("dense", result.dense))
 
     def probability(q: QDistribution | float | None) -> float | None:
         """That dense wins; without a distribution of q there is none."""
@@ -51,7 +56,7 @@ def compare_record(
     return {
         **asked_record(inquiry),
         "question": "decode",
-        **comparison_record(result, inquiry.service, inquiry.efficiency_name),
+        **comparison_record(result, inquiry),
         "twin": twin_record(result.dense.model, inquiry.kind),
         **matches_record(result, inquiry, duel),
         "slopes": dataclasses.asdict(
@@ -59,10 +64,8 @@ def compare_record(
         ),
         **belief_record(held, inquiry.law_name),
         "expected_error": {
-            name: error_record(expected, side.metrics, side.deployment)
-            if bool(side.feasible)
-            else None
-            for name, side in sides
+            name: expected_error(asked, side.deployment) if bool(side.feasible) else None
+            for name, asked, side in _sides(result, inquiry)
         },
         "probability_dense_wins": probability(held.distribution),
         "probability_dense_wins_at_q": probability(held.q),
@@ -139,8 +142,9 @@ def _match_row(answer: Comparison, kind: MatchKind, inquiry: Inquiry) -> dict[st
     return {
         "twin": twin_record(answer.dense.model, kind),
         "q": float(answer.numbers.q),
-        "dense": _side_record(answer.dense, inquiry.service, inquiry.efficiency_name),
+        "dense": _side_record(answer.dense, of_dense(inquiry, answer.dense.model)),
         "ratio_dense_over_moe": float(answer.ratio),
+        "intervals": _ratio_intervals(answer, inquiry),
         "verdict": answer.verdict,
         "break_even_q": float(answer.break_even_q),
     }
@@ -157,13 +161,11 @@ def overall(verdicts: list[str]) -> str:
     return words.get(verdicts[0], verdicts[0])
 
 
-def comparison_record(
-    result: Comparison, service: Service, efficiency: str | None
-) -> dict[str, Any]:
+def comparison_record(result: Comparison, inquiry: Inquiry) -> dict[str, Any]:
     """Everything that a comparison at one q says."""
     sides = {"moe": result.moe, "dense": result.dense}
     return {
-        **{name: _side_record(side, service, efficiency) for name, side in sides.items()},
+        **{name: _side_record(side, asked) for name, asked, side in _sides(result, inquiry)},
         "reason": "; ".join(
             f"{name}: {_reason(side)}" for name, side in sides.items() if not bool(side.feasible)
         )
@@ -172,6 +174,7 @@ def comparison_record(
         "q": float(result.numbers.q),
         "qs": float(result.numbers.qs),
         "ratio_dense_over_moe": float(result.ratio),
+        "intervals": _ratio_intervals(result, inquiry),
         "verdict": result.verdict,
         "break_even_q": float(result.break_even_q),
         "penalties": penalties_record(result.penalties),
@@ -179,7 +182,7 @@ def comparison_record(
             "ffn_width": float(result.dense.model.decoder.ffn[0].kind.width),
             **model_record(result.dense.model),
         },
-        "efficiency": efficiency,
+        "efficiency": inquiry.efficiency_name,
     }
 
 
@@ -188,10 +191,24 @@ def penalties_record(penalties: Penalties) -> dict[str, float]:
     return {name: float(getattr(penalties, name)) for name in penalties.__dataclass_fields__}
 
 
-def _side_record(side: Side, service: Service, efficiency: str | None) -> dict[str, Any] | None:
+def _side_record(side: Side, inquiry: Inquiry) -> dict[str, Any] | None:
     if not bool(side.feasible):
         return None
-    return design_record(side.model, service, side.deployment, side.metrics, efficiency)
+    name, service = inquiry.efficiency_name, inquiry.service
+    record = design_record(side.model, service, side.deployment, side.metrics, name)
+    return {**record, "intervals": design_intervals(inquiry, side.deployment, record)}
+
+
+def _sides(result: Comparison, inquiry: Inquiry) -> list[tuple[str, Inquiry, Side]]:
+    """Both sides, each with the question about its own model."""
+    dense = of_dense(inquiry, result.dense.model)
+    return [("moe", inquiry, result.moe), ("dense", dense, result.dense)]
+
+
+def _ratio_intervals(result: Comparison, inquiry: Inquiry) -> Intervals | None:
+    moe, dense = ((asked, side.deployment) for _, asked, side in _sides(result, inquiry))
+    feasible = bool(result.moe.feasible) and bool(result.dense.feasible)
+    return ratio_intervals(moe, dense, float(result.ratio)) if feasible else None
 
 
 def _reason(side: Side) -> str:

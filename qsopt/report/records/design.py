@@ -12,7 +12,6 @@ from qsopt.comparison.opinions import opinions
 from qsopt.comparison.twin import qs_numbers
 from qsopt.deployments.layouts import traits_of
 from qsopt.deployments.stacks import Layout, in_words
-from qsopt.fitted.expected import Expectation
 from qsopt.fitted.power import PACE, STEP, FittedPower, shipped_power
 from qsopt.fitted.server import known_server
 from qsopt.physics.accounting import Parameters, kv_bytes_per_token, parameter_count
@@ -24,6 +23,7 @@ from qsopt.physics.roofline import Spent
 from qsopt.physics.step import OPERATORS
 from qsopt.precision import in_float64
 from qsopt.report.inquiry import Inquiry
+from qsopt.report.records.intervals import design_intervals, expected_error
 from qsopt.report.records.quality import belief_record, opinion_records
 from qsopt.spec.deployment import PARALLEL_SIZES, Deployment
 from qsopt.spec.hardware import Cluster
@@ -59,13 +59,15 @@ def evaluate_record(
         deployment: of the design.
         chosen: how the deployment came about.
     """
-    model, name = inquiry.model, inquiry.efficiency_name
+    name = inquiry.efficiency_name
+    record = design_record(inquiry.model, inquiry.service, deployment, reached, name)
     return {
         **asked_record(inquiry),
         "question": "decode",
-        **design_record(model, inquiry.service, deployment, reached, name),
+        **record,
+        "intervals": design_intervals(inquiry, deployment, record),
         "chosen": chosen,
-        "expected_error": error_record(inquiry.expectation(), reached, deployment),
+        "expected_error": expected_error(inquiry, deployment),
         **_quality(inquiry),
     }
 
@@ -164,18 +166,6 @@ def memory_record(held: Memory, cluster: Cluster) -> dict[str, float]:
         "capacity": float(cluster.accelerator.memory_bytes),
         "usable": float(held.capacity),
     }
-
-
-def error_record(
-    expected: Expectation | None, reached: Metrics, deployment: Deployment
-) -> dict[str, Any] | None:
-    """Median relative error expected of the step time, and what it rests on; None where nothing is
-    known.
-    """
-    if expected is None:
-        return None
-    step = expected.of_step(reached.breakdown, float(deployment.dispatched))
-    return {"step_time": step, "basis": expected.basis, "by_kind": expected.errors}
 
 
 def cost_of_tokens(cluster: Cluster, throughput: Scalar) -> float | None:

@@ -13,6 +13,7 @@ from qsopt.precision import in_float64
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.comparison import overall, penalties_record, twin_record
 from qsopt.report.records.design import model_record
+from qsopt.report.records.intervals import Intervals, of_dense, ratio_intervals
 from qsopt.report.records.quality import belief_record
 from qsopt.report.records.serving import (
     decode_service,
@@ -39,12 +40,14 @@ def compare_requests_record(
         "cluster": inquiry.cluster_name,
         "question": "request",
         **workload_record(inquiry.service.workload),
-        **{name: _side(side, inquiry) for name, side in sides.items()},
+        "moe": _side(result.moe, inquiry),
+        "dense": _side(result.dense, of_dense(inquiry, result.dense.model)),
         "reason": _reasons(sides, inquiry),
         "s": float(result.numbers.s),
         "q": float(result.numbers.q),
         "qs": float(result.numbers.qs),
         "ratio_dense_over_moe": float(result.ratio),
+        "intervals": _intervals(result.moe, result.dense, float(result.ratio), inquiry),
         "verdict": result.verdict,
         "break_even_q": result.break_even_q,
         "penalties": penalties_record(result.penalties),
@@ -82,8 +85,9 @@ def _matches(result: RequestComparison, inquiry: Inquiry, duel: RequestDuel) -> 
             {
                 "twin": twin_record(dense.model, kind),
                 "q": float(q),
-                "dense": _side(dense, inquiry),
+                "dense": _side(dense, of_dense(inquiry, dense.model)),
                 "ratio_dense_over_moe": ratio,
+                "intervals": _intervals(result.moe, dense, ratio, inquiry),
                 "verdict": who,
             }
         )
@@ -101,12 +105,25 @@ def _decode_alone(result: RequestComparison, inquiry: Inquiry) -> dict[str, Any]
 
 
 def _side(side: RequestSide, inquiry: Inquiry) -> dict[str, Any] | None:
-    """The best way of one side; None where nothing keeps the limits."""
+    """The best way of one side, that the question is about; None where nothing keeps the
+    limits.
+    """
     if side.best is None or not float(side.throughput):
         return None
-    name = inquiry.model_name if side.model is inquiry.model else None
-    asked = dataclasses.replace(inquiry, model=side.model, model_name=name)
-    return {**model_record(side.model), **option_record(side.best, asked)}
+    return {**model_record(side.model), **option_record(side.best, inquiry)}
+
+
+def _intervals(
+    moe: RequestSide, dense: RequestSide, ratio: float, inquiry: Inquiry
+) -> Intervals | None:
+    """Of the ratio; None where a side has no way."""
+    if moe.best is None or dense.best is None:
+        return None
+    sides = (
+        (inquiry, moe.best.plan.decode),
+        (of_dense(inquiry, dense.model), dense.best.plan.decode),
+    )
+    return ratio_intervals(*sides, ratio, requests=True)
 
 
 def _reasons(sides: dict[str, RequestSide], inquiry: Inquiry) -> str | None:

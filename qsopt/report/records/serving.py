@@ -6,7 +6,7 @@ from typing import Any
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.request import closest
 from qsopt.fitted.power import PACE, STEP, shipped_power
-from qsopt.fitted.server import known_server, server_fit
+from qsopt.fitted.server import known_server
 from qsopt.physics.energy import energy
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.physics.memory import Memory
@@ -21,6 +21,7 @@ from qsopt.report.records.design import (
     power_record,
     violations,
 )
+from qsopt.report.records.intervals import request_intervals
 from qsopt.report.records.launch import launch_record
 from qsopt.serving.answer import Serving
 from qsopt.serving.devices import Fewest
@@ -30,9 +31,6 @@ from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 from qsopt.spec.workload import NO_LIMIT, Workload
-
-LEVEL = 0.9
-"""Share of measured models, left out of the fit, whose times lie within an interval."""
 
 
 def workload_record(workload: Workload) -> dict[str, Any]:
@@ -85,14 +83,14 @@ def serve_record(answer: Serving, inquiry: Inquiry, fewest: Fewest | None = None
 def option_record(option: Option, inquiry: Inquiry) -> dict[str, Any]:
     """One way of serving, and what it reaches."""
     reached, service = option.reached, inquiry.service
+    values = {**_rates(option), **request_energy_record(inquiry, reached)}
     return {
-        **_rates(option),
+        **values,
         **cost_record(service, reached),
-        **request_energy_record(inquiry, reached),
         **_phases(option, inquiry),
         **launch_record(option, inquiry),
         "memory_bytes_per_device": memory_record(_fuller(reached), service.cluster),
-        "intervals": interval_record(inquiry.efficiency_name, reached),
+        "intervals": request_intervals(inquiry, option.plan.decode, values),
     }
 
 
@@ -132,19 +130,19 @@ def evaluate_request_record(option: Option, inquiry: Inquiry, chosen: str) -> di
     step = compiled_metrics(inquiry.model, alone.service, layout)
     record = evaluate_record(step, alone, layout, chosen)
     costs = cost_record(inquiry.service, reached)
+    values = {**_rates(option), **request_energy_record(inquiry, reached)}
     return {
         **record,
         "question": "request",
         **workload_record(inquiry.service.workload),
         "feasible": bool(reached.feasible),
         "violations": request_violations(inquiry.service, reached),
-        **_rates(option),
         **costs,
-        **request_energy_record(inquiry, reached),
+        **values,
         "cost_usd_per_million_tokens": costs["cost_per_million_output_tokens"],
         "memory_bytes_per_device": memory_record(_fuller(reached), inquiry.service.cluster),
         **_phases(option, inquiry),
-        "intervals": interval_record(inquiry.efficiency_name, reached),
+        "intervals": request_intervals(inquiry, layout, values),
         "decode_alone": {
             name: record[name]
             for name in ("throughput_tokens_per_s", "tokens_per_s_per_device", "tpot_s")
@@ -223,31 +221,6 @@ def request_energy_record(inquiry: Inquiry, reached: RequestMetrics) -> dict[str
         throughput=reached.throughput,
     )
     return power_record(drawn, found)
-
-
-def interval_record(efficiency: str | None, reached: RequestMetrics) -> dict[str, Any] | None:
-    """Where measured values are expected: as far off as times per token of models that were left
-    out of the fit of servers; None for a bound or a user's own set.
-    """
-    if not known_server(efficiency):
-        return None
-    error = server_fit().other_shapes.p90
-    slower, faster = 1.0 / (1.0 - error), 1.0 / (1.0 + error)
-
-    def times(value: Any) -> list[float]:
-        return [float(value) * faster, float(value) * slower]
-
-    def rates(value: Any) -> list[float]:
-        return [float(value) / slower, float(value) / faster]
-
-    return {
-        "level": LEVEL,
-        "tpot_s": times(reached.tpot),
-        "end_to_end_s": times(reached.end_to_end),
-        "throughput_tokens_per_s": rates(reached.throughput),
-        "tokens_per_s_per_device": rates(reached.per_device),
-        "requests_per_s": rates(reached.requests),
-    }
 
 
 def _violations(answer: Serving, model: Model, service: Service) -> list[dict[str, Any]]:

@@ -1,0 +1,71 @@
+"""Which measured rows lie inside the 80 % intervals that are printed beside such predictions."""
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+import numpy as np
+
+from qsopt.calibration.serving.runs import Runs
+from qsopt.calibration.serving.served_run import model_name
+from qsopt.catalog.models import load_model
+from qsopt.fitted.errors import Column
+from qsopt.fitted.expected import NORMAL_MEDIAN, SOFTWARE, expectation
+from qsopt.fitted.spread import INTERVALS, Quantiles, Spreads, regimes, widened
+
+
+def inside(
+    spreads: Spreads,
+    quantity: str,
+    errors: Column,
+    models: Iterable[str],
+    accelerators: Iterable[str],
+    places: Iterable[tuple[str, tuple[str, ...]]],
+) -> Column:
+    """Whether each row lies inside its 80 % interval, as 1 or 0; NaN without an error or evidence.
+
+    Args:
+        spreads: that ship with the constants.
+        quantity: name of one.
+        errors: log(measured / predicted).
+        models: of the rows, as tables name them.
+        accelerators: of the catalog.
+        places: software and regimes of the rows, widest first.
+    """
+    low, high = INTERVALS["80"]
+    found = np.full(len(errors), np.nan)
+    for row, (model, gpu, (software, keys)) in enumerate(
+        zip(models, accelerators, places, strict=True)
+    ):
+        quantiles = _quantiles(spreads, quantity, model_name(str(model)), str(gpu), software, keys)
+        if quantiles is not None and np.isfinite(errors[row]):
+            found[row] = float(quantiles[low] <= errors[row] <= quantiles[high])
+    return found
+
+
+def _quantiles(
+    spreads: Spreads,
+    quantity: str,
+    model: str | None,
+    gpu: str,
+    software: str,
+    keys: tuple[str, ...],
+) -> Quantiles | None:
+    cell = spreads.cell(quantity, spreads.seen(model, gpu), keys)
+    if cell is None or spreads.known_generation(gpu) or model is None:
+        return None if cell is None else cell[1].quantiles
+    return widened(cell[1].quantiles, _of_kernels(model, gpu, software) / NORMAL_MEDIAN)
+
+
+@cache
+def _of_kernels(model: str, gpu: str, software: str) -> float:
+    """Error of the operators on an accelerator of a generation on which no server was measured."""
+    known = software if software in SOFTWARE else None
+    return expectation(load_model(model), gpu, known).of_kernels
+
+
+def places(runs: Runs) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Software and regimes of every run."""
+    backends = np.array(runs.backends)[runs.backend]
+    batches = runs.sequences * runs.devices
+    for backend, batch, devices in zip(backends, batches, runs.devices, strict=True):
+        yield str(backend), regimes(str(backend), batch, devices)

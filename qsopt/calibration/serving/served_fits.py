@@ -1,0 +1,130 @@
+"""End-to-end results predicted by fits that saw them or not, for `serving.spread`.
+
+Without its accelerator a row is predicted by the operators' values of its siblings (those were
+fitted with it, so a little is seen still). Each is done for the sets of one software and for the
+set pooled over software, whose constants are the mean of all.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from qsopt.calibration.serving.host import fit_host
+from qsopt.calibration.serving.pairs import measured_pairs
+from qsopt.calibration.serving.runs import Host, Runs, read_runs, throughput, tpot
+from qsopt.calibration.serving.served_run import model_name
+from qsopt.calibration.serving.spread import NOBODY, SOURCES, Left, columns, rows_of, unseen
+from qsopt.calibration.tables.columns import Skipped, Table
+from qsopt.fitted.errors import Column
+from qsopt.fitted.groups import Calibration
+from qsopt.fitted.server import POOLED
+from qsopt.fitted.spread import POOL, SEEN, SOFTWARE, Spreads, regimes
+
+
+class Evidence(NamedTuple):
+    """End-to-end results with what the decode model says of each, three times."""
+
+    own: Runs
+    """By the values of the software on the accelerator."""
+    siblings: Runs
+    """By those of the software on others of its generation, or pooled ones."""
+    pooled: Runs
+    """By the set that is pooled over software and accelerators."""
+
+
+def read_evidence(table: Table, calibration: Calibration, own: Runs) -> Evidence:
+    """The same results by the values of siblings and of the pooled set.
+
+    Args:
+        table: end-to-end results.
+        calibration: fitted groups.
+        own: as they were read already.
+    """
+    groups = tuple(replace(group, own={}) for group in calibration.groups)
+    anyone = {**table.columns, "backend": np.full(len(table), POOLED)}
+    return Evidence(
+        own,
+        read_runs(table, replace(calibration, groups=groups), Skipped()),
+        read_runs(Table(table.file, anyone), calibration, Skipped()),
+    )
+
+
+class ServedFits:
+    """Constants by what was left out, each fitted once."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        self.quantities: tuple[str, ...] = ("tpot", "throughput")
+        self.model, self.gpu = evidence.own.model, evidence.own.gpu
+        self.regimes = {source: regimes_of(evidence.own, source) for source in SOURCES}
+        self._hosts: dict[Left, Host] = {}
+        self._errors: dict[tuple[str, str, Left], Column] = {}
+
+    def fit(self, wanted: Iterable[Left]) -> None:
+        """Fit what is not there yet, all at once; nothing where no row is left."""
+        runs = self.evidence.own
+        new = {left: ~rows_of(self, left) * 1.0 for left in wanted if left not in self._hosts}
+        new = {left: weights for left, weights in new.items() if weights.any()}
+        if new:
+            hosts, _ = fit_host(runs, np.stack([*new.values()]))
+            for place, left in enumerate(new):
+                self._hosts[left] = jax.tree.map(lambda leaf, at=place: leaf[at], hosts)
+
+    def errors(self, quantity: str, source: str, left: Left) -> Column:
+        """log(measured / predicted) of every row; NaN where no such fit could be made."""
+        key = quantity, source, left
+        if left not in self._hosts:
+            return np.full(len(self.evidence.own.tpot), np.nan)
+        if key not in self._errors:
+            self._errors[key] = self._log_errors(*key)
+        return self._errors[key]
+
+    def _log_errors(self, quantity: str, source: str, left: Left) -> Column:
+        own, siblings, pooled = self.evidence
+        host = self._hosts[left]
+        if source == POOL:
+            numbers = pooled.unlabelled
+            each = [np.full_like(own.backend, place) for place in range(len(own.backends))]
+            runs = [eqx.tree_at(lambda one: one.backend, numbers, place) for place in each]
+        else:
+            runs = [(siblings if left[1] else own).unlabelled]
+        values = np.mean([np.asarray(_TIMES[quantity](one, host)) for one in runs], axis=0)
+        measured = own.tpot if quantity == "tpot" else 1.0 / own.throughput
+        error = np.log(measured / values)
+        return error if quantity == "tpot" else -error
+
+
+_TIMES = {"tpot": jax.jit(tpot), "throughput": jax.jit(lambda *run: 1.0 / throughput(*run))}
+"""Times that the constants of a software are linear in, so that a mean over software is that of its
+constants: for each token of a sequence, and of a device [s].
+"""
+
+
+def regimes_of(runs: Runs, source: str) -> list[np.ndarray]:
+    """Regimes of every row, widest first."""
+    backends = (
+        np.array(runs.backends)[runs.backend] if source == SOFTWARE else [POOL] * len(runs.backend)
+    )
+    batches = runs.sequences * runs.devices
+    names = list(map(regimes, backends, batches, runs.devices))
+    return [np.array(level) for level in zip(*names, strict=True)]
+
+
+def fit_spreads(fits: ServedFits) -> Spreads:
+    """Quantiles of the errors of every quantity, and how those of pairs go together."""
+    runs = fits.evidence.own
+    names = tuple(sorted({model_name(str(name)) or "" for name in np.unique(runs.model)}))
+    pairs = {
+        source: measured_pairs(runs, unseen(fits, "throughput", source, "other_shapes", NOBODY))
+        for source in SOURCES
+    }
+    return Spreads(
+        models=names,
+        accelerators=tuple(map(str, np.unique(runs.gpu))),
+        cells={name: columns(fits, name, SEEN) for name in fits.quantities},
+        ratio={source: one for source, one in pairs.items() if one is not None},
+    )
