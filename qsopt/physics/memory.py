@@ -3,10 +3,11 @@ reserve.
 
     weights + cache + activations + reserve <= capacity
 
-A server adds to that what `spec.server_memory` says: it sets aside the activations of a forward of
-its own choice, keeps buffers of collectives, pads weights, and its utilization may be the share of
-something else than the device's memory. All experts are resident, hit or not: this is the second half of the double penalty. Stages hold
-ceil(L/p) average layers; the input table stands in the first stage and the head in the last.
+A server adds what `spec.server_memory` says: it sets aside the activations of a forward of its own
+choice, keeps buffers of collectives, pads weights, and its utilization may be the share of
+something else than the device's memory. All experts are resident, hit or not: this is the second
+half of the double penalty. Stages hold ceil(L/p) average layers; the input table stands in the
+first stage and the head in the last.
 """
 
 import jax.numpy as jnp

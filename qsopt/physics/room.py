@@ -45,10 +45,16 @@ class Memory(Record):
         The cache grows with the batch, and activations are max(batch growing, standing) - outside,
         at least 0, so each of the three bounds the batch.
         """
-        room = self.capacity - self.weights - self.reserve
+        beside = self.capacity - self.weights - self.reserve + self.outside
+        return jnp.minimum(
+            _over(self.room, self.kv_cache), _over(beside, self.kv_cache + self.growing)
+        )
+
+    @property
+    def room(self) -> Scalar:
+        """What a server has for its cache when it has started [byte]."""
         set_aside = jnp.maximum(self.standing - self.outside, 0.0)
-        by_standing = _over(room - set_aside, self.kv_cache)
-        return jnp.minimum(by_standing, _over(room + self.outside, self.kv_cache + self.growing))
+        return self.capacity - self.weights - self.reserve - set_aside
 
 
 UNBOUNDED = 2.0**30

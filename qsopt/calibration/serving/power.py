@@ -77,16 +77,29 @@ def read_power(table: Table, calibration: Calibration, skipped: Skipped) -> Powe
     Raises:
         InputError: if a column that is needed is missing.
     """
+    return power_rows(usable(table, skipped), calibration)
+
+
+def usable(table: Table, skipped: Skipped) -> Table:
+    """Rows with a power, whose model and accelerator the catalog knows; the others are counted.
+
+    Raises:
+        InputError: if a column that is needed is missing.
+    """
     table = known(timed(table, "power_w", skipped), skipped, form=None)
     fine = per_name(table.text("model"), lambda name: float(model_name(name) is not None)) > 0
     for name in np.unique(table.text("model")[~fine]):
         count = int(np.sum(table.text("model") == name))
         skipped.add(table.file, f"unknown model {name}", count)
-    table = table.where(fine)
+    return table.where(fine)
+
+
+def power_rows(table: Table, calibration: Calibration) -> PowerRows:
+    """The rows of a table of which all can be used."""
     gpu = per_name(table.text("gpu"), lambda name: names.accelerator_name(name) or "")
     devices, batch = table.number("n_gpus"), table.number("batch")
     limit = per_name(gpu, lambda name: float(names.accelerator(name).power_limit))
-    busy = np.array([_busy(table, row, calibration) for row in range(len(table))])
+    busy = np.array([_busy(table, row, calibration) for row in range(len(table))]).reshape(-1, 3)
     return PowerRows(
         power=table.number("power_w") / devices / np.asarray(limit, dtype=float),
         compute=busy[:, 0],
