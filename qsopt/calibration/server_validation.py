@@ -16,6 +16,7 @@ from qsopt.errors import InputError
 from qsopt.fitted.errors import Column, errors
 from qsopt.fitted.groups import Calibration, shipped
 from qsopt.fitted.memory import MemoryFit, load_memory_fit
+from qsopt.fitted.power import shipped_tokens
 
 WEIGHTS, ROOM, JOULES = "memory weights", "memory room", "joules per token"
 """Groups of rows."""
@@ -54,7 +55,11 @@ def _memory(table: Table, fit: MemoryFit, skipped: Skipped) -> list[dict[str, An
 def _energy(table: Table, calibration: Calibration, skipped: Skipped) -> list[dict[str, Any]]:
     rows = read_joules(table, calibration, skipped)
     labels = {"model": rows.power.model, "accelerator": rows.power.gpu, "backend": rows.backend}
-    return list(_by_label(table.file, JOULES, predicted_joules(rows), rows.joules, labels))
+    return list(
+        _by_label(
+            table.file, JOULES, predicted_joules(rows, shipped_tokens().law), rows.joules, labels
+        )
+    )
 
 
 def _by_label(

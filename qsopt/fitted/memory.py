@@ -71,7 +71,7 @@ class MemoryFit:
 def _kinds(accelerator: str | None) -> tuple[str, ...]:
     if accelerator is None:
         return ()
-    return hardware_facts(accelerator).vendor.lower(), accelerator
+    return str(hardware_facts(accelerator).vendor).lower(), accelerator
 
 
 def load_memory_fit(path: Path) -> MemoryFit:

@@ -1,22 +1,35 @@
-"""Energy per output token of servers, predicted and measured.
+"""Energy per output token of servers: a law fitted to it, and checked on whole models and
+accelerators left out.
 
-    joules per token = devices * limit * share(step) * TPOT / batch
+    joules per token = limit * devices * ((step * T + memory * M + compute * C) / batch + sequence)
 
-The share of the limit comes from the power law of a step; TPOT is that of the server, scale * step
-+ host. Prompts of such tables are short beside the answers and their lengths guesses, so reading
-them costs nothing here.
+T, M and C are the time of a step's operators, and those parts of it in which memory and matrix
+units work, from the decode model. Prompts of such tables are short beside the answers and their
+lengths guesses, so reading them is in the constants.
 """
 
-import equinox as eqx
-import numpy as np
+from collections.abc import Mapping
+from typing import Any
 
-from qsopt.calibration.serving.power import PowerRows, power_rows, predicted_power, usable
+import equinox as eqx
+import jax
+import numpy as np
+from scipy.optimize import least_squares
+
+from qsopt.calibration.serving.power import PowerRows, power_rows, usable
 from qsopt.calibration.tables import names
 from qsopt.calibration.tables.columns import Skipped, Table, per_name
-from qsopt.fitted.errors import Column
-from qsopt.fitted.groups import Calibration
-from qsopt.fitted.power import PACE, STEP, shipped_power
-from qsopt.fitted.server import server_fit
+from qsopt.fitted.errors import Column, Errors, errors
+from qsopt.fitted.groups import Calibration, digits, errors_list
+from qsopt.fitted.power import COLUMNS, FittedTokens
+from qsopt.physics.energy import TokenLaw, token_energy
+from qsopt.units import MICROSECOND
+
+_START, _HIGHEST = (0.8, 0.3, 1.0, 20.0), (3.0, 3.0, 10.0, 1000.0)
+"""Of step, memory and compute in units of the limit, and of the time of a sequence [us]."""
+
+_ROBUST = 0.15
+"""Relative error above which a row counts less."""
 
 
 class EnergyRows(eqx.Module):
@@ -30,6 +43,10 @@ class EnergyRows(eqx.Module):
     """Sequences that decode at once."""
     backend: np.ndarray
     power: PowerRows
+
+    def where(self, keep: np.ndarray) -> "EnergyRows":
+        """Only some rows."""
+        return jax.tree.map(lambda column: np.asarray(column)[keep], self)
 
 
 def read_joules(table: Table, calibration: Calibration, skipped: Skipped) -> EnergyRows:
@@ -54,17 +71,64 @@ def read_joules(table: Table, calibration: Calibration, skipped: Skipped) -> Ene
     )
 
 
-def predicted_joules(rows: EnergyRows, of: str = STEP) -> Column:
-    """Energy per output token by the laws that ship [J].
+def predicted_joules(rows: EnergyRows, law: TokenLaw) -> Column:
+    """Energy per output token by a law [J]."""
+    power = rows.power
+    found = token_energy(law, rows.limit, power.step, power.compute, power.memory, rows.batch)
+    return np.asarray(found)
 
-    Args:
-        rows: what was measured; its pace is not looked at.
-        of: `STEP` for shares of a step, `PACE` for shares of the server's time per token.
-    """
-    server = [server_fit().server(str(name)) for name in rows.backend]
-    scale, host = (
-        np.array([float(getattr(each, name)) for each in server]) for name in ("scale", "host")
+
+def fit_joules(rows: EnergyRows) -> TokenLaw:
+    """Constants by robust least squares on the logarithm of the energy."""
+
+    def residual(constants: np.ndarray) -> np.ndarray:
+        return np.log(predicted_joules(rows, _law(constants)) / rows.joules)
+
+    lowest = np.array([0.01, 0.0, 0.0, 0.0])
+    found = least_squares(
+        residual, _START, bounds=(lowest, _HIGHEST), loss="soft_l1", f_scale=_ROBUST
     )
-    tpot = scale * rows.power.step + host
-    served = eqx.tree_at(lambda p: p.pace, rows.power, tpot) if of == PACE else rows.power
-    return rows.limit * predicted_power(served, shipped_power(of).law, of) * tpot / rows.batch
+    return _law(found.x)
+
+
+def _law(constants: np.ndarray) -> TokenLaw:
+    return TokenLaw(*constants[:3], constants[3] * MICROSECOND)
+
+
+def check_joules(rows: EnergyRows) -> FittedTokens:
+    """Constants fitted to all rows, with the errors of fits that saw the row, not its model, or not
+    its accelerator.
+    """
+    law = fit_joules(rows)
+    left = {"fitted": errors(predicted_joules(rows, law), rows.joules)}
+    for name, column in zip(COLUMNS[1:], (rows.power.model, rows.power.gpu), strict=True):
+        left[name] = _held_out(rows, column)
+    return FittedTokens(law, left)
+
+
+def _held_out(rows: EnergyRows, column: np.ndarray) -> Errors:
+    unseen = np.full(len(rows.joules), np.nan)
+    for name in np.unique(column):
+        mine = column == name
+        if not mine.all():
+            unseen[mine] = predicted_joules(rows.where(mine), fit_joules(rows.where(~mine)))
+    seen = np.isfinite(unseen)
+    return errors(unseen[seen], rows.joules[seen])
+
+
+def tokens_table(found: FittedTokens) -> Mapping[str, Any]:
+    """Constants and errors as the file lists them."""
+    constants = {name: float(getattr(found.law, name)) for name in ("step", "memory", "compute")}
+    constants["sequence_us"] = float(found.law.sequence) / MICROSECOND
+    return {
+        **{name: digits(value) for name, value in constants.items()},
+        **{name: errors_list(left) for name, left in found.errors.items()},
+    }
+
+
+def joules_errors(found: FittedTokens) -> list[dict[str, Any]]:
+    """Errors of the energy, one record for each of who saw the rows."""
+    return [
+        {"of": "joules per token", "rows_seen_by": name, **left._asdict()}
+        for name, left in found.errors.items()
+    ]

@@ -192,4 +192,7 @@ def save_memory(fit: MemoryFit, source: str, day: str, path: Path) -> None:
 
 def memory_errors(fit: MemoryFit) -> list[dict[str, Any]]:
     """Errors of the room, one record for each of who saw the rows."""
-    return [{"rows_seen_by": name, **left._asdict()} for name, left in fit.errors.items()]
+    return [
+        {"of": "room for the cache", "rows_seen_by": name, **left._asdict()}
+        for name, left in fit.errors.items()
+    ]

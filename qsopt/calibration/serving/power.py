@@ -9,6 +9,7 @@ table states attention's ranks as `n_gpus / attention_dp`, also where experts ar
 devices.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from qsopt.files import write_text
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column, Errors, errors
 from qsopt.fitted.groups import Calibration, digits, errors_list
-from qsopt.fitted.power import COLUMNS, PACE, STEP, FittedPower, load_power
+from qsopt.fitted.power import COLUMNS, PACE, STEP, TOKENS, FittedPower, load_power
 from qsopt.physics.energy import PowerLaw
 from qsopt.physics.evaluate import timing
 from qsopt.spec.deployment import Deployment
@@ -197,8 +198,16 @@ def _held_out(rows: PowerRows, column: np.ndarray, of: str) -> Errors:
     return errors(unseen[seen], rows.power[seen])
 
 
-def save_power(rows: PowerRows, source: str, path: Path) -> None:
+def save_power(
+    rows: PowerRows, source: str, path: Path, tokens: Mapping[str, Any] | None = None
+) -> None:
     """Fit both laws and write them with their errors.
+
+    Args:
+        rows: measured power.
+        source: where it comes from.
+        path: file to write.
+        tokens: the law of the energy of a token, as the file lists it.
 
     Raises:
         InputError: if the file cannot be written.
@@ -208,6 +217,8 @@ def save_power(rows: PowerRows, source: str, path: Path) -> None:
         "Power of a device over its limit: idle + memory * share of the time in which memory",
         "works + compute * that of matrix units, up to 1. Written by `qsopt calibrate`.",
         "step: shares of the decode step that the model predicts; pace: of the measured time.",
+        "tokens: energy of an output token over the limit of all devices of a replica:",
+        "(step * operators + memory * ... + compute * ...) / batch + sequence, in seconds.",
         "Lists of errors are [rows, median, 90th percentile, signed median] of relative error.",
     ):
         document.add(tomlkit.comment(line))
@@ -216,6 +227,8 @@ def save_power(rows: PowerRows, source: str, path: Path) -> None:
         found = check_power(rows, of)
         constants = {name: digits(float(getattr(found.law, name))) for name in _CONSTANTS}
         document.add(of, {**constants, **{k: errors_list(e) for k, e in found.errors.items()}})
+    if tokens is not None:
+        document.add(TOKENS, dict(tokens))
     write_text(path, tomlkit.dumps(document))
 
 

@@ -62,9 +62,14 @@ class Started(eqx.Module):
 
     def where(self, keep: np.ndarray) -> "Started":
         """Only some rows."""
-        columns = (getattr(self, name) for name in ("weights", "room", "software", "model", "gpu"))
-        kept = tuple(case for case, fine in zip(self.cases, keep, strict=True) if fine)
-        return Started(*(column[keep] for column in columns), kept)
+        return Started(
+            self.weights[keep],
+            self.room[keep],
+            self.software[keep],
+            self.model[keep],
+            self.gpu[keep],
+            tuple(case for case, fine in zip(self.cases, keep, strict=True) if fine),
+        )
 
 
 def read_memory(table: Table, fit: MemoryFit, skipped: Skipped) -> Started:

@@ -62,9 +62,7 @@ _MOE = (
     ColumnOf("hidden", "", "hidden size"),
     ColumnOf("inter", "", "width of an expert"),
     ColumnOf("topk", "", "experts of a token"),
-    ColumnOf("num_experts", "", "routed experts"),
     ColumnOf("moe_tp", "", "devices that share an expert"),
-    ColumnOf("moe_ep", "", "expert ranks"),
     ColumnOf("num_tokens", "tokens", "of the layer"),
     _TIME,
     _VERSION,
@@ -73,10 +71,14 @@ _MOE = (
 WIDE = Schema(
     "MoE layer of wide expert parallelism",
     "one rank of many, its tokens already there",
-    frozenset({each.name for each in _MOE if each.needed} - {"gpu", "backend", "dtype", "model"})
-    | {"distribution", "num_slots"},
+    frozenset(
+        {"hidden", "inter", "topk", "num_experts", "moe_tp", "moe_ep", "distribution"}
+        | {"num_tokens", "latency_ms", "num_slots"}
+    ),
     (
         *_MOE,
+        ColumnOf("num_experts", "", "routed experts"),
+        ColumnOf("moe_ep", "", "expert ranks"),
         ColumnOf("distribution", "", "how tokens choose, such as power_law_1.2 or balanced"),
         ColumnOf("num_slots", "", "places for experts"),
     ),
