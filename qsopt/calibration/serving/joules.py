@@ -92,7 +92,8 @@ def fit_joules(rows: EnergyRows) -> TokenLaw:
 
 
 def _law(constants: np.ndarray) -> TokenLaw:
-    return TokenLaw(*constants[:3], constants[3] * MICROSECOND)
+    step, memory, compute, sequence = constants
+    return TokenLaw(step, memory, compute, sequence * MICROSECOND)
 
 
 def check_joules(rows: EnergyRows) -> FittedTokens:
