@@ -125,6 +125,10 @@ def test_formats_by_part() -> None:
     assert formats("deepseek-r1", "int4 g64 (all linear)") == ["int4"] * 3
     assert formats("deepseek-r1", "nvfp4 (experts)") == ["bf16", "bf16", "nvfp4"]
     assert formats("gpt-oss-120b", "mxfp4") == ["bf16", "bf16", "mxfp4"]
+    assert formats("gpt-oss-120b", "fp4") == ["bf16", "bf16", "mxfp4"]
+    assert formats("deepseek-r1", "mxfp4 experts, fp8 rest") == ["fp8", "fp8", "mxfp4"]
+    assert formats("deepseek-r1", "fp8 + mxfp4 (experts)") == ["fp8", "fp8", "mxfp4"]
+    assert formats("deepseek-r1", "nvfp4/fp8") == ["bf16", "nvfp4", "nvfp4"]
     assert formats("qwen3-32b", "modelopt", "nvidia/Qwen3-32B-FP8") == ["fp8"] * 3
     assert formats("qwen3-32b", "modelopt", "Qwen3-32B") is None
     assert formats("qwen3-32b", "params") is None
