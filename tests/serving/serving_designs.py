@@ -14,6 +14,7 @@ from qsopt.serving.replica import Served
 from qsopt.serving.speculation import next_token_layer
 from qsopt.spec.efficiency import Efficiency, Server
 from qsopt.spec.model import DenseFfn, Gqa, Layers, LinearAttention, Mla, MoeFfn, Precision, Stack
+from qsopt.spec.server_memory import ServerMemory
 from qsopt.spec.service import Service
 
 BF16 = number_format("bf16")
@@ -52,6 +53,13 @@ def cluster(phrase: str = "8xh100") -> Cluster:
 
 
 @cache
+def with_reserve(efficiency: Efficiency, reserve: float) -> Efficiency:
+    """The set with so much reserve [byte] and nothing else that a server keeps, for small devices."""
+    return eqx.tree_at(
+        lambda e: (e.reserve_bytes, e.memory), efficiency, (np.asarray(reserve), ServerMemory())
+    )
+
+
 def efficiency(name: str) -> Efficiency:
     """A shipped set, or `rich`: the fitted one with every number positive and below its kinks."""
     if name != "rich":
