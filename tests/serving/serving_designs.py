@@ -54,7 +54,7 @@ def cluster(phrase: str = "8xh100") -> Cluster:
 
 @cache
 def with_reserve(efficiency: Efficiency, reserve: float) -> Efficiency:
-    """The set with so much reserve [byte] and nothing else that a server keeps, for small devices."""
+    """The set with so much reserve [byte] and nothing else that a server keeps."""
     return eqx.tree_at(
         lambda e: (e.reserve_bytes, e.memory), efficiency, (np.asarray(reserve), ServerMemory())
     )
