@@ -52,7 +52,6 @@ def cluster(phrase: str = "8xh100") -> Cluster:
     return load_cluster(phrase)
 
 
-@cache
 def with_reserve(efficiency: Efficiency, reserve: float) -> Efficiency:
     """The set with so much reserve [byte] and nothing else that a server keeps."""
     return eqx.tree_at(
@@ -60,6 +59,7 @@ def with_reserve(efficiency: Efficiency, reserve: float) -> Efficiency:
     )
 
 
+@cache
 def efficiency(name: str) -> Efficiency:
     """A shipped set, or `rich`: the fitted one with every number positive and below its kinks."""
     if name != "rich":
