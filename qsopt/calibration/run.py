@@ -15,7 +15,7 @@ from qsopt.calibration.report import COLUMNS, TPOT_TARGET, TTFT_TARGET, error_ro
 from qsopt.calibration.serving.host import check_host, ordering, save_host
 from qsopt.calibration.serving.runs import Host, Runs, read_runs
 from qsopt.calibration.serving.served_fits import ServedFits, fit_spreads, read_evidence
-from qsopt.calibration.tables.folder import SERVING, Folder
+from qsopt.calibration.tables.folder import Folder
 from qsopt.catalog.efficiencies import KERNELS, efficiency_set
 from qsopt.errors import InputError
 from qsopt.fitted import sets
@@ -147,7 +147,7 @@ def run_serving(folder: Folder, calibration: Calibration) -> Outcome:
     if outcome.serving is None:
         raise InputError(
             "only = serving: the folder has no end-to-end results that can be used; give one with "
-            f"a table of {', '.join(sorted(SERVING))}, model, gpu and backend"
+            "a table of end-to-end results (`qsopt validate --template` lists its columns)"
         )
     return outcome
 

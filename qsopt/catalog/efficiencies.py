@@ -12,6 +12,7 @@ import equinox as eqx
 import numpy as np
 
 from qsopt.catalog.folder import configs
+from qsopt.catalog.server_memory import read_server_memory
 from qsopt.errors import InputError, unknown_name
 from qsopt.record import named
 from qsopt.spec.efficiency import (
@@ -164,7 +165,7 @@ class _Reader:
                 f"{path}: not valid TOML ({error}); compare it with configs/efficiency/kernels.toml"
             ) from None
         kinds = (*OPERATOR_KINDS, *PREFILL_KINDS, *LINK_TIERS)
-        known = {*kinds, "routing", "memory", "server", *_CHOICES, *_ABOUT_KEYS}
+        known = {*kinds, "routing", "memory", "server", "server_memory", *_CHOICES, *_ABOUT_KEYS}
         for key in self.tables:
             if key not in known:
                 raise InputError(
@@ -189,6 +190,9 @@ class _Reader:
             server=self._server(),
             workspace=memory["workspace"],
             reserve_bytes=memory["reserve_GiB"] * GiB,
+            memory=read_server_memory(
+                self.tables.get("server_memory", {}), f"{self.path}: [server_memory]"
+            ),
         )
 
     def _completed(self, name: str, usual: dict[str, float]) -> dict[str, Any]:

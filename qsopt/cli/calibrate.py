@@ -10,12 +10,21 @@ from qsopt.calibration.kinds import DRAWS
 from qsopt.calibration.report import text_row
 from qsopt.calibration.run import Outcome, run, run_serving, write, write_serving
 from qsopt.calibration.serving.energy import energy_fits, energy_spreads
-from qsopt.calibration.serving.power import power_errors, read_power, save_power
+from qsopt.calibration.serving.joules import (
+    check_joules,
+    joules_errors,
+    read_joules,
+    tokens_table,
+)
+from qsopt.calibration.serving.memory import check_memory, memory_errors, save_memory
+from qsopt.calibration.serving.power import power_errors, save_power
 from qsopt.calibration.tables.aiconfigurator import Choice
 from qsopt.calibration.tables.folder import Folder, read_folder
+from qsopt.calibration.tables.memory import read_memory
 from qsopt.errors import InputError
 from qsopt.fitted.errors import Errors
 from qsopt.fitted.groups import load_calibration, shipped
+from qsopt.fitted.memory import memory_fit
 from qsopt.fitted.server import server_fit
 from qsopt.fitted.spread import add_spreads
 from qsopt.report.records import to_json
@@ -30,8 +39,8 @@ _HEADINGS = {
     "other_generations": "other generations",
 }
 
-_POWER_HEADINGS = {
-    "of": "shares of",
+_SERVER_HEADINGS = {
+    "of": "errors of",
     "rows_seen_by": "rows",
     "n": "n",
     "median": "median",
@@ -43,8 +52,9 @@ _POWER_HEADINGS = {
 @dataclass(frozen=True)
 class Calibrate:
     """Fit efficiencies to the tables of the package aiconfigurator-core, to a folder of measured
-    tables, or with --device to kernels run here, and print the errors. A folder with measured power
-    of servers and no operators gives the constants of the power law.
+    tables, or with --device to kernels run here, and print the errors. Measured power of servers
+    and their start-up logs give the constants of power, energy and memory, also in a folder without
+    operators.
     """
 
     data: Path | None = None
@@ -111,12 +121,13 @@ class Calibrate:
         source = self.source or (
             "own measurements" if self.data else "tables of the Python package aiconfigurator-core"
         )
-        if folder.power and not folder.points:
-            self._fit_power(folder, source)
-            return
-        if self.only == "serving":
+        servers = self._fit_servers(folder, source)
+        if self.only == "serving" and (folder.serving or not servers):
             outcome = run_serving(folder, load_calibration(self.groups or shipped()))
-            self._show(outcome, folder, write_serving(outcome, self.out))
+            self._show(outcome, folder, [*write_serving(outcome, self.out), *servers])
+            return
+        if servers and not folder.points:
+            self._show_servers(servers, folder)
             return
         outcome = run(
             folder,
@@ -125,7 +136,7 @@ class Calibrate:
             self.draws,
             progress=lambda text: print(text, file=sys.stderr),
         )
-        self._show(outcome, folder, write(outcome, self.out))
+        self._show(outcome, folder, [*write(outcome, self.out), *servers])
 
     def _show(self, outcome: Outcome, folder: Folder, files: list[Path]) -> None:
         """The errors, what was not used, and the files that were written."""
@@ -147,21 +158,37 @@ class Calibrate:
         show_rows(folder.skipped.records(), {"file": "file", "reason": "not used", "rows": "rows"})
         print(f"written: {', '.join(written)}")
 
-    def _fit_power(self, folder: Folder, source: str) -> None:
-        """The power law alone, with the efficiencies and constants of serving that ship."""
-        path, table = self.out / "power.toml", folder.power[0]
-        calibration = load_calibration(self.groups or shipped())
-        rows = read_power(table, calibration, folder.skipped)
-        save_power(rows, source, path)
-        add_spreads(energy_spreads(energy_fits(table, calibration, server_fit(), rows)), path)
-        records = power_errors(path)
+    def _fit_servers(self, folder: Folder, source: str) -> dict[Path, list[dict[str, Any]]]:
+        """The power law and the memory of servers, with the efficiencies that ship: files and the
+        errors in them.
+        """
+        written: dict[Path, list[dict[str, Any]]] = {}
+        if folder.power:
+            path, table = self.out / "power.toml", folder.power[0]
+            calibration = load_calibration(self.groups or shipped())
+            rows = read_joules(table, calibration, folder.skipped)
+            tokens = check_joules(rows)
+            save_power(rows.power, source, path, tokens_table(tokens))
+            fits = energy_fits(table, calibration, server_fit(), rows.power)
+            add_spreads(energy_spreads(fits), path)
+            written[path] = [*power_errors(path), *joules_errors(tokens)]
+        if folder.memory:
+            path = self.out / "memory.toml"
+            fit, _ = check_memory(read_memory(folder.memory[0], memory_fit(), folder.skipped))
+            save_memory(fit, source, date.today().isoformat(), path)
+            written[path] = memory_errors(fit)
+        return written
+
+    def _show_servers(self, servers: dict[Path, list[dict[str, Any]]], folder: Folder) -> None:
+        records = [record for found in servers.values() for record in found]
+        written = [str(path) for path in servers]
         if self.json:
             skipped = folder.skipped.records()
-            print(to_json({"rows": records, "skipped": skipped, "written": [str(path)]}))
+            print(to_json({"rows": records, "skipped": skipped, "written": written}))
             return
-        show_rows(records, _POWER_HEADINGS)
+        show_rows(records, _SERVER_HEADINGS)
         show_rows(folder.skipped.records(), {"file": "file", "reason": "not used", "rows": "rows"})
-        print(f"written: {path}")
+        print(f"written: {', '.join(written)}")
 
 
 def _show_device(record: dict[str, Any], out: Path) -> None:

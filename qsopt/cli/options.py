@@ -83,7 +83,9 @@ class Question:
     kv_dtype: str | None = None
     """Format of the KV cache instead of bf16."""
     utilization: Share = 0.9
-    """Share of the device memory that may be used, such as 0.9 or 90%."""
+    """Share of the device memory that may be used, such as 0.9 or 90%; with the efficiencies of a
+    software its own knob, of SGLang the static fraction, of TensorRT-LLM the free one.
+    """
     tokens_per_step: float = 1.0
     """Tokens that a sequence contributes to a step; more than 1 with speculative decoding."""
     encoder_context: OptionalTokens = None

@@ -44,8 +44,8 @@ sides share cancels in a ratio; this is what does not.
 """
 
 RESERVE_SPREAD = 0.7
-"""Standard deviation of the log of a server's reserve: start-up logs of vLLM and SGLang leave 0.5
-to 11 GiB, median 5.
+"""Standard deviation of the log of a server's reserve where a set does not say how sure it is of
+its memory: start-up logs of vLLM and SGLang leave 0.5 to 11 GiB, median 5.
 """
 
 UTILIZATION_SPREAD = 0.02
@@ -148,11 +148,14 @@ def _matches(model: Model, duel: Duel, qs: Float[np.ndarray, " cases"]) -> Model
 def _reserves(
     service: Service, size: Float[np.ndarray, " draws"], share: Float[np.ndarray, " draws"]
 ) -> Float[np.ndarray, " draws"]:
-    """Memory that is not to be had in each draw: the set's reserve by its spread, and what a
-    utilization somewhat higher or lower leaves [byte].
+    """Memory that is not to be had in each draw: the set's reserve by the spread of its memory, and
+    what a utilization somewhat higher or lower leaves [byte].
     """
     memory = float(service.cluster.accelerator.memory_bytes)
-    reserve = float(service.efficiency.reserve_bytes) * np.exp(RESERVE_SPREAD * size)
+    reserve, spread = (
+        float(each) for each in (service.efficiency.reserve_bytes, service.efficiency.memory.spread)
+    )
+    reserve = reserve + spread * size if spread > 0 else reserve * np.exp(RESERVE_SPREAD * size)
     return reserve + UTILIZATION_SPREAD * share * memory
 
 

@@ -8,12 +8,16 @@ from pathlib import Path
 from qsopt.errors import InputError
 from qsopt.fitted.errors import Errors
 from qsopt.fitted.groups import shipped
-from qsopt.physics.energy import PowerLaw
+from qsopt.physics.energy import PowerLaw, TokenLaw
+from qsopt.units import MICROSECOND
 
 STEP, PACE = "step", "pace"
 """What the shares of busy time are of: the decode step that the model predicts from its operators,
 or the time that a server really takes, host and prompts included.
 """
+
+TOKENS = "tokens"
+"""The law of the energy of an output token."""
 
 COLUMNS = ("fitted", "other_models", "other_accelerators")
 """Errors of rows that a fit saw, whose model it did not see, whose accelerator it did not see."""
@@ -49,3 +53,36 @@ def load_power(path: Path, of: str = STEP) -> FittedPower:
 def shipped_power(of: str = STEP) -> FittedPower:
     """The constants that ship."""
     return load_power(shipped("power"), of)
+
+
+@dataclass(frozen=True)
+class FittedTokens:
+    """A law of the energy of an output token and what it leaves."""
+
+    law: TokenLaw
+    """Constants."""
+    errors: dict[str, Errors]
+    """By the names of `COLUMNS`, of the energy of an output token."""
+
+
+def load_tokens(path: Path) -> FittedTokens:
+    """Read the constants of the energy of an output token.
+
+    Raises:
+        InputError: if the file cannot be read or an entry is missing.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))[TOKENS]
+        step, memory, compute = (float(table[name]) for name in ("step", "memory", "compute"))
+        law = TokenLaw(step, memory, compute, float(table["sequence_us"]) * MICROSECOND)
+        return FittedTokens(law, {name: Errors(*table[name]) for name in COLUMNS})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: [{TOKENS}] cannot be read ({error}); `qsopt calibrate` writes such a file"
+        ) from None
+
+
+@cache
+def shipped_tokens() -> FittedTokens:
+    """The constants that ship."""
+    return load_tokens(shipped("power"))

@@ -17,6 +17,7 @@ from qsopt.catalog.folder import configs
 from qsopt.files import write_text
 from qsopt.fitted.choices import best_pool, link_groups, of_backend, representative
 from qsopt.fitted.groups import Calibration, Values, digits, inline
+from qsopt.fitted.memory import memory_fit
 from qsopt.fitted.parameters import DEFAULTS, OPERATOR
 from qsopt.spec.efficiency import Efficiency, LinkEfficiency, OperatorEfficiency
 from qsopt.spec.formats import FORMATS
@@ -50,7 +51,7 @@ def efficiency(
         backend: software whose values are taken where it has any; those of `best_pool` if None.
         gpu: accelerator whose own values are taken where there are any, else those of its
             generation; the pool's if None.
-        base: links between domains, routing and memory.
+        base: links between domains and routing; also memory if there is no backend.
     """
     choice = best_pool(calibration) if backend is None else of_backend(backend)
 
@@ -70,11 +71,10 @@ def efficiency(
     }
     parts |= {**links, "dispatch_out": _beyond(links["dispatch_out"], links["dispatch_up"])}
     fitted = {name: part for name, part in parts.items() if part is not None}
-    return (
-        eqx.tree_at(lambda e: [getattr(e, name) for name in fitted], base, list(fitted.values()))
-        if fitted
-        else base
-    )
+    if fitted:
+        leaves = list(fitted.values())
+        base = eqx.tree_at(lambda e: [getattr(e, name) for name in fitted], base, leaves)
+    return base if backend is None else memory_fit().applied(base, backend, gpu)
 
 
 def _complete(values: Values) -> Values:

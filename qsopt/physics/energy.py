@@ -29,6 +29,46 @@ class PowerLaw(Record):
     """Added where matrix units work all of the time."""
 
 
+class TokenLaw(Record):
+    """Parts of the energy of an output token, in units of a device's power limit.
+
+    A server takes longer for a step than its operators do: its host works for every sequence while
+    all devices of the replica draw power. So the law is of energies, which add, and knows nothing
+    of a server's own time.
+    """
+
+    step: Scalar = number()
+    """Share of the limit that a device draws through the time of a step's operators."""
+    memory: Scalar = number()
+    """Added while memory works."""
+    compute: Scalar = number()
+    """Added while matrix units work."""
+    sequence: Scalar = number()
+    """Time at the limit that each token of a sequence adds on every device of its replica [s]."""
+
+
+def token_energy(
+    law: TokenLaw,
+    watts: Scalar,
+    seconds: Scalar,
+    compute: Scalar,
+    memory: Scalar,
+    tokens: Scalar,
+) -> Scalar:
+    """Energy of a replica per output token [J].
+
+    Args:
+        law: constants.
+        watts: power limit of all devices of the replica [W].
+        seconds: of a step's operators [s].
+        compute: of them, those in which matrix units work [s].
+        memory: of them, those in which memory works [s].
+        tokens: output tokens of a step.
+    """
+    step = law.step * seconds + law.memory * memory + law.compute * compute
+    return watts * (step / tokens + law.sequence)
+
+
 class Energy(Record):
     """What a cluster draws for what it serves; NaN where the device's power limit is not known."""
 

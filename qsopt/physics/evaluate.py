@@ -4,6 +4,7 @@ A pure function of traced numbers: it works inside `jax.jit`, `jax.grad` and `ja
 of one structure (the same kinds of layers) share one compilation.
 """
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
@@ -13,6 +14,7 @@ from qsopt.physics import placement, smooth
 from qsopt.physics.memory import Memory, memory
 from qsopt.physics.operators import Load
 from qsopt.physics.roofline import Spent
+from qsopt.physics.room import UNBOUNDED
 from qsopt.physics.routing import experts_hit
 from qsopt.physics.server import served
 from qsopt.physics.stage import Stage
@@ -152,16 +154,11 @@ compiled_metrics = jax.jit(metrics)
 
 def whole_units(held: Memory, units: Scalar, softness: Scalar | float = 0.0) -> Scalar:
     """Largest whole number of batch units (pipeline * data sequences) that fits, from the memory of
-    `units` of them.
+    `units` of them that decode.
     """
-    growing = held.kv_cache + held.activations
-    room = jnp.maximum(held.capacity * (1.0 + TOLERANCE) - held.weights - held.reserve, 0.0)
-    most = room / jnp.where(growing > 0, growing, 1.0) * units
-    return smooth.floor(jnp.where(growing > 0, jnp.minimum(most, _UNBOUNDED), _UNBOUNDED), softness)
-
-
-_UNBOUNDED = 2.0**30
-"""Batch units where no memory limits them (no cache and no workspace)."""
+    roomy = eqx.tree_at(lambda m: m.capacity, held, held.capacity * (1.0 + TOLERANCE))
+    most = jnp.maximum(roomy.largest_batch * units, 0.0)
+    return smooth.floor(jnp.minimum(most, UNBOUNDED), softness)
 
 
 def _decode_load(workload: Workload, deployment: Deployment) -> Load:

@@ -1,48 +1,30 @@
 """What one device must hold: its stage's weights, the cache of its sequences, activations and a
 reserve.
 
-All experts are resident, hit or not: this is the second half of the double penalty. Stages hold
-ceil(L/p) average layers; the input table stands in the first stage and the head in the last.
+    weights + cache + activations + reserve <= capacity
+
+A server adds what `spec.server_memory` says: it sets aside the activations of a forward of its own
+choice, keeps buffers of collectives, pads weights, and its utilization may be the share of
+something else than the device's memory. All experts are resident, hit or not: this is the second
+half of the double penalty. Stages hold ceil(L/p) average layers; the input table stands in the
+first stage and the head in the last.
 """
 
 import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, number
 from qsopt.physics import accounting, smooth
+from qsopt.physics.activations import at_start, peak
+from qsopt.physics.padding import padding
+from qsopt.physics.room import Memory, counted
 from qsopt.record import Record
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
-from qsopt.spec.model import DenseFfn, Ffn, Gqa, LinearAttention, Mla, Model, MoeFfn, stacks
+from qsopt.spec.model import DenseFfn, Ffn, Model, MoeFfn, stacks
+from qsopt.spec.server_memory import ServerMemory
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
-
-
-class Memory(Record):
-    """Memory of the fullest device [byte]."""
-
-    weights: Scalar = number()
-    """Weights, all experts of this rank included."""
-    kv_cache: Scalar = number()
-    """Keys and values, latents, states of all sequences of this rank."""
-    activations: Scalar = number()
-    """Largest activations and workspace."""
-    reserve: Scalar = number()
-    """Runtime and communication buffers."""
-    capacity: Scalar = number()
-    """What may be used: device memory times utilization."""
-
-    @property
-    def total(self) -> Scalar:
-        """Memory needed."""
-        return self.weights + self.kv_cache + self.activations + self.reserve
-
-    @property
-    def largest_batch(self) -> Scalar:
-        """Batch that would fill the capacity, for a record made at batch 1: cache and activations
-        grow with the batch.
-        """
-        return (self.capacity - self.weights - self.reserve) / (self.kv_cache + self.activations)
 
 
 class Occupancy(Record):
@@ -98,19 +80,34 @@ def memory(
     workload, efficiency = service.workload, service.efficiency
     held = decoding(deployment, workload) if occupancy is None else occupancy
     share = stage_share(model, deployment, softness)
+    server = efficiency.memory
     layers = sum(
-        _stack_weights(model, stack, deployment, world, softness) for stack in stacks(model)
+        _stack_weights(model, stack, deployment, world, softness, server) for stack in stacks(model)
     )
-    return Memory(
-        weights=share * layers + table_weights(model, deployment),
-        kv_cache=share * _cache(model, workload, deployment, held, softness),
-        activations=_activations(model, deployment, held, efficiency, softness),
-        reserve=efficiency.reserve_bytes,
-        capacity=service.cluster.accelerator.memory_bytes * workload.utilization,
+    accelerator = service.cluster.accelerator
+    return counted(
+        Memory(
+            weights=share * layers + table_weights(model, deployment, server.whole_tables),
+            kv_cache=share * _cache(model, workload, deployment, held, softness),
+            activations=0.0,
+            reserve=_reserve(efficiency, deployment),
+            capacity=accelerator.memory_bytes,
+            growing=peak(model, deployment, efficiency, held.tokens, held.rows, softness),
+            standing=at_start(model, accelerator, deployment, efficiency, softness),
+        ),
+        server,
+        workload.utilization,
+        softness,
     )
 
 
-def _stack_weights(model, stack, deployment, world, softness) -> Scalar:
+def _reserve(efficiency: Efficiency, deployment: Deployment) -> Scalar:
+    """Runtime, and buffers of collectives: as much again for twice the devices [byte]."""
+    doublings = jnp.log2(jnp.maximum(deployment.replica_devices, 1.0))
+    return efficiency.reserve_bytes + efficiency.memory.communication * doublings
+
+
+def _stack_weights(model, stack, deployment, world, softness, server) -> Scalar:
     """Bytes of all layers of a stack on one device of a one-stage replica."""
     precision, total = model.precision, 0.0
     for layers in stack.attention:
@@ -121,7 +118,9 @@ def _stack_weights(model, stack, deployment, world, softness) -> Scalar:
             projections * precision.attention.bytes + layers.kind.small * precision.tables.bytes
         )
     for layers in stack.ffn:
-        total += layers.count * _ffn_weights(layers.kind, model, deployment, world, softness)
+        total += layers.count * _ffn_weights(
+            layers.kind, model, deployment, world, softness, server
+        )
     return total  # pyright: ignore[reportReturnType]
 
 
@@ -131,6 +130,7 @@ def _ffn_weights(
     deployment: Deployment,
     world: Counterfactual,
     softness: Scalar | float,
+    server: ServerMemory,
 ) -> Scalar:
     precision = model.precision
     common = accounting.weights(
@@ -139,18 +139,19 @@ def _ffn_weights(
     small = kind.small * precision.tables.bytes
     if isinstance(kind, DenseFfn):
         return common * precision.ffn.bytes / deployment.stage_devices + small
+    padded = padding(kind, model.hidden, deployment.expert_tensor, precision, server, softness)
     return (
         common * precision.ffn.bytes * deployment.width_split
-        + resident_slots(kind, deployment, world, softness) * _expert_bytes(kind, model)
+        + resident_slots(kind, deployment, world, softness) * _expert_bytes(kind, model, padded)
         + accounting.router_weights(kind, model.hidden) * precision.tables.bytes
         + small
     )
 
 
-def _expert_bytes(kind: MoeFfn, model: Model) -> Scalar:
-    """One routed expert [byte]."""
+def _expert_bytes(kind: MoeFfn, model: Model, padded: Scalar) -> Scalar:
+    """One routed expert, so many times its weights in its kernel's layout [byte]."""
     precision = model.precision
-    weights = accounting.expert_weights(kind, model.hidden) * precision.experts.bytes
+    weights = accounting.expert_weights(kind, model.hidden) * precision.experts.bytes * padded
     return weights + kind.expert_small * precision.tables.bytes
 
 
@@ -165,11 +166,18 @@ def resident_slots(
     return smooth.rounded(rank, exact, softness) / deployment.expert_tensor
 
 
-def table_weights(model: Model, deployment: Deployment) -> Scalar:
+def table_weights(model: Model, deployment: Deployment, whole: Scalar | float = 0.0) -> Scalar:
     """Input table and head of the fullest end stage: one table, or both where one stage is first
     and last and they differ. Towers stand in the first stage, split over its devices.
+
+    Args:
+        model: what is served.
+        deployment: parallel sizes.
+        whole: 1 if each attention data rank has its own tables, 0 if all devices of a stage share
+            them; a power, so that all between has a value.
     """
-    table = model.vocabulary * model.hidden / deployment.stage_devices
+    devices = deployment.tensor * deployment.data ** (1.0 - whole)
+    table = model.vocabulary * model.hidden / devices
     towers = model.resident / deployment.stage_devices
     return (
         table * (1.0 + (1.0 - model.tied) * ends_together(deployment)) + towers + model.small
@@ -205,38 +213,3 @@ def sequence_bytes(
         )
         for layers in model.decoder.attention
     )
-
-
-def _activations(
-    model: Model,
-    deployment: Deployment,
-    held: Occupancy,
-    efficiency: Efficiency,
-    softness: Scalar | float,
-) -> Scalar:
-    """Workspace times the largest activation of the stage's microbatch: residual, heads,
-    feed-forward, experts or logits.
-    """
-    tokens = held.tokens
-    local, devices = tokens / deployment.data, deployment.stage_devices
-    largest = smooth.maximum(model.hidden * local, model.vocabulary / devices * held.rows, softness)
-    for layers in model.decoder.attention:
-        largest = smooth.maximum(
-            largest, _heads_width(layers.kind) / deployment.tensor * local, softness
-        )
-    for kind in accounting.ffn_kinds(model):
-        largest = smooth.maximum(
-            largest, kind.matrices * accounting.shared_width(kind) * tokens / devices, softness
-        )
-        if not isinstance(kind, DenseFfn):
-            rows = tokens * kind.top_k / deployment.expert
-            largest = smooth.maximum(
-                largest, kind.matrices * kind.width / deployment.expert_tensor * rows, softness
-            )
-    return efficiency.workspace * model.precision.activation_bytes * largest
-
-
-def _heads_width(kind: Gqa | Mla | LinearAttention) -> Scalar:
-    if isinstance(kind, Gqa):
-        return kind.heads * kind.head_dim
-    return kind.heads * kind.v_dim if isinstance(kind, Mla) else kind.output_width

@@ -12,6 +12,7 @@ bound does not beat the best so far is dropped. What is left is proved, not gues
 The pools of the disaggregated way meet in `pairs`.
 """
 
+from dataclasses import fields
 from functools import partial
 from operator import itemgetter
 
@@ -76,7 +77,7 @@ def search(served: Served, every: Candidates, keep: Scalar | float = 1.0) -> Fou
         value=none,
         bound=jnp.full_like(most, _UNTRIED),
         pace=Pace(Span(none, none, none), none, none, none, none),
-        memory=Memory(none, none, none, none, none),
+        memory=Memory(*[none] * len(fields(Memory))),
     )
     return lax.while_loop(
         lambda found: jnp.any(_active(found, every, keep)),

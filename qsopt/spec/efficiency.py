@@ -14,6 +14,7 @@ import numpy as np
 from qsopt.arrays import Scalar, Table, entry, number, numbers
 from qsopt.record import Record
 from qsopt.spec.formats import FORMATS, Format
+from qsopt.spec.server_memory import ServerMemory
 
 
 class OperatorEfficiency(Record):
@@ -160,7 +161,9 @@ class Efficiency(Record):
     workspace: Scalar = number(0.0)
     """Largest activation buffers held at once, in units of the largest activation."""
     reserve_bytes: Scalar = number(0.0)
-    """Context, communication buffers and runtime on each device [byte]."""
+    """Context and runtime on each device [byte]."""
+    memory: ServerMemory = ServerMemory()
+    """What a server's memory holds beside that."""
 
 
 OPERATOR_KINDS = ("gemm", "experts", "attention", "mla", "linear")

@@ -40,7 +40,9 @@ class Workload(Record):
     load: Scalar = 0.0
     """Share of the time that what reads prompts is busy; 0 leaves queueing out."""
     utilization: Scalar = 0.9
-    """Share of the device memory that may be used."""
+    """Share of the device memory that may be used; with the efficiencies of a software its own knob
+    (see `server_memory`).
+    """
     encoder_context: Scalar | None = None
     """Tokens that an encoder-decoder model's encoder has read; None for as many as the context, or
     the prompt.

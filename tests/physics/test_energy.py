@@ -9,6 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from qsopt.calibration.serving.joules import (
+    EnergyRows,
+    check_joules,
+    predicted_joules,
+    tokens_table,
+)
 from qsopt.calibration.serving.power import (
     PowerRows,
     check_power,
@@ -21,9 +27,16 @@ from qsopt.calibration.tables.folder import read_folder
 from qsopt.catalog.accelerators import load_cluster
 from qsopt.errors import InputError
 from qsopt.fitted.groups import load_calibration, shipped
-from qsopt.fitted.power import COLUMNS, PACE, STEP, load_power, shipped_power
+from qsopt.fitted.power import COLUMNS, PACE, STEP, load_power, shipped_power, shipped_tokens
 from qsopt.physics.cost import cost_per_million
-from qsopt.physics.energy import PowerLaw, busy_shares, energy, power_share
+from qsopt.physics.energy import (
+    PowerLaw,
+    TokenLaw,
+    busy_shares,
+    energy,
+    power_share,
+    token_energy,
+)
 from qsopt.physics.roofline import Spent
 
 LAW = PowerLaw(idle=0.4, memory=0.3, compute=0.6)
@@ -118,6 +131,7 @@ def rows(law: PowerLaw, count: int = 240) -> PowerRows:
         backend=np.full(count, "vllm"),
         batch=np.full(count, 8.0),
         devices=np.ones(count),
+        layers=np.ones(count),
     )
     noise = np.exp(generator.normal(0, 0.02, count))
     power = predicted_power(blank, law) * noise
@@ -161,3 +175,30 @@ def test_measured_rows_of_one_model_keep_the_shipped_errors() -> None:
     for of, limit in ((STEP, 0.2), (PACE, 0.2)):
         error = np.abs(predicted_power(found, shipped_power(of).law, of) / found.power - 1)
         assert np.median(error) < limit, of
+
+
+def test_energy_of_a_token() -> None:
+    """By hand: 8 devices of 700 W, a step of 20 ms of which memory works 10 and matrix units 4, for
+    100 tokens, and 50 us for each: 5,600 (0.5 20 + 0.2 10 + 1.5 4 = 18 ms)/100 + 0.28 J.
+    """
+    law = TokenLaw(step=0.5, memory=0.2, compute=1.5, sequence=50e-6)
+    found = token_energy(law, 5600.0, 0.020, 0.004, 0.010, 100.0)
+    assert float(found) == pytest.approx(5600 * 0.018 / 100 + 5600 * 50e-6)
+
+
+def test_constants_of_a_token_are_recovered() -> None:
+    law, made = TokenLaw(0.6, 0.3, 0.9, 40e-6), rows(LAW)
+    batch = np.exp(np.random.default_rng(1).uniform(0.0, 6.0, len(made.power)))
+    blank = EnergyRows(batch, np.full_like(batch, 700.0), batch, made.gpu, made)
+    measured = eqx.tree_at(lambda rows: rows.joules, blank, predicted_joules(blank, law))
+    found = check_joules(measured)
+    for name in ("step", "memory", "compute", "sequence"):
+        assert float(getattr(found.law, name)) == pytest.approx(float(getattr(law, name)), rel=0.05)
+    assert all(found.errors[name].median < 1e-3 for name in COLUMNS)
+    assert set(tokens_table(found)) == {"step", "memory", "compute", "sequence_us", *COLUMNS}
+
+
+def test_shipped_law_of_tokens() -> None:
+    found = shipped_tokens()
+    assert set(found.errors) == set(COLUMNS)
+    assert found.errors["other_models"].median < 0.2

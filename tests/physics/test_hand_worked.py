@@ -149,9 +149,12 @@ def test_llama_70b_on_four_h100_as_measured_kernels_go() -> None:
     for name in OPERATORS:
         assert seconds[name] == pytest.approx(by_hand.get(name, 0.0), rel=EXACTLY), name
     assert float(found.tpot) == pytest.approx(sum(by_hand.values()), rel=EXACTLY)
-    largest = max(8192, 64 * 128 / 4, 3 * 28672 / 4, 128256 / 4) * 16  # the logits
-    assert float(found.memory.activations) == pytest.approx(2 * 2 * largest, rel=EXACTLY)
-    assert float(found.memory.reserve) == 3.5 * 2**30
+    server = stated["server_memory"]
+    layers = 2 * 2 * server["prompt_tokens"] * max(8192, 64 * 128 / 4, 3 * 28672 / 4)
+    logits = server["logit_bytes"] * server["sequences"] * 128256
+    assert float(found.memory.activations) == pytest.approx(max(layers, logits), rel=EXACTLY)
+    reserve = stated["memory"]["reserve_GiB"] + 2 * server["communication_GiB"]  # two doublings
+    assert float(found.memory.reserve) == pytest.approx(reserve * 2**30, rel=EXACTLY)
 
 
 def test_mixtral_gathered_on_two_stages() -> None:

@@ -35,6 +35,7 @@ from qsopt.physics.evaluate import metrics
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.model import Layers
 from qsopt.spec.rules import EVERY, PLAIN, LayoutRules
+from qsopt.spec.server_memory import ServerMemory
 from qsopt.spec.service import Service
 
 MODEL = build((Layers(12, GQA),), (Layers(12, MOE),))
@@ -53,7 +54,12 @@ CASES = {
 
 def lean():
     """Everything that a fitted set has, with buffers that leave room on a device of 1 GB."""
-    return eqx.tree_at(lambda e: e.reserve_bytes, efficiency("rich"), np.array(5e7))
+    server = ServerMemory(
+        communication=2e7, prompt_tokens=512.0, sequences=16.0, logit_bytes=18.0, whole_tables=1.0
+    )
+    return eqx.tree_at(
+        lambda e: (e.reserve_bytes, e.memory), efficiency("rich"), (np.array(2e7), server)
+    )
 
 
 def service(case: str) -> Service:

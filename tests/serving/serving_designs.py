@@ -14,6 +14,7 @@ from qsopt.serving.replica import Served
 from qsopt.serving.speculation import next_token_layer
 from qsopt.spec.efficiency import Efficiency, Server
 from qsopt.spec.model import DenseFfn, Gqa, Layers, LinearAttention, Mla, MoeFfn, Precision, Stack
+from qsopt.spec.server_memory import ServerMemory
 from qsopt.spec.service import Service
 
 BF16 = number_format("bf16")
@@ -49,6 +50,13 @@ def structure(name: str) -> Model:
 @cache
 def cluster(phrase: str = "8xh100") -> Cluster:
     return load_cluster(phrase)
+
+
+def with_reserve(efficiency: Efficiency, reserve: float) -> Efficiency:
+    """The set with so much reserve [byte] and nothing else that a server keeps."""
+    return eqx.tree_at(
+        lambda e: (e.reserve_bytes, e.memory), efficiency, (np.asarray(reserve), ServerMemory())
+    )
 
 
 @cache

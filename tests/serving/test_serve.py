@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from serving_designs import cluster, efficiency, structure, workload
+from serving_designs import cluster, efficiency, structure, with_reserve, workload
 
 import qsopt
 from qsopt import InputError, Workload
@@ -34,7 +34,7 @@ LIMITS = {"ttft_limit": 0.05, "tpot_limit": 4e-3}
 def service(**changes: float) -> Service:
     """Four devices of little memory."""
     small = eqx.tree_at(lambda c: c.accelerator.memory_bytes, cluster("4xh100"), np.asarray(2.15e9))
-    lean = eqx.tree_at(lambda e: e.reserve_bytes, efficiency("kernels"), np.asarray(1e9))
+    lean = with_reserve(efficiency("kernels"), 1e9)
     return Service(small, workload(**{"prompt": 8192.0, **changes}), lean, PLAIN)
 
 

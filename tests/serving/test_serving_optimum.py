@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from serving_designs import cluster, efficiency, structure, workload
+from serving_designs import cluster, efficiency, structure, with_reserve, workload
 
 from qsopt import InputError, Workload
 from qsopt.deployments.batches import repeat
@@ -47,7 +47,7 @@ def service(which: str = "fitted", devices: int = 4, **changes: float) -> Servic
     small = eqx.tree_at(
         lambda c: c.accelerator.memory_bytes, cluster(f"{devices}xh100"), np.asarray(2.15e9)
     )
-    lean = eqx.tree_at(lambda e: e.reserve_bytes, efficiency(which), np.asarray(1e9))
+    lean = with_reserve(efficiency(which), 1e9)
     asked = {"prompt": 16384.0, "answer": 2000.0, **changes}
     return Service(small, workload(**asked), lean, PLAIN)
 

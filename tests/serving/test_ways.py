@@ -199,7 +199,7 @@ def test_prompts_in_progress_take_cache_in_mixed_steps() -> None:
     one = sequence_bytes(found.model, jnp.asarray(4096.0), jnp.asarray(4096.0), given.decode)
     held = float(mixed.memory.kv_cache - alternating.memory.kv_cache)
     assert held == pytest.approx(3.0 / 2.0 * float(one) / 2.0, rel=1e-9)
-    assert float(mixed.memory.activations) > float(alternating.memory.activations) > 0.0
+    assert float(mixed.memory.growing) > float(alternating.memory.growing) > 0.0
 
 
 def test_pools_hold_what_they_need() -> None:

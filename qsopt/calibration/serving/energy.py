@@ -31,10 +31,11 @@ def at_predicted_pace(rows: PowerRows, server: ServerFit, source: str) -> PowerR
     """The rows with the pace that servers of their software, or of all, are predicted to have."""
     names = rows.backend if source == SOFTWARE else np.full(len(rows.step), POOLED)
     constants = [server.server(str(name)) for name in names]
-    scale, host = (
-        np.array([float(getattr(one, name)) for one in constants]) for name in ("scale", "host")
+    scale, host, layer = (
+        np.array([float(getattr(one, name)) for one in constants])
+        for name in ("scale", "host", "host_layer")
     )
-    return PowerRows(**{**vars(rows), "pace": scale * rows.step + host})
+    return PowerRows(**{**vars(rows), "pace": scale * rows.step + host + layer * rows.layers})
 
 
 def log_errors(measured: PowerRows, predicted: PowerRows, law: PowerLaw) -> Column:

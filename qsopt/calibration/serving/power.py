@@ -9,6 +9,7 @@ table states attention's ranks as `n_gpus / attention_dp`, also where experts ar
 devices.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ from qsopt.calibration.serving.served_run import efficiency_of, model_name, prec
 from qsopt.calibration.tables import names
 from qsopt.calibration.tables.columns import Skipped, Table, known, per_name, timed
 from qsopt.catalog.efficiencies import KERNELS, efficiency_set
+from qsopt.catalog.models import load_model
 from qsopt.files import write_text
 from qsopt.fitted.errors import Column, Errors, errors
 from qsopt.fitted.groups import Calibration, digits, errors_list
-from qsopt.fitted.power import COLUMNS, PACE, STEP, FittedPower, load_power
+from qsopt.fitted.power import COLUMNS, PACE, STEP, TOKENS, FittedPower, load_power
 from qsopt.physics.energy import PowerLaw
 from qsopt.physics.evaluate import timing
 from qsopt.spec.deployment import Deployment
@@ -68,6 +70,8 @@ class PowerRows(eqx.Module):
     batch: Column
     """Sequences that decode at once."""
     devices: Column
+    layers: Column
+    """Of the model."""
 
     def where(self, keep: np.ndarray) -> "PowerRows":
         """Only some rows."""
@@ -80,16 +84,29 @@ def read_power(table: Table, calibration: Calibration, skipped: Skipped) -> Powe
     Raises:
         InputError: if a column that is needed is missing.
     """
+    return power_rows(usable(table, skipped), calibration)
+
+
+def usable(table: Table, skipped: Skipped) -> Table:
+    """Rows with a power, whose model and accelerator the catalog knows; the others are counted.
+
+    Raises:
+        InputError: if a column that is needed is missing.
+    """
     table = known(timed(table, "power_w", skipped), skipped, form=None)
     fine = per_name(table.text("model"), lambda name: float(model_name(name) is not None)) > 0
     for name in np.unique(table.text("model")[~fine]):
         count = int(np.sum(table.text("model") == name))
         skipped.add(table.file, f"unknown model {name}", count)
-    table = table.where(fine)
+    return table.where(fine)
+
+
+def power_rows(table: Table, calibration: Calibration) -> PowerRows:
+    """The rows of a table of which all can be used."""
     gpu = per_name(table.text("gpu"), lambda name: names.accelerator_name(name) or "")
     devices, batch = table.number("n_gpus"), table.number("batch")
     limit = per_name(gpu, lambda name: float(names.accelerator(name).power_limit))
-    busy = np.array([_busy(table, row, calibration) for row in range(len(table))])
+    busy = np.array([_busy(table, row, calibration) for row in range(len(table))]).reshape(-1, 3)
     return PowerRows(
         power=table.number("power_w") / devices / np.asarray(limit, dtype=float),
         compute=busy[:, 0],
@@ -101,7 +118,12 @@ def read_power(table: Table, calibration: Calibration, skipped: Skipped) -> Powe
         backend=table.text("backend"),
         batch=batch,
         devices=devices,
+        layers=per_name(table.text("model"), _layers),
     )
+
+
+def _layers(model: str) -> float:
+    return float(load_model(model_name(model) or "").layers)
 
 
 def _busy(table: Table, row: int, calibration: Calibration) -> tuple[float, float, float]:
@@ -190,8 +212,16 @@ def _held_out(rows: PowerRows, column: np.ndarray, of: str) -> Errors:
     return errors(unseen[seen], rows.power[seen])
 
 
-def save_power(rows: PowerRows, source: str, path: Path) -> None:
+def save_power(
+    rows: PowerRows, source: str, path: Path, tokens: Mapping[str, Any] | None = None
+) -> None:
     """Fit both laws and write them with their errors.
+
+    Args:
+        rows: measured power.
+        source: where it comes from.
+        path: file to write.
+        tokens: the law of the energy of a token, as the file lists it.
 
     Raises:
         InputError: if the file cannot be written.
@@ -201,6 +231,8 @@ def save_power(rows: PowerRows, source: str, path: Path) -> None:
         "Power of a device over its limit: idle + memory * share of the time in which memory",
         "works + compute * that of matrix units, up to 1. Written by `qsopt calibrate`.",
         "step: shares of the decode step that the model predicts; pace: of the measured time.",
+        "tokens: energy of an output token over the limit of all devices of a replica:",
+        "(step * operators + memory * ... + compute * ...) / batch + sequence, in seconds.",
         "Lists of errors are [rows, median, 90th percentile, signed median] of relative error.",
     ):
         document.add(tomlkit.comment(line))
@@ -209,6 +241,8 @@ def save_power(rows: PowerRows, source: str, path: Path) -> None:
         found = check_power(rows, of)
         constants = {name: digits(float(getattr(found.law, name))) for name in _CONSTANTS}
         document.add(of, {**constants, **{k: errors_list(e) for k, e in found.errors.items()}})
+    if tokens is not None:
+        document.add(TOKENS, dict(tokens))
     write_text(path, tomlkit.dumps(document))
 
 

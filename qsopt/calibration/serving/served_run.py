@@ -14,7 +14,7 @@ from qsopt.arrays import Scalar, scalar
 from qsopt.calibration.tables import names
 from qsopt.calibration.tables.columns import Table
 from qsopt.catalog.efficiencies import KERNELS, efficiency_set
-from qsopt.catalog.models import load_model, model_names
+from qsopt.catalog.models import load_model
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column
 from qsopt.fitted.groups import Calibration
@@ -33,10 +33,8 @@ from qsopt.spec.workload import Workload
 _MODELS = {
     "minimax-m2.5": "minimax-m2",
     "kimi-k2.5": "kimi-k2",
-    "mistral-7b": "mistral-7b-v0.1",
-    "llama-7b": "llama-2-7b",
 }
-"""Names of checkpoints with the sizes of a model of the catalog."""
+"""Checkpoints whose layers are those of another model of the catalog."""
 
 _BLOCK_FP8 = ("deepseek-v3", "deepseek-r1", "qwen3-235b-a22b", "minimax-m2", "qwen3.5-397b-a17b")
 """Models whose fp8 checkpoints are scaled by blocks."""
@@ -54,8 +52,7 @@ SIZES = ("tp", "ep", "attention_dp", "pp", "isl", "osl", "n_gpus")
 
 def model_name(name: str) -> str | None:
     """The catalog's model of that name, or None."""
-    found = _MODELS.get(name.lower(), name.lower())
-    return found if found in model_names() else None
+    return names.model_name(_MODELS.get(name.lower(), name))
 
 
 def joined(table: Table, columns: tuple[str, ...]) -> np.ndarray:

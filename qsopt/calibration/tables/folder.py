@@ -19,48 +19,36 @@ from qsopt.calibration.tables import (
     links,
     operators,
     prompts,
+    template,
     wide_expert_parallel,
 )
 from qsopt.calibration.tables.aiconfigurator import Choice
 from qsopt.calibration.tables.columns import Skipped, Table, read_table
+from qsopt.calibration.tables.template import Schema, schema_of
 from qsopt.errors import InputError
 
 Reader = Callable[[Table, Skipped], Points]
 
-_MOE = {
-    "hidden",
-    "inter",
-    "topk",
-    "num_experts",
-    "moe_tp",
-    "moe_ep",
-    "distribution",
-    "num_tokens",
-    "latency_ms",
+_READERS: dict[Schema, Reader] = {
+    template.WIDE: wide_expert_parallel.wide,
+    template.MOE: operators.moe,
+    template.GEMM: operators.gemm,
+    template.PROMPT_ATTENTION: prompts.attention,
+    template.PROMPT_MLA: prompts.mla,
+    template.ATTENTION: operators.attention,
+    template.MLA: operators.mla,
+    template.COLLECTIVE: links.collective,
+    template.EXCHANGE: links.exchange,
 }
+"""Readers of tables of operators and messages."""
 
-_READERS: tuple[tuple[frozenset[str], Reader], ...] = (
-    (frozenset({*_MOE, "num_slots"}), wide_expert_parallel.wide),
-    (frozenset({"uniq_local", "rows_local", "latency_ms"}), operators.moe),
-    (frozenset({"m", "n", "k", "latency_ms"}), operators.gemm),
-    (frozenset({"heads", "kv_heads", "head_dim", "isl", "latency_ms"}), prompts.attention),
-    (frozenset({"heads", "attention_dtype", "isl", "latency_ms"}), prompts.mla),
-    (frozenset({"heads", "kv_heads", "head_dim", "seq", "latency_ms"}), operators.attention),
-    (frozenset({"heads", "kv_dtype", "seq", "latency_ms"}), operators.mla),
-    (frozenset({"message_bytes", "num_gpus", "op", "latency_ms"}), links.collective),
-    (frozenset({"tokens_per_rank", "ep_size", "phase", "latency_us"}), links.exchange),
-)
-"""The first reader whose columns a file has reads it."""
-
-SERVING = frozenset({"tpot_ms", "concurrency", "isl", "osl"})
-"""Columns of end-to-end results."""
-
-PUBLISHED = frozenset({"metric", "value", "isl", "osl"})
-"""Columns of published throughputs."""
-
-
-POWER = frozenset({"power_w", "out_tok_s", "n_gpus", "isl_guess", "osl", "batch"})
-"""Columns of the measured power of servers."""
+_SERVERS = {
+    template.SERVING: "serving",
+    template.PUBLISHED: "published",
+    template.POWER: "power",
+    template.MEMORY: "memory",
+}
+"""Fields of a `Folder` that hold tables of servers."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +65,8 @@ class Folder:
     """What could not be used."""
     power: tuple[Table, ...] = ()
     """Measured power of servers."""
+    memory: tuple[Table, ...] = ()
+    """Memory of servers at their start."""
 
     def by_kind(self) -> dict[str, Points]:
         """Operators and messages of all files, by kind.
@@ -106,23 +96,23 @@ def read_folder(path: Path | None, choice: Choice | None = None) -> Folder:
     Raises:
         InputError: if it is no folder with tables, or the package is wanted and not there.
     """
-    skipped, points, serving, published, power = Skipped(), [], [], [], []
-    for table in _tables(
-        aiconfigurator.installed() if path is None else path, choice or Choice(), skipped
-    ):
-        columns = set(table.columns)
-        reader = next((reader for needs, reader in _READERS if needs <= columns), None)
-        if reader is not None:
-            points += _points(reader, table, skipped)
-        elif columns >= SERVING:
-            serving.append(table)
-        elif columns >= PUBLISHED:
-            published.append(table)
-        elif columns >= POWER:
-            power.append(table)
-        else:
+    skipped, points = Skipped(), []
+    tables: dict[str, list[Table]] = {field: [] for field in _SERVERS.values()}
+    where = aiconfigurator.installed() if path is None else path
+    for table in _tables(where, choice or Choice(), skipped):
+        schema = schema_of(table.columns)
+        if schema is None:
             skipped.add(table.file, "no reader for these columns", len(table))
-    return Folder(tuple(points), tuple(serving), tuple(published), skipped, tuple(power))
+        elif missing := schema.missing(table.columns):
+            names = ", ".join(f"'{name}'" for name in missing)
+            here = ", ".join(table.columns)
+            skipped.add(table.file, f"no column {names}; it has {here}", len(table))
+        elif schema in _READERS:
+            points += _points(_READERS[schema], table, skipped)
+        else:
+            tables[_SERVERS[schema]].append(table)
+    of_servers = {field: tuple(found) for field, found in tables.items()}
+    return Folder(points=tuple(points), skipped=skipped, **of_servers)
 
 
 def _tables(path: Path, choice: Choice, skipped: Skipped) -> Iterator[Table]:

@@ -200,5 +200,5 @@ def operator_points(
 
 def _peak(pair: str) -> float:
     """Of an accelerator and a format, separated by a space [FLOP/s]."""
-    gpu, form = pair.split()
+    gpu, form = pair.rsplit(maxsplit=1)
     return float(names.peak(_accelerator(gpu), known_format(form)))

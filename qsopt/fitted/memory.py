@@ -1,0 +1,100 @@
+"""What servers keep in memory beside weights and cache: constants of each software, fitted to
+what it prints when it starts, and the errors that they leave.
+
+A software takes the entries of its own table, then those that it has `on` the accelerator's maker
+and the accelerator itself. `pooled` is for anything else.
+"""
+
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from qsopt.catalog.accelerators import hardware_facts
+from qsopt.catalog.server_memory import read_server_memory
+from qsopt.errors import InputError
+from qsopt.fitted.errors import Errors
+from qsopt.fitted.groups import shipped
+from qsopt.spec.efficiency import Efficiency
+from qsopt.spec.server_memory import ServerMemory
+from qsopt.units import GiB
+
+POOLED = "pooled"
+"""The table for software that was not fitted."""
+
+SPECIAL = "on"
+"""The table, inside of that of a software, of what differs by maker and accelerator."""
+
+RESERVE = "reserve_GiB"
+"""The entry that is `Efficiency.reserve_bytes`."""
+
+COLUMNS = ("fitted", "other_models")
+"""Errors of rows that the fit saw, and of rows whose model it did not see."""
+
+
+@dataclass(frozen=True)
+class MemoryFit:
+    """Tables of constants by software, and what they leave."""
+
+    tables: dict[str, dict[str, Any]]
+    """As in the file."""
+    errors: dict[str, Errors] = field(default_factory=dict)
+    """Of the room for the cache, by the names of `COLUMNS`."""
+    where: str = "memory.toml"
+    """The file, for messages."""
+
+    def of(self, software: str, accelerator: str | None) -> tuple[float, ServerMemory]:
+        """Reserve [byte] and the rest, of a software on an accelerator of the catalog.
+
+        Raises:
+            InputError: if an entry is unknown or out of range.
+        """
+        entries = dict(self.tables.get(software, self.tables[POOLED]))
+        special = entries.pop(SPECIAL, {})
+        for kind in _kinds(accelerator):
+            entries |= special.get(kind, {})
+        reserve = float(entries.pop(RESERVE)) * GiB
+        return reserve, read_server_memory(entries, f"{self.where}: [{software}]")
+
+    def applied(self, efficiency: Efficiency, software: str, accelerator: str | None) -> Efficiency:
+        """The efficiency set with the memory of a server of that software."""
+        reserve, memory = self.of(software, accelerator)
+        return eqx.tree_at(
+            lambda e: (e.reserve_bytes, e.memory), efficiency, (np.asarray(reserve), memory)
+        )
+
+
+def _kinds(accelerator: str | None) -> tuple[str, ...]:
+    if accelerator is None:
+        return ()
+    return str(hardware_facts(accelerator).vendor).lower(), accelerator
+
+
+def load_memory_fit(path: Path) -> MemoryFit:
+    """Read the constants as `qsopt calibrate` writes them.
+
+    Raises:
+        InputError: if the file cannot be read or an entry is missing.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = {name: each for name, each in document.items() if isinstance(each, dict)}
+        left = {name: Errors(*each) for name, each in tables.pop("errors").items()}
+        fit = MemoryFit(tables, left, path.name)
+        for software in tables:
+            fit.of(software, None)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}); `qsopt calibrate` writes such a file"
+        ) from None
+    return fit
+
+
+@cache
+def memory_fit() -> MemoryFit:
+    """The constants that ship."""
+    return load_memory_fit(shipped("memory"))

@@ -1,0 +1,87 @@
+"""The largest buffers of a forward on one device: its layers' activations, or what sampling needs.
+
+Both are never held at once, so the larger counts. Ignored: what a compiled graph saves or wastes
+between the two.
+"""
+
+import jax.numpy as jnp
+
+from qsopt.arrays import Scalar
+from qsopt.physics import accounting, smooth
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.efficiency import Efficiency
+from qsopt.spec.hardware import Accelerator
+from qsopt.spec.model import DenseFfn, Gqa, LinearAttention, Mla, Model, MoeFfn
+
+
+def peak(
+    model: Model,
+    deployment: Deployment,
+    efficiency: Efficiency,
+    tokens: Scalar,
+    rows: Scalar,
+    softness: Scalar | float = 0.0,
+) -> Scalar:
+    """Largest buffers of a forward of a stage's microbatch [byte].
+
+    Args:
+        model: what is served.
+        deployment: parallel sizes.
+        efficiency: its `workspace` and `memory.logit_bytes`.
+        tokens: of the microbatch, over all attention data ranks [tokens].
+        rows: those of them whose next token is sampled [tokens].
+        softness: of the relaxed model.
+    """
+    width = _layer_elements(model, deployment, tokens, rows, softness)
+    layers = efficiency.workspace * model.precision.activation_bytes * width
+    logits = efficiency.memory.logit_bytes * model.vocabulary * rows / deployment.data
+    return smooth.maximum(layers, logits, softness)
+
+
+def at_start(
+    model: Model,
+    accelerator: Accelerator,
+    deployment: Deployment,
+    efficiency: Efficiency,
+    softness: Scalar | float = 0.0,
+) -> Scalar:
+    """The same of the forward that a server runs at its start [byte]; 0 where it runs none."""
+    server = efficiency.memory
+    small = accelerator.memory_bytes < server.large_memory
+    share = deployment.data * jnp.where(small, server.small_share, 1.0)
+    tokens, rows = server.prompt_tokens * share, server.sequences * share
+    return peak(model, deployment, efficiency, tokens, rows, softness)
+
+
+def _layer_elements(
+    model: Model,
+    deployment: Deployment,
+    tokens: Scalar,
+    rows: Scalar,
+    softness: Scalar | float,
+) -> Scalar:
+    """Largest activation: residual, heads, feed-forward, experts or logits [elements]."""
+    local, devices = tokens / deployment.data, deployment.stage_devices
+    largest = smooth.maximum(model.hidden * local, model.vocabulary / devices * rows, softness)
+    for layers in model.decoder.attention:
+        largest = smooth.maximum(
+            largest, _heads_width(layers.kind) / deployment.tensor * local, softness
+        )
+    for kind in accounting.ffn_kinds(model):
+        largest = smooth.maximum(
+            largest, kind.matrices * accounting.shared_width(kind) * tokens / devices, softness
+        )
+        if not isinstance(kind, DenseFfn):
+            largest = smooth.maximum(largest, _routed(kind, deployment, tokens), softness)
+    return largest
+
+
+def _routed(kind: MoeFfn, deployment: Deployment, tokens: Scalar) -> Scalar:
+    rows = tokens * kind.top_k / deployment.expert
+    return kind.matrices * kind.width / deployment.expert_tensor * rows
+
+
+def _heads_width(kind: Gqa | Mla | LinearAttention) -> Scalar:
+    if isinstance(kind, Gqa):
+        return kind.heads * kind.head_dim
+    return kind.heads * kind.v_dim if isinstance(kind, Mla) else kind.output_width
