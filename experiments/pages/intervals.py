@@ -31,6 +31,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "intervals.md"
 NAMES = {
     "tpot": "time per output token",
     "throughput": "tokens/s/device",
+    "ttft": "time to first token",
     "joules_per_token": "joules per output token",
 }
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from qsopt.calibration.serving.host import fit_host
 from qsopt.calibration.serving.pairs import measured_pairs
-from qsopt.calibration.serving.runs import Host, Runs, read_runs, throughput, tpot
+from qsopt.calibration.serving.runs import Host, Runs, read_runs, throughput, tpot, ttft
 from qsopt.calibration.serving.served_run import model_name
 from qsopt.calibration.serving.spread import NOBODY, SOURCES, Left, columns, rows_of, unseen
 from qsopt.calibration.tables.columns import Skipped, Table
@@ -58,7 +58,7 @@ class ServedFits:
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
-        self.quantities: tuple[str, ...] = ("tpot", "throughput")
+        self.quantities: tuple[str, ...] = ("tpot", "throughput", "ttft")
         self.model, self.gpu = evidence.own.model, evidence.own.gpu
         self.regimes = {source: regimes_of(evidence.own, source) for source in SOURCES}
         self._hosts: dict[Left, Host] = {}
@@ -93,14 +93,18 @@ class ServedFits:
         else:
             runs = [(siblings if left[1] else own).unlabelled]
         values = np.mean([np.asarray(_TIMES[quantity](one, host)) for one in runs], axis=0)
-        measured = own.tpot if quantity == "tpot" else 1.0 / own.throughput
-        error = np.log(measured / values)
-        return error if quantity == "tpot" else -error
+        measured = {"tpot": own.tpot, "throughput": 1.0 / own.throughput, "ttft": own.ttft}
+        error = np.log(measured[quantity] / values)
+        return -error if quantity == "throughput" else error
 
 
-_TIMES = {"tpot": jax.jit(tpot), "throughput": jax.jit(lambda *run: 1.0 / throughput(*run))}
+_TIMES = {
+    "tpot": jax.jit(tpot),
+    "throughput": jax.jit(lambda *run: 1.0 / throughput(*run)),
+    "ttft": jax.jit(ttft),
+}
 """Times that the constants of a software are linear in, so that a mean over software is that of its
-constants: for each token of a sequence, and of a device [s].
+constants: for each token of a sequence, for each of a device, and to the first token [s].
 """
 
 

@@ -120,10 +120,12 @@ def request_intervals(
     """Intervals of what a record says about whole requests; None without evidence.
 
     As many requests are in a server as it decodes at once, so its time for a whole one is off as
-    its throughput is, the other way round.
+    its throughput is, the other way round. Measured first tokens are those of load tests, where
+    clients begin at once.
     """
     times = errors_of(inquiry, deployment)
     rates = errors_of(inquiry, deployment, "throughput")
+    first = errors_of(inquiry, deployment, "ttft")
     if times is None or rates is None:
         return None
     return _intervals(
@@ -133,6 +135,7 @@ def request_intervals(
             "tokens_per_s_per_user": inverse(times.quantiles),
             "tpot_s": times.quantiles,
             "end_to_end_s": inverse(rates.quantiles),
+            **({} if first is None else {"ttft_s": first.quantiles}),
             **_energy(inquiry, deployment),
         },
     )
