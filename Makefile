@@ -11,10 +11,12 @@ setup: .venv/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	touch $@
 
-demo: setup  ## DeepSeek-V3 on 16 H200 at 128k tokens of context against its dense matches
+demo: setup  ## a measured pair on requests; DeepSeek-V3 at 128k tokens of context against its dense matches
+	$(BIN)/qsopt compare --model qwen3-30b-a3b --dense qwen3-14b --cluster 1xh100 --prompt 1024 --answer 1024 \
+		--plot results/demo/ratio_over_answer.png
 	$(BIN)/qsopt compare --model deepseek-v3 --cluster 16xh200 --context 131072 \
 		--plot results/demo/ratio_over_context.png
-	@echo "plot: results/demo/ratio_over_context.png"
+	@echo "plots: results/demo/ratio_over_answer.png, results/demo/ratio_over_context.png"
 
 test: setup
 	$(BIN)/python -m pytest
@@ -46,6 +48,8 @@ figures: setup  ## pages and plots of docs/ that are generated; goes on where it
 	$(BIN)/python -m experiments.pages.quality_page
 	$(BIN)/qsopt compare --model deepseek-v3 --cluster 16xh200 --context 131072 \
 		--plot docs/images/ratio_over_context.png
+	$(BIN)/qsopt compare --model qwen3-30b-a3b --dense qwen3-14b --cluster 1xh100 --prompt 1024 --answer 1024 \
+		--plot docs/images/ratio_over_answer.png
 	$(BIN)/python -m experiments.framework.figures $(if $(DATA),--data $(DATA))
 
 clean:
