@@ -431,7 +431,7 @@ SCALE_OUT = "deepseek-v3 tp1 dp32 ep32 batch 32 context 4096 + 2"
 def test_aiconfigurator_step_time(row: dict[str, Any]) -> None:
     context = row["isl"] + row["osl"] / 2
     measured = row["row"]["tpot"] * 1e-3
-    ratio = float(aic_step(row, "fitted", context).tpot) / measured
+    ratio = float(aic_step(row, "kernels", context).tpot) / measured
     print(f"{aic_name(row)}: fitted over aiconfigurator {ratio:.3f}")
     low, high = WITHIN
     # `mixtral-8x7b tp4 dp1 ep4 batch 1` gives 0.55: a step reads 2 experts on 4 ranks, and each
@@ -446,7 +446,7 @@ def test_aiconfigurator_step_times_are_unbiased() -> None:
     lean to one side.
     """
     ratios = [
-        float(aic_step(row, "fitted", row["isl"] + row["osl"] / 2).tpot)
+        float(aic_step(row, "kernels", row["isl"] + row["osl"] / 2).tpot)
         / (row["row"]["tpot"] * 1e-3)
         for row in aic_rows()
         if aic_name(row) != SCALE_OUT
@@ -463,7 +463,7 @@ def test_most_loaded_rank_reads_a_whole_expert() -> None:
     """
     mixtral = model_of("mistralai/Mixtral-8x7B")
     design = Deployment(tensor=4, expert=4, batch=1)
-    step = evaluate(mixtral, load_cluster("4xh100"), Workload(4096), design, "fitted")
+    step = evaluate(mixtral, load_cluster("4xh100"), Workload(4096), design, "kernels")
     expert = 3 * 4096 * 14336 * 2 * 32
     assert operator(step, "routed experts", "bytes") >= expert
 
@@ -480,7 +480,7 @@ def test_aiconfigurator_across_nodes() -> None:
     routing is unbalanced too (power law), ours balanced.
     """
     (row,) = (row for row in aic_rows() if aic_name(row) == SCALE_OUT)
-    step, theirs = aic_step(row, "fitted", 4097), row["generation_latency_ms_by_op_total"]
+    step, theirs = aic_step(row, "kernels", 4097), row["generation_latency_ms_by_op_total"]
     attention = operator(step, "attention projections", "seconds") + operator(
         step, "attention core", "seconds"
     )
@@ -500,7 +500,7 @@ def test_dispatch_across_nodes_against_deepep() -> None:
     """
     design = Deployment(tensor=1, data=32, expert=32, batch=32 * 128, dispatched=1.0)
     model = model_of("deepseek-ai/DeepSeek-V3", "fp8_block")
-    step = evaluate(model, load_cluster("32xh800"), Workload(4096), design, "fitted")
+    step = evaluate(model, load_cluster("32xh800"), Workload(4096), design, "kernels")
     layer = operator(step, "ffn communication", "seconds") / 58
     assert 0.6 < layer / (155e-6 + 273e-6) < 1.85
 
@@ -521,7 +521,7 @@ def test_mixtral_on_two_devices() -> None:
         design = Deployment(tensor=2, batch=batch)
         steps = {
             name: evaluate(mixtral, cluster, Workload(4096), design, name)
-            for name in ("ideal", "fitted")
+            for name in ("ideal", "kernels")
         }
         assert float(steps["ideal"].tpot) * 1e3 < time
-        assert abs(math.log(float(steps["fitted"].tpot) * 1e3 / time)) < math.log(1.15)
+        assert abs(math.log(float(steps["kernels"].tpot) * 1e3 / time)) < math.log(1.15)

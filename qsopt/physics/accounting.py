@@ -17,7 +17,6 @@ from qsopt.record import Record
 from qsopt.spec.model import (
     Attention,
     DenseFfn,
-    Ffn,
     Gqa,
     LinearAttention,
     Mla,
@@ -381,8 +380,3 @@ def _stack_parameters(stack: Stack, hidden: Scalar) -> tuple[Scalar | float, ...
         else:
             dense += common
     return attention, dense, shared, routed, active, router, small
-
-
-def ffn_kinds(model: Model) -> tuple[Ffn, ...]:
-    """Kinds of feed-forward layers of the decoder."""
-    return tuple(layers.kind for layers in model.decoder.ffn)

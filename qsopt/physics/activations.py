@@ -4,6 +4,8 @@ Both are never held at once, so the larger counts. Ignored: what a compiled grap
 between the two.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from qsopt.arrays import Scalar
@@ -11,7 +13,7 @@ from qsopt.physics import accounting, smooth
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.hardware import Accelerator
-from qsopt.spec.model import DenseFfn, Gqa, LinearAttention, Mla, Model, MoeFfn
+from qsopt.spec.model import DenseFfn, Gqa, Layers, LinearAttention, Mla, Model, MoeFfn
 
 
 def peak(
@@ -64,16 +66,21 @@ def _layer_elements(
     local, devices = tokens / deployment.data, deployment.stage_devices
     largest = smooth.maximum(model.hidden * local, model.vocabulary / devices * rows, softness)
     for layers in model.decoder.attention:
-        largest = smooth.maximum(
-            largest, _heads_width(layers.kind) / deployment.tensor * local, softness
-        )
-    for kind in accounting.ffn_kinds(model):
-        largest = smooth.maximum(
-            largest, kind.matrices * accounting.shared_width(kind) * tokens / devices, softness
-        )
+        wide = _present(layers) * _heads_width(layers.kind) / deployment.tensor
+        largest = smooth.maximum(largest, wide * local, softness)
+    for layers in model.decoder.ffn:
+        kind = layers.kind
+        wide = _present(layers) * kind.matrices * accounting.shared_width(kind) / devices
+        largest = smooth.maximum(largest, wide * tokens, softness)
         if not isinstance(kind, DenseFfn):
-            largest = smooth.maximum(largest, _routed(kind, deployment, tokens), softness)
+            routed = _present(layers) * _routed(kind, deployment, tokens)
+            largest = smooth.maximum(largest, routed, softness)
     return largest
+
+
+def _present(layers: Layers[Any]) -> Scalar:
+    """1, or 0 for a group without layers, as models have that take another's structure."""
+    return jnp.where(layers.count > 0.0, 1.0, 0.0)
 
 
 def _routed(kind: MoeFfn, deployment: Deployment, tokens: Scalar) -> Scalar:

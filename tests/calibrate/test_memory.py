@@ -188,7 +188,7 @@ def test_what_is_kept_apart_moves_no_fit(tmp_path: Path) -> None:
 
 def test_the_pooled_set_ships_with_the_pooled_constants() -> None:
     reserve, server = memory_fit().of("pooled", None)
-    shipped = efficiency_set("fitted")
+    shipped = efficiency_set("kernels")
     assert float(shipped.reserve_bytes) == pytest.approx(reserve)
     assert server.to_dict() == shipped.memory.to_dict()
 
@@ -217,7 +217,7 @@ def test_wrong_entries_are_named(tmp_path: Path, text: str, told: str) -> None:
     )
     with pytest.raises(InputError, match=told):
         load_memory_fit(tmp_path / "m.toml")
-    source = Path(__file__).parents[2] / "configs" / "efficiency" / "fitted.toml"
+    source = Path(__file__).parents[2] / "configs" / "efficiency" / "kernels.toml"
     body = source.read_text().split("[server_memory]")[0]
     (tmp_path / "set.toml").write_text(f"{body}[server_memory]\n{text}\n")
     with pytest.raises(InputError, match=told):

@@ -63,13 +63,13 @@ def test_rates_are_of_one_device(published):
 
 
 def test_batch_that_fills_the_memory(published):
-    """Two devices of 80 GB leave about 96 GB beside 47 GB of weights, at 128 KiB a token and 1152
-    tokens a sequence.
+    """Two devices of 80 GiB leave 0.9 of about 115 GB beside 47 GB of weights and 7 GB of runtime,
+    at 128 KiB a token and 1152 tokens a sequence.
     """
     found, _ = published
     full = found[FULL]
     assert len(full.step) == 1
-    assert 150 < full.sequences[0] < 330
+    assert 300 < full.sequences[0] < 360
 
 
 def test_what_cannot_be_used_is_counted_by_reason(published):

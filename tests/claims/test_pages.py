@@ -197,8 +197,10 @@ def test_the_calibration_page(whole: bool) -> None:
     error = Errors(10, 0.123, 0.456, -0.02)
     cells_of_row = dict.fromkeys((*COLUMNS, POOLED), "1.0 / 2.0")
     serving = {
-        "backends": [{"backend": "vllm", "scale": 1.05, "host_ms": 0.49}],
+        "backends": [{"backend": "vllm", "scale": 1.05, "first_layer_ms": 0.49}],
+        "host_layer_us": 37.0,
         "interference": 0.89,
+        "burst": 0.125,
         "published": [{"group": "tokens/s/device", "n": 22, **error._asdict()}],
         "right": 90,
         "pairs": 100,

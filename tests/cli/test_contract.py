@@ -440,8 +440,8 @@ def test_moe_side_is_what_evaluate_finds(answer: Answer) -> None:
 def test_break_even_q_flips_the_verdict(answer: Answer) -> None:
     case = "compare --model mixtral-8x7b --cluster 8xh100 --context 4096 --json"
     flip = answer(f"{case} --q 2")["break_even_q"]
-    assert answer(f"{case} --q {0.98 * flip}")["verdict"] == "dense wins"
-    assert answer(f"{case} --q {1.02 * flip}")["verdict"] == "moe wins"
+    assert answer(f"{case} --q {0.95 * flip}")["verdict"] == "dense wins"
+    assert answer(f"{case} --q {1.05 * flip}")["verdict"] == "moe wins"
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_evaluate(answer: Callable[..., Any]) -> None:
 
 
 def test_requests(answer: Callable[..., Any]) -> None:
-    names = DECODE | {"end_to_end_s", "requests_per_s"}
+    names = DECODE | {"end_to_end_s", "requests_per_s", "ttft_s"}
     asked = f"{SERVED} --prompt 1024 --answer 128 --efficiency vllm --json"
     record = answer(f"evaluate {asked} --tp 1 --batch 16")
     assert_sound(record, names)
@@ -88,5 +88,5 @@ def test_compare_on_requests(answer: Callable[..., Any]) -> None:
     words = "--prompt 2048 --answer 256 --q 2 --efficiency vllm --json"
     record = answer(f"compare --model olmoe-1b-7b --cluster 1xh100 {words}")
     assert_sound(record, {"ratio_dense_over_moe"})
-    assert_sound(record["dense"], DECODE | {"end_to_end_s", "requests_per_s"})
+    assert_sound(record["dense"], DECODE | {"end_to_end_s", "requests_per_s", "ttft_s"})
     assert_sound(record["matches"][0], {"ratio_dense_over_moe"})

@@ -54,6 +54,7 @@ def test_everything_works_in_float32(compiled: Path) -> None:
     assert set(walked(compiled, "float32", (*PLAIN, *TRACED))) == set(STEPS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(TRACED_FIRST)))
 def test_the_order_of_calls_changes_no_answer(compiled: Path, name: str) -> None:
     one, other = (
@@ -63,6 +64,7 @@ def test_the_order_of_calls_changes_no_answer(compiled: Path, name: str) -> None
     np.testing.assert_allclose(one[name], other[name], rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in IN_FLOAT64 if name in PLAIN])
 def test_concrete_answers_are_those_of_float64(compiled: Path, name: str) -> None:
     one, other = walked(compiled, "float32", (*PLAIN, *TRACED)), walked(compiled, "x64", IN_FLOAT64)
@@ -80,6 +82,7 @@ def test_traced_answers_are_near_the_concrete_ones(compiled: Path) -> None:
         np.testing.assert_allclose(np.asarray(found[name])[where], found["compare"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_derivatives_in_float32_are_near_those_in_float64(compiled: Path) -> None:
     one, other = (
         walked(compiled, precision, steps)["grad of compare"]

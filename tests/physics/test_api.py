@@ -135,6 +135,7 @@ def test_gradient_of_a_comparison_agrees_with_differences() -> None:
     assert abs(numeric[0]) > 1e-3
 
 
+@pytest.mark.slow
 def test_compare_over_contexts_in_one_vmap() -> None:
     factors = (0.25, 1.0, 4.0)
     batched = jax.vmap(log_ratio, in_axes=(0, None))(jnp.log(jnp.asarray(factors)), jnp.zeros(()))
@@ -150,6 +151,7 @@ def test_compare_inside_jit_gives_what_it_gives_outside() -> None:
     assert float(inside) == pytest.approx(float(log_ratio(jnp.zeros(()), jnp.zeros(()))), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_compare_with_a_written_q_inside_jit() -> None:
     """A written q makes a concrete twin inside a jit too."""
     outside = float(compare(SMALL, FEW, Workload(4000.0), "ideal", q=2.0).ratio)

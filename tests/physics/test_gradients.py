@@ -157,7 +157,13 @@ def disagreements(tree, name: str, softness: float, skipped=()) -> list[str]:
 
 
 @pytest.mark.parametrize("which", SOME_SLOW)
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("gqa", "mla") else pytest.mark.slow)
+        for name in STRUCTURES
+    ],
+)
 def test_every_relaxed_derivative(name: str, which: str) -> None:
     for where, deployment in RELAXED.items():
         for softness in (0.05, 0.3):
@@ -211,6 +217,9 @@ def test_derivative_in_q_through_the_relaxed_twin(name: str) -> None:
     assert float(slopes[2, 0]) > 1e-3  # and holds more
 
 
+LATENCIES = (".launch", ".collective", ".step", ".host", ".host_layer")
+
+
 @pytest.mark.parametrize("which", EFFICIENCIES)
 def test_elasticities_of_all_rates_and_latencies_sum_to_one(which: str) -> None:
     """Throughput is one over a time: doubling every rate and halving every latency doubles it."""
@@ -223,9 +232,7 @@ def test_elasticities_of_all_rates_and_latencies_sum_to_one(which: str) -> None:
         if name.endswith((".peak_flops", ".scale_up_bandwidth", ".scale_out_bandwidth"))
     ]
     rates += [i for i, name in enumerate(names) if name == "[1].cluster.accelerator.bandwidth"]
-    latencies = [
-        i for i, name in enumerate(names) if name.endswith((".launch", ".collective", ".step"))
-    ]
+    latencies = [i for i, name in enumerate(names) if name.endswith(LATENCIES)]
     assert len(rates) == 4 + 3
     assert float(
         slopes[0, np.array(rates)].sum() - slopes[0, np.array(latencies)].sum()

@@ -111,7 +111,7 @@ def test_llama_70b_on_four_h100_as_measured_kernels_go() -> None:
     out here.
     """
     found = reached(
-        "llama-3.1-70b", "4xh100", Workload(8192), Deployment(tensor=4, batch=16), "fitted"
+        "llama-3.1-70b", "4xh100", Workload(8192), Deployment(tensor=4, batch=16), "kernels"
     )
     seconds = dict(zip(OPERATORS, found.breakdown.seconds.tolist(), strict=True))
     stated = tomllib.loads((configs() / "efficiency" / "kernels.toml").read_text())

@@ -100,7 +100,13 @@ def draws(number: int):
     return design, experts, some(CONTEXTS), some(DEVICES), softness
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("gqa", "mla") else pytest.mark.slow)
+        for name in STRUCTURES
+    ],
+)
 @seed(20261122)
 @settings(max_examples=8, deadline=None, database=None)
 @given(

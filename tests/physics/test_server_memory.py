@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qsopt import ideal
+from qsopt import ideal, load_efficiency
 from qsopt.catalog.accelerators import load_cluster
 from qsopt.catalog.efficiencies import efficiency_set
 from qsopt.catalog.models import load_model
+from qsopt.comparison.dense import SAME_BODY, dense_match
+from qsopt.comparison.twin import aligned
 from qsopt.fitted.memory import memory_fit
 from qsopt.physics.memory import Memory, memory
 from qsopt.physics.padding import padding
@@ -211,7 +213,7 @@ def test_padded_rows_on_amd_cost_a_third() -> None:
 
 
 def started(name: str, software: str, chip: str, utilization: float, layout: Deployment) -> Memory:
-    efficiency = memory_fit().applied(efficiency_set("fitted"), software, chip)
+    efficiency = memory_fit().applied(efficiency_set("kernels"), software, chip)
     devices = int(float(layout.replica_devices))
     return held(load_model(name), on(efficiency, f"{devices}x{chip}", utilization), layout)
 
@@ -250,3 +252,15 @@ def test_vllm_on_one_h100() -> None:
 
 def test_formats_have_a_multiple_each() -> None:
     assert ServerMemory().hidden_multiple.shape == (len(FORMATS),)
+
+
+def test_groups_without_layers_take_no_memory() -> None:
+    """A dense match in the structure of its MoE has an empty group of experts."""
+    moe = load_model("mixtral-8x7b")
+    match = dense_match(moe, np.float64(1.0), SAME_BODY)
+    service = Service(load_cluster("4xh100"), Workload(1000.0), load_efficiency("fitted"))
+    own, same = (
+        memory(side, service, Deployment(data=2.0, batch=64.0))
+        for side in (match, aligned(match, moe))
+    )
+    np.testing.assert_allclose(jax.tree.leaves(own), jax.tree.leaves(same), rtol=1e-12)

@@ -72,6 +72,7 @@ def test_the_dense_curve_ends_where_no_twin_fits():
     )
 
 
+@pytest.mark.slow
 def test_best_and_worst_are_certified_and_in_order():
     assert found("worst for moe").value < found("best for moe").value
     for name in PROBLEMS:

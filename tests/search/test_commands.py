@@ -50,7 +50,9 @@ def printed(capsys, name: str, more: str = "") -> str:
     return out.out
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(x, marks=pytest.mark.slow if x == "optimize" else ()) for x in COMMANDS]
+)
 def test_json_has_its_keys_and_the_table_says_the_same(capsys, name):
     record = json.loads(printed(capsys, name, "--json"), parse_constant=pytest.fail)
     assert COMMANDS[name][2] <= set(record)

@@ -110,6 +110,7 @@ def test_answer_keeps_every_constraint_and_the_certificate_holds(name):
     assert held.enumerated > 0
 
 
+@pytest.mark.slow
 def test_fixed_variables_stay():
     layout = found("per user").best.deployment
     assert [

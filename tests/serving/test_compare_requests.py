@@ -189,6 +189,7 @@ def test_what_requests_do_not_have_cannot_be_moved(over: Any, high: float, words
         crossovers(pair, over, 0.1, high)
 
 
+@pytest.mark.slow
 def test_crossover_answers_on_requests(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

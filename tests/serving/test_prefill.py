@@ -164,7 +164,7 @@ def test_the_cheaper_way_is_taken() -> None:
 
 
 @pytest.mark.parametrize("model", ["gqa", "mla", "hybrid"])
-@pytest.mark.parametrize("which", ["ideal", "fitted"])
+@pytest.mark.parametrize("which", ["ideal", "kernels"])
 def test_time_of_a_prompt_falls_to_that_of_whole_prompts(model: str, which: str) -> None:
     """Larger chunks read weights and cache less often."""
     times = []
@@ -182,7 +182,7 @@ def test_what_is_cached_is_not_read() -> None:
     """Time falls with the cached share to that of one token."""
     times = []
     for cached in (0.0, 0.25, 0.5, 0.9, 1.0):
-        found = served(cached=cached)
+        found = served("gqa", "kernels", cached=cached)
         times.append(float(prefill(found.model, found.service, deployment()).seconds))
     assert times == sorted(times, reverse=True)
     one = served(prompt=4096.0, cached=1.0)
@@ -259,7 +259,7 @@ def test_prefill_of_deepseek_v3_reaches_its_published_rate() -> None:
     7,839 on each H800 of DeepSeek's own profile (LMSYS, 2025-05-05). Without the overlap it is
     about two thirds.
     """
-    fitted = load_efficiency("fitted")
+    fitted = load_efficiency("kernels")
     runs = eqx.tree_at(lambda e: e.dispatch_bytes, fitted, np.asarray(1 + 4 / 128))
     model = eqx.tree_at(
         lambda m: (m.decoder.ffn[-1].kind.groups, m.decoder.ffn[-1].kind.top_groups),
@@ -301,6 +301,6 @@ def first_token(row: dict[str, str]) -> float:
     layout = Deployment(float(row["tp"]), float(row["attention_dp"]), 1, float(row["ep"]))
     cluster = Cluster(load_accelerator(gpu, 8), layout.replica_devices)
     model = precise(model_name(row["model"]) or "", row["precision"])
-    service = Service(cluster, Workload(prompt=8192.0, answer=1.0), load_efficiency("fitted"))
+    service = Service(cluster, Workload(prompt=8192.0, answer=1.0), load_efficiency("kernels"))
     tokens = np.asarray(8192.0)
     return float(phase(model, service, layout, tokens, np.asarray(layout.data)).latency)

@@ -104,7 +104,7 @@ def found(model: str, case: str):
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("model", ["gqa", "dense"])
+@pytest.mark.parametrize("model", ["gqa", pytest.param("dense", marks=pytest.mark.slow)])
 def test_best_of_every_way_is_that_of_brute_force(model: str, case: str) -> None:
     given = asked(structure(model), service(**CASES[case]))
     best = found(model, case)

@@ -115,7 +115,9 @@ def test_bursts_are_never_slower_than_alternating(model: str, length: float) -> 
 
 
 def test_alternating_is_the_step_and_a_share_of_prefill() -> None:
-    """TPOT = scale step + host + interference B prefill / osl, the form that is fitted."""
+    """TPOT = scale step + host + host for each layer + interference B prefill / osl, the form that
+    is fitted.
+    """
     found = served("gqa", "rich")
     given = plan(4 * 4096.0)
     server = found.service.efficiency.server
@@ -131,6 +133,7 @@ def test_alternating_is_the_step_and_a_share_of_prefill() -> None:
     expected = (
         float(server.scale) * step
         + float(server.host)
+        + float(server.host_layer * found.model.layers)
         + float(server.interference) * 128.0 * prompts / 700.0
     )
     assert float(metrics(found, given, "alternating").tpot) == pytest.approx(expected, rel=1e-12)
@@ -203,7 +206,7 @@ def test_prompts_in_progress_take_cache_in_mixed_steps() -> None:
 
 
 def test_pools_hold_what_they_need() -> None:
-    reached = metrics(served("gqa"), pools(4096.0), "disaggregated")
+    reached = metrics(served("gqa", "ideal"), pools(4096.0), "disaggregated")
     assert float(reached.prefill_memory.kv_cache) < 0.1 * float(reached.memory.kv_cache)
     assert float(reached.prefill_memory.weights) > 1.9 * float(reached.memory.weights)
 
@@ -225,7 +228,7 @@ def test_mean_wait_is_that_of_a_simulated_queue() -> None:
 
 def test_a_load_leaves_room_and_adds_a_wait() -> None:
     assert float(busiest(jnp.asarray(0.0))) == 1.0
-    busy, idle = served(load=0.5), served()
+    busy, idle = served("gqa", "kernels", load=0.5), served("gqa", "kernels")
     one, other = (metrics(found, plan(4096.0), "mixed") for found in (busy, idle))
     forwards = float(other.ttft) * 2.0 / 3.0
     assert float(one.ttft) == pytest.approx(float(other.ttft) + 0.5 * forwards, rel=1e-9)
@@ -294,7 +297,7 @@ def test_slow_links_bound_the_requests() -> None:
 def test_sharing_a_prompt_answers_sooner_and_serves_less() -> None:
     apart, together = (
         metrics(
-            served("gqa", prompt=16384.0),
+            served("gqa", "kernels", prompt=16384.0),
             pools(16384.0 * 4.0 / sharing, sharing, prefill={"data": 4.0}),
             "disaggregated",
         )
