@@ -13,7 +13,6 @@ it.
 """
 
 import equinox as eqx
-import numpy as np
 
 from qsopt.arrays import Scalar
 from qsopt.physics import chunks
@@ -23,7 +22,7 @@ from qsopt.physics.step import OPERATORS
 from qsopt.spec.efficiency import Server
 from qsopt.spec.model import Model
 
-_HOST = np.array([operator == "host" for operator in OPERATORS], dtype=float)
+_HOST = OPERATORS.index("host")
 
 
 def served(spent: Spent, stage: Stage) -> Spent:
@@ -38,7 +37,7 @@ def served(spent: Spent, stage: Stage) -> Spent:
     return eqx.tree_at(
         lambda s: (s.seconds, s.latency),
         spent,
-        (spent.seconds * scale + host * _HOST, spent.latency + host * _HOST),
+        ((spent.seconds * scale).at[_HOST].add(host), spent.latency.at[_HOST].add(host)),
     )
 
 
