@@ -19,9 +19,9 @@ runtime.configure(quick=False)
 
 from experiments.pages.template import render  # noqa: E402
 from qsopt.calibration.run import run_serving, write_serving  # noqa: E402
-from qsopt.calibration.serving.energy import energy_fits, energy_spreads  # noqa: E402
+from qsopt.calibration.serving.energy import energy_fits  # noqa: E402
 from qsopt.calibration.serving.power import read_power  # noqa: E402
-from qsopt.calibration.serving.spread import coverage  # noqa: E402
+from qsopt.calibration.serving.spread import coverage, spreads  # noqa: E402
 from qsopt.calibration.tables.folder import read_folder  # noqa: E402
 from qsopt.fitted.groups import load_calibration, shipped  # noqa: E402
 from qsopt.fitted.server import load_server_fit  # noqa: E402
@@ -49,7 +49,7 @@ def energy(data: Path) -> list[dict[str, Any]]:
     table = folder.power[0]
     rows = read_power(table, calibration, folder.skipped)
     fits = energy_fits(table, calibration, load_server_fit(shipped("serving")), rows)
-    add_spreads(energy_spreads(fits), shipped("power"))
+    add_spreads(spreads(fits, {}), shipped("power"))
     return coverage(fits)
 
 

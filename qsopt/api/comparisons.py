@@ -8,7 +8,6 @@ from qsopt.api.names import (
     answered,
     as_model,
     as_service,
-    asked_set,
     inquire_match,
     ruled,
     stated,
@@ -93,8 +92,6 @@ def compare(
     rules = LayoutRules(dcp, expert_slots, stack)
     served = ruled(as_service(cluster, workload, efficiency, service), workload, rules)
     how = {"law": law, "q": stated(q), "tokens": tokens, "law_raw": law_raw}
-    if served.workload.prompt is not None:
-        how["efficiency_name"] = asked_set(efficiency, cluster, service)
     inquiry = inquire_match(model, cluster, served, twin, twin_attention, dense, **how)
     if served.workload.prompt is not None:
         return _on_requests(inquiry, q)

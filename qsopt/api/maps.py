@@ -10,7 +10,6 @@ from qsopt.api.names import (
     answered,
     as_model,
     as_service,
-    asked_set,
     inquire_match,
     ruled,
 )
@@ -90,11 +89,10 @@ def crossovers(
     """
     rules = LayoutRules(dcp, expert_slots, stack)
     served = ruled(as_service(cluster, workload, efficiency, service), workload, rules)
-    name = asked_set(efficiency, cluster, service)
     if over == "devices":
         larger = resized(served.cluster, high)
         served = Service(larger, served.workload, served.efficiency, served.rules)
-    how = {"law": law, "q": q, "tokens": tokens, "law_raw": law_raw, "efficiency_name": name}
+    how = {"law": law, "q": q, "tokens": tokens, "law_raw": law_raw}
     inquiry = inquire_match(model, cluster, served, twin, twin_attention, dense, **how)
     inquiry.check_one_law()
     size = central_q(inquiry)

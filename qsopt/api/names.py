@@ -14,7 +14,7 @@ from qsopt.comparison.dense import NAMED, match_kind
 from qsopt.errors import InputError
 from qsopt.fitted.expected import SOFTWARE, named_efficiency
 from qsopt.quality.quality_law import QualityLaw
-from qsopt.record import answering, name_of
+from qsopt.record import answering
 from qsopt.report.inquiry import Inquiry
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
@@ -100,13 +100,6 @@ def as_service(
         )
     found = as_cluster(cluster)
     return Service(found, workload, load_efficiency(efficiency, found))
-
-
-def asked_set(efficiency: AnyEfficiency, cluster: object, service: Service | None) -> str | None:
-    """The name under which an efficiency set was asked for; None for that of a whole service."""
-    if service is not None or isinstance(cluster, Service):
-        return None
-    return efficiency if isinstance(efficiency, str) else name_of(efficiency)
 
 
 def ruled(service: Service, workload: Workload | None, rules: LayoutRules) -> Service:

@@ -17,7 +17,6 @@ from qsopt.api.names import (
 from qsopt.arrays import Scalar
 from qsopt.errors import InputError
 from qsopt.precision import in_float64
-from qsopt.record import name_of
 from qsopt.report.records.serving import serve_record
 from qsopt.serving.answer import Serving, serving
 from qsopt.serving.metrics import RequestMetrics, compiled_request_metrics
@@ -103,15 +102,10 @@ def serve(
         return _of_plan(as_model(model), service, draft, plan, way, softness)
     if top < 1:
         raise InputError(f"top = {top}: give a whole number, one or more")
-    inquiry = inquire(model, cluster, service, efficiency_name=_name(efficiency))
+    inquiry = inquire(model, cluster, service)
     every, groups = lists(layouts_of(inquiry.model, service), ways)
     answer = _serving(_numbers(asked(inquiry.model, service, draft)), every, groups, top)
     return answered(answer, serve_record, inquiry=inquiry)
-
-
-def _name(efficiency: AnyEfficiency) -> str | None:
-    """The name under which a set was asked for."""
-    return efficiency if isinstance(efficiency, str) else name_of(efficiency)
 
 
 def _numbers(served: Served) -> Served:

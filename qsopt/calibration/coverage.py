@@ -9,8 +9,8 @@ from qsopt.calibration.serving.runs import Runs
 from qsopt.calibration.serving.served_run import model_name
 from qsopt.catalog.models import load_model
 from qsopt.fitted.errors import Column
-from qsopt.fitted.expected import NORMAL_MEDIAN, SOFTWARE, expectation
-from qsopt.fitted.spread import INTERVALS, Quantiles, Spreads, regimes, widened
+from qsopt.fitted.expected import SOFTWARE, Expectation, expectation
+from qsopt.fitted.spread import INTERVALS, Quantiles, Spreads, regimes
 
 
 def inside(
@@ -53,19 +53,16 @@ def _quantiles(
     cell = spreads.cell(quantity, spreads.seen(model, gpu), keys)
     if cell is None or spreads.known_generation(gpu) or model is None:
         return None if cell is None else cell[1].quantiles
-    return widened(cell[1].quantiles, _of_kernels(model, gpu, software) / NORMAL_MEDIAN)
+    return _expected(model, gpu, software).added_to(cell[1].quantiles)
 
 
 @cache
-def _of_kernels(model: str, gpu: str, software: str) -> float:
-    """Error of the operators on an accelerator of a generation on which no server was measured."""
-    known = software if software in SOFTWARE else None
-    return expectation(load_model(model), gpu, known).of_kernels
+def _expected(model: str, gpu: str, software: str) -> Expectation:
+    """Of the operators on the accelerator."""
+    return expectation(load_model(model), gpu, software if software in SOFTWARE else None)
 
 
 def places(runs: Runs) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Software and regimes of every run."""
-    backends = np.array(runs.backends)[runs.backend]
-    batches = runs.sequences * runs.devices
-    for backend, batch, devices in zip(backends, batches, runs.devices, strict=True):
-        yield str(backend), regimes(str(backend), batch, devices)
+    for name, batch, devices in zip(runs.software, runs.batch, runs.devices, strict=True):
+        yield str(name), regimes(str(name), batch, devices)

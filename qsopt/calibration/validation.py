@@ -106,25 +106,46 @@ def serving_rows(
     labels = {
         "model": runs.model,
         "accelerator": runs.gpu,
-        "backend": np.array(runs.backends)[runs.backend],
+        "backend": runs.software,
         "concurrency": concurrency_class(runs.concurrency),
     }
     for name, (quantity, guess, truth) in compared.items():
-        known = np.isfinite(truth)
-        if not known.any():
-            continue
-        held = np.full(len(truth), np.nan)
+        held = None
         if spreads is not None:
             where = (runs.model, runs.gpu, places(runs))
             held = inside(spreads, quantity, np.log(truth / guess), *where)
-        groups = {name: known} | {
-            f"{name}, {label} {value}": known & (column == value)
-            for label, column in labels.items()
-            for value in np.unique(column[known])
-        }
-        for group, chosen in groups.items():
-            left = errors(guess[chosen], truth[chosen])
-            yield record(file, group, left) | covered(held[chosen])
+        yield from grouped_rows(file, name, guess, truth, labels, held)
+
+
+def grouped_rows(
+    file: str,
+    name: str,
+    guess: Column,
+    truth: Column,
+    labels: Mapping[str, np.ndarray],
+    held: Column | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Errors of the rows of a table that were measured: of all of them, then by each label.
+
+    Args:
+        file: of the table.
+        name: what was predicted.
+        guess: predictions.
+        truth: measurements; NaN or 0 where there is none.
+        labels: columns to group by; rows without a label are in none of its groups.
+        held: whether each row lies inside its 80 % interval, as 1 or 0; NaN without one.
+    """
+    known = np.isfinite(truth) & (truth > 0.0)
+    if not known.any():
+        return
+    groups = {name: known} | {
+        f"{name}, {label} {value}": known & (column == value)
+        for label, column in labels.items()
+        for value in np.unique(column[known & (column != "")])
+    }
+    for group, chosen in groups.items():
+        row = record(file, group, errors(guess[chosen], truth[chosen]))
+        yield row if held is None else row | covered(held[chosen])
 
 
 def covered(held: Column) -> dict[str, float]:
@@ -158,13 +179,13 @@ def end_to_end_rows(
         constants: file of the constants of serving.
     """
     for table in folder.serving:
-        yield from _counted(
+        yield from counted(
             table,
             folder.skipped,
             lambda table: _served(table, calibration, folder.skipped, constants),
         )
     for table in folder.published:
-        yield from _counted(
+        yield from counted(
             table,
             folder.skipped,
             lambda table: _published(table, calibration, folder.skipped, constants),
@@ -193,9 +214,10 @@ def _published(
     ]
 
 
-def _counted(
+def counted(
     table: Table, skipped: Skipped, read: Callable[[Table], list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
+    """What is read of a table; one that lacks a column is counted as skipped, with nothing."""
     try:
         return read(table)
     except InputError as error:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from qsopt.calibration.kinds import DRAWS
 from qsopt.calibration.report import text_row
 from qsopt.calibration.run import Outcome, run, run_serving, write, write_serving
-from qsopt.calibration.serving.energy import energy_fits, energy_spreads
+from qsopt.calibration.serving.energy import energy_fits
 from qsopt.calibration.serving.joules import (
     check_joules,
     joules_errors,
@@ -18,6 +18,7 @@ from qsopt.calibration.serving.joules import (
 )
 from qsopt.calibration.serving.memory import check_memory, memory_errors, save_memory
 from qsopt.calibration.serving.power import power_errors, save_power
+from qsopt.calibration.serving.spread import spreads
 from qsopt.calibration.tables.aiconfigurator import Choice
 from qsopt.calibration.tables.folder import Folder, read_folder
 from qsopt.calibration.tables.memory import read_memory
@@ -170,7 +171,7 @@ class Calibrate:
             tokens = check_joules(rows)
             save_power(rows.power, source, path, tokens_table(tokens))
             fits = energy_fits(table, calibration, server_fit(), rows.power)
-            add_spreads(energy_spreads(fits), path)
+            add_spreads(spreads(fits, {}), path)
             written[path] = [*power_errors(path), *joules_errors(tokens)]
         if folder.memory:
             path = self.out / "memory.toml"

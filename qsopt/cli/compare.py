@@ -14,7 +14,7 @@ from qsopt.cli.options import Question
 from qsopt.comparison.compare import COMPARED, settle
 from qsopt.comparison.contenders import RequestDuel
 from qsopt.comparison.duel import throughput_of
-from qsopt.comparison.requests import on_requests, requests_of_context, settle_requests
+from qsopt.comparison.requests import requests_of_context, settle_requests, who_wins
 from qsopt.errors import InputError
 from qsopt.report.comparison_text import show_comparison
 from qsopt.report.inquiry import ALL
@@ -81,7 +81,7 @@ class Compare(Question):
             )
             show_comparison(record, title)
             asked = requests_of_context(service)
-            who = on_requests(model, result.dense.model, asked, kind)
+            who = who_wins(model, result.dense.model, asked, kind)
             if who is not None:
                 show_requests_beside(workload_record(asked.workload), who.verdict, who.ratio)
 

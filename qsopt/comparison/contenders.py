@@ -90,14 +90,33 @@ def rival(duel: RequestDuel, match: Model, service: Service, kind: MatchKind) ->
     return RequestDuel(duel.moe, dense, kind)
 
 
-def contenders(model: Model, match: Model, service: Service) -> tuple[Contender, Contender]:
-    """Both sides, their candidates filled up to one length."""
-    each = [layouts_of(side, service) for side in (model, match)]
+def request_duel(
+    model: Model,
+    match: Model,
+    service: Service,
+    kind: MatchKind,
+    layouts: list[Deployment] | None = None,
+) -> RequestDuel:
+    """Both sides, their candidates filled up to one length.
+
+    Args:
+        model: the MoE.
+        match: the dense model.
+        service: what both are served on and for.
+        kind: of the match.
+        layouts: that the service allows each of them, where they are known.
+    """
+    each = allowed(model, match, service) if layouts is None else layouts
     moe, dense = (
-        Contender(side, aligned(side, model), layouts, *lists)
-        for side, layouts, lists in zip((model, match), each, lists_of_each(each), strict=True)
+        Contender(side, aligned(side, model), own, *lists)
+        for side, own, lists in zip((model, match), each, lists_of_each(each), strict=True)
     )
-    return moe, dense
+    return RequestDuel(moe, dense, kind)
+
+
+def allowed(model: Model, match: Model, service: Service) -> list[Deployment]:
+    """The layouts that a service allows both sides."""
+    return [layouts_of(side, service) for side in (model, match)]
 
 
 def _draft(model: Model, service: Service) -> Draft | None:

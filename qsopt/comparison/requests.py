@@ -12,14 +12,14 @@ import numpy as np
 
 from qsopt.arrays import Scalar, number
 from qsopt.comparison.compare import COMPARED, verdict
-from qsopt.comparison.contenders import RequestDuel, RequestSide, contenders
+from qsopt.comparison.contenders import RequestDuel, RequestSide, allowed, request_duel
 from qsopt.comparison.dense import SAME_BODY, MatchKind, dense_match
 from qsopt.comparison.flips import Flip, flips, flips_of_q
 from qsopt.comparison.penalties import Penalties
 from qsopt.comparison.request_penalties import RequestPenalties, request_penalties
 from qsopt.comparison.twin import QsNumbers, qs_numbers
 from qsopt.record import Record, Result
-from qsopt.serving.ways import asked, layouts_of
+from qsopt.serving.ways import asked
 from qsopt.spec.model import Model, routed_layers
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
@@ -85,7 +85,7 @@ def settle_requests(
     routed_layers(model, COMPARED)
     asked(model, service)
     match = dense_match(model, q, kind) if named is None else named
-    duel = RequestDuel(*contenders(model, match, service), kind)
+    duel = request_duel(model, match, service, kind)
     sides = duel.moe.side(service), duel.dense.side(service)
     now = outcome(*sides)
     by_q = flips_of_q(float(sides[0].throughput), float(q), duel, service)
@@ -110,19 +110,19 @@ def requests_of_context(service: Service) -> Service:
     """The requests with answers of `ANSWER` tokens whose mean context is that of a question about
     decode alone, under its limits.
     """
-    asked = service.workload
+    decoded = service.workload
     workload = Workload(
-        prompt=jnp.maximum(asked.context - ANSWER / 2.0, 1.0),
+        prompt=jnp.maximum(decoded.context - ANSWER / 2.0, 1.0),
         answer=ANSWER,
-        tokens_per_step=asked.tokens_per_step,
-        tpot_limit=asked.tpot_limit,
-        utilization=asked.utilization,
-        encoder_context=asked.encoder_context,
+        tokens_per_step=decoded.tokens_per_step,
+        tpot_limit=decoded.tpot_limit,
+        utilization=decoded.utilization,
+        encoder_context=decoded.encoder_context,
     )
     return Service(service.cluster, workload, service.efficiency, service.rules)
 
 
-def on_requests(model: Model, match: Model, service: Service, kind: MatchKind) -> "Outcome | None":
+def who_wins(model: Model, match: Model, service: Service, kind: MatchKind) -> "Outcome | None":
     """Who wins on requests, without the reasons; None on clusters with so many layouts that this
     would take longer than the question that it stands beside.
 
@@ -132,9 +132,10 @@ def on_requests(model: Model, match: Model, service: Service, kind: MatchKind) -
         service: what both sides are served on and for, with a workload of requests.
         kind: of the match.
     """
-    if max(layouts_of(side, service).tensor.shape[0] for side in (model, match)) > MOST_LAYOUTS:
+    layouts = allowed(model, match, service)
+    if max(each.tensor.shape[0] for each in layouts) > MOST_LAYOUTS:
         return None
-    duel = RequestDuel(*contenders(model, match, service), kind)
+    duel = request_duel(model, match, service, kind, layouts)
     return _outcome(duel.moe.throughput(service), duel.dense.throughput(service))
 
 

@@ -24,6 +24,7 @@ from qsopt.fitted.choices import best_pool, link_groups, of_backend, representat
 from qsopt.fitted.generations import generation
 from qsopt.fitted.groups import Calibration, FittedGroup, load_calibration, shipped
 from qsopt.fitted.server import POOLED, known_server, server_fit
+from qsopt.fitted.spread import Quantiles, widened
 from qsopt.physics.step import core_kind
 from qsopt.record import named
 from qsopt.spec.efficiency import Efficiency
@@ -54,6 +55,12 @@ class Expectation:
     def of_kernels(self) -> float:
         """Median absolute relative error expected of the typical kind of operator."""
         return float(np.median(list(self.errors.values())))
+
+    def added_to(self, quantiles: Quantiles) -> Quantiles:
+        """Quantiles of log errors of servers with that of kernels added, for an accelerator of a
+        generation on which no server was measured.
+        """
+        return widened(quantiles, self.of_kernels / NORMAL_MEDIAN)
 
     def spreads(self) -> dict[str, float]:
         """Standard deviation of the log of a time by kind: what the median errors are of a normal

@@ -1,15 +1,19 @@
 """Constants of the power law that ship, and the errors that they leave."""
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 from qsopt.errors import InputError
 from qsopt.fitted.errors import Errors
 from qsopt.fitted.groups import shipped
 from qsopt.physics.energy import PowerLaw, TokenLaw
 from qsopt.units import MICROSECOND
+
+Law = TypeVar("Law")
 
 STEP, PACE = "step", "pace"
 """What the shares of busy time are of: the decode step that the model predicts from its operators,
@@ -33,28 +37,6 @@ class FittedPower:
     """By the names of `COLUMNS`, of the power of a device."""
 
 
-def load_power(path: Path, of: str = STEP) -> FittedPower:
-    """Read the constants for shares of a step or of a server's pace.
-
-    Raises:
-        InputError: if the file cannot be read or an entry is missing.
-    """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))[of]
-        law = PowerLaw(float(table["idle"]), float(table["memory"]), float(table["compute"]))
-        return FittedPower(law, {name: Errors(*table[name]) for name in COLUMNS})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: [{of}] cannot be read ({error}); `qsopt calibrate` writes such a file"
-        ) from None
-
-
-@cache
-def shipped_power(of: str = STEP) -> FittedPower:
-    """The constants that ship."""
-    return load_power(shipped("power"), of)
-
-
 @dataclass(frozen=True)
 class FittedTokens:
     """A law of the energy of an output token and what it leaves."""
@@ -65,21 +47,50 @@ class FittedTokens:
     """By the names of `COLUMNS`, of the energy of an output token."""
 
 
+def load_power(path: Path, of: str = STEP) -> FittedPower:
+    """Read the constants for shares of a step or of a server's pace.
+
+    Raises:
+        InputError: if the file cannot be read or an entry is missing.
+    """
+
+    def law(table: dict[str, Any]) -> PowerLaw:
+        return PowerLaw(*(float(table[name]) for name in ("idle", "memory", "compute")))
+
+    return FittedPower(*_read(path, of, law))
+
+
 def load_tokens(path: Path) -> FittedTokens:
     """Read the constants of the energy of an output token.
 
     Raises:
         InputError: if the file cannot be read or an entry is missing.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))[TOKENS]
+
+    def law(table: dict[str, Any]) -> TokenLaw:
         step, memory, compute = (float(table[name]) for name in ("step", "memory", "compute"))
-        law = TokenLaw(step, memory, compute, float(table["sequence_us"]) * MICROSECOND)
-        return FittedTokens(law, {name: Errors(*table[name]) for name in COLUMNS})
+        return TokenLaw(step, memory, compute, float(table["sequence_us"]) * MICROSECOND)
+
+    return FittedTokens(*_read(path, TOKENS, law))
+
+
+def _read(
+    path: Path, name: str, law: Callable[[dict[str, Any]], Law]
+) -> tuple[Law, dict[str, Errors]]:
+    """The law and the errors of one table of a file."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))[name]
+        return law(table), {column: Errors(*table[column]) for column in COLUMNS}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: [{TOKENS}] cannot be read ({error}); `qsopt calibrate` writes such a file"
+            f"{path}: [{name}] cannot be read ({error}); `qsopt calibrate` writes such a file"
         ) from None
+
+
+@cache
+def shipped_power(of: str = STEP) -> FittedPower:
+    """The constants that ship."""
+    return load_power(shipped("power"), of)
 
 
 @cache

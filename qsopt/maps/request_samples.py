@@ -6,7 +6,7 @@ import equinox as eqx
 import numpy as np
 
 from qsopt.arrays import scalar
-from qsopt.comparison.contenders import RequestDuel, contenders, rival
+from qsopt.comparison.contenders import RequestDuel, request_duel, rival
 from qsopt.comparison.dense import dense_match
 from qsopt.maps.pair import MatchedPair, Measure, Samples
 from qsopt.maps.points import REQUEST_NUMBERS, SERVICE_NUMBERS
@@ -20,7 +20,7 @@ def request_measure(pair: MatchedPair, over: str) -> Measure:
         pair: both sides, with a workload of requests.
         over: the input.
     """
-    duel = RequestDuel(*contenders(pair.model, pair.dense, pair.service), pair.kind)
+    duel = request_duel(pair.model, pair.dense, pair.service, pair.kind)
     at = _at_q if over == "q" else _at_number
 
     def samples(values: list[float]) -> Samples:

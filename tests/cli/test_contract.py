@@ -437,11 +437,13 @@ def test_moe_side_is_what_evaluate_finds(answer: Answer) -> None:
     )
 
 
-def test_break_even_q_flips_the_verdict(answer: Answer) -> None:
-    case = "compare --model mixtral-8x7b --cluster 8xh100 --context 4096 --json"
+@pytest.mark.parametrize(("twin", "near"), [("same-body", 0.02), ("released", 0.05)])
+def test_break_even_q_flips_the_verdict(answer: Answer, twin: str, near: float) -> None:
+    """Of real sizes; whole layers, heads and widths of a released shape jump by more."""
+    case = f"compare --model mixtral-8x7b --cluster 8xh100 --context 4096 --twin {twin} --json"
     flip = answer(f"{case} --q 2")["break_even_q"]
-    assert answer(f"{case} --q {0.95 * flip}")["verdict"] == "dense wins"
-    assert answer(f"{case} --q {1.05 * flip}")["verdict"] == "moe wins"
+    assert answer(f"{case} --q {(1 - near) * flip}")["verdict"] == "dense wins"
+    assert answer(f"{case} --q {(1 + near) * flip}")["verdict"] == "moe wins"
 
 
 @pytest.mark.parametrize(

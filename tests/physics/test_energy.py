@@ -189,7 +189,8 @@ def test_energy_of_a_token() -> None:
 def test_constants_of_a_token_are_recovered() -> None:
     law, made = TokenLaw(0.6, 0.3, 0.9, 40e-6), rows(LAW)
     batch = np.exp(np.random.default_rng(1).uniform(0.0, 6.0, len(made.power)))
-    blank = EnergyRows(batch, np.full_like(batch, 700.0), batch, made.gpu, made)
+    made = eqx.tree_at(lambda rows: rows.batch, made, batch)
+    blank = EnergyRows(batch, np.full_like(batch, 700.0), made)
     measured = eqx.tree_at(lambda rows: rows.joules, blank, predicted_joules(blank, law))
     found = check_joules(measured)
     for name in ("step", "memory", "compute", "sequence"):

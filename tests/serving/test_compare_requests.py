@@ -15,7 +15,7 @@ import pytest
 import qsopt
 from qsopt import InputError, Model, Workload, load_cluster, load_efficiency, load_model
 from qsopt.cli import main
-from qsopt.comparison.contenders import RequestDuel, contenders
+from qsopt.comparison.contenders import RequestDuel, request_duel
 from qsopt.comparison.dense import NAMED, SAME_BODY, dense_match
 from qsopt.comparison.duel import throughput_of
 from qsopt.comparison.flips import flips_of_q, nearest
@@ -40,10 +40,6 @@ def service(which: str = "fitted", devices: int = 1, **changes: float) -> Servic
     return Service(load_cluster(f"{devices}xh100"), asked, load_efficiency(which))
 
 
-def duel_of(model: Model, match: Model, asked: Service) -> RequestDuel:
-    return RequestDuel(*contenders(model, match, asked), SAME_BODY)
-
-
 def ratio_of(duel: RequestDuel, asked: Service) -> float:
     return duel.dense.throughput(asked) / duel.moe.throughput(asked)
 
@@ -62,7 +58,7 @@ def test_the_ratio_is_that_of_two_searches() -> None:
     """
     two = service(devices=2)
     match = dense_match(moe(), Q, SAME_BODY)
-    duel = duel_of(moe(), match, two)
+    duel = request_duel(moe(), match, two, SAME_BODY)
     reached = [
         float(qsopt.serve(aligned(side, moe()), two, top=1).ranked[0].reached.throughput)
         for side in (moe(), match)
@@ -73,7 +69,7 @@ def test_the_ratio_is_that_of_two_searches() -> None:
 
 def test_a_match_that_is_named_is_the_match_that_is_made() -> None:
     match = dense_match(moe(), Q, SAME_BODY)
-    again = RequestDuel(*contenders(moe(), match, service()), NAMED)
+    again = request_duel(moe(), match, service(), NAMED)
     expected = float(settled()[0].ratio)
     assert ratio_of(again, service()) == pytest.approx(expected, rel=1e-12)
     assert not list(flips_of_q(1.0, float(Q), again, service()))
@@ -89,14 +85,14 @@ def test_an_moe_of_one_expert_ties_with_the_dense_model_of_its_size() -> None:
 
     whole = eqx.tree_at(numbers, moe(), (1.0, 1.0, 0.0, 0.0, 8192.0))
     match = dense_match(whole, np.float64(1.0), SAME_BODY)
-    duel = duel_of(whole, match, service("ideal"))
+    duel = request_duel(whole, match, service("ideal"), SAME_BODY)
     assert ratio_of(duel, service("ideal")) == pytest.approx(1.0, abs=0.02)
 
 
 def test_long_answers_to_a_short_prompt_are_decode_alone() -> None:
     """With operators alone, as decode alone has no server."""
     long = service("ideal", prompt=1.0, answer=4000.0)
-    duel = duel_of(moe(), dense_match(moe(), Q, SAME_BODY), long)
+    duel = request_duel(moe(), dense_match(moe(), Q, SAME_BODY), long, SAME_BODY)
     alone = [throughput_of(side.model, moe(), decode_service(long)) for side in duel[:2]]
     assert duel.moe.throughput(long) == pytest.approx(alone[0], rel=0.02)
     assert ratio_of(duel, long) == pytest.approx(alone[1] / alone[0], rel=0.02)
@@ -133,7 +129,9 @@ def test_flips_lie_where_the_verdict_is_another() -> None:
         if flip.input == "answer":
             assert duel.verdict(service(answer=flip.value)) == flip.to
     (by_q,) = (flip for flip in result.flips if flip.input == "q")
-    near = duel_of(moe(), dense_match(moe(), np.float64(by_q.value), SAME_BODY), service())
+    near = request_duel(
+        moe(), dense_match(moe(), np.float64(by_q.value), SAME_BODY), service(), SAME_BODY
+    )
     assert ratio_of(near, service()) == pytest.approx(1.0, abs=0.05)
     assert result.break_even_q == by_q.value
 

@@ -178,16 +178,18 @@ def test_time_of_a_prompt_falls_to_that_of_whole_prompts(model: str, which: str)
     assert times[-1] == pytest.approx(float(one.seconds), rel=1e-12)
 
 
-def test_what_is_cached_is_not_read() -> None:
-    """Time falls with the cached share to that of one token."""
+@pytest.mark.parametrize("which", ["ideal", "kernels"])
+def test_what_is_cached_is_not_read(which: str) -> None:
+    """Time falls with the cached share to that of one token; without launches little is left."""
     times = []
     for cached in (0.0, 0.25, 0.5, 0.9, 1.0):
-        found = served("gqa", "kernels", cached=cached)
+        found = served("gqa", which, cached=cached)
         times.append(float(prefill(found.model, found.service, deployment()).seconds))
     assert times == sorted(times, reverse=True)
     one = served(prompt=4096.0, cached=1.0)
     assert float(one.service.workload.read) == 1.0
-    assert times[-1] < 0.3 * times[0]  # what is left is mostly launches
+    if which == "ideal":
+        assert times[-1] < 0.25 * times[0]
 
 
 def test_only_the_last_token_passes_the_head() -> None:

@@ -16,14 +16,13 @@ from qsopt.calibration.serving.power import (
     predicted_power,
     read_power,
 )
-from qsopt.calibration.serving.served_run import model_name
-from qsopt.calibration.serving.spread import SOURCES, Left, columns, rows_of
+from qsopt.calibration.serving.spread import Left, levels_of, rows_of
 from qsopt.calibration.tables.columns import Skipped, Table
 from qsopt.fitted.errors import Column
 from qsopt.fitted.groups import Calibration
 from qsopt.fitted.power import PACE
 from qsopt.fitted.server import POOLED, ServerFit
-from qsopt.fitted.spread import JOULES, POOL, SEEN, SOFTWARE, Spreads, regimes
+from qsopt.fitted.spread import JOULES, POOL, SOFTWARE
 from qsopt.physics.energy import PowerLaw
 
 
@@ -61,7 +60,7 @@ class EnergyFits:
         }
         self.model, self.gpu = own.model, own.gpu
         self.quantities: tuple[str, ...] = (JOULES,)
-        self.regimes = {source: regimes_of(own, source) for source in SOURCES}
+        self.regimes = levels_of(own.backend, own.batch, own.devices, alone=True)
         self._laws: dict[Left, PowerLaw] = {}
 
     def fit(self, wanted: Iterable[Left]) -> None:
@@ -79,16 +78,6 @@ class EnergyFits:
         return log_errors(self.rows[source], self.paced[source], law)
 
 
-def regimes_of(rows: PowerRows, source: str) -> list[np.ndarray]:
-    """Cells of every row, widest first: one software was measured, which says nothing of others."""
-    names = rows.backend if source == SOFTWARE else np.full(len(rows.step), POOL)
-    found = [
-        regimes(str(name), batch, devices, alone=True)
-        for name, batch, devices in zip(names, rows.batch, rows.devices, strict=True)
-    ]
-    return [np.array(level) for level in zip(*found, strict=True)]
-
-
 def energy_fits(
     table: Table, calibration: Calibration, server: ServerFit, own: PowerRows
 ) -> EnergyFits:
@@ -103,10 +92,3 @@ def energy_fits(
     anyone = {**table.columns, "backend": np.full(len(table), POOLED)}
     pooled = read_power(Table(table.file, anyone), calibration, Skipped())
     return EnergyFits({SOFTWARE: own, POOL: pooled}, server)
-
-
-def energy_spreads(fits: EnergyFits) -> Spreads:
-    """Quantiles of the errors of joules per output token."""
-    names = tuple(sorted({model_name(str(name)) or "" for name in np.unique(fits.model)}))
-    gpus = tuple(map(str, np.unique(fits.gpu)))
-    return Spreads(names, gpus, {JOULES: columns(fits, JOULES, SEEN)})

@@ -16,12 +16,12 @@ import jax
 import numpy as np
 from scipy.optimize import least_squares
 
-from qsopt.calibration.serving.power import PowerRows, power_rows, usable
+from qsopt.calibration.serving.power import PowerRows, checked, power_rows, usable
 from qsopt.calibration.tables import names
 from qsopt.calibration.tables.columns import Skipped, Table, per_name
-from qsopt.fitted.errors import Column, Errors, errors
+from qsopt.fitted.errors import Column
 from qsopt.fitted.groups import Calibration, digits, errors_list
-from qsopt.fitted.power import COLUMNS, FittedTokens
+from qsopt.fitted.power import FittedTokens
 from qsopt.physics.energy import TokenLaw, token_energy
 from qsopt.units import MICROSECOND
 
@@ -39,10 +39,8 @@ class EnergyRows(eqx.Module):
     """Measured energy of all devices for an output token [J]."""
     limit: Column
     """Power limit of all devices [W]."""
-    batch: Column
-    """Sequences that decode at once."""
-    backend: np.ndarray
     power: PowerRows
+    """The rest of the rows."""
 
     def where(self, keep: np.ndarray) -> "EnergyRows":
         """Only some rows."""
@@ -65,8 +63,6 @@ def read_joules(table: Table, calibration: Calibration, skipped: Skipped) -> Ene
     return EnergyRows(
         joules=joules,
         limit=np.asarray(limit, dtype=float) * table.number("n_gpus"),
-        batch=table.number("batch"),
-        backend=table.text("backend"),
         power=rows,
     )
 
@@ -74,7 +70,7 @@ def read_joules(table: Table, calibration: Calibration, skipped: Skipped) -> Ene
 def predicted_joules(rows: EnergyRows, law: TokenLaw) -> Column:
     """Energy per output token by a law [J]."""
     power = rows.power
-    found = token_energy(law, rows.limit, power.step, power.compute, power.memory, rows.batch)
+    found = token_energy(law, rows.limit, power.step, power.compute, power.memory, power.batch)
     return np.asarray(found)
 
 
@@ -100,21 +96,8 @@ def check_joules(rows: EnergyRows) -> FittedTokens:
     """Constants fitted to all rows, with the errors of fits that saw the row, not its model, or not
     its accelerator.
     """
-    law = fit_joules(rows)
-    left = {"fitted": errors(predicted_joules(rows, law), rows.joules)}
-    for name, column in zip(COLUMNS[1:], (rows.power.model, rows.power.gpu), strict=True):
-        left[name] = _held_out(rows, column)
-    return FittedTokens(law, left)
-
-
-def _held_out(rows: EnergyRows, column: np.ndarray) -> Errors:
-    unseen = np.full(len(rows.joules), np.nan)
-    for name in np.unique(column):
-        mine = column == name
-        if not mine.all():
-            unseen[mine] = predicted_joules(rows.where(mine), fit_joules(rows.where(~mine)))
-    seen = np.isfinite(unseen)
-    return errors(unseen[seen], rows.joules[seen])
+    labels = (rows.power.model, rows.power.gpu)
+    return FittedTokens(*checked(rows, rows.joules, labels, fit_joules, predicted_joules))
 
 
 def tokens_table(found: FittedTokens) -> Mapping[str, Any]:

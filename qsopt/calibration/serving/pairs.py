@@ -55,7 +55,7 @@ def _places(runs: Runs) -> np.ndarray:
         runs.backend.astype(str),
         runs.lengths,
         runs.devices.astype(str),
-        np.round(runs.sequences * runs.devices, 6).astype(str),
+        np.round(runs.batch, 6).astype(str),
     )
     return np.array(["|".join(row) for row in zip(*columns, strict=True)])
 

@@ -9,9 +9,9 @@ table states attention's ranks as `n_gpus / attention_dp`, also where experts ar
 devices.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import equinox as eqx
 import jax
@@ -194,22 +194,59 @@ def check_power(rows: PowerRows, of: str = STEP) -> FittedPower:
     """Constants fitted to all rows, with the errors of fits that saw the row, not its model, or not
     its accelerator.
     """
-    law = fit_power(rows, of)
-    left = {"fitted": errors(predicted_power(rows, law, of), rows.power)}
-    for name, column in zip(COLUMNS[1:], (rows.model, rows.gpu), strict=True):
-        left[name] = _held_out(rows, column, of)
-    return FittedPower(law, left)
+
+    def fit(some: PowerRows) -> PowerLaw:
+        return fit_power(some, of)
+
+    def predicted(some: PowerRows, law: PowerLaw) -> Column:
+        return predicted_power(some, law, of)
+
+    return FittedPower(*checked(rows, rows.power, (rows.model, rows.gpu), fit, predicted))
 
 
-def _held_out(rows: PowerRows, column: np.ndarray, of: str) -> Errors:
-    """Errors of rows by fits to the others of their column; with nothing else to fit to, NaN."""
-    unseen = np.full(len(rows.power), np.nan)
-    for name in np.unique(column):
-        mine = column == name
-        if not mine.all():
-            unseen[mine] = predicted_power(rows.where(mine), fit_power(rows.where(~mine), of), of)
-    seen = np.isfinite(unseen)
-    return errors(unseen[seen], rows.power[seen])
+class Selectable(Protocol):
+    """Rows of which some can be taken."""
+
+    def where(self, keep: np.ndarray) -> Self:
+        """Only some rows."""
+        ...
+
+
+Rows = TypeVar("Rows", bound=Selectable)
+Law = TypeVar("Law")
+
+
+def checked(
+    rows: Rows,
+    measured: Column,
+    labels: tuple[np.ndarray, np.ndarray],
+    fit: Callable[[Rows], Law],
+    predicted: Callable[[Rows, Law], Column],
+) -> tuple[Law, dict[str, Errors]]:
+    """A law fitted to all rows, and errors by the names of `COLUMNS`: of the rows that it saw, and
+    of rows by fits to those of other models, and of other accelerators; without any, NaN.
+
+    Args:
+        rows: what is fitted.
+        measured: of the rows.
+        labels: models and accelerators.
+        fit: a law of some rows.
+        predicted: what a law says of some rows.
+    """
+    law = fit(rows)
+    columns = [predicted(rows, law)]
+    for label in labels:
+        unseen = np.full(len(measured), np.nan)
+        for name in np.unique(label):
+            mine = label == name
+            if not mine.all():
+                unseen[mine] = predicted(rows.where(mine), fit(rows.where(~mine)))
+        columns.append(unseen)
+    left = {
+        name: errors(column[np.isfinite(column)], measured[np.isfinite(column)])
+        for name, column in zip(COLUMNS, columns, strict=True)
+    }
+    return law, left
 
 
 def save_power(

@@ -81,6 +81,16 @@ class Runs(eqx.Module):
     backends: tuple[str, ...] = eqx.field(static=True)
 
     @property
+    def batch(self) -> Column:
+        """Sequences that a replica decodes at once."""
+        return self.sequences * self.devices
+
+    @property
+    def software(self) -> np.ndarray:
+        """Name of the software of each."""
+        return np.array(self.backends)[self.backend]
+
+    @property
     def unlabelled(self) -> "Runs":
         """Numbers alone, which JAX can trace."""
         return eqx.tree_at(

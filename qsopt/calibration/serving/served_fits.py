@@ -16,13 +16,20 @@ import numpy as np
 from qsopt.calibration.serving.host import fit_host
 from qsopt.calibration.serving.pairs import measured_pairs
 from qsopt.calibration.serving.runs import Host, Runs, read_runs, throughput, tpot, ttft
-from qsopt.calibration.serving.served_run import model_name
-from qsopt.calibration.serving.spread import NOBODY, SOURCES, Left, columns, rows_of, unseen
+from qsopt.calibration.serving.spread import (
+    NOBODY,
+    SOURCES,
+    Left,
+    levels_of,
+    rows_of,
+    spreads,
+    unseen,
+)
 from qsopt.calibration.tables.columns import Skipped, Table
 from qsopt.fitted.errors import Column
 from qsopt.fitted.groups import Calibration
 from qsopt.fitted.server import POOLED
-from qsopt.fitted.spread import POOL, SEEN, SOFTWARE, Spreads, regimes
+from qsopt.fitted.spread import POOL, Spreads
 
 
 class Evidence(NamedTuple):
@@ -60,7 +67,7 @@ class ServedFits:
         self.evidence = evidence
         self.quantities: tuple[str, ...] = ("tpot", "throughput", "ttft")
         self.model, self.gpu = evidence.own.model, evidence.own.gpu
-        self.regimes = {source: regimes_of(evidence.own, source) for source in SOURCES}
+        self.regimes = levels_of(evidence.own.software, evidence.own.batch, evidence.own.devices)
         self._hosts: dict[Left, Host] = {}
         self._errors: dict[tuple[str, str, Left], Column] = {}
 
@@ -108,27 +115,12 @@ constants: for each token of a sequence, for each of a device, and to the first 
 """
 
 
-def regimes_of(runs: Runs, source: str) -> list[np.ndarray]:
-    """Regimes of every row, widest first."""
-    backends = (
-        np.array(runs.backends)[runs.backend] if source == SOFTWARE else [POOL] * len(runs.backend)
-    )
-    batches = runs.sequences * runs.devices
-    names = list(map(regimes, backends, batches, runs.devices))
-    return [np.array(level) for level in zip(*names, strict=True)]
-
-
 def fit_spreads(fits: ServedFits) -> Spreads:
     """Quantiles of the errors of every quantity, and how those of pairs go together."""
-    runs = fits.evidence.own
-    names = tuple(sorted({model_name(str(name)) or "" for name in np.unique(runs.model)}))
     pairs = {
-        source: measured_pairs(runs, unseen(fits, "throughput", source, "other_shapes", NOBODY))
+        source: measured_pairs(
+            fits.evidence.own, unseen(fits, "throughput", source, "other_shapes", NOBODY)
+        )
         for source in SOURCES
     }
-    return Spreads(
-        models=names,
-        accelerators=tuple(map(str, np.unique(runs.gpu))),
-        cells={name: columns(fits, name, SEEN) for name in fits.quantities},
-        ratio={source: one for source, one in pairs.items() if one is not None},
-    )
+    return spreads(fits, {source: one for source, one in pairs.items() if one is not None})

@@ -7,15 +7,26 @@ from rows of other models (accelerators), each predicted by constants that saw n
 model (accelerator) nor its own.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any, Protocol
 
 import numpy as np
 
 from qsopt.calibration.serving.cells import cells, nested
+from qsopt.calibration.serving.served_run import model_name
 from qsopt.fitted.errors import Column
-from qsopt.fitted.spread import INTERVALS, LEVELS, POOL, SOFTWARE, Cell
+from qsopt.fitted.spread import (
+    INTERVALS,
+    LEVELS,
+    POOL,
+    SEEN,
+    SOFTWARE,
+    Cell,
+    Pairs,
+    Spreads,
+    regimes,
+)
 
 Left = tuple[frozenset[str], frozenset[str]]
 """Models and accelerators that a fit has not seen."""
@@ -32,6 +43,26 @@ _AXES = {
 
 SOURCES = (SOFTWARE, POOL)
 """Whose values predict the rows: those of their software, or those pooled over software."""
+
+
+def levels_of(
+    software: np.ndarray, batch: Column, devices: Column, alone: bool = False
+) -> dict[str, list[np.ndarray]]:
+    """Cells of every row, widest first, by source.
+
+    Args:
+        software: its name.
+        batch: sequences that a replica decodes at once.
+        devices: of a replica.
+        alone: whether results of other software say nothing about one.
+    """
+
+    def levels(names: np.ndarray) -> list[np.ndarray]:
+        rows = zip(names, batch, devices, strict=True)
+        cells_of_rows = [regimes(str(name), *place, alone=alone) for name, *place in rows]
+        return [np.array(level) for level in zip(*cells_of_rows, strict=True)]
+
+    return {SOFTWARE: levels(software), POOL: levels(np.full(len(software), POOL))}
 
 
 class Fits(Protocol):
@@ -97,6 +128,16 @@ def columns(
             errors = np.where(rows_of(fits, without), np.nan, errors)
             found[seen] |= cells(errors, fits.regimes[source], groups)
     return {seen: one for seen, one in nested(found).items() if one}
+
+
+def spreads(fits: Fits, ratio: Mapping[str, Pairs]) -> Spreads:
+    """Quantiles of the errors of every quantity, with how those of pairs go together."""
+    return Spreads(
+        models=tuple(sorted({model_name(str(name)) or "" for name in np.unique(fits.model)})),
+        accelerators=tuple(map(str, np.unique(fits.gpu))),
+        cells={name: columns(fits, name, SEEN) for name in fits.quantities},
+        ratio=ratio,
+    )
 
 
 def coverage(fits: Fits) -> list[dict[str, Any]]:

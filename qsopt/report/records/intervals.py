@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from qsopt.fitted.expected import NORMAL_MEDIAN
 from qsopt.fitted.server import POOLED, known_server
 from qsopt.fitted.spread import (
     INTERVALS,
@@ -20,7 +19,6 @@ from qsopt.fitted.spread import (
     ratio_quantiles,
     regimes,
     shipped_spreads,
-    widened,
 )
 from qsopt.record import name_of
 from qsopt.report.inquiry import Inquiry
@@ -84,8 +82,7 @@ def _of_stranger(inquiry: Inquiry, cell: Cell, basis: str) -> Errors | None:
     expected = inquiry.expectation()
     if expected is None:
         return None
-    deviation = expected.of_kernels / NORMAL_MEDIAN
-    return Errors(widened(cell.quantiles, deviation), f"{basis}, with the errors of kernels added")
+    return Errors(expected.added_to(cell.quantiles), f"{basis}, with the errors of kernels added")
 
 
 def design_intervals(
