@@ -6,14 +6,16 @@ places that are left with copies.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import numpy as np
 
 from qsopt.arrays import Scalar, is_concrete
-from qsopt.deployments.batches import take
+from qsopt.deployments.batches import Tree, same_length, take
 from qsopt.deployments.legality import (
     allows_experts,
     deciding_sizes,
@@ -56,12 +58,53 @@ def legal_layouts(
         InputError: if a size that decides legality is being traced or is not whole, the cluster is
             too large, or the rules leave no layout.
     """
-    if not is_concrete((deciding_sizes(model), cluster.devices)):
+    if not is_concrete(_deciding(model, cluster, rules)):
         raise InputError(
             "the legal layouts depend on heads, KV heads, experts, layers and devices, which are "
             "being traced here: close over the model and cluster, and over the q of a twin of "
             "released shape (that of a same-body twin may be traced), and trace only other inputs"
         )
+    listed = _listed(_Asked.of(model, cluster, rules, ways))
+    return jax.tree.map(np.array, listed)  # arrays of their own in each precision
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A list of layouts by the numbers that decide it."""
+
+    sizes: tuple[float, ...]
+    """Of the model and of the cluster."""
+    traits: Traits
+    rules: LayoutRules
+    ways: tuple[float, ...]
+    model: Model = field(compare=False)
+    cluster: Cluster = field(compare=False)
+
+    @classmethod
+    def of(
+        cls, model: Model, cluster: Cluster, rules: LayoutRules, ways: tuple[float, ...]
+    ) -> "_Asked":
+        """What is asked of a model and a cluster of which those numbers are concrete."""
+        sizes = tuple(float(size) for size in _deciding(model, cluster, rules))
+        model, cluster = _without_tracers((model, cluster))
+        return cls(sizes, traits_of(model), rules, tuple(ways), model, cluster)
+
+
+def _deciding(model: Model, cluster: Cluster, rules: LayoutRules) -> list[Scalar]:
+    """The numbers that decide which layouts are legal."""
+    domain = [cluster.accelerator.scale_up_devices] if rules.whole_domains else []
+    return [*deciding_sizes(model), cluster.devices, *domain]
+
+
+def _without_tracers(tree: Tree) -> Tree:
+    """A record that may be kept when a trace has ended; what was traced there decides nothing."""
+    return jax.tree.map(lambda leaf: leaf if is_concrete(leaf) else np.nan, tree)
+
+
+@lru_cache(maxsize=32)
+def _listed(asked: _Asked) -> Deployment:
+    """The list, made once: a comparison needs those of both sides many times."""
+    model, cluster, rules = asked.model, asked.cluster, asked.rules
     devices = int(cluster.devices)
     if devices > MOST_DEVICES:
         raise InputError(
@@ -75,7 +118,7 @@ def legal_layouts(
         shares=lambda tensor: cache_shares(model, tensor),
         expert=lambda stage: expert_sizes(model, stage, rules),
     )
-    layouts = combined_layouts(cluster, sizes, traits_of(model), rules, ways)
+    layouts = combined_layouts(cluster, sizes, asked.traits, rules, asked.ways)
     return with_places(model, layouts, rules)
 
 
@@ -164,7 +207,8 @@ def combined_layouts(
             f"no layout has dcp = {rules.dcp} with stack {rules.stack} here; take --dcp any"
         )
     layouts = layout_batch(rows)
-    return take(layouts, has_replica(cluster, layouts, rules))
+    (filled,) = same_length(layouts)
+    return take(layouts, has_replica(cluster, filled, rules)[: len(rows)])
 
 
 def _rows(
