@@ -128,8 +128,8 @@ def settle(
 def _metrics(model: Model, service: Service, deployment: Deployment) -> Metrics:
     """Of a side; for a derivative the batch follows the limit that binds."""
     if not is_concrete((model, service)):
-        deployment = compiled_at_limit(Design(model, service, deployment))
-    return compiled_metrics(model, service, deployment)
+        deployment = compiled_at_limit(Design(model, service.priced, deployment))
+    return compiled_metrics(model, service.priced, deployment)
 
 
 @jax.jit

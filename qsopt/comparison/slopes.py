@@ -97,7 +97,7 @@ def comparison_slopes(
         service: what both sides are deployed for.
         named: the dense model where it is one that exists.
     """
-    asked = _Asked(result.moe.model, named, result.numbers.q, service)
+    asked = _Asked(result.moe.model, named, result.numbers.q, service.priced)
     moe = _side(asked, None, duel.moe, result.moe.deployment) if result.moe.feasible else None
     dense = (
         _side(asked, duel.kind, duel.dense, result.dense.deployment)

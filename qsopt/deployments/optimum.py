@@ -83,7 +83,7 @@ def searched(
         efficiencies: as many efficiency sets as models; the service's own if left out.
     """
     cases = models, worlds, efficiencies
-    parts = [_of_few(part, service, layouts) for part in chunks(cases, CASES)]
+    parts = [_of_few(part, service.priced, layouts) for part in chunks(cases, CASES)]
     return parts[0] if len(parts) == 1 else _joined(parts)
 
 
