@@ -80,8 +80,9 @@ def items(
 
 def compared(model: str, cluster: str, context: float, limit_ms: float, efficiency: str) -> Row:
     """Ratios of one case, with the items that are taken alone and with all."""
-    limit = limit_ms or None
-    plain = Question(model, cluster, context, limit, efficiency=efficiency)
+    plain = Question(
+        model, cluster, context=context, tpot_ms=limit_ms or None, efficiency=efficiency
+    )
     questions = {name: replace(plain, **(BEFORE | item)) for name, item in ITEMS.items()}
     questions[ALL] = plain
     outcomes = {name: ratio(question) for name, question in questions.items()}

@@ -14,7 +14,8 @@ from qsopt.arrays import Scalar, is_concrete
 from qsopt.comparison.dense import NAMED, bracket, relaxed_matches
 from qsopt.comparison.duel import Duel
 from qsopt.deployments.batches import CHUNK, length, same_length, take
-from qsopt.deployments.optimum import CASES, Best, searched
+from qsopt.deployments.optimum import CASES, Best, of_each_case, searched
+from qsopt.spec.counterfactual import ACTUAL
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -33,9 +34,10 @@ def break_even(model: Model, service: Service, duel: Duel) -> Scalar:
     layouts = duel.dense.layouts
     low, high = bracket(model, service, duel.kind)
     crossed = target > 0.0
+    always = of_each_case(ACTUAL), of_each_case(service.efficiency)
     for _ in range(ROUNDS):
         qs = _between(low, high)
-        found = searched(relaxed_matches(model, qs, duel.kind), service, layouts)
+        found = searched(relaxed_matches(model, qs, duel.kind), service, layouts, *always)
         low, high, crossed, first = _narrowed(qs, found.best, target, crossed)
         if length(layouts) > CHUNK and is_concrete(found):
             layouts = _ahead(layouts, found.throughputs[int(first)] > target)

@@ -115,7 +115,7 @@ def settle(
     match = dense_match(model, q, kind) if named is None else named
     fixed = _constant(service)
     moe = moe_optima(model, fixed) if moe is None else moe
-    duel = Duel(moe, dense_optima(model, fixed, _constant(q), kind, named), kind)
+    duel = Duel(moe, dense_optima(model, fixed, _constant(q), kind, _constant(match)), kind)
     chosen = [_chosen(side, fixed) for side in (duel.moe, duel.dense)]
     reached = [
         _metrics(aligned(side, model), service, best.deployment)
@@ -132,10 +132,19 @@ def _metrics(model: Model, service: Service, deployment: Deployment) -> Metrics:
     return compiled_metrics(model, service.priced, deployment)
 
 
-@jax.jit
 def _constant(tree: Tree) -> Tree:
-    """The same numbers where they are computed with, of which a derivative sees nothing."""
-    return jax.tree.map(lax.stop_gradient, tree)
+    """The same numbers, of which a derivative sees nothing; where all are concrete, placed once
+    where they are computed with.
+    """
+    if is_concrete(tree):
+        with jax.ensure_compile_time_eval():  # concrete inside of a user's trace too
+            return _placed(tree)
+    return jax.tree.map(lambda leaf: leaf if is_concrete(leaf) else lax.stop_gradient(leaf), tree)
+
+
+@jax.jit
+def _placed(tree: Tree) -> Tree:
+    return tree
 
 
 def _chosen(side: Optima, service: Service) -> Best:

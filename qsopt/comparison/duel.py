@@ -62,7 +62,7 @@ def _optima(side: Model, layouts: Deployment, found: Searched) -> Optima:
 
 
 def dense_optima(
-    model: Model, service: Service, q: Scalar, kind: MatchKind, named: Model | None = None
+    model: Model, service: Service, q: Scalar, kind: MatchKind, match: Model
 ) -> Optima:
     """A dense match in all of its worlds: with q as it is and q = 1, in its own shape and in the
     MoE's body, with messages as they are and free.
@@ -72,10 +72,9 @@ def dense_optima(
         service: what both are deployed for.
         q: size factor.
         kind: of the match.
-        named: the match where it is named. It has no size of its own at q = 1: there stands the
-            released shape with eight KV heads.
+        match: itself. A named one has no size of its own at q = 1: there stands the released shape
+            with eight KV heads.
     """
-    match = dense_match(model, q, kind) if named is None else named
     plain = RELEASED_GQA8 if kind == NAMED else kind
     small = scalar(1.0)
     own = _in_worlds(model, service, match, dense_match(model, small, plain))

@@ -70,7 +70,7 @@ def pad_to(batch: Tree, count: int) -> Tree:
 
 def chunks(batch: Tree, size: int) -> list[Tree]:
     """A batch in parts of `size`; the last may be shorter."""
-    if length(batch) <= size:
+    if 0 < length(batch) <= size:
         return [batch]
     return [take(batch, slice(start, start + size)) for start in range(0, length(batch), size)]
 

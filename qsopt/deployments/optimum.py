@@ -83,8 +83,9 @@ def searched(
         efficiencies: as many efficiency sets as models; the service's own if left out.
     """
     cases = models, worlds, efficiencies
-    parts = [_of_few(part, service.priced, layouts) for part in chunks(cases, CASES)]
-    return parts[0] if len(parts) == 1 else _joined(parts)
+    if models.hidden.shape[0] <= CASES:
+        return _of_few(cases, service.priced, layouts)
+    return _joined([_of_few(part, service.priced, layouts) for part in chunks(cases, CASES)])
 
 
 Cases = tuple[Model, Counterfactual | None, Efficiency | None]
@@ -92,12 +93,12 @@ Cases = tuple[Model, Counterfactual | None, Efficiency | None]
 
 def _of_few(cases: Cases, service: Service, layouts: Deployment) -> Searched:
     """At most `CASES` models."""
-    count = length(cases)
-    models, worlds, efficiencies = pad_to(cases, CASES)
+    count = cases[0].hidden.shape[0]
+    models, worlds, efficiencies = cases if count == CASES else pad_to(cases, CASES)
     filled = (
         models,
-        _repeated(ACTUAL) if worlds is None else worlds,
-        _repeated(service.efficiency) if efficiencies is None else efficiencies,
+        of_each_case(ACTUAL) if worlds is None else worlds,
+        of_each_case(service.efficiency) if efficiencies is None else efficiencies,
     )
     lists = chunks(layouts, CHUNK)
     full = length(lists[0])
@@ -123,7 +124,8 @@ def _array(tree: object) -> Any:
 
 
 @jax.jit
-def _repeated(record: Tree) -> Tree:
+def of_each_case(record: Tree) -> Tree:
+    """A record as a batch of as many as one call of the search takes."""
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (CASES, *jnp.shape(leaf))), record)
 
 

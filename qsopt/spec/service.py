@@ -29,4 +29,6 @@ class Service(Record):
         layouts there are, and another of them compiles nothing anew.
         """
         rules = LayoutRules(whole_domains=self.rules.whole_domains)
+        if rules == self.rules:
+            return self
         return Service(self.cluster, self.workload, self.efficiency, rules)
