@@ -8,10 +8,12 @@ layouts), with each later choice alone, and with all of them, at every case, con
 Every ratio is of two exact optima. Also the numbers of an independent review of the same points.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -55,6 +57,8 @@ ITEMS = {
 """Each choice alone, as flags of the command."""
 
 ALL = "all"
+
+ALONE = tuple(name for name in ITEMS if name != "before")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,9 +193,25 @@ def merged_copies(ranks: float, top_k: float) -> tuple[float, float]:
 # ---- the page ------------------------------------------------------------------------------------
 
 
-def turned(rows: Sequence[Row], name: str) -> int:
-    """Cases whose verdict an item changes."""
-    return sum(row[f"{name}: verdict"] != row["before: verdict"] for row in rows)
+class Effect(NamedTuple):
+    """What one choice does to the cases."""
+
+    turned: int
+    """Cases whose verdict it changes."""
+    dense_wins: int
+    """Cases that dense wins with it."""
+    factor: float | None
+    """Typical factor on the ratio: geometric mean over the cases where both sides run."""
+
+
+def effect(rows: Sequence[Row], name: str) -> Effect:
+    """Of a choice over some cases."""
+    both = [(row[name], row["before"]) for row in rows if row[name] and row["before"]]
+    return Effect(
+        sum(row[f"{name}: verdict"] != row["before: verdict"] for row in rows),
+        sum(row[f"{name}: verdict"] == "dense wins" for row in rows),
+        math.exp(fmean(math.log(after / before) for after, before in both)) if both else None,
+    )
 
 
 def cell(row: Row, name: str) -> str:
@@ -212,9 +232,12 @@ def write_page(rows: Sequence[Row], reviewed: Sequence[Row], settings: Settings)
         names=names,
         cell=cell,
         limits=settings.limits_ms,
-        turned={name: turned(rows, name) for name in names if name != "before"},
-        dense_wins={name: sum(row[f"{name}: verdict"] == "dense wins" for row in rows)
-                    for name in names},
+        effects={name: effect(rows, name) for name in names},
+        by_limit={
+            limit: effect([row for row in rows if row["limit_ms"] == limit], ALL)
+            for limit in settings.limits_ms
+        },
+        ranked=sorted(ALONE, key=lambda name: -effect(rows, name).turned),
         reviewed=reviewed,
         asked=len(settings.models) * len(settings.clusters) * len(settings.contexts)
         * len(settings.limits_ms),
