@@ -218,6 +218,12 @@ def effect(rows: Sequence[Row], name: str) -> Effect:
     )
 
 
+def summary(rows: Sequence[Row], model: str) -> dict[str, Any]:
+    """Of the cases of one model, before and with everything."""
+    own = [row for row in rows if row["model"] == model]
+    return {"cases": len(own)} | {name: effect(own, name) for name in ("before", ALL)}
+
+
 def cell(row: Row, name: str) -> str:
     """A ratio as the table shows it: bold where its verdict is not that of before."""
     outcome = row[f"{name}: verdict"]
@@ -237,10 +243,7 @@ def write_page(rows: Sequence[Row], reviewed: Sequence[Row], settings: Settings)
         cell=cell,
         limits=settings.limits_ms,
         effects={name: effect(rows, name) for name in names},
-        by_limit={
-            limit: effect([row for row in rows if row["limit_ms"] == limit], ALL)
-            for limit in settings.limits_ms
-        },
+        by_model={model: summary(rows, model) for model in settings.models},
         ranked=sorted(ALONE, key=lambda name: -effect(rows, name).turned),
         reviewed=reviewed,
         asked=len(settings.models) * len(settings.clusters) * len(settings.contexts)

@@ -1,5 +1,5 @@
-"""The numbers of an independent review of the comparison (docs/comparison-items.md has all of them),
-and what its freedoms must never do.
+"""The numbers of an independent review of the comparison (all are in docs/comparison-items.md), and
+what its freedoms must never do.
 """
 
 from typing import Any
