@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from qsopt.arrays import Scalar, scalar
+from qsopt.arrays import Scalar, is_concrete, scalar
 from qsopt.comparison.dense import NAMED, RELEASED_GQA8, SAME_BODY, MatchKind, dense_match
 from qsopt.comparison.penalties import DENSE_WORLDS, WORLDS
 from qsopt.comparison.twin import aligned
-from qsopt.deployments.batches import repeat, same_length, stack, take
+from qsopt.comparison.worlds import in_all_worlds
+from qsopt.deployments.batches import CHUNK, length, repeat, same_length, stack, take
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.optimum import Best, Searched, best_of_each, searched
 from qsopt.spec.deployment import Deployment
@@ -51,6 +52,9 @@ def moe_optima(model: Model, service: Service) -> Optima:
     """The MoE in all of its worlds."""
     layouts = layouts_of(model, service)
     side = aligned(model, model)
+    if length(layouts) > 2 * CHUNK and is_concrete(service):  # fewer are looked at as quickly
+        found, worlds = in_all_worlds(side, service, layouts)
+        return Optima(side, layouts, take(found.best, 0), found.throughputs[0], worlds)
     found = searched(repeat(side, len(WORLDS.reuse)), service, layouts, WORLDS)
     return _optima(side, layouts, found)
 

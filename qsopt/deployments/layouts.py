@@ -16,21 +16,13 @@ import numpy as np
 
 from qsopt.arrays import Scalar, is_concrete
 from qsopt.deployments.batches import Tree, same_length, take
-from qsopt.deployments.legality import (
-    allows_experts,
-    deciding_sizes,
-    expert_counts,
-    has_replica,
-    shares_cache,
-    splits_heads,
-    splits_kv_heads,
-    with_places,
-)
+from qsopt.deployments.legality import deciding_sizes, has_replica, with_places
+from qsopt.deployments.sizes import cache_shares, expert_sizes, tensor_sizes, traits_of, whole
 from qsopt.deployments.stacks import RUNS, Layout, Traits
 from qsopt.errors import InputError
 from qsopt.spec.deployment import DISPATCHED, GATHERED, Deployment
 from qsopt.spec.hardware import Cluster
-from qsopt.spec.model import Gqa, LinearAttention, Mla, Model
+from qsopt.spec.model import Model
 from qsopt.spec.rules import EVERY, LayoutRules
 
 MOST_DEVICES = 16384
@@ -253,66 +245,3 @@ def layout_batch(rows: Sequence[tuple[float, ...]]) -> Deployment:
 def _fields(layout: Deployment) -> tuple[Scalar, ...]:
     sizes = layout.tensor, layout.data, layout.pipeline, layout.expert, layout.batch
     return *sizes, layout.dispatched, layout.dcp, layout.expert_slots
-
-
-# ---- sizes of a model ----------------------------------------------------------------------------
-
-
-def traits_of(model: Model) -> Traits:
-    """What software asks of a model."""
-    kinds = [layers.kind for layers in model.decoder.attention]
-    caching = [kind for kind in kinds if not isinstance(kind, LinearAttention)]
-    latent = all(isinstance(kind, Mla) for kind in caching)
-    return Traits(bool(expert_counts(model)), latent and bool(caching))
-
-
-def tensor_sizes(model: Model, devices: int) -> list[int]:
-    """Legal tensor parallel sizes up to `devices`.
-
-    Raises:
-        InputError: if the heads or KV heads are not whole.
-    """
-    kinds = [layers.kind for layers in model.decoder.attention]
-    most = min(devices, *(whole(kind.heads, "heads") for kind in kinds))
-    for kind in kinds:
-        if isinstance(kind, Gqa):
-            whole(kind.kv_heads, "kv_heads")
-    sizes = np.arange(1.0, most + 1.0)
-    kept = splits_heads(model, sizes) & splits_kv_heads(model, sizes)
-    return sizes[kept].astype(int).tolist()
-
-
-def cache_shares(model: Model, tensor: int) -> list[int]:
-    """Legal context parallel sizes of a tensor group."""
-    sizes = np.arange(1.0, tensor + 1.0)
-    return sizes[shares_cache(model, np.asarray(float(tensor)), sizes)].astype(int).tolist()
-
-
-def expert_sizes(model: Model, stage: int, rules: LayoutRules) -> list[int]:
-    """Legal expert parallel sizes on a stage of so many devices.
-
-    Raises:
-        InputError: if the experts are not whole.
-    """
-    for experts in expert_counts(model):
-        whole(experts, "experts")
-    sizes = divisors(stage)
-    return sizes[allows_experts(model, sizes, rules)].astype(int).tolist()
-
-
-def divisors(number: int) -> np.ndarray:
-    """All divisors of a whole number, ascending."""
-    sizes = np.arange(1.0, number + 1.0)
-    return sizes[number % sizes == 0]
-
-
-def whole(value: object, name: str) -> int:
-    """A size as a whole number.
-
-    Raises:
-        InputError: if it is not whole.
-    """
-    number = float(value)  # pyright: ignore[reportArgumentType]
-    if number != round(number):
-        raise InputError(f"{name} = {number:g}: legal layouts need a whole number; round it first")
-    return round(number)

@@ -2,15 +2,18 @@
 list.
 """
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
 
-from qsopt import load_cluster, load_model
+from qsopt import load_cluster, load_efficiency, load_model
 from qsopt.comparison.break_even import break_even
 from qsopt.comparison.compare import settle
 from qsopt.comparison.dense import SAME_BODY, relaxed_matches
 from qsopt.comparison.duel import Duel
+from qsopt.comparison.penalties import WORLDS
+from qsopt.comparison.worlds import in_all_worlds
 from qsopt.deployments import optimum
 from qsopt.deployments.batches import length, repeat, take
 from qsopt.deployments.layouts import legal_layouts
@@ -68,6 +71,28 @@ def count_of_layouts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr("qsopt.comparison.break_even.searched", counted)
     return seen
+
+
+def test_worlds_without_layouts_that_cannot_win_are_those_of_all_layouts(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Branch and bound against enumeration, with the efficiencies of servers: no layout is faster
+    than where reuse, residency and communication are off, and the best of each world is the same.
+    """
+    _, served, duel, _ = case
+    service = eqx.tree_at(lambda s: s.efficiency, served, load_efficiency("fitted"))
+    side, layouts = duel.moe.model, duel.moe.layouts
+    every = searched(repeat(side, len(WORLDS.reuse)), service, layouts, WORLDS)
+    throughputs = np.asarray(every.throughputs)
+    for imbalance in (0.0, 1.0):
+        own = WORLDS.imbalance == imbalance
+        off = own & (WORLDS.reuse + WORLDS.residency + WORLDS.communication == 0.0)
+        assert np.all(throughputs[own] <= throughputs[off] * (1.0 + 1e-9))
+    for module in ("comparison.worlds", "deployments.optimum", "deployments.batches"):
+        monkeypatch.setattr(f"qsopt.{module}.CHUNK", SHORT)
+    found, worlds = in_all_worlds(side, service, layouts)
+    np.testing.assert_array_equal(found.throughputs[0], throughputs[0])
+    np.testing.assert_allclose(worlds, every.best.throughput, rtol=1e-9)
 
 
 def test_a_list_in_parts_is_the_list(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
