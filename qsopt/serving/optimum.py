@@ -34,8 +34,11 @@ from qsopt.serving.trial import Trial, layout_at
 from qsopt.serving.trials import AT_ONCE, Rows, asked_once, asking
 from qsopt.spec.deployment import Deployment
 
-ROUND = 4 * AT_ONCE
+ROUND = 16 * AT_ONCE
 """Candidates that are tried before the best so far is looked at again."""
+
+FIRST = 2 * AT_ONCE
+"""Candidates that are tried before there is anything to beat."""
 
 
 class Found(Record):
@@ -114,8 +117,8 @@ def _urgent(known: Known, active: Bool[np.ndarray, " candidates"]) -> Int[np.nda
     most.
     """
     rows = np.flatnonzero(active)
-    if len(rows) > AT_ONCE and not known.trials.any():
-        return rows[:: -(-len(rows) // AT_ONCE)]
+    if len(rows) > FIRST and not known.trials.any():
+        return rows[:: -(-len(rows) // FIRST)]
     return rows[np.argsort(-known.bound[rows], kind="stable")[:ROUND]]
 
 

@@ -23,8 +23,10 @@ from qsopt.serving.trial import Trial, most_units, trial
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.workload import Workload
 
-AT_ONCE = 2048
-"""Trials that one call of the compiled function makes."""
+AT_ONCE = 512
+"""Trials that one call of the compiled function makes: few enough that the last rounds of a search,
+with few candidates left, are quick.
+"""
 
 
 class Asked(Record):
