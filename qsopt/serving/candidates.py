@@ -107,7 +107,7 @@ def _rows(layouts: Deployment, kind: int, chunks: int, together: bool) -> Candid
     return Candidates(
         every,
         np.full(count * chunks, kind, dtype=np.int32),
-        np.tile(np.arange(chunks, dtype=np.int32), count),
+        np.tile(np.arange(float(chunks)), count),
         np.asarray(sharing, dtype=float),
         np.zeros(count * chunks, dtype=np.int32),
     )

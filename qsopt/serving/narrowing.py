@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from qsopt.serving.trials import Tried
+from qsopt.serving.trials import Outcome
 
 INTERPOLATED = 3
 """Of so many trials in a row the last halves the interval, whatever time per token says."""
@@ -79,12 +79,11 @@ def next_units(known: Known, beats: Values, limit: Values) -> Values:
     return np.where(test, beats, later)
 
 
-def updated(known: Known, asked: Values, tried: Tried) -> Known:
+def updated(known: Known, asked: Values, came: Outcome) -> Known:
     """What is known after the rows were tried with so many units, or fewer where fewer fit."""
-    came, units = tried.trial, tried.units
+    units, tpot = came.units, came.tpot
     up = came.allowed | came.too_small
     most = np.where(units < asked, units + 1.0, known.high)
-    tpot = came.pace.unit.seconds
     return Known(
         low=np.where(up, units, known.low),
         high=np.where(up, most, units),
@@ -111,3 +110,9 @@ def tightened(known: Known, slower: Bool[np.ndarray, " rows"]) -> Known:
         fast=np.where(slower, none, known.fast),
         slow=np.where(slower, known.fast, known.slow),
     )
+
+
+def put(known: Known, rows: Int[np.ndarray, " rows"], new: Known) -> None:
+    """Write what is known of some rows, in place."""
+    for column, fresh in zip(known, new, strict=True):
+        column[rows] = fresh

@@ -84,7 +84,7 @@ def search(
         units = next_units(before, beats, served.service.workload.tpot_limit)
         tried = ask(Rows(0 * rows, rows), units)
         seen = _like(tried.trial, len(known.low)) if seen is None else seen
-        _put(known, rows, updated(before, units, tried))
+        narrowing.put(known, rows, updated(before, units, tried.outcome))
         shown = tried.trial.allowed | (before.units == 0.0)
         _put(seen, rows[shown], take(tried.trial, shown))
 
