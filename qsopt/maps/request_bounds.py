@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from qsopt.deployments.optimum import EQUAL
 from qsopt.maps.axes import NO_TREND, RISES
 from qsopt.maps.bounds import Trends
 from qsopt.maps.request_pairs import PairRows, Pool, pair_values
-from qsopt.maps.request_rows import Board, board
+from qsopt.maps.request_rows import Board, Shares, alike_for_readers, board
 from qsopt.serving.candidates import ALTERNATING, READER, WRITER, Candidates
 from qsopt.serving.narrowing import Known, next_units, put, unknown, updated
 from qsopt.serving.replica import Served
@@ -58,16 +58,33 @@ class RequestOptima:
     """Which one reads prompts; the same where one pool does both."""
     units: Float[np.ndarray, "x y"]
     """Batch units of what writes."""
-    candidates: Candidates
+    shares: Shares
     evaluated: int
     """Candidates that were tried at a batch and a point."""
 
     @property
     def way(self) -> Int[np.ndarray, "x y"]:
         """Of `ways.SEARCHED`; -1 where nothing keeps the limits."""
-        kind = self.candidates.kind[self.writes]
+        kind = self.shares.every.kind[self.writes]
         way = np.where(kind == WRITER, 2, np.where(kind == ALTERNATING, 1, 0))
         return np.where(self.writes < 0, -1, way)
+
+    @property
+    def candidates(self) -> Candidates:
+        """Every way, layout and chunk that was looked at."""
+        return self.shares.every
+
+    @property
+    def chunked(self) -> Bool[np.ndarray, "x y"]:
+        """Whether prompts are read in chunks of a size that was chosen; else in every step as many
+        tokens as a mean step needs.
+        """
+        return self.shares.chunked[self.reads]
+
+    @property
+    def chunk_share(self) -> Float[np.ndarray, "x y"]:
+        """Tokens of an attention rank in a forward that reads, over those read of a prompt."""
+        return np.exp2(self.shares.exponent[self.reads].astype(float))
 
 
 class _Rows(NamedTuple):
@@ -127,6 +144,7 @@ class _Search:
         self.unit = layout.data * layout.pipeline
         self.size = layout.tensor * self.unit
         self.holders = layout.tensor * layout.pipeline * every.sharing
+        self.read_alike = alike_for_readers(tried.questions)
         self.evaluated = 0
 
     def run(self) -> RequestOptima:
@@ -222,6 +240,19 @@ class _Search:
         return rows.take((score > 0.0) & (score >= self.lower[block] * (1.0 - SLACK)))
 
     def _reached(self, point: Places, candidate: Places, goal: Values, bound: bool) -> _Reached:
+        """What rows serve at points (see `_narrowed`); those that read prompts once for all points
+        at which the same is read.
+        """
+        reads = self.kind[candidate] == READER
+        key = self.read_alike[point] * len(self.kind) + candidate
+        alone = -1 - np.arange(len(point))
+        _, first, place = np.unique(
+            np.where(reads, key, alone), return_index=True, return_inverse=True
+        )
+        found = self._narrowed(point[first], candidate[first], goal[first], bound)
+        return _Reached(*(column[place] for column in found))
+
+    def _narrowed(self, point: Places, candidate: Places, goal: Values, bound: bool) -> _Reached:
         """Rows narrowed until each is settled, or reaches the goal of its block, or cannot.
 
         Args:
@@ -343,16 +374,17 @@ class _Search:
         _take_best(best, pairs.point, values, pairs.writer, pairs.reader)
         requests, writes, reads, _ = best
         chosen = np.where(writes < 0, 0, writes)
-        names = [
-            np.where(one < 0, -1, candidate[np.where(one < 0, 0, one)]) for one in (writes, reads)
-        ]
-        units = np.where(writes < 0, 0.0, reached.units[chosen])
-        grids = (requests * self.answer, *names, units)
-        return RequestOptima(
-            *(grid.reshape(self.shape) for grid in grids),
-            self.board.shares.every,
-            self.evaluated,
+        read = np.where(reads < 0, 0, reads)
+        none = writes < 0
+        numbers = (
+            requests * self.answer,
+            np.where(none, -1, candidate[chosen]),
+            np.where(none, -1, candidate[read]),
+            np.where(none, 0.0, reached.units[chosen]),
         )
+        throughput, writer, reader, units = (grid.reshape(self.shape) for grid in numbers)
+        shares = self.board.shares
+        return RequestOptima(throughput, writer, reader, units, shares, self.evaluated)
 
 
 def _upper(known: Known) -> Values:

@@ -82,6 +82,22 @@ def without_first_limit(questions: Asked) -> Asked:
     return jax.tree.map(lambda one, other: np.concatenate([one, other]), questions, free)
 
 
+def alike_for_readers(questions: Asked) -> Int[np.ndarray, " points"]:
+    """Points by what a replica that only reads prompts has to do there, which does not depend on
+    answers, acceptance and limits.
+    """
+    ignored = ("answer", "acceptance", "tpot_limit", "ttft_limit")
+    same = eqx.tree_at(
+        lambda q: tuple(getattr(q.workload, name) for name in ignored),
+        questions,
+        tuple(np.zeros_like(getattr(questions.workload, name)) for name in ignored),
+    )
+    leaves = jax.tree.leaves(same)
+    columns = [np.asarray(leaf).reshape(len(leaf), -1) for leaf in leaves]
+    _, place = np.unique(np.concatenate(columns, axis=1), axis=0, return_inverse=True)
+    return place.reshape(-1)
+
+
 class Board(NamedTuple):
     """Both what may be tried and how."""
 
