@@ -7,6 +7,12 @@ may serve with the best of the other kind of its block:
 
     pair <= devices / (n_r/X_r + n_w/X_w)
 
+Answers that are g times as long let g times as many sequences share the reading of prompts. With B'
+of them, B'/g keep the limits at the shorter answer too and serve no less, but are no whole number:
+so what u units serve bounds what is served further on but for a factor (u + 1)/u, and where not
+one unit is allowed, though it fits and its first token is in time, there is no bound. So it is with
+acceptance.
+
 A candidate that cannot reach the lower bound of a block is dropped there; the rest is looked at in
 smaller blocks, and at last at every point, where pairs get their whole split. Along an axis without
 a trend (load) blocks are one point wide.
@@ -24,7 +30,7 @@ from qsopt.maps.axes import NO_TREND, RISES
 from qsopt.maps.bounds import Trends
 from qsopt.maps.request_pairs import PairRows, Pool, pair_values
 from qsopt.maps.request_rows import Board, Shares, alike_for_readers, board
-from qsopt.serving.candidates import ALTERNATING, READER, WRITER, Candidates
+from qsopt.serving.candidates import ALTERNATING, READER, UNIFORM, WRITER, Candidates
 from qsopt.serving.narrowing import Known, next_units, put, unknown, updated
 from qsopt.serving.replica import Served
 from qsopt.serving.trials import Asked
@@ -118,6 +124,7 @@ def request_optima(
     questions: Asked,
     shape: tuple[int, int],
     trends: Trends,
+    shared: bool,
 ) -> RequestOptima:
     """The optimum at every point.
 
@@ -127,15 +134,19 @@ def request_optima(
         questions: of all points in one row, the second axis first.
         shape: points along both axes.
         trends: of requests/s along both axes.
+        shared: whether an axis moves how many sequences share the reading of prompts.
     """
-    return _Search(served, board(served, layouts, questions), shape, trends).run()
+    return _Search(served, board(served, layouts, questions), shape, trends, shared).run()
 
 
 class _Search:
     """Branch and bound over a grid."""
 
-    def __init__(self, served: Served, tried: Board, shape: tuple, trends: Trends) -> None:
+    def __init__(
+        self, served: Served, tried: Board, shape: tuple, trends: Trends, shared: bool
+    ) -> None:
         self.served, self.board, self.shape, self.trends = served, tried, shape, trends
+        self.shared = shared
         every = tried.shares.every
         layout = every.layout
         self.kind, self.answer = every.kind, tried.number("answer")
@@ -268,7 +279,7 @@ class _Search:
         unit = self.unit[candidate]
         replicas = np.floor(self.cluster[point] / self.size[candidate])
         known, rows = unknown(len(point)), self.board.rows(point, candidate, bound)
-        ttft, devices = np.zeros(len(point)), np.ones(len(point))
+        ttft, devices, fits = (np.ones(len(point), dtype=kind) for kind in (float, float, bool))
         while True:
             met = (known.value > own) & bound & ~np.isinf(known.bound) & (goal > 0.0)
             active = known.unsettled & (known.bound > own * (1.0 - EQUAL)) & ~met
@@ -280,10 +291,13 @@ class _Search:
             units = next_units(before, beats, limit[here])
             came = self.board.ask(rows.take(here), units)
             put(known, here, updated(before, units, came))
-            ttft[here], devices[here] = came.ttft, came.devices
+            ttft[here], devices[here], fits[here] = came.ttft, came.devices, came.fits
             self.evaluated += len(here)
         to_requests = np.where(pools, 1.0, answer)
         upper = _upper(known)
+        if bound and self.shared:
+            late = (ttft > self.first[point] * (1.0 + EQUAL)) & (kind != UNIFORM)
+            upper = np.where(pools, upper, _upper_between(known, upper, fits & ~late))
         return _Reached(upper / to_requests, known.value / to_requests, known.units, ttft, devices)
 
     def _scores(
@@ -310,7 +324,7 @@ class _Search:
         """Of every block and kind of competitor the rows with the largest scores."""
         group = np.where(self.kind[candidate] >= WRITER, self.kind[candidate], 0)
         key = block * (READER + 1) + group
-        order = np.lexsort((-score, key))
+        order = np.lexsort((np.where(np.isfinite(score), -score, 0.0), key))
         first = np.concatenate([[True], np.diff(key[order]) != 0])
         rank = np.arange(len(order)) - np.maximum.accumulate(
             np.where(first, np.arange(len(order)), 0)
@@ -391,6 +405,14 @@ def _upper(known: Known) -> Values:
     """No less than each row serves."""
     open_bound = np.where(np.isinf(known.bound), known.value, known.bound)
     return np.where(known.unsettled, np.maximum(open_bound, known.value), known.value)
+
+
+def _upper_between(known: Known, upper: Values, possible: Bool[np.ndarray, " rows"]) -> Values:
+    """The same for batches that are no whole number."""
+    some = np.maximum(known.units, 1.0)
+    endless = possible & (known.units == 0.0) & (known.high <= 1.0)
+    reaching = np.where(known.unsettled, upper, upper * (some + 1.0) / some)
+    return np.where(endless, np.inf, np.where(known.units > 0.0, reaching, upper))
 
 
 def _take_best(

@@ -95,9 +95,10 @@ def request_map(pair: MatchedPair, x: Axis, y: Axis) -> RequestMap:
     _check(pair, x, y)
     shape, questions = (len(x.values), len(y.values)), _questions(pair, x, y)
     trends = (x.kind.trend[0], y.kind.trend[0])
+    shared = bool({"answer", "acceptance"} & {x.name, y.name})
     moe, dense = (
         request_optima(
-            _served(pair, side), layouts_of(side, pair.service), questions, shape, trends
+            _served(pair, side), layouts_of(side, pair.service), questions, shape, trends, shared
         )
         for side in (pair.model, pair.dense)
     )

@@ -19,6 +19,7 @@ from qsopt.arrays import Scalar, number
 from qsopt.deployments.batches import pad_to, take
 from qsopt.record import Record
 from qsopt.serving.candidates import Candidates
+from qsopt.serving.metrics import fits
 from qsopt.serving.replica import Served
 from qsopt.serving.trial import Trial, most_units, trial
 from qsopt.spec.hardware import Cluster
@@ -71,6 +72,8 @@ class Outcome(Record):
     """Devices that a replica takes."""
     units: Scalar = number()
     """Batch units that it was tried at: no more than memory and chunks allow."""
+    fits: Bool[Array, ""] = True  # pyright: ignore[reportAssignmentType]
+    """Whether a device holds what it must with them."""
 
 
 class Tried(Record):
@@ -144,7 +147,16 @@ def _one(
     came = trial(here, candidate, at)
     came = eqx.tree_at(lambda t: t.allowed, came, came.allowed & ((most >= 1.0) | ~capped))
     tpot = came.pace.unit.seconds
-    brief = (came.allowed, came.too_small, came.value, tpot, came.ttft, came.devices, at)
+    brief = (
+        came.allowed,
+        came.too_small,
+        came.value,
+        tpot,
+        came.ttft,
+        came.devices,
+        at,
+        fits(came.memory),
+    )
     return Tried(Outcome(*brief), came)
 
 
