@@ -40,7 +40,7 @@ def runs() -> Runs:
         texts = (model, gpu, model)
         rates = (times, waiting, step, step)
         load = (np.full(300, 8.0), layers, answer, ahead, first)
-        place = (model, step)
+        place = (model, step, model)
         return Runs(step, waiting, backend, *rates, *texts, *load, *place, ("one", "two"))
 
     bare = made(step, step).unlabelled

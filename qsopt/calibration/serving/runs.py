@@ -78,6 +78,8 @@ class Runs(eqx.Module):
     """Lengths of prompt and answer."""
     devices: Column
     """Of a replica."""
+    source: np.ndarray
+    """Where each result was stated; empty if the table does not say."""
     backends: tuple[str, ...] = eqx.field(static=True)
 
     @property
@@ -94,7 +96,9 @@ class Runs(eqx.Module):
     def unlabelled(self) -> "Runs":
         """Numbers alone, which JAX can trace."""
         return eqx.tree_at(
-            lambda runs: (runs.model, runs.gpu, runs.layout, runs.lengths), self, (None,) * 4
+            lambda runs: (runs.model, runs.gpu, runs.layout, runs.lengths, runs.source),
+            self,
+            (None,) * 5,
         )
 
     def where(self, keep: np.ndarray) -> "Runs":
@@ -181,6 +185,7 @@ def runs_of(table: Table, calibration: Calibration, skipped: Skipped) -> Runs:
         ttft=_optional(table, "ttft_ms") * MILLISECOND,
         lengths=joined(table, ("isl", "osl")),
         devices=np.array([float(case.deployment.replica_devices) for case in cases]),
+        source=table.columns.get("source", np.full(len(table), "")),
         backends=tuple(map(str, backends)),
     )
 

@@ -81,6 +81,11 @@ class ServedFits:
             for place, left in enumerate(new):
                 self._hosts[left] = jax.tree.map(lambda leaf, at=place: leaf[at], hosts)
 
+    def host(self, left: Left) -> Host:
+        """The constants of a fit without these."""
+        self.fit([left])
+        return self._hosts[left]
+
     def errors(self, quantity: str, source: str, left: Left) -> Column:
         """log(measured / predicted) of every row; NaN where no such fit could be made."""
         key = quantity, source, left
