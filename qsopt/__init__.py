@@ -28,8 +28,8 @@ from qsopt.comparison.requests import RequestComparison
 from qsopt.errors import InputError
 from qsopt.maps.crossover import Crossovers
 from qsopt.maps.phase_map import PhaseMap
-from qsopt.physics.accounting import Parameters
 from qsopt.physics.evaluate import Metrics
+from qsopt.physics.parameters import Parameters
 from qsopt.physics.roofline import Spent
 from qsopt.quality import QualityLaw, law, laws
 from qsopt.quality.belief import Belief
