@@ -21,8 +21,8 @@ _NEAREST = {
 """
 
 _IN_FP8 = {"mxfp4": "w4a8_mxfp4_mxfp8"}
-"""What tables call a format where an accelerator computes it in fp8, as Blackwell does with mxfp4: a
-kernel of its own (trtllm-gen), which TensorRT-LLM, SGLang and vLLM with FlashInfer run alike.
+"""What tables call a format where an accelerator computes it in fp8, as Blackwell does with mxfp4:
+a kernel of its own (trtllm-gen), which TensorRT-LLM, SGLang and vLLM with FlashInfer run alike.
 """
 
 PAIR = ("gemm", "experts")

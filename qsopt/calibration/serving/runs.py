@@ -2,15 +2,17 @@
 host; time to first token from the prompts.
 
     TPOT = scale step(B, isl + osl/2) + host L + interference B prefill(isl)/osl
-    TTFT = prefill(isl) + first L + burst (B - 1) prefill of one prompt among others
+    TTFT = prefill(isl) + first L + late (scale step + host L)
+           + burst (B - 1) prefill of one prompt among others
 
 A server with B sequences reads, while one of them decodes its osl tokens, the prompts of the B that
 replace them, so each token waits for B prefill/osl of that work. Step and prefill come from the
 decode model with the operators' efficiencies of that backend and accelerator; L is the number of
-layers; `scale` and `first` are one number for each backend, and `host`, `interference` and `burst`
-one for all. Clients that keep B requests up begin at once and ask again when they are answered, so
-a share of the others' prompts comes before one's own. A request takes its TTFT and osl TPOT, and as
-many run at once as there are sequences: that gives tokens/s.
+layers; `scale` and `late` are one number for each backend, and `host`, `first`, `interference` and
+`burst` one for all. Clients that keep B requests up begin at once and ask again when they are
+answered, so a share of the others' prompts comes before one's own; and servers under such a load
+send tokens, and look for new requests, every so many steps (`late`). A request takes its TTFT and
+osl TPOT, and as many run at once as there are sequences: that gives tokens/s.
 """
 
 from collections.abc import Callable
@@ -111,7 +113,9 @@ class Host(eqx.Module):
 
     scale: Float[Array, " backends"]
     """Time of a step in service over that of its operators."""
-    first_layer: Float[Array, " backends"]
+    late: Float[Array, " backends"]
+    """Steps after the reading of its prompt with which a first token is sent."""
+    first_layer: Scalar = number()
     """Of a first token beyond the reading of its prompt, for each layer [s]."""
     host_layer: Scalar = number()
     """Small kernels and gaps between kernels of a step, for each layer [s]."""
@@ -121,16 +125,24 @@ class Host(eqx.Module):
     """Share of the other sequences whose prompts come before one's own."""
 
 
+def bare_step(runs: Runs, host: Host) -> Scalar:
+    """Predicted time of a step in which no prompt is read [s]."""
+    scale = jnp.asarray(host.scale)[runs.backend]
+    return scale * runs.step + host.host_layer * runs.layers
+
+
 def tpot(runs: Runs, host: Host) -> Scalar:
     """Predicted time per output token [s]."""
-    scale = jnp.asarray(host.scale)[runs.backend]
-    return scale * runs.step + host.host_layer * runs.layers + host.interference * runs.waiting
+    return bare_step(runs, host) + host.interference * runs.waiting
 
 
 def ttft(runs: Runs, host: Host) -> Scalar:
-    """Predicted time to first token [s]."""
-    first = jnp.asarray(host.first_layer)[runs.backend]
-    return runs.answer * (runs.reading + host.burst * runs.ahead) + first * runs.layers
+    """Predicted time to first token. Its step has no slope, so that a fit takes the time of a step
+    from times per token [s].
+    """
+    late = jnp.asarray(host.late)[runs.backend] * jax.lax.stop_gradient(bare_step(runs, host))
+    reading = runs.answer * (runs.reading + host.burst * runs.ahead)
+    return reading + host.first_layer * runs.layers + late
 
 
 def throughput(runs: Runs, host: Host) -> Scalar:
