@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from qsopt.catalog.accelerators import accelerator_names, hardware_facts
+from qsopt.catalog.accelerators import hardware_facts
 from qsopt.fitted.groups import ACROSS, Calibration, FittedGroup
 
 _NEAREST = {
@@ -103,9 +103,9 @@ def representative(
 
 def _name_on(accelerator: str | None, number_format: str) -> str:
     """What tables call a format on an accelerator."""
-    if number_format not in _IN_FP8 or accelerator not in accelerator_names():
+    if number_format not in _IN_FP8 or accelerator is None:
         return number_format
-    computed = hardware_facts(str(accelerator)).mxfp4_arithmetic
+    computed = hardware_facts(accelerator).mxfp4_arithmetic
     return _IN_FP8[number_format] if computed == "fp8" else number_format
 
 

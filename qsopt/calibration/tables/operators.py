@@ -80,9 +80,9 @@ def _gemm_cost(m, n, k, weight_bytes) -> Cost:
 
 
 MOST_SHARED, UNSHARED = 32.0, "unshared"
-"""Query heads of a KV head up to which TensorRT-LLM's decode kernels read an entry once for all: rows
-of 2 to 32 of them are on one line, rows of 64 to 128 take 6 to 8 times as long. Those are another
-kernel, which no set has; with other software both are on one line.
+"""Query heads of a KV head up to which TensorRT-LLM's decode kernels read an entry once for all:
+rows of 2 to 32 of them are on one line, rows of 64 to 128 take 6 to 8 times as long. Those are
+another kernel, which no set has; with other software both are on one line.
 """
 
 
