@@ -176,6 +176,7 @@ LAYERS = (
     ("serving",),
     ("fitted",),
     ("slopes", "comparison"),
+    ("lifetimes",),
     ("maps",),
     ("search",),
     ("calibration",),
