@@ -178,6 +178,7 @@ LAYERS = (
     ("slopes", "comparison"),
     ("maps",),
     ("search",),
+    ("proposals",),
     ("calibration",),
     ("report",),
     ("api",),
