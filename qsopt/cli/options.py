@@ -159,8 +159,10 @@ class Question:
 
     def _rules(self) -> LayoutRules:
         return LayoutRules(
-            dcp=_size("dcp", self.dcp, {"any": None}),
-            expert_slots=_size("expert_slots", self.expert_slots, {"any": None, "none": NO_SLOTS}),
+            dcp=layout_size("dcp", self.dcp, {"any": None}),
+            expert_slots=layout_size(
+                "expert_slots", self.expert_slots, {"any": None, "none": NO_SLOTS}
+            ),
             stack=self.stack,
             whole_domains=self.packing == "whole",
         )
@@ -277,7 +279,7 @@ def _limit(name: str, milliseconds: float | None) -> float:
     return milliseconds * MILLISECOND
 
 
-def _size(name: str, text: str, words: dict[str, int | None]) -> int | None:
+def layout_size(name: str, text: str, words: dict[str, int | None]) -> int | None:
     """A size, or the word that stands for one."""
     if text.lower() in words:
         return words[text.lower()]

@@ -9,6 +9,7 @@ GLM-4-MoE for shared experts beside grouped heads, DeepSeek-V3 and Youtu for lat
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ import numpy as np
 
 from qsopt.arrays import Scalar, number
 from qsopt.proposals.bodies import GROUPED, Body
+from qsopt.proposals.measures import STEP
 from qsopt.record import Record
 from qsopt.spec.model import DenseFfn, Gqa, Layers, Mla, Model, MoeFfn, Stack
 
@@ -46,7 +48,7 @@ def as_row(values: Mapping[str, float]) -> np.ndarray:
     return np.array([float(values[name]) for name in COLUMNS])
 
 
-def from_rows(rows: np.ndarray) -> Architecture:
+def from_rows(rows: Any) -> Architecture:
     """A table of architectures as one batch, or one row as one."""
     return Architecture(*(rows[..., place] for place in range(len(COLUMNS))))
 
@@ -125,6 +127,19 @@ def has_limited_routing(one: Architecture, body: Body):
     room = body.top_groups * one.experts / body.groups
     whole = one.experts % body.groups == 0
     return (body.groups > 1) & whole & (one.top_k <= room)
+
+
+def padded(model: Model) -> Model:
+    """A concrete model with one group of dense and one of routed layers, of which either may be
+    empty, as `built` makes it.
+    """
+    groups = model.decoder.ffn
+    dense = [group for group in groups if isinstance(group.kind, DenseFfn)]
+    routed = [group for group in groups if isinstance(group.kind, MoeFfn)]
+    width = float(STEP)
+    dense = dense or [Layers(0.0, DenseFfn(width, 3.0))]
+    routed = routed or [Layers(0.0, MoeFfn(1.0, 1.0, width))]
+    return eqx.tree_at(lambda m: m.decoder.ffn, model, (*dense, *routed))
 
 
 def trimmed(model: Model) -> Model:

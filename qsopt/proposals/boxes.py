@@ -162,7 +162,7 @@ def box_of(family: str, body: Body, free_attention: bool = False) -> Box:
 
 def including(box: Box, row: Float[np.ndarray, " columns"], quality: Quality) -> Box:
     """The box, made wide enough for one architecture of its family."""
-    if not bool(is_dense(row)) == (box.family == DENSE):
+    if bool(is_dense(row)) != (box.family == DENSE):
         return box
     wider = {}
     for name, value in zip(COLUMNS, row, strict=True):

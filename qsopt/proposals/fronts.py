@@ -38,7 +38,8 @@ def front(points: Sequence[Point], measure: str) -> tuple[Point, ...]:
     return tuple(kept)
 
 
-_SAME = 1e-9
+_SAME = 0.01
+"""Relative gain in the measure below which a point of the front is none of its own."""
 
 
 def merit(point: Point, measure: str) -> float:

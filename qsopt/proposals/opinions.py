@@ -4,8 +4,8 @@ and how often a design beats the reference over the law's error and that of the 
 A law's error is that of MoE against dense, log q off by scale t (see `quality.calibration`): a
 dense model has none, and an MoE more the larger its own log q, in proportion. So in a draw an MoE
 needs a dense-equivalent size changed by the difference of the two errors, and its throughput there
-follows from its own curve over size. Errors of predicted speeds are those of measured servers, as they were
-found to go together (see `fitted.spread`).
+follows from its own curve over size. Errors of predicted speeds are those of measured servers, as
+they were found to go together (see `fitted.spread`).
 """
 
 from collections.abc import Mapping, Sequence

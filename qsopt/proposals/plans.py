@@ -7,7 +7,8 @@ import numpy as np
 from qsopt.deployments.batches import in_numpy
 from qsopt.deployments.legality import with_places
 from qsopt.physics.accounting import compiled_parameter_count
-from qsopt.proposals.architecture import built, from_rows
+from qsopt.proposals.architecture import padded
+from qsopt.proposals.configs import model_of
 from qsopt.proposals.fields import Task
 from qsopt.proposals.goals import with_routed
 from qsopt.proposals.search import Point
@@ -77,7 +78,7 @@ def model_of_design(design: Point | Side, task: Task) -> Model:
     """Its model, with groups of layers that may be empty."""
     if isinstance(design, Side):
         return design.model
-    return jax.tree.map(np.asarray, built(from_rows(design.row), task.body))
+    return padded(model_of(design.row, task.body))
 
 
 def parameters(model: Model) -> dict[str, float]:

@@ -42,6 +42,7 @@ from qsopt.proposals.sizing import judged
 from qsopt.quality import QualityLaw
 from qsopt.quality import law as law_named
 from qsopt.quality.belief import DEFAULT
+from qsopt.record import Result
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
 from qsopt.spec.workload import NO_LIMIT
@@ -82,6 +83,8 @@ class Question:
     seed: int = 0
     name: str = "reference"
     """Of the reference."""
+    starts: tuple[tuple[float, ...], ...] = ()
+    """Architectures that the search begins at beside its own, as rows."""
 
     @property
     def quality_law(self) -> QualityLaw:
@@ -111,13 +114,13 @@ class Proposal:
     """The same over the best dense match."""
 
 
-@dataclass
-class Answer:
+@dataclass(repr=False, eq=False)
+class Answer(Result):
     """What was found."""
 
-    question: Question
-    task: Task
-    state: State
+    question: Question = field(repr=False)
+    task: Task = field(repr=False)
+    state: State = field(repr=False)
     reference: Side | None = None
     """In its best deployment."""
     usual: Side | None = None
@@ -210,7 +213,7 @@ def _search(answer: Answer, progress: Progress) -> None:
     for target in targets:
         progress(f"screening {target.family} architectures")
         begin(state, target, progress=progress)
-        _start_at_reference(answer, target)
+        _start_at_known(answer, target)
         _report(state, target, progress)
     improve(state, targets, progress)
     settle(state, targets, progress)
@@ -224,17 +227,26 @@ def _search(answer: Answer, progress: Progress) -> None:
     answer.fronts = fronts(answer)
 
 
-def _start_at_reference(answer: Answer, target: Target) -> None:
-    """The reference is a design too, where it is one of its family's box."""
-    model, task, state = answer.question.reference, answer.task, answer.state
-    row = None if model is None else row_of(model, task.body)
+def _start_at_known(answer: Answer, target: Target) -> None:
+    """The reference, where it is an architecture of the box, and those that the question names are
+    designs too.
+    """
+    question, task, state = answer.question, answer.task, answer.state
+    model = question.reference
+    own = None if model is None else row_of(model, task.body)
+    rows = [np.array(each) for each in question.starts] + ([] if own is None else [own])
+    rows = [row for row in rows if _family(row) == target.family]
     choices = state.choices.get(target.family)
-    if model is None or row is None or choices is None or _family(row) != target.family:
+    if not rows or choices is None:
         return
-    quality = judged(row[None], task.goal, task.body)
-    box = task.boxes[target.family]
-    if bool(box.holds(row[None], quality)[0]) and float(quality.margin[0]) >= -_ROUNDING:
-        try_rows(state, [target], row[None], quality, [choices.every])
+    table = np.stack(rows)
+    quality = judged(table, task.goal, task.body)
+    good = np.asarray(quality.margin) >= -_ROUNDING
+    kept = np.flatnonzero(task.boxes[target.family].holds(table, quality) & good)
+    if len(kept):
+        some = jax.tree.map(lambda leaf: np.asarray(leaf)[kept], quality)
+        every = [choices.every] * len(kept)
+        try_rows(state, [target] * len(kept), table[kept], some, every)
 
 
 _ROUNDING = 1e-9

@@ -41,6 +41,7 @@ def _guess(model: Model, body: Body) -> np.ndarray | None:
         own = {"experts": 1, "top_k": 1, "shared": 0, "leading": 0, "width": width}
         return as_row({**common, **own})
     moe = routed[0].kind
+    assert isinstance(moe, MoeFfn)
     own = {
         "experts": moe.experts,
         "top_k": moe.top_k,
