@@ -16,6 +16,7 @@ ANSWERS = {
     "03_thousands": ("tokens/s, best of", "131,072 tokens"),
     "04_search": ("designs hold none better", "bandwidth", "tokens/s per"),
     "05_own_model_and_accelerator": ("20.35 B parameters", "my accelerator", "H200"),
+    "07_propose": ("dense-", "the MoE itself", "it answers most to"),
     "06_serve": ("first token after", "a token more of prompt: -", "a point more of the prompt"),
 }
 """Words that an answer has."""

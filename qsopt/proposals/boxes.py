@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from qsopt.errors import InputError
-from qsopt.proposals.architecture import COLUMNS, is_dense
-from qsopt.proposals.bodies import GROUPED, Body
+from qsopt.proposals.architecture import COLUMNS, is_dense, query_heads
+from qsopt.proposals.bodies import GROUPED, Body, plain_body
 from qsopt.proposals.goals import Quality
 from qsopt.proposals.measures import STEP
 from qsopt.proposals.priors import DENSE, MOE, depth, priors
@@ -40,6 +40,8 @@ class Box:
     ratios: Mapping[str, tuple[float, float]]
     steps: Mapping[str, float] = field(default_factory=dict)
     """Legal values are multiples of these."""
+    body: Body = field(default_factory=plain_body)
+    """What the architectures have in common."""
 
     def column(self, rows: Table, name: str) -> Float[np.ndarray, " designs"]:
         """One number of every architecture."""
@@ -54,6 +56,9 @@ class Box:
             "layers_for_size": get["layers"] / depth().layers(size),
             "attention_share": np.asarray(quality.attention) / np.asarray(quality.active),
         }
+        if "heads_over_hidden" in self.ratios:
+            heads = np.asarray(query_heads(get["hidden"], self.body, get["kv"]))
+            found["heads_over_hidden"] = heads * self.body.head_dim / get["hidden"]
         if self.family == DENSE:
             return {**found, "width_over_hidden": get["width"] / get["hidden"]}
         active = get["top_k"] + get["shared"]
@@ -76,7 +81,8 @@ class Box:
         if self.family != DENSE:
             shared = self.column(rows, "shared")
             active = self.column(rows, "top_k") + shared
-            inside &= self._within("active_share", active / (self.column(rows, "experts") + shared))
+            every = np.maximum(self.column(rows, "experts") + shared, 1.0)
+            inside &= self._within("active_share", active / every)
         inside &= self.column(rows, "leading") < self.column(rows, "layers")
         return inside & (is_dense(rows) == (self.family == DENSE))
 
@@ -157,7 +163,12 @@ def box_of(family: str, body: Body, free_attention: bool = False) -> Box:
         }
         steps["experts"] = float(EXPERT_STEP)
     ratios = {name: spans[name] for name in RATIOS[family]}
-    return Box(family, {k: (float(a), float(b)) for k, (a, b) in bounds.items()}, ratios, steps)
+    if body.attention == GROUPED:
+        low, high = spans["heads_over_hidden"]
+        own = body.heads_over_hidden * body.head_dim
+        ratios["heads_over_hidden"] = (min(low, own), max(high, own))
+    spans = {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
+    return Box(family, spans, ratios, steps, body)
 
 
 def including(box: Box, row: Float[np.ndarray, " columns"], quality: Quality) -> Box:
@@ -208,4 +219,4 @@ def changed(box: Box, **spans: tuple[float, float]) -> Box:
         else:
             known = ", ".join((*bounds, *ratios))
             raise InputError(f"no bound '{name}' for {box.family} models; there are {known}")
-    return Box(box.family, bounds, ratios, box.steps)
+    return Box(box.family, bounds, ratios, box.steps, box.body)

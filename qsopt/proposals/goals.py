@@ -28,7 +28,7 @@ import numpy as np
 from qsopt.arrays import Scalar, number
 from qsopt.errors import InputError
 from qsopt.physics.accounting import attention_weights
-from qsopt.quality import BESIROGLU, QualityLaw, Status
+from qsopt.quality import BESIROGLU, MoeArchitecture, QualityLaw, Status
 from qsopt.quality.calibration import calibrate
 from qsopt.quality.of_model import architecture
 from qsopt.record import Record
@@ -86,16 +86,32 @@ class Goal(eqx.Module):
         return eqx.tree_at(lambda goal: goal.size, self, self.size * factor)
 
 
-def quality(model: Model, goal: Goal) -> Quality:
-    """A design judged; its model has a group of routed layers, which may be empty."""
+class Counted(Record):
+    """What a law sees of a design; every number is linear in its width."""
+
+    seen: MoeArchitecture
+    """Its training tokens are those of no goal."""
+    routed: Scalar = number()
+    """Layers with routed experts."""
+    attention: Scalar = number()
+    """Parameters of attention."""
+
+
+def counted(model: Model) -> Counted:
+    """A design counted; its model has a group of routed layers, which may be empty."""
     group = moe_group(model)
     assert group is not None
-    blank = architecture(model, goal.tokens)
-    spent = jnp.where(goal.budget > 0, goal.budget / (6.0 * blank.active), goal.tokens)
-    seen = eqx.tree_at(lambda a: a.tokens, blank, spent)
+    return Counted(architecture(model), group.count, _attention(model))
+
+
+def quality(design: Counted, goal: Goal) -> Quality:
+    """A design judged."""
+    seen = design.seen
+    spent = jnp.where(goal.budget > 0, goal.budget / (6.0 * seen.active), goal.tokens)
+    seen = eqx.tree_at(lambda a: a.tokens, seen, spent)
     match = goal.law.match(seen)
     moved = jnp.clip(match.q * jnp.exp(goal.correction), 1.0, seen.critical_q)
-    routed = group.count > 0.0
+    routed = design.routed > 0.0
     size = jnp.where(routed, moved, 1.0) * seen.active
     physical = ~routed | (match.status == jnp.int32(Status.PHYSICAL))
     return Quality(
@@ -105,7 +121,7 @@ def quality(model: Model, goal: Goal) -> Quality:
         training_flops=6.0 * seen.active * spent,
         total=seen.total,
         active=seen.active,
-        attention=_attention(model),
+        attention=design.attention,
         physical=jnp.where(physical, 1.0, 0.0),
     )
 
@@ -202,10 +218,10 @@ def _tokens_of_loss(loss: float) -> float:
 
 def quality_of(model: Model, goal: Goal) -> Quality:
     """A concrete model judged, whatever its layers."""
-    return _compiled(with_routed(model), goal)
+    return _judged(_counted(with_routed(model)), goal)
 
 
-_compiled = jax.jit(quality)
+_counted, _judged = jax.jit(counted), jax.jit(quality)
 
 
 def with_routed(model: Model) -> Model:

@@ -27,6 +27,11 @@ FREE = (
     "the quality of this design by an experiment"
 )
 
+UNKNOWN_TOKENS = (
+    "training tokens are not known: 1e12 stand for them, so training compute tells designs apart "
+    "but is none in itself"
+)
+
 _TEXTS = {
     **{each.name: each.text for each in MEASURES},
     "shared": "shared experts",
@@ -48,6 +53,7 @@ def marks(
             *_fitted(state, each, law, tokens_known),
             *state.task.body.replaced,
             *((FREE,) if free else ()),
+            *(() if tokens_known else (UNKNOWN_TOKENS,)),
         )
         for each, bounds in zip(designs, at_bounds, strict=True)
     ]
@@ -109,6 +115,7 @@ def _with_wider(box: Box, name: str, side: str) -> Box:
     if side == "upper":
         return changed(box, **{name: (low, max(high * WIDER, high + step))})
     floor = step if name in ("layers", "hidden", "experts", "top_k", "kv") else 0.0
+    floor = floor if name in box.bounds else 1e-3
     return changed(box, **{name: (max(min(low / WIDER, low - step), floor), high)})
 
 

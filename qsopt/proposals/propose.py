@@ -23,7 +23,8 @@ from qsopt.proposals.marks import marks
 from qsopt.proposals.opinions import Opinion
 from qsopt.proposals.priors import DENSE, MOE
 from qsopt.proposals.responses import Response, responses
-from qsopt.proposals.rows import row_of
+from qsopt.proposals.rows import near_row, row_of
+from qsopt.proposals.sampling import legal
 from qsopt.proposals.search import (
     Point,
     Progress,
@@ -38,7 +39,6 @@ from qsopt.proposals.search import (
     try_rows,
 )
 from qsopt.proposals.sides import Side, dense_matches, reference_sides
-from qsopt.proposals.sizing import judged
 from qsopt.quality import QualityLaw
 from qsopt.quality import law as law_named
 from qsopt.quality.belief import DEFAULT
@@ -54,6 +54,9 @@ SPEEDS = 5
 
 SIZES = (0.5, 0.7, 1.4, 2.0)
 """Factors on the size that stands for quality along the front over quality."""
+
+TRACKS = 4
+"""Descents of the question itself in each family."""
 
 FEWER = 192
 """Architectures that are screened for each of these."""
@@ -215,7 +218,7 @@ def _search(answer: Answer, progress: Progress) -> None:
         begin(state, target, progress=progress)
         _start_at_known(answer, target)
         _report(state, target, progress)
-    improve(state, targets, progress)
+    improve(state, [*targets, *_tracks(answer, targets)], progress)
     settle(state, targets, progress)
     for target in targets:
         _report(state, target, progress)
@@ -227,29 +230,36 @@ def _search(answer: Answer, progress: Progress) -> None:
     answer.fronts = fronts(answer)
 
 
+def _tracks(answer: Answer, targets: Sequence[Target]) -> list[Target]:
+    """More descents of each target, from its best designs that differ."""
+    state, found = answer.state, []
+    for target in targets:
+        points = [point for (each, _), point in state.points.items() if each == target]
+        for track, point in enumerate(diverse(points, TRACKS)[1:], start=1):
+            own = replace(target, track=track)
+            state.best[own] = point
+            found.append(own)
+    return found
+
+
 def _start_at_known(answer: Answer, target: Target) -> None:
-    """The reference, where it is an architecture of the box, and those that the question names are
-    designs too.
+    """The shape of the reference and those that the question names are looked at too, where the
+    box has them.
     """
     question, task, state = answer.question, answer.task, answer.state
     model = question.reference
-    own = None if model is None else row_of(model, task.body)
+    own = None if model is None else near_row(model, task.body)
     rows = [np.array(each) for each in question.starts] + ([] if own is None else [own])
     rows = [row for row in rows if _family(row) == target.family]
     choices = state.choices.get(target.family)
     if not rows or choices is None:
         return
-    table = np.stack(rows)
-    quality = judged(table, task.goal, task.body)
-    good = np.asarray(quality.margin) >= -_ROUNDING
-    kept = np.flatnonzero(task.boxes[target.family].holds(table, quality) & good)
-    if len(kept):
-        some = jax.tree.map(lambda leaf: np.asarray(leaf)[kept], quality)
-        every = [choices.every] * len(kept)
-        try_rows(state, [target] * len(kept), table[kept], some, every)
-
-
-_ROUNDING = 1e-9
+    table, box = np.stack(rows), task.boxes[target.family]
+    found = legal(table, box, task.goal, task.body, np.full(len(table), target.factor))
+    count = len(found.rows)
+    if count:
+        every = [choices.every] * count
+        try_rows(state, [target] * count, found.rows, found.quality, every)
 
 
 def _family(row: np.ndarray) -> str:
@@ -383,7 +393,8 @@ def _judge(answer: Answer, progress: Progress) -> None:
 
 def _marks(answer: Answer, chosen: Sequence[Point]) -> list[tuple[str, ...]]:
     question = answer.question
-    known = question.wanted.tokens is not None
+    wanted = question.wanted
+    known = wanted.model is None or wanted.tokens is not None
     return marks(answer.state, chosen, question.quality_law, known, question.free_attention)
 
 

@@ -12,7 +12,7 @@ from qsopt.spec.model import DenseFfn, Gqa, Mla, Model, MoeFfn
 
 def row_of(model: Model, body: Body) -> np.ndarray | None:
     """The architecture whose config makes this very model; None if there is none."""
-    guess = _guess(model, body)
+    guess = near_row(model, body)
     if guess is None:
         return None
     try:
@@ -25,7 +25,10 @@ def row_of(model: Model, body: Body) -> np.ndarray | None:
     return guess if all(np.isclose(float(a), float(b), rtol=1e-9) for a, b in pairs) else None
 
 
-def _guess(model: Model, body: Body) -> np.ndarray | None:
+def near_row(model: Model, body: Body) -> np.ndarray | None:
+    """The architecture with the sizes of a model, whatever its norms and biases; None where its
+    layers are of more kinds.
+    """
     kinds = [layers.kind for layers in model.decoder.attention]
     routed = [group for group in model.decoder.ffn if isinstance(group.kind, MoeFfn)]
     plain = [group for group in model.decoder.ffn if isinstance(group.kind, DenseFfn)]

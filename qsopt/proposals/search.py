@@ -9,7 +9,7 @@ of the question and the seed; nothing depends on the clock.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import numpy as np
@@ -62,6 +62,13 @@ class Target:
     """On the time per token [s]."""
     factor: float = 1.0
     """On the size of the dense model whose quality is asked for."""
+    track: int = 0
+    """Which of several descents, each from another beginning; 0 also has the best of all."""
+
+    @property
+    def base(self) -> "Target":
+        """The first track."""
+        return replace(self, track=0)
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,7 @@ class State:
 
     def note(self, target: Target, point: Point) -> bool:
         """Keep a point; whether it is the target's best."""
-        key = (target, point.key)
+        key = (target.base, point.key)
         known = self.points.get(key)
         if known is None or point.throughput > known.throughput:
             self.points[key] = point
@@ -111,6 +118,8 @@ class State:
         better = old is None or point.throughput > old.throughput * (1.0 + BETTER)
         if better and point.throughput > 0:
             self.best[target] = point
+            if target.track:
+                self.note(target.base, point)
         return better and point.throughput > 0
 
 
@@ -250,7 +259,7 @@ def _moves(state: State, target: Target, number: int) -> tuple[Table, Quality]:
     new = [
         place
         for place, row in enumerate(found.rows)
-        if (target, tuple(row.tolist())) not in state.points
+        if (target.base, tuple(row.tolist())) not in state.points
     ]
     return found.rows[new], jax.tree.map(lambda leaf: np.asarray(leaf)[new], found.quality)
 

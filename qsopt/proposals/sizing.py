@@ -5,7 +5,7 @@ step at which the goal is met. Nothing is left to a penalty: every design that i
 good as the goal by its law.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,10 +15,10 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from qsopt.deployments.batches import in_batches
-from qsopt.proposals.architecture import COLUMNS, Architecture, built, from_rows
+from qsopt.proposals.architecture import COLUMNS, built, from_rows
 from qsopt.proposals.bodies import Body
 from qsopt.proposals.boxes import Table
-from qsopt.proposals.goals import Goal, Quality, quality
+from qsopt.proposals.goals import Counted, Goal, Quality, counted, quality
 
 AT_ONCE = 1024
 """Architectures of a call."""
@@ -57,31 +57,52 @@ def sized(
         factor: of the size of the goal, for each; 1 if left out.
     """
     factors = np.ones(len(rows)) if factor is None else factor
-    widths, judged = in_batches(
-        lambda part: _sized(part, goal, np.float64(step), body), (rows, factors), AT_ONCE
+    narrow, wide = (_counts(_with_width(rows, width), body) for width in _WIDTHS)
+    widths, found = in_batches(
+        lambda part: _sized(*part, goal, np.float64(step)), (narrow, wide, factors), AT_ONCE
     )
-    with_width = np.array(rows, float)
-    with_width[:, WIDTH] = widths
-    return Sized(with_width, judged)
+    return Sized(_with_width(rows, widths), found)
 
 
 def judged(rows: Table, goal: Goal, body: Body) -> Quality:
     """How architectures are judged as they are."""
-    return in_batches(lambda part: _judged(part, goal, body), np.asarray(rows, float), AT_ONCE)
+    return in_batches(lambda part: _judged(part, goal), _counts(rows, body), AT_ONCE)
+
+
+_WIDTHS = (1024.0, 2048.0)
+"""Widths at which architectures are counted: all counts are linear in the width."""
+
+
+def _with_width(rows: Table, width: Any) -> Table:
+    changed = np.array(rows, float)
+    changed[:, WIDTH] = width
+    return changed
+
+
+def _counts(rows: Table, body: Body) -> Counted:
+    """What a law sees of each, whatever the law."""
+    return in_batches(lambda part: _counted(part, body), np.asarray(rows, float), AT_ONCE)
 
 
 @eqx.filter_jit
-def _judged(rows: Array, goal: Goal, body: Body) -> Quality:
-    return jax.vmap(lambda row: quality(built(from_rows(row), body), goal))(rows)
+def _counted(rows: Any, body: Body) -> Counted:
+    return jax.vmap(lambda row: counted(built(from_rows(row), body)))(rows)
 
 
 @eqx.filter_jit
-def _sized(part: tuple[Array, Array], goal: Goal, step: Array, body: Body):
-    def one(row: Array, factor: Array):
+def _judged(designs: Counted, goal: Goal) -> Quality:
+    return jax.vmap(lambda one: quality(one, goal))(designs)
+
+
+@eqx.filter_jit
+def _sized(narrow: Counted, wide: Counted, factors: Any, goal: Goal, step: Any):
+    def one(first: Counted, second: Counted, factor: Array) -> tuple[Array, Quality]:
         wanted = goal.scaled(factor)
 
         def at(width: Array) -> Quality:
-            return quality(built(_with_width(row, width), body), wanted)
+            share = (width - _WIDTHS[0]) / (_WIDTHS[1] - _WIDTHS[0])
+            line = jax.tree.map(lambda a, b: a + share * (b - a), first, second)
+            return quality(line, wanted)
 
         def narrowed(_: int, span: tuple[Array, Array]) -> tuple[Array, Array]:
             middle = 0.5 * (span[0] + span[1])
@@ -94,12 +115,8 @@ def _sized(part: tuple[Array, Array], goal: Goal, step: Array, body: Body):
         width = jnp.maximum(jnp.ceil(width / step * (1.0 - _ROUNDING)), 1.0) * step
         return width, at(width)
 
-    return jax.vmap(one)(*part)
+    return jax.vmap(one)(narrow, wide, factors)
 
 
 _ROUNDING = 1e-9
 """Relative excess of a width over a step that counts as rounding."""
-
-
-def _with_width(row: Array, width: Array) -> Architecture:
-    return eqx.tree_at(lambda one: one.width, from_rows(row), width)
