@@ -4,7 +4,9 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from qsopt.api.proposals import BOTH
 from qsopt.catalog.models import load_model
@@ -17,15 +19,16 @@ from qsopt.cli.quantities import (
     Share,
 )
 from qsopt.errors import InputError
+from qsopt.proposals.changes import changes, family_of
 from qsopt.proposals.goals import Wanted
 from qsopt.proposals.propose import FAMILIES, Question, propose
 from qsopt.quality.belief import DEFAULT
 from qsopt.report.inquiry import ALL, training_tokens
 from qsopt.report.proposal_folder import check_folder, earlier, write_folder
 from qsopt.report.proposal_inputs import inquiry_of, service_of
-from qsopt.report.proposals_text import show_proposals
+from qsopt.report.proposals_text import show_changes, show_proposals
 from qsopt.report.records import to_json
-from qsopt.report.records.proposals import propose_record, rows_from
+from qsopt.report.records.proposals import changes_record, propose_record, rows_from
 from qsopt.spec.rules import NO_SLOTS, Stack
 
 
@@ -43,6 +46,10 @@ class Propose:
     """Devices and accelerator, such as 64xh100; or path of a cluster's TOML file."""
     quality_of: str | None = None
     """The model whose quality is wanted: catalog name, config.json, or name on the Hub."""
+    improve: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    """A model that exists, to be changed: single changes and pairs of them at equal quality, ranked
+    by what they gain, with what the gradient predicts.
+    """
     loss: float | None = None
     """A pre-training loss instead [nat], by the fit of Besiroglu et al. for dense models; at the
     tokens given, or at those of the least compute.
@@ -111,6 +118,9 @@ class Propose:
         if self.check is not None:
             self._check(self.check)
             return
+        if self.improve is not None:
+            self._improve()
+            return
         inputs, question = self._inputs(), self._question()
         known = None if self.out is None else earlier(self.out, inputs)
         if known is not None and known["complete"]:
@@ -132,6 +142,21 @@ class Propose:
         if self.out is not None:
             write_folder(found, record, self._title(), self.out)
         return record
+
+    def _improve(self) -> None:
+        """Rank changes of a model and print."""
+        if self.out is not None:
+            raise InputError("out is for designs: leave it out with --from, or give --quality-of")
+        asked = replace(self, quality_of=self.improve, improve=None)
+        inputs, question = asked._inputs(), asked._question()
+        question = replace(question, families=(family_of(question.reference),))
+        found = changes(question, _told())
+        inquiry = inquiry_of(inputs, self._named(question), question.name)
+        record = changes_record(found, inquiry, inputs)
+        if self.json:
+            print(to_json(record))
+        else:
+            show_changes(record, f"changes of {self.improve} on {self.cluster} at equal quality")
 
     def _named(self, question: Question):
         """A model for the names of a record, where no quality is a model's."""

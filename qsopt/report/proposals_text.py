@@ -76,6 +76,36 @@ def sizes_text(proposal: dict[str, Any]) -> str:
     )
 
 
+def show_changes(record: dict[str, Any], title: str) -> None:
+    """Changes of a model, best first."""
+    out = console()
+    out.print(f"[bold]{title}[/bold]")
+    rate = record["reference"]["metrics"]["tokens_per_s_per_device"]
+    out.print(f"as it is: {rate:,.1f} tokens/s per device in its best deployment")
+    rows = [
+        {
+            "change": ", ".join(each["changes"]),
+            "width": f"{each['architecture']['width']:,}",
+            "predicted": _number(each["predicted_gain"], "+.1%"),
+            "gain": f"{each['gain']:+.1%}",
+            "rate": f"{each['tokens_per_s_per_device']:,.1f}",
+        }
+        for each in record["changes"][:SHOWN]
+    ]
+    head = {
+        "change": "change at equal quality",
+        "width": "width",
+        "predicted": "by the gradient",
+        "gain": "exactly",
+        "rate": "tokens/s per device",
+    }
+    show_rows(rows, head)
+
+
+SHOWN = 20
+"""Changes that are shown; the JSON has all."""
+
+
 # ---- one page ------------------------------------------------------------------------------------
 
 

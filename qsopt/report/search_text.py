@@ -36,6 +36,21 @@ def show_solution(record: dict[str, Any]) -> None:
         f"ms per token, {best['parameters']['total'] / 1e9:,.1f} B parameters, "
         f"{best['parameters']['active'] / 1e9:,.1f} B active"
     )
+    for name, value in record["beside"].items():
+        if value is not None:
+            reached = f"{value:,.1f} tokens/s" if value else "infeasible"
+            out.print(
+                f"beside it, each in its best deployment, {name.replace('_', ' ')}: {reached}"
+            )
+    for bound in record["at_bounds"]:
+        out.print(
+            f"! {bound['variable']} {bound['value']:g} is the {bound['side']} bound of the search: "
+            f"nothing beyond was looked at"
+        )
+    for told in record["laws"]:
+        share = told["dense_size_over_reference"]
+        if share is not None and share < 1.0 - _WORSE:
+            out.print(f"! law {told['law']}: worse than the reference, {share:.2f} times its size")
     _show_certificate(record["certificate"])
     for price in record["shadow_prices"]:
         if price["active"]:
@@ -48,6 +63,10 @@ def show_solution(record: dict[str, Any]) -> None:
     out.print(
         f"{record['starts']} starts, {record['evaluations']:,} evaluations; seconds: {seconds}"
     )
+
+
+_WORSE = 0.05
+"""Shortfall of the size that stands for quality from which on a law is told of."""
 
 
 def _show_certificate(certificate: dict[str, Any] | None) -> None:

@@ -23,9 +23,8 @@ from qsopt.proposals.scores import rows_of, scored
 from qsopt.proposals.search import State, Target, begin, improve, settle
 from qsopt.proposals.sizing import sized
 from qsopt.quality import law
-from qsopt.serving.candidates import candidates
-from qsopt.serving.optimum import search as serving_search
-from qsopt.serving.ways import SEARCHED, asked, layouts_of, lists, searched
+from qsopt.serving.candidates import Candidates, candidates
+from qsopt.serving.ways import SEARCHED, Searched, asked, layouts_of, lists, searched
 from qsopt.spec.service import Service
 
 MIXTRAL = load_model("mixtral-8x7b")
@@ -38,17 +37,23 @@ def service(cluster: str = "4xh100", tpot: float = 0.05) -> Service:
     return Service(load_cluster(cluster), workload, load_efficiency("fitted"))
 
 
+@cache
+def whole() -> tuple[Candidates, Searched]:
+    """Every candidate of Mixtral, all of them settled by the search of serving."""
+    served = jax.tree.map(np.asarray, asked(MIXTRAL, service()))
+    every, groups = lists(layouts_of(MIXTRAL, service()), SEARCHED)
+    return every, jax.tree.map(np.asarray, searched(served, every, groups, 0.0))
+
+
 def test_rows_reach_what_the_search_of_serving_does() -> None:
-    asked_for = jax.tree.map(np.asarray, asked(MIXTRAL, service()))
-    every = candidates(layouts_of(MIXTRAL, service()), SEARCHED)
+    every, theirs = whole()
     row = row_of(MIXTRAL, BODY)
     assert row is not None
     count = len(every.kind)
     limit = float(service().workload.tpot_limit)
     ours = scored(rows_of(np.tile(row, (count, 1)), every, limit), service(), BODY)
-    theirs = jax.jit(serving_search)(asked_for, every, 0.0)
-    assert ours.units.tolist() == np.asarray(theirs.units).tolist()
-    np.testing.assert_allclose(ours.value, np.asarray(theirs.value), rtol=1e-12)
+    assert ours.units.tolist() == theirs.found.units.tolist()
+    np.testing.assert_allclose(ours.value, theirs.found.value, rtol=1e-12)
 
 
 def test_two_steps_find_the_best_of_all_ways_and_layouts() -> None:
@@ -61,10 +66,8 @@ def test_two_steps_find_the_best_of_all_ways_and_layouts() -> None:
     designs = rows_of(np.tile(row, (len(second.kind), 1)), second, limit)
     scores = scored(designs, service(), BODY)
     best = best_rows(np.zeros(len(second.kind), int), 1, designs, scores, service())
-    whole = searched(
-        jax.tree.map(np.asarray, asked(MIXTRAL, service())), *lists(layouts_of(MIXTRAL, service()))
-    )
-    assert best.throughput[0] == pytest.approx(float(whole.ways.throughput), rel=1e-9)
+    _, theirs = whole()
+    assert best.throughput[0] == pytest.approx(float(theirs.ways.throughput), rel=1e-9)
 
 
 def task(cluster: str, family: str, spans: dict, tpot: float = 0.05) -> Task:

@@ -8,11 +8,12 @@ import numpy as np
 from qsopt.precision import in_float64
 from qsopt.proposals.architecture import COLUMNS, as_row, trimmed
 from qsopt.proposals.bodies import GROUPED, Body
+from qsopt.proposals.changes import Changes
 from qsopt.proposals.configs import config_of, model_of
 from qsopt.proposals.fronts import Front
 from qsopt.proposals.marks import columns_of
 from qsopt.proposals.opinions import Opinion
-from qsopt.proposals.plans import option_of
+from qsopt.proposals.plans import option_of, way_of
 from qsopt.proposals.propose import Answer, Proposal, robustness
 from qsopt.proposals.responses import Response
 from qsopt.proposals.search import Point
@@ -221,6 +222,42 @@ def point_record(point: Point, answer: Answer) -> dict[str, Any]:
         "total": float(quality.total),
         "active": float(quality.active),
         **{name: round(value) for name, value in row.items()},
+    }
+
+
+@in_float64
+def changes_record(found: Changes, inquiry: Inquiry, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Everything that `qsopt propose --from` says.
+
+    Args:
+        found: the changes.
+        inquiry: what the model is served on and for, by the names that were used.
+        inputs: the question, as it can be asked again.
+    """
+    task, devices = found.task, found.task.devices
+    option = option_of(found.reference, task)
+    return {
+        "inputs": inputs,
+        "model": inquiry.model_name,
+        "cluster": inquiry.cluster_name,
+        "law": task.goal.law.name,
+        "reference": {
+            **_sizes(model_of(found.reference.row, task.body)),
+            "architecture": architecture_record(found.reference, task.body),
+            **evaluation_record(option, inquiry),
+        },
+        "changes": [
+            {
+                "changes": list(each.text),
+                "predicted_gain": _finite(each.predicted),
+                "gain": each.gain,
+                "tokens_per_s_per_device": each.point.throughput / devices,
+                **_sizes(model_of(each.point.row, task.body)),
+                "architecture": architecture_record(each.point, task.body),
+                "way": way_of(each.point, task.decode_alone),
+            }
+            for each in found.ranked
+        ],
     }
 
 
