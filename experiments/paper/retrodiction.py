@@ -58,8 +58,8 @@ def page(questions: dict[str, Any]) -> str:
     lines = [
         "# Retrodiction",
         "",
-        "Would `qsopt propose` have built the models that were built? The questions and what counts "
-        "as a success were written down before any was asked "
+        "Would `qsopt propose` have built the models that were built? The questions and what "
+        "counts as a success were written down before any was asked "
         "([file](https://github.com/qsopt/qsopt/blob/main/experiments/data/retrodiction.toml)): "
         f"total and active parameters within a factor of {NEAR:g}, the family right, and the model "
         f"not beaten by more than {BEATEN:g} times in its own best deployment. The design that is "

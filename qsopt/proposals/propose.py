@@ -15,7 +15,7 @@ from qsopt.precision import in_float64, same_precision
 from qsopt.proposals import opinions as judging
 from qsopt.proposals.architecture import is_dense
 from qsopt.proposals.bodies import Body, body_of, plain_body
-from qsopt.proposals.boxes import Box, box_of, changed, including
+from qsopt.proposals.boxes import RATIOS, Box, box_of, changed, including
 from qsopt.proposals.fields import Task
 from qsopt.proposals.fronts import QUALITY, SPEED, TRAINING, Front, diverse, front
 from qsopt.proposals.goals import Wanted, quality_of
@@ -161,6 +161,10 @@ def _body(question: Question) -> Body:
 
 def _box(question: Question, box: Box, body: Body) -> Box:
     known = {*box.bounds, *box.ratios}
+    every = {name for family in FAMILIES for name in RATIOS[family]} | known
+    for name, _ in question.bounds:
+        if name not in every:
+            raise InputError(f"no bound '{name}'; there are {', '.join(sorted(every))}")
     return changed(box, **{name: span for name, span in question.bounds if name in known})
 
 

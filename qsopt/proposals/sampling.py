@@ -21,13 +21,14 @@ PAIRS = 12
 def sample(box: Box, goal: Goal, body: Body, most: int, seed: int, factor: float = 1.0) -> Sized:
     """Architectures of the quality asked for, at most so many.
 
-    Points of a scrambled Sobol sequence (Joe and Kuo 2008) over logs of hidden size, hidden over
+    Points of a Sobol sequence (Joe and Kuo 2008), shifted by the seed, over logs of hidden size, hidden over
     layers, experts' share and top-k, and over shared experts and leading dense layers; widths
     follow from the goal.
     """
     from scipy.stats import qmc  # noqa: PLC0415  (slow to import)
 
-    points = qmc.Sobol(7, seed=seed).random(DRAWN)
+    shift = np.random.default_rng([seed, 3]).random(7)
+    points = (qmc.Sobol(7, scramble=False).random(DRAWN) + shift) % 1.0
     rows = np.unique(_rows(points, box), axis=0)
     rows = rows[np.random.default_rng(seed).permutation(len(rows))]
     return legal(rows, box, goal, body, np.full(len(rows), factor), most)

@@ -7,7 +7,7 @@ not: where time per token breaks its limit, time over batch never rises, so a ba
 bounds the largest by u limit/t; that bound and the middle are tried in turn.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -116,7 +116,7 @@ def _in_parts(designs: Designs, score) -> Scores:
 
 @eqx.filter_jit
 def _of_rows(designs: Designs, service: Service, body: Body, decode_alone: bool) -> Scores:
-    def model(row: Array) -> Model:
+    def model(row: Any) -> Model:
         return built(from_rows(row), body)
 
     return _largest(designs, jax.vmap(model)(designs.architecture), 0, service, decode_alone)
@@ -192,7 +192,7 @@ def _largest(
 
 
 def _narrowed(
-    state: _State, units: Array, made: _Reached, up: Array, down: Array, limit: Array
+    state: _State, units: Array, made: _Reached, up: Array, down: Array, limit: Any
 ) -> _State:
     """The state after a trial of rows whose batch may grow, or must shrink."""
     late = made.tpot > limit
@@ -232,11 +232,14 @@ def _scores(
         batch = end.low * layout.pipeline * layout.data
         value = jax.vmap(_replicas)(services, layout) * batch / jnp.where(tpot > 0, tpot, 1.0)
     reached = end.best.allowed & (end.low >= 1.0)
+    known: Any = {
+        "value": jnp.where(reached, value, 0.0),
+        "units": jnp.where(reached, end.low, 0.0),
+        "ttft": end.best.ttft,
+        "tpot": tpot,
+    }
     return Scores(
-        value=jnp.where(reached, value, 0.0),
-        units=jnp.where(reached, end.low, 0.0),
-        ttft=end.best.ttft,
-        tpot=tpot,
+        **known,
         devices=jax.vmap(_devices)(services, layout),
         moving=jax.vmap(_moving, (models[1], 0))(models[0], services),
     )

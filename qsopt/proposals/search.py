@@ -232,11 +232,11 @@ def spread(quality: Quality, count: int) -> list[int]:
 
 
 def improve(
-    state: State, targets: Sequence[Target], progress: Progress, rounds: int = ROUNDS
+    state: State, targets: Sequence[Target], progress: Progress, rounds: int | None = None
 ) -> None:
     """Move every target to its best neighbour until none is better."""
     open_targets = [each for each in targets if each in state.best]
-    for number in range(rounds):
+    for number in range(ROUNDS if rounds is None else rounds):
         if not open_targets:
             return
         batch = [_moves(state, each, number) for each in open_targets]

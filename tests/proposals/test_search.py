@@ -37,6 +37,12 @@ def service(cluster: str = "4xh100", tpot: float = 0.05) -> Service:
     return Service(load_cluster(cluster), workload, load_efficiency("fitted"))
 
 
+def mixtral_row() -> np.ndarray:
+    row = row_of(MIXTRAL, BODY)
+    assert row is not None
+    return row
+
+
 @cache
 def whole() -> tuple[Candidates, Searched]:
     """Every candidate of Mixtral, all of them settled by the search of serving."""
@@ -47,8 +53,7 @@ def whole() -> tuple[Candidates, Searched]:
 
 def test_rows_reach_what_the_search_of_serving_does() -> None:
     every, theirs = whole()
-    row = row_of(MIXTRAL, BODY)
-    assert row is not None
+    row = mixtral_row()
     count = len(every.kind)
     limit = float(service().workload.tpot_limit)
     ours = scored(rows_of(np.tile(row, (count, 1)), every, limit), service(), BODY)
@@ -58,7 +63,7 @@ def test_rows_reach_what_the_search_of_serving_does() -> None:
 
 def test_two_steps_find_the_best_of_all_ways_and_layouts() -> None:
     layouts = every_layout(MIXTRAL, service())
-    row = row_of(MIXTRAL, BODY)
+    row = mixtral_row()
     first = coarse(layouts, SEARCHED)
     limit = float(service().workload.tpot_limit)
     tried = scored(rows_of(np.tile(row, (len(first.kind), 1)), first, limit), service(), BODY)
