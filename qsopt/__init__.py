@@ -18,6 +18,7 @@ from qsopt.api.designs import (
     prefill,
     sensitivity,
 )
+from qsopt.api.lifetime import lifetime
 from qsopt.api.maps import axis, crossovers, phase_map
 from qsopt.api.names import load_efficiency
 from qsopt.api.requests import serve
@@ -26,10 +27,11 @@ from qsopt.catalog.models import load_model, model_names
 from qsopt.comparison.compare import Comparison, Side
 from qsopt.comparison.requests import RequestComparison
 from qsopt.errors import InputError
+from qsopt.lifetimes.lifetime import Lifetime
 from qsopt.maps.crossover import Crossovers
 from qsopt.maps.phase_map import PhaseMap
-from qsopt.physics.accounting import Parameters
 from qsopt.physics.evaluate import Metrics
+from qsopt.physics.parameters import Parameters
 from qsopt.physics.roofline import Spent
 from qsopt.quality import QualityLaw, law, laws
 from qsopt.quality.belief import Belief
@@ -75,6 +77,7 @@ __all__ = [
     "DesignProblem",
     "Efficiency",
     "InputError",
+    "Lifetime",
     "Metrics",
     "Model",
     "Parameters",
@@ -105,6 +108,7 @@ __all__ = [
     "law",
     "laws",
     "legal_layouts",
+    "lifetime",
     "load_accelerator",
     "load_cluster",
     "load_efficiency",

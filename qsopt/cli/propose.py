@@ -10,7 +10,6 @@ import tyro
 
 from qsopt.api.proposals import BOTH
 from qsopt.catalog.models import load_model
-from qsopt.cli.options import layout_size
 from qsopt.cli.quantities import (
     OptionalDollars,
     OptionalLarge,
@@ -18,6 +17,7 @@ from qsopt.cli.quantities import (
     OptionalTokens,
     Share,
 )
+from qsopt.cli.values import size
 from qsopt.errors import InputError
 from qsopt.proposals.changes import changes, family_of
 from qsopt.proposals.goals import Wanted
@@ -192,9 +192,9 @@ class Propose:
         """
         self._check_kind()
         named = {name: getattr(self, name) for name in _RECORDED}
-        named["dcp"] = layout_size("dcp", self.dcp, {"any": None})
+        named["dcp"] = size("dcp", self.dcp, {"any": None})
         words = {"any": None, "none": NO_SLOTS}
-        named["expert_slots"] = layout_size("expert_slots", self.expert_slots, words)
+        named["expert_slots"] = size("expert_slots", self.expert_slots, words)
         named["whole_domains"] = self.packing == "whole"
         return named
 

@@ -17,8 +17,9 @@ from jax import lax
 
 from qsopt.arrays import Scalar, is_concrete, number, scalar
 from qsopt.errors import InputError
-from qsopt.physics.accounting import ffn_gemms as gemms
-from qsopt.physics.accounting import parameter_count, weights
+from qsopt.physics.layer_weights import ffn_gemms as gemms
+from qsopt.physics.layer_weights import weights
+from qsopt.physics.parameters import parameter_count
 from qsopt.record import Record
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import (

@@ -27,7 +27,7 @@ import numpy as np
 
 from qsopt.arrays import Scalar, number
 from qsopt.errors import InputError
-from qsopt.physics.accounting import attention_weights
+from qsopt.physics.layer_weights import attention_weights
 from qsopt.quality import BESIROGLU, MoeArchitecture, QualityLaw, Status
 from qsopt.quality.calibration import calibrate
 from qsopt.quality.of_model import architecture

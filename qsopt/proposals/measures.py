@@ -8,7 +8,7 @@ two thirds, as its two matrices weigh as much.
 
 from dataclasses import dataclass
 
-from qsopt.physics.accounting import compiled_parameter_count
+from qsopt.physics.parameters import compiled_parameter_count
 from qsopt.spec.model import DenseFfn, Gqa, Model, MoeFfn, moe_group
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from qsopt.deployments.batches import in_numpy
 from qsopt.deployments.legality import with_places
-from qsopt.physics.accounting import compiled_parameter_count
+from qsopt.physics.parameters import compiled_parameter_count
 from qsopt.proposals.architecture import padded
 from qsopt.proposals.configs import model_of
 from qsopt.proposals.fields import Task

@@ -11,7 +11,7 @@ from qsopt.comparison.dense import dense_match as match_of_kind
 from qsopt.comparison.dense import kinds_of, least_q
 from qsopt.comparison.twin import aligned
 from qsopt.deployments.batches import length, take
-from qsopt.physics.accounting import compiled_parameter_count
+from qsopt.physics.parameters import compiled_parameter_count
 from qsopt.proposals.architecture import COLUMNS, trimmed
 from qsopt.proposals.boxes import Table
 from qsopt.proposals.choices import coarse, distinct, every_layout, joined, refined, ways_of

@@ -100,6 +100,9 @@ STEPS: dict[str, Callable[[], Any]] = {
     "requests": lambda: served(CONTEXT),
     "compare": lambda: qsopt.compare(NAME, PHRASE, WORKLOAD, q=1.9).ratio,
     "optimize": optimum,
+    "lifetime": lambda: (
+        qsopt.lifetime(NAME, PHRASE, WORKLOAD, q=1.9, tokens=1e12).break_evens[0].tokens
+    ),
     "sensitivity": lambda: qsopt.sensitivity(NAME, PHRASE, WORKLOAD, LAYOUT).fixed.elasticity,
     "crossovers": flip,
     "map": map_of_four,

@@ -15,8 +15,8 @@ from qsopt.calibration.tables import names
 from qsopt.calibration.tables.columns import Skipped, Table, known, per_name, timed
 from qsopt.fitted.errors import Column
 from qsopt.physics import operators
-from qsopt.physics.accounting import Gemm
-from qsopt.physics.operators import Load
+from qsopt.physics.layer_weights import Gemm
+from qsopt.physics.load import Load
 from qsopt.physics.roofline import Cost
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.formats import number_format

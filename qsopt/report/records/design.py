@@ -14,11 +14,12 @@ from qsopt.deployments.layouts import traits_of
 from qsopt.deployments.stacks import Layout, in_words
 from qsopt.fitted.power import PACE, STEP, FittedPower, shipped_power
 from qsopt.fitted.server import known_server
-from qsopt.physics.accounting import Parameters, kv_bytes_per_token, parameter_count
 from qsopt.physics.cost import MILLION, cost_per_million
 from qsopt.physics.energy import Energy, busy_shares, energy
 from qsopt.physics.evaluate import Metrics
+from qsopt.physics.kv_cache import kv_bytes_per_token
 from qsopt.physics.memory import Memory
+from qsopt.physics.parameters import Parameters, parameter_count
 from qsopt.physics.roofline import Spent
 from qsopt.physics.step import OPERATORS
 from qsopt.precision import in_float64

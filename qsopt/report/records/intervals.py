@@ -169,12 +169,29 @@ def ratio_intervals(
         ratio: as predicted.
         requests: whether the throughputs are of whole requests, not of decode steps.
     """
+    found = speed_errors(moe, dense, requests)
+    if found is None or not 0.0 < ratio < np.inf:
+        return None
+    return {"ratio_dense_over_moe": interval(ratio, found[1])}
+
+
+def speed_errors(
+    moe: tuple[Inquiry, Deployment], dense: tuple[Inquiry, Deployment], requests: bool
+) -> tuple[Quantiles, Quantiles] | None:
+    """How far the throughput of an MoE and the ratio of a dense model's over it are off; None
+    without evidence.
+
+    Args:
+        moe: what was asked of this side, and the deployment that writes.
+        dense: of the other side.
+        requests: whether the throughputs are of whole requests, not of decode steps.
+    """
     spreads, name = shipped_spreads(), moe[0].efficiency_name
     pairs = None if spreads is None else spreads.ratio.get(POOL if name == POOLED else SOFTWARE)
-    sides = [_speed(*side, requests) for side in (dense, moe)]
-    if pairs is None or sides[0] is None or sides[1] is None or not 0.0 < ratio < np.inf:
+    over, under = (_speed(*side, requests) for side in (dense, moe))
+    if pairs is None or over is None or under is None:
         return None
-    return {"ratio_dense_over_moe": interval(ratio, ratio_quantiles(sides[0], sides[1], pairs))}
+    return under, ratio_quantiles(over, under, pairs)
 
 
 def _speed(inquiry: Inquiry, deployment: Deployment, requests: bool) -> Quantiles | None:

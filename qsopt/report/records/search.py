@@ -7,7 +7,7 @@ from qsopt.comparison.dense import MatchKind, dense_match, kinds_of
 from qsopt.comparison.duel import throughput_of
 from qsopt.comparison.opinions import opinions
 from qsopt.errors import InputError
-from qsopt.physics.accounting import parameter_count
+from qsopt.physics.parameters import parameter_count
 from qsopt.precision import in_float64
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.comparison import twin_record
