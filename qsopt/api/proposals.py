@@ -16,8 +16,8 @@ from qsopt.api.names import (
     as_service,
 )
 from qsopt.errors import InputError
+from qsopt.proposals.answers import FAMILIES, Answer, Question
 from qsopt.proposals.goals import Wanted
-from qsopt.proposals.propose import FAMILIES, Answer, Question
 from qsopt.proposals.propose import propose as search
 from qsopt.proposals.requests import as_requests
 from qsopt.quality.belief import DEFAULT

@@ -19,9 +19,10 @@ from qsopt.cli.quantities import (
 )
 from qsopt.cli.values import size
 from qsopt.errors import InputError
+from qsopt.proposals.answers import FAMILIES, Question
 from qsopt.proposals.changes import changes, family_of
 from qsopt.proposals.goals import Wanted
-from qsopt.proposals.propose import FAMILIES, Question, propose
+from qsopt.proposals.propose import propose
 from qsopt.quality.belief import DEFAULT
 from qsopt.report.inquiry import ALL, training_tokens
 from qsopt.report.proposal_folder import check_folder, earlier, write_folder

@@ -15,15 +15,16 @@ import numpy as np
 
 from qsopt.errors import InputError
 from qsopt.precision import in_float64
+from qsopt.proposals.answers import Question, task_of
 from qsopt.proposals.architecture import COLUMNS
 from qsopt.proposals.boxes import Box, changed
 from qsopt.proposals.fields import Task
 from qsopt.proposals.goals import Quality
+from qsopt.proposals.points import Point, Progress, State, Target
 from qsopt.proposals.priors import DENSE, MOE
-from qsopt.proposals.propose import Question, task_of
 from qsopt.proposals.rows import near_row
 from qsopt.proposals.sampling import legal
-from qsopt.proposals.search import Point, Progress, State, Target, learn, try_rows
+from qsopt.proposals.search import learn, try_rows
 from qsopt.proposals.sizing import Sized, judged
 from qsopt.proposals.slopes import slopes
 from qsopt.spec.model import Model, moe_layers

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qsopt.proposals.search import Point
+from qsopt.proposals.points import Point
 
 SPEED, QUALITY, TRAINING = "speed", "quality", "training"
 """What throughput per device is shown against: tokens/s of a user, the size of the dense model of

@@ -12,9 +12,9 @@ from qsopt.proposals.boxes import Box, changed
 from qsopt.proposals.configs import model_of
 from qsopt.proposals.fields import tried
 from qsopt.proposals.measures import MEASURES, off_step
+from qsopt.proposals.points import Point, State
 from qsopt.proposals.priors import DENSE, beyond, priors
 from qsopt.proposals.sampling import legal, neighbours
-from qsopt.proposals.search import Point, State
 from qsopt.quality import QualityLaw
 from qsopt.quality.of_model import architecture, law_warnings
 from qsopt.spec.model import moe_layers

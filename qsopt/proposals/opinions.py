@@ -28,8 +28,8 @@ from qsopt.fitted.spread import (
 )
 from qsopt.proposals.fields import tried
 from qsopt.proposals.goals import Goal, Quality, Wanted
+from qsopt.proposals.points import Point, State
 from qsopt.proposals.priors import MOE
-from qsopt.proposals.search import Point, State
 from qsopt.proposals.sizing import judged, sized
 from qsopt.quality import FITTED, laws
 from qsopt.quality.calibration import calibrate

@@ -11,7 +11,7 @@ from qsopt.proposals.architecture import padded
 from qsopt.proposals.configs import model_of
 from qsopt.proposals.fields import Task
 from qsopt.proposals.goals import with_routed
-from qsopt.proposals.search import Point
+from qsopt.proposals.points import Point
 from qsopt.proposals.sides import Side
 from qsopt.serving.candidates import ALTERNATING, Candidates
 from qsopt.serving.metrics import compiled_request_metrics

@@ -14,8 +14,8 @@ import numpy as np
 from qsopt.deployments.batches import length
 from qsopt.proposals.choices import joined
 from qsopt.proposals.fields import Task, settled
+from qsopt.proposals.points import Point, State
 from qsopt.proposals.scores import INPUTS, rows_of
-from qsopt.proposals.search import Point, State
 from qsopt.spec.workload import NO_LIMIT
 from qsopt.units import GB, MILLISECOND, TB
 

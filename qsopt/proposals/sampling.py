@@ -21,9 +21,9 @@ PAIRS = 12
 def sample(box: Box, goal: Goal, body: Body, most: int, seed: int, factor: float = 1.0) -> Sized:
     """Architectures of the quality asked for, at most so many.
 
-    Points of a Sobol sequence (Joe and Kuo 2008), shifted by the seed, over logs of hidden size, hidden over
-    layers, experts' share and top-k, and over shared experts and leading dense layers; widths
-    follow from the goal.
+    Points of a Sobol sequence (Joe and Kuo 2008), shifted by the seed, over logs of hidden size,
+    hidden over layers, experts' share and top-k, and over shared experts and leading dense layers;
+    widths follow from the goal.
     """
     from scipy.stats import qmc  # noqa: PLC0415  (slow to import)
 

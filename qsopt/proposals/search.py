@@ -8,8 +8,7 @@ front over speed, quality and families costs little more than one answer. Everyt
 of the question and the seed; nothing depends on the clock.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -27,8 +26,9 @@ from qsopt.proposals.choices import (
     ways_of,
 )
 from qsopt.proposals.configs import model_of
-from qsopt.proposals.fields import Choices, Task, Tried, good_rows, tried, where_of
+from qsopt.proposals.fields import Choices, Tried, good_rows, tried, where_of
 from qsopt.proposals.goals import Quality
+from qsopt.proposals.points import BETTER, Point, Progress, State, Target, silent
 from qsopt.proposals.pools import NOBODY
 from qsopt.proposals.priors import DENSE, MOE
 from qsopt.proposals.sampling import legal, neighbours, sample
@@ -48,89 +48,6 @@ ROUNDS = 40
 
 KEPT = 12
 """Of the best of a screening that are tried in all known deployments."""
-
-BETTER = 1e-9
-"""Relative gain below which nothing is better."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """What the best architecture is wanted for."""
-
-    family: str
-    limit: float
-    """On the time per token [s]."""
-    factor: float = 1.0
-    """On the size of the dense model whose quality is asked for."""
-    track: int = 0
-    """Which of several descents, each from another beginning; 0 also has the best of all."""
-
-    @property
-    def base(self) -> "Target":
-        """The first track."""
-        return replace(self, track=0)
-
-
-@dataclass(frozen=True)
-class Point:
-    """One architecture in the best deployment that is known for it."""
-
-    family: str
-    row: np.ndarray
-    throughput: float
-    """Output tokens of the cluster, 0 where nothing is feasible [tokens/s]."""
-    limit: float
-    factor: float
-    units: float
-    """Batch of the pool that writes, in units of pipeline * data."""
-    tpot: float
-    quality: Quality = field(repr=False)
-    candidate: Candidates | None = field(repr=False, default=None)
-    """Of one pool, or the pool that writes."""
-    reader: Candidates | None = field(repr=False, default=None)
-    """Of the pool that reads."""
-
-    @property
-    def key(self) -> tuple[float, ...]:
-        """Of the architecture."""
-        return tuple(self.row.tolist())
-
-
-@dataclass
-class State:
-    """What is known so far."""
-
-    task: Task
-    choices: dict[str, Choices] = field(default_factory=dict)
-    points: dict[tuple, Point] = field(default_factory=dict)
-    """The best of every architecture, limit and factor that was tried."""
-    best: dict[Target, Point] = field(default_factory=dict)
-    evaluations: int = 0
-    """Rows that were scored."""
-
-    def note(self, target: Target, point: Point) -> bool:
-        """Keep a point; whether it is the target's best."""
-        key = (target.base, point.key)
-        known = self.points.get(key)
-        if known is None or point.throughput > known.throughput:
-            self.points[key] = point
-        old = self.best.get(target)
-        better = old is None or point.throughput > old.throughput * (1.0 + BETTER)
-        if better and point.throughput > 0:
-            self.best[target] = point
-            if target.track:
-                self.note(target.base, point)
-        return better and point.throughput > 0
-
-
-Progress = Callable[[str], None]
-
-
-def _silent(_: str) -> None:
-    """Tells nobody."""
-
-
-# ---- trying architectures ------------------------------------------------------------------------
 
 
 def try_rows(
@@ -299,7 +216,7 @@ def _list_for(state: State, target: Target, quality: Quality) -> Candidates:
 
 
 def begin(
-    state: State, target: Target, most: int | None = None, progress: Progress = _silent
+    state: State, target: Target, most: int | None = None, progress: Progress = silent
 ) -> None:
     """Screen the box for a target."""
     task, family = state.task, target.family
@@ -313,7 +230,7 @@ def begin(
         learn(state, target, found.rows[index], _one(found.quality, index), whole=False)
         if target in state.best:
             progress(f"first {target.family} design: {summary(state, target)}")
-            progress = _silent
+            progress = silent
     screen(state, target, found.rows, found.quality)
 
 

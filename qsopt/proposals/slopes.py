@@ -22,7 +22,7 @@ from qsopt.proposals.architecture import COLUMNS, built, from_rows
 from qsopt.proposals.bodies import Body
 from qsopt.proposals.fields import Task
 from qsopt.proposals.goals import Goal, counted, quality
-from qsopt.proposals.search import Point
+from qsopt.proposals.points import Point
 from qsopt.proposals.sizing import WIDTH
 from qsopt.serving.candidates import Candidates
 from qsopt.serving.replica import Served

@@ -16,10 +16,10 @@ from qsopt.catalog.huggingface import read_config
 from qsopt.errors import InputError
 from qsopt.files import write_text
 from qsopt.precision import in_float64
+from qsopt.proposals.answers import Answer
 from qsopt.proposals.architecture import padded
 from qsopt.proposals.configs import config_of
 from qsopt.proposals.plans import option_of, reached
-from qsopt.proposals.propose import Answer
 from qsopt.report.proposal_inputs import inquiry_of
 from qsopt.report.proposals_plot import write_plot, write_table
 from qsopt.report.proposals_text import report_page

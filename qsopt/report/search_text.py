@@ -36,6 +36,30 @@ def show_solution(record: dict[str, Any]) -> None:
         f"ms per token, {best['parameters']['total'] / 1e9:,.1f} B parameters, "
         f"{best['parameters']['active'] / 1e9:,.1f} B active"
     )
+    _show_beside(record)
+    _show_certificate(record["certificate"])
+    _show_slopes(record)
+
+
+def _show_slopes(record: dict[str, Any]) -> None:
+    """Prices, slopes, and what the search took."""
+    out = console()
+    for price in record["shadow_prices"]:
+        if price["active"]:
+            out.print(f"one more {price['unit']} is worth {price['multiplier']:,.3g} tokens/s")
+    rows = [{"input": name, "slope": slope} for name, slope in record["elasticities"].items()]
+    show_rows(
+        rows, {"input": "d log throughput / d log", "slope": f"at the {record['elasticities_at']}"}
+    )
+    seconds = ", ".join(f"{name} {value:.2f}" for name, value in record["seconds"].items())
+    out.print(
+        f"{record['starts']} starts, {record['evaluations']:,} evaluations; seconds: {seconds}"
+    )
+
+
+def _show_beside(record: dict[str, Any]) -> None:
+    """What stands beside the answer, and what must be known of it."""
+    out = console()
     for name, value in record["beside"].items():
         if value is not None:
             reached = f"{value:,.1f} tokens/s" if value else "infeasible"
@@ -51,18 +75,6 @@ def show_solution(record: dict[str, Any]) -> None:
         share = told["dense_size_over_reference"]
         if share is not None and share < 1.0 - _WORSE:
             out.print(f"! law {told['law']}: worse than the reference, {share:.2f} times its size")
-    _show_certificate(record["certificate"])
-    for price in record["shadow_prices"]:
-        if price["active"]:
-            out.print(f"one more {price['unit']} is worth {price['multiplier']:,.3g} tokens/s")
-    rows = [{"input": name, "slope": slope} for name, slope in record["elasticities"].items()]
-    show_rows(
-        rows, {"input": "d log throughput / d log", "slope": f"at the {record['elasticities_at']}"}
-    )
-    seconds = ", ".join(f"{name} {value:.2f}" for name, value in record["seconds"].items())
-    out.print(
-        f"{record['starts']} starts, {record['evaluations']:,} evaluations; seconds: {seconds}"
-    )
 
 
 _WORSE = 0.05

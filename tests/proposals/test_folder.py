@@ -11,8 +11,7 @@ import pytest
 
 from qsopt import InputError, load_model, parameter_count
 from qsopt.cli import main
-from qsopt.proposals import propose as proposals
-from qsopt.proposals import search
+from qsopt.proposals import search, stages
 from qsopt.report.proposal_folder import check_folder, earlier
 
 QUESTION = (
@@ -44,9 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "SCREENED", {"moe": 32, "dense": 32})
         patch.setattr(search, "ROUNDS", 4)
-        patch.setattr(proposals, "SPEEDS", 1)
-        patch.setattr(proposals, "SIZES", (2.0,))
-        patch.setattr(proposals, "TRACKS", 2)
+        patch.setattr(stages, "SPEEDS", 1)
+        patch.setattr(stages, "SIZES", (2.0,))
+        patch.setattr(stages, "TRACKS", 2)
         assert main([*ASKED, "--out", str(path)]) == 0
     yield path
 

@@ -10,17 +10,19 @@ import pytest
 
 from qsopt import Workload, load_cluster, load_efficiency, load_model
 from qsopt.deployments.batches import take
+from qsopt.proposals.answers import Question
 from qsopt.proposals.bodies import body_of
 from qsopt.proposals.boxes import box_of, changed
 from qsopt.proposals.choices import coarse, every_layout, refined
 from qsopt.proposals.configs import model_of
 from qsopt.proposals.fields import Task
-from qsopt.proposals.goals import as_good_as
+from qsopt.proposals.goals import Wanted, as_good_as
+from qsopt.proposals.points import State, Target
 from qsopt.proposals.pools import best_rows
-from qsopt.proposals.propose import Question, Wanted, propose
+from qsopt.proposals.propose import propose
 from qsopt.proposals.rows import row_of
 from qsopt.proposals.scores import rows_of, scored
-from qsopt.proposals.search import State, Target, begin, improve, settle
+from qsopt.proposals.search import begin, improve, settle
 from qsopt.proposals.sizing import sized
 from qsopt.quality import law
 from qsopt.serving.candidates import Candidates, candidates

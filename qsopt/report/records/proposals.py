@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 
 from qsopt.precision import in_float64
+from qsopt.proposals.answers import Answer, Proposal
 from qsopt.proposals.architecture import COLUMNS, as_row, trimmed
 from qsopt.proposals.bodies import GROUPED, Body
 from qsopt.proposals.changes import Changes
 from qsopt.proposals.configs import config_of, model_of
 from qsopt.proposals.fronts import Front
+from qsopt.proposals.judgement import robustness
 from qsopt.proposals.marks import columns_of
 from qsopt.proposals.opinions import Opinion
 from qsopt.proposals.plans import option_of, way_of
-from qsopt.proposals.propose import Answer, Proposal, robustness
+from qsopt.proposals.points import Point
 from qsopt.proposals.responses import Response
-from qsopt.proposals.search import Point
 from qsopt.proposals.sides import Side
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.design import model_record
