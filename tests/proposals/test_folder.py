@@ -36,16 +36,21 @@ KEYS = {
 """What others rely on."""
 
 
+def made_small(patch: pytest.MonkeyPatch) -> None:
+    """A search of few architectures."""
+    patch.setattr(search, "SCREENED", {"moe": 32, "dense": 32})
+    patch.setattr(search, "ROUNDS", 4)
+    patch.setattr(stages, "SPEEDS", 1)
+    patch.setattr(stages, "SIZES", (2.0,))
+    patch.setattr(stages, "TRACKS", 2)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder of proposals of a small search."""
     path = tmp_path_factory.mktemp("proposals")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "SCREENED", {"moe": 32, "dense": 32})
-        patch.setattr(search, "ROUNDS", 4)
-        patch.setattr(stages, "SPEEDS", 1)
-        patch.setattr(stages, "SIZES", (2.0,))
-        patch.setattr(stages, "TRACKS", 2)
+        made_small(patch)
         assert main([*ASKED, "--out", str(path)]) == 0
     yield path
 
@@ -125,6 +130,35 @@ def test_the_same_question_again_is_not_searched_again(
     told = capsys.readouterr()
     assert json.loads(told.out) == record
     assert told.err == ""
+
+
+def test_an_interrupt_keeps_what_was_found_and_is_gone_on_with(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: dict[str, Any]
+) -> None:
+    assert folder.is_dir()  # its search has compiled what this one needs
+    made_small(monkeypatch)
+    real = search.improve
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "improve", interrupted)
+    assert main([*ASKED, "--out", str(tmp_path)]) == 0
+    first = json.loads((tmp_path / "propose.json").read_text())
+    assert not first["complete"]
+    assert first["proposals"]
+    assert first["reference"]["feasible"]
+    assert all(check_folder(tmp_path).values())
+    monkeypatch.setattr(stages, "improve", real)
+    assert main([*ASKED, "--out", str(tmp_path)]) == 0
+    second = json.loads((tmp_path / "propose.json").read_text())
+    assert second["complete"]
+    best = [
+        max(each["metrics"]["tokens_per_s_per_device"] for each in found["proposals"])
+        for found in (first, second, record)
+    ]
+    assert best[1] >= best[0] * (1 - 1e-9)
+    assert best[1] >= best[2] * (1 - 1e-9)
 
 
 def test_another_question_is_refused_in_the_same_folder(
