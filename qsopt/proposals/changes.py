@@ -113,12 +113,19 @@ def _first(quality: Quality) -> Quality:
 
 
 def _roomy(box: Box, row: np.ndarray, free: bool) -> Box:
-    """The box with KV heads, or the rank of latents, from a quarter to four times the model's, if
-    they may move.
+    """The box with ratios that go twice as far to either side: what leaves the released shapes is
+    marked, not left out. KV heads, or the rank of latents, move from a quarter to four times the
+    model's, if they may.
     """
     kv = float(row[COLUMNS.index("kv")])
-    return changed(box, kv=(max(1.0, kv / 4.0), kv * 4.0)) if free else box
+    spans = {name: (low / ROOM, high * ROOM) for name, (low, high) in box.ratios.items()}
+    if free:
+        spans["kv"] = (max(1.0, kv / 4.0), kv * 4.0)
+    return changed(box, **spans)
 
+
+ROOM = 2.0
+"""How far ratios of changed designs may leave the range of a search."""
 
 Named = tuple[tuple[str, ...], np.ndarray]
 """A change in the names of what moves, and the architecture that it makes."""

@@ -89,6 +89,7 @@ def show_changes(record: dict[str, Any], title: str) -> None:
             "predicted": _number(each["predicted_gain"], "+.1%"),
             "gain": f"{each['gain']:+.1%}",
             "rate": f"{each['tokens_per_s_per_device']:,.1f}",
+            "marks": "; ".join(each["marks"]).replace("outside released shapes: ", ""),
         }
         for each in record["changes"][:SHOWN]
     ]
@@ -98,6 +99,7 @@ def show_changes(record: dict[str, Any], title: str) -> None:
         "predicted": "by the gradient",
         "gain": "exactly",
         "rate": "tokens/s per device",
+        "marks": "outside released shapes",
     }
     show_rows(rows, head)
 

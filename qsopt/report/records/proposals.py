@@ -17,6 +17,7 @@ from qsopt.proposals.marks import columns_of
 from qsopt.proposals.opinions import Opinion
 from qsopt.proposals.plans import option_of, way_of
 from qsopt.proposals.points import Point
+from qsopt.proposals.priors import beyond, priors
 from qsopt.proposals.responses import Response
 from qsopt.proposals.sides import Side
 from qsopt.report.inquiry import Inquiry
@@ -256,6 +257,7 @@ def changes_record(found: Changes, inquiry: Inquiry, inputs: dict[str, Any]) -> 
                 **_sizes(model_of(each.point.row, task.body)),
                 "architecture": architecture_record(each.point, task.body),
                 "way": way_of(each.point, task.decode_alone),
+                "marks": beyond(model_of(each.point.row, task.body), priors(each.point.family)),
             }
             for each in found.ranked
         ],
