@@ -24,10 +24,11 @@ from qsopt.maps.axes import Axis
 from qsopt.maps.crossover import Crossovers, SweptInput
 from qsopt.maps.pair import MatchedPair
 from qsopt.maps.phase_map import PhaseMap
+from qsopt.maps.request_map import RequestMap, request_map
 from qsopt.precision import in_float64
 from qsopt.quality.belief import DEFAULT
 from qsopt.report.inquiry import central_q
-from qsopt.report.records.maps import crossover_record, map_record
+from qsopt.report.records.maps import crossover_record, map_record, request_map_record
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
 from qsopt.spec.rules import LayoutRules, Stack
@@ -35,6 +36,7 @@ from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
 _crossovers, _phase_map = in_float64(crossover.crossovers), in_float64(maps.phase_map)
+_request_map = in_float64(request_map)
 _axis_between = in_float64(map_axes.axis)
 
 
@@ -107,8 +109,8 @@ def phase_map(
     workload: Workload | None = None,
     efficiency: AnyEfficiency = "fitted",
     *,
-    x: Axis | str = "context",
-    y: Axis | str = "devices",
+    x: Axis | str | None = None,
+    y: Axis | str | None = None,
     q: float | None = None,
     law: AnyLaw = DEFAULT,
     tokens: float | None = None,
@@ -122,22 +124,23 @@ def phase_map(
     expert_slots: int | None = None,
     stack: Stack = "any",
     service: Service | None = None,
-) -> PhaseMap:
+) -> PhaseMap | RequestMap:
     """Who wins at every point of two axes, by how much, and how sure that is: both sides at their
-    exact optimum everywhere.
+    exact optimum everywhere; of decode alone, or, with a prompt and an answer, of whole requests.
 
     Args:
         model: the MoE, or its name.
         cluster: accelerators and their number, or a phrase such as `8xh100`.
-        workload: context and limits; what an axis moves does not count.
+        workload: context, or prompt and answer, and limits; what an axis moves does not count.
         efficiency: a set, or the name of one.
-        x: an axis (see `axis`), or the name of one for its usual range.
-        y: another.
+        x: an axis (see `axis`), or the name of one for its usual range; context, or the prompt.
+        y: another; devices, or the answer.
         q: size factor of the dense twin, instead of a law.
         law: the quality law that gives q, or its name; asked at every s where sparsity is an axis.
         tokens: training tokens for laws that use them; those of the catalog if left out.
-        batch: sequences that may decode at once in the whole cluster; as many as fit if left out.
-        interval: whether the twin is deployed at both ends of the interval of q too.
+        batch: of decode alone, sequences that may decode at once in the whole cluster; as many as
+            fit if left out.
+        interval: of decode alone, whether the twin is deployed at both ends of the interval of q.
         twin: shape of the dense model, `released` or `same-body`.
         twin_attention: of a twin of released shape, `same` or `gqa8`.
         dense: a dense model that exists, or its name, instead; q becomes a result.
@@ -156,9 +159,16 @@ def phase_map(
     how = {"law": law, "q": q, "tokens": tokens, "law_raw": law_raw}
     inquiry = inquire_match(model, cluster, served, twin, twin_attention, dense, **how)
     inquiry.check_one_law()
-    axes = _axis(x, inquiry.model, served), _axis(y, inquiry.model, served)
+    usual = ("context", "devices") if served.workload.prompt is None else ("prompt", "answer")
+    axes = (
+        _axis(x or usual[0], inquiry.model, served),
+        _axis(y or usual[1], inquiry.model, served),
+    )
     check_links(served.cluster, axes)
     match = inquiry.kind, inquiry.named
+    if served.workload.prompt is not None:
+        pair = MatchedPair(inquiry.model, served, central_q(inquiry), *match)
+        return answered(_request_map(pair, *axes), request_map_record, inquiry=inquiry)
     found = _phase_map(inquiry.model, served, *axes, inquiry.believe, batch, interval, *match)
     return answered(found, map_record, inquiry=inquiry, batch=batch)
 
@@ -175,7 +185,8 @@ def axis(
 
     Args:
         name: context, batch, devices, bandwidth, capacity, scale_up, scale_out, domain, sparsity, q
-            or tpot; in tokens, bytes, byte/s and seconds.
+            or tpot; of requests prompt, answer, cached, ttft, tpot, load, acceptance, bandwidth,
+            capacity, scale_up or scale_out; in tokens, bytes, byte/s and seconds.
         model: the MoE of the map, or its name.
         service: what the map starts from.
         low: first value; with `high`, taken from the model and the cluster if left out.

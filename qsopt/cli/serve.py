@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import jax
 import numpy as np
 
+from qsopt.catalog.models import load_model
 from qsopt.cli.options import Question
 from qsopt.errors import InputError
 from qsopt.report.records import to_json
@@ -28,7 +29,8 @@ class Serve(Question):
     both phases, ranked.
 
     Times are those of a server: what it adds to the operators was fitted to end-to-end results.
-    With tokens-per-step above 1 drafts are made by one more layer, as multi-token prediction does.
+    With tokens-per-step above 1 drafts are made by the layers for multi-token prediction that the
+    model's config states, or by one more layer where it states none, or by --draft.
     """
 
     takes_requests: ClassVar[bool] = True
@@ -38,6 +40,8 @@ class Serve(Question):
     """
     top: int = 10
     """Ways and layouts that are ranked."""
+    draft: str | None = None
+    """Model that makes drafts with tokens-per-step above 1, by catalog name or config.json."""
     requests_per_s: float | None = None
     """Find the fewest devices that serve so many requests per second, in replicas of at most this
     cluster.
@@ -57,7 +61,7 @@ class Serve(Question):
         answer = serving(served, every, groups, self.top)
         load = self.requests_per_s
         fewest = None if load is None else fewest_devices(served, every, groups, load)
-        record = serve_record(answer, self.inquiry(model, service), fewest)
+        record = serve_record(answer, self.inquiry(model, service), fewest, self.draft)
         title = f"{self.model} on {self.cluster}: {self.asked_in_words()}"
         if self.plot is not None:
             write_front(record["pareto"], title, self.plot)
@@ -67,7 +71,9 @@ class Serve(Question):
             show_serving(record, title)
 
     def _draft(self, model: Model) -> Draft | None:
-        return next_token_layer(model) if self.tokens_per_step > 1.0 else None
+        if self.tokens_per_step <= 1.0:
+            return None
+        return next_token_layer(model) if self.draft is None else Draft(load_model(self.draft))
 
     def _check(self) -> None:
         """Refuse what would fail only after all the computing.
@@ -75,6 +81,10 @@ class Serve(Question):
         Raises:
             InputError: if a number is out of range, or no plot can be written to the path.
         """
+        if self.draft is not None and self.tokens_per_step <= 1.0:
+            raise InputError(
+                f"draft = {self.draft}: nothing is drafted; give --tokens-per-step above 1"
+            )
         if self.top < 1:
             raise InputError(f"top = {self.top}: give a whole number, one or more")
         if self.requests_per_s is not None and not 0 < self.requests_per_s < float("inf"):

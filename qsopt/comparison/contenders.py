@@ -50,7 +50,7 @@ class Contender(NamedTuple):
         self, service: Service, model: Model | None = None, world: Counterfactual = ACTUAL
     ) -> Served:
         """The model, or another one that takes its place, on a service."""
-        draft = _draft(self.model, service)
+        draft = draft_of(self.model, service)
         served = Served(self.aligned if model is None else model, service, draft, world)
         return jax.tree.map(np.asarray, served)
 
@@ -119,5 +119,6 @@ def allowed(model: Model, match: Model, service: Service) -> list[Deployment]:
     return [layouts_of(side, service) for side in (model, match)]
 
 
-def _draft(model: Model, service: Service) -> Draft | None:
+def draft_of(model: Model, service: Service) -> Draft | None:
+    """What drafts for a side where a step verifies more than one token."""
     return next_token_layer(model) if float(service.workload.tokens_per_step) > 1.0 else None

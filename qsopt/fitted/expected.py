@@ -123,6 +123,7 @@ def _formats(model: Model) -> dict[str, str]:
     }
 
 
+@cache
 def _maker(accelerator: str | None) -> str | None:
     return None if accelerator is None else hardware_facts(accelerator).vendor
 

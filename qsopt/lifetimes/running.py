@@ -7,7 +7,7 @@ import numpy as np
 from qsopt.arrays import Scalar
 from qsopt.comparison.contenders import Contender, RequestDuel, request_duel, rival
 from qsopt.comparison.dense import MatchKind
-from qsopt.comparison.duel import CASES, layouts_of
+from qsopt.comparison.duel import layouts_of
 from qsopt.comparison.twin import aligned
 from qsopt.deployments.batches import repeat, take
 from qsopt.deployments.optimum import best_of_each
@@ -79,7 +79,7 @@ class Setting(NamedTuple):
     def _decoding(self, model: Model) -> Running:
         side = aligned(model, self.model)
         layouts = layouts_of(model, self.service)
-        best = take(best_of_each(repeat(side, CASES), self.service, layouts), 0)
+        best = take(best_of_each(repeat(side, 1), self.service, layouts), 0)
         if not bool(best.feasible):
             return self._nothing()
         layout = best.deployment

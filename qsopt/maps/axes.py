@@ -10,7 +10,7 @@ from jaxtyping import Float
 from qsopt.arrays import Scalar
 from qsopt.comparison.twin import smallest_q
 from qsopt.errors import InputError, unknown_name
-from qsopt.maps.points import SERVICE_NUMBERS, MapPoint, Sparsity
+from qsopt.maps.points import REQUEST_NUMBERS, SERVICE_NUMBERS, Sparsity
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
@@ -26,6 +26,12 @@ AxisName = Literal[
     "sparsity",
     "q",
     "tpot",
+    "prompt",
+    "answer",
+    "cached",
+    "ttft",
+    "load",
+    "acceptance",
 ]
 """What may be an axis."""
 
@@ -46,7 +52,7 @@ class AxisKind:
     """Of the MoE's throughput and of the dense twin's; `NO_TREND` where it may do either."""
     usual: Callable[[Model, Service], tuple[float, float]]
     """Range where none is given."""
-    number: Callable[[MapPoint], Scalar] | None
+    number: Callable[..., Scalar] | None
     """The number of a point that moves along it; None for q, which the width of the twin follows.
     """
     whole: bool = False
@@ -128,7 +134,29 @@ AXIS_KINDS: dict[str, AxisKind] = {
     "q": AxisKind("q, dense twin over active parameters", (CONSTANT, FALLS), _usual_q, None),
     "tpot": _service_kind("tpot", "longest time per token [s]", RISES, _fixed(0.005, 0.5)),
 }
-"""Every axis by name."""
+"""Every axis of decode alone by name."""
+
+
+def _request_kind(name: str, what: str, trend: int, low: float, high: float) -> AxisKind:
+    """A number of the requests, which both sides share."""
+    return AxisKind(what, (trend, trend), _fixed(low, high), REQUEST_NUMBERS[name])
+
+
+REQUEST_KINDS: dict[str, AxisKind] = {
+    "prompt": _request_kind("prompt", "prompt [tokens]", FALLS, 2.0**10, 2.0**17),
+    "answer": _request_kind("answer", "answer [tokens]", FALLS, 2.0**6, 2.0**13),
+    "cached": _request_kind("cached", "share of the prompt that is cached", RISES, 0.05, 0.95),
+    "ttft": _request_kind("ttft", "longest time to first token [s]", RISES, 0.1, 10.0),
+    "load": _request_kind("load", "load of what reads prompts", NO_TREND, 0.1, 0.95),
+    "acceptance": _request_kind("acceptance", "acceptance of a drafted token", RISES, 0.3, 1.0),
+}
+"""Axes of whole requests alone; trends are those of requests/s."""
+
+SHARES = {"cached": 1.0, "load": 0.999, "acceptance": 1.0}
+"""Axes that are shares, and their largest value."""
+
+
+_KINDS = AXIS_KINDS | REQUEST_KINDS
 
 
 @dataclass(frozen=True)
@@ -143,7 +171,7 @@ class Axis:
     @property
     def kind(self) -> AxisKind:
         """What is known of all axes of that name."""
-        return AXIS_KINDS[self.name]
+        return _KINDS[self.name]
 
 
 def axis(
@@ -157,7 +185,7 @@ def axis(
     """An axis with evenly spaced values in log; whole ones are rounded, so there may be fewer.
 
     Args:
-        name: one of `AXIS_KINDS`.
+        name: one of `AxisName`.
         model: the MoE of the map.
         service: what the map starts from.
         low: first value; with `high`, taken from the model and the cluster if left out.
@@ -169,17 +197,19 @@ def axis(
     """
     if name not in get_args(AxisName):
         raise unknown_name("axis", name[:60], get_args(AxisName))
-    usual = AXIS_KINDS[name].usual(model, service)
+    usual = _KINDS[name].usual(model, service)
     first, last = usual[0] if low is None else low, usual[1] if high is None else high
     if not 0 < first < last < np.inf:
         raise InputError(
             f"{name} from {first:g} to {last:g}: give a range of positive numbers, the smaller "
             f"first"
         )
+    if last > SHARES.get(name, np.inf):
+        raise InputError(f"{name} up to {last:g}: it is a share, at most {SHARES[name]:g}")
     if not 2 <= points <= MOST_POINTS:
         raise InputError(f"{name}: {points} points; give 2 to {MOST_POINTS}")
     values = np.geomspace(first, last, points)
     values[0], values[-1] = first, last
-    if AXIS_KINDS[name].whole:
+    if _KINDS[name].whole:
         values = np.unique(np.maximum(np.round(values), 1.0))
     return Axis(name, values)  # pyright: ignore[reportArgumentType]

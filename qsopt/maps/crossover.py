@@ -17,6 +17,7 @@ from qsopt.arrays import scalar
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.dense import NAMED, check_q
 from qsopt.errors import InputError
+from qsopt.maps.axes import SHARES
 from qsopt.maps.decode_samples import decode_measure
 from qsopt.maps.pair import MatchedPair, Samples
 from qsopt.maps.request_samples import request_measure
@@ -57,9 +58,6 @@ REQUEST_GRID = Grid(25, 3, 1e-3)
 
 _ROUNDS = 60
 """Rounds of dividing at most."""
-
-SHARES = {"cached": 1.0, "load": 0.999, "acceptance": 1.0}
-"""Inputs that are shares, and their largest value."""
 
 
 @dataclass(frozen=True)

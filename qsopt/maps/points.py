@@ -20,6 +20,7 @@ from qsopt.comparison.shapes import DenseShape
 from qsopt.deployments.capped import NO_CAP, ServedModel
 from qsopt.errors import InputError
 from qsopt.physics.parameters import compiled_parameter_count, parameter_count
+from qsopt.serving.trials import Asked
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Layers, Model, MoeFfn, map_ffn, routed_layers
 from qsopt.spec.service import Service
@@ -41,7 +42,7 @@ class MapPoint(eqx.Module):
     """Of the dense match, where it is made for the MoE."""
 
 
-SERVICE_NUMBERS: dict[str, Callable[[Service | MapPoint], Scalar]] = {
+SERVICE_NUMBERS: dict[str, Callable[[Service | MapPoint | Asked], Scalar]] = {
     "context": lambda at: at.workload.context,
     "tpot": lambda at: at.workload.tpot_limit,
     "devices": lambda at: at.cluster.devices,
@@ -54,7 +55,7 @@ SERVICE_NUMBERS: dict[str, Callable[[Service | MapPoint], Scalar]] = {
 """Numbers of a service that maps and crossovers move, by the name of the axis."""
 
 
-REQUEST_NUMBERS: dict[str, Callable[[Service], Scalar]] = {
+REQUEST_NUMBERS: dict[str, Callable[[Service | Asked], Scalar]] = {
     "prompt": lambda at: at.workload.prompt,
     "answer": lambda at: at.workload.answer,
     "cached": lambda at: at.workload.cached,
@@ -62,7 +63,7 @@ REQUEST_NUMBERS: dict[str, Callable[[Service], Scalar]] = {
     "load": lambda at: at.workload.load,
     "acceptance": lambda at: at.workload.acceptance,
 }
-"""Numbers of whole requests that crossovers move."""
+"""Numbers of whole requests that maps and crossovers move."""
 
 
 def point_grid(

@@ -38,6 +38,12 @@ FORMS = {
     "sparsity": Form("s, active over total parameters", base=10),
     "q": Form("q, dense twin over active parameters", base=10),
     "tpot": Form("longest time per token [ms]", MILLISECOND, 10),
+    "prompt": Form("prompt [tokens]", text=tokens_text),
+    "answer": Form("answer [tokens]", text=tokens_text),
+    "cached": Form("share of the prompt that is cached", base=10),
+    "ttft": Form("longest time to first token [ms]", MILLISECOND, 10),
+    "load": Form("load of what reads prompts", base=10),
+    "acceptance": Form("acceptance of a drafted token", base=10),
 }
 
 

@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from qsopt.maps.phase_map import PhaseMap
+from qsopt.maps.request_map import RequestMap
 from qsopt.quality.belief import LEVEL
 from qsopt.report.map_axes import FORMS, axis_label, cell_edges, set_ticks
 from qsopt.report.plot import BLUE, GREY, ORANGE
@@ -57,7 +58,7 @@ class Picture:
     """Points in the interval of q, where q is an axis."""
 
     @classmethod
-    def of(cls, found: PhaseMap) -> "Picture":
+    def of(cls, found: PhaseMap | RequestMap) -> "Picture":
         """Of a map."""
         sides = found.moe.throughput, found.dense.throughput
         unsure = None if found.sure is None else ~found.sure
@@ -74,7 +75,9 @@ class Mark:
     text: str
 
 
-def plot_map(found: PhaseMap, title: str, path: Path, marks: Sequence[Mark] = ()) -> None:
+def plot_map(
+    found: PhaseMap | RequestMap, title: str, path: Path, marks: Sequence[Mark] = ()
+) -> None:
     """Write a map to a PNG file."""
     picture = Picture.of(found)
     figure, axes = plt.subplots(figsize=(8, 5.6), layout="constrained")

@@ -4,7 +4,9 @@ from collections import Counter
 from typing import Any
 
 from qsopt.maps.phase_map import PhaseMap
+from qsopt.maps.request_map import RequestMap
 from qsopt.report.text import console
+from qsopt.serving.ways import SEARCHED
 
 LETTERS = {
     "dense wins": "D",
@@ -35,7 +37,9 @@ UNITS = {
 """Of what a crossover moves."""
 
 
-def show_map(drawn: PhaseMap, title: str, trained_context: float | None = None) -> None:
+def show_map(
+    drawn: PhaseMap | RequestMap, title: str, trained_context: float | None = None
+) -> None:
     """A map of letters, highest y first, with its legend and shares."""
     out, verdicts = console(), drawn.verdicts
     out.print(f"[bold]{title}[/bold]")
@@ -65,6 +69,14 @@ def show_map(drawn: PhaseMap, title: str, trained_context: float | None = None) 
             f"the winner does not depend on q within its 80% interval at {drawn.sure.mean():.1%} "
             f"of the points"
         )
+
+
+def show_ways(drawn: RequestMap) -> None:
+    """How often each side is best served in which way."""
+    for name, side in (("MoE", drawn.moe), ("dense", drawn.dense)):
+        counts = Counter(SEARCHED[way] for way in side.way.ravel() if way >= 0)
+        words = (f"{way} {count / side.way.size:.1%}" for way, count in counts.most_common())
+        console().print(f"{name} is served best: {', '.join(words) or 'nowhere'}")
 
 
 def show_crossovers(record: dict[str, Any]) -> None:

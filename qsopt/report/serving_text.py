@@ -42,6 +42,8 @@ def question_text(record: dict[str, Any]) -> str:
             parts.append(f"{what} within {si(record[name], 's')}")
     if record["load"]:
         parts.append(f"readers of prompts at {record['load']:.0%} load")
+    if record.get("drafted_by"):
+        parts.append(f"drafts by {escape(record['drafted_by'])}")
     return "; ".join(parts)
 
 

@@ -17,7 +17,7 @@ from qsopt.comparison.dense import (
     match_shape,
     with_sizes,
 )
-from qsopt.deployments.layouts import whole
+from qsopt.deployments.sizes import whole
 from qsopt.errors import InputError
 from qsopt.quality import QualityLaw, law
 from qsopt.quality.calibration import calibrate

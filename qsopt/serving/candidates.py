@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsopt.arrays import Scalar
-from qsopt.deployments.batches import length, pad_to
 from qsopt.serving.plan import WAYS
 from qsopt.spec.deployment import Deployment
 
@@ -42,7 +41,7 @@ class Candidates(NamedTuple):
     """Layout of each; the batch is not used."""
     kind: np.ndarray
     chunk: np.ndarray
-    """Index into `chunk_lengths`."""
+    """Index of `chunk_length`."""
     sharing: np.ndarray
     """Attention ranks that read one prompt together."""
     group: np.ndarray
@@ -62,14 +61,25 @@ class Groups(NamedTuple):
     """Index into `holders` for each group of readers (rows) and of writers (columns)."""
 
 
-def chunk_lengths(read: Scalar) -> Scalar:
-    """Prompt tokens of a rank in one forward that are tried, largest first.
+def most_doubles(read: Scalar) -> Scalar:
+    """Doublings of a prompt's tokens in the largest chunk that is tried, negative for halves.
 
     Args:
         read: i, tokens of a prompt that must be read.
     """
-    doubles = jnp.minimum(jnp.floor(jnp.log2(LARGEST / read)), CHUNKS - 1.0)
-    return read * jnp.exp2(jax.lax.stop_gradient(doubles) - jnp.arange(float(CHUNKS)))
+    return jnp.minimum(jnp.floor(jnp.log2(LARGEST / read)), CHUNKS - 1.0)
+
+
+def chunk_length(read: Scalar, index: Scalar) -> Scalar:
+    """Prompt tokens of a rank in one forward; the chunks that are tried have the indices 0, the
+    largest, to `CHUNKS` - 1.
+    """
+    return read * jnp.exp2(jax.lax.stop_gradient(most_doubles(read)) - index)
+
+
+def chunk_lengths(read: Scalar) -> Scalar:
+    """All that are tried, largest first."""
+    return chunk_length(read, jnp.arange(float(CHUNKS)))
 
 
 def candidates(layouts: Deployment, ways: tuple[str, ...] = WAYS) -> Candidates:
@@ -97,7 +107,7 @@ def _rows(layouts: Deployment, kind: int, chunks: int, together: bool) -> Candid
     return Candidates(
         every,
         np.full(count * chunks, kind, dtype=np.int32),
-        np.tile(np.arange(chunks, dtype=np.int32), count),
+        np.tile(np.arange(float(chunks)), count),
         np.asarray(sharing, dtype=float),
         np.zeros(count * chunks, dtype=np.int32),
     )
@@ -118,17 +128,13 @@ def grouped(found: Candidates) -> tuple[Candidates, Groups]:
     return found._replace(group=group), Groups(holders, pair.reshape(pairs.shape))
 
 
-def padded(every: list[tuple[Candidates, Groups]]) -> list[tuple[Candidates, Groups]]:
-    """Several lists filled up alike, so that they, and questions of like size, share a compilation:
-    candidates with their first one, groups with some that nobody belongs to.
+def filled(every: list[tuple[Candidates, Groups]]) -> list[tuple[Candidates, Groups]]:
+    """Several lists whose groups are filled up alike with some that nobody belongs to, so that
+    they, and questions of like size, share a compilation.
     """
-    rows = -(-max(length(found) for found, _ in every) // ROUND) * ROUND
     shape = [_rounded(max(groups.pair.shape[axis] for _, groups in every)) for axis in (0, 1)]
     holders = _rounded(max(len(groups.holders) for _, groups in every))
-    return [
-        (pad_to(found, rows), _filled(groups, (shape[0], shape[1]), holders))
-        for found, groups in every
-    ]
+    return [(found, _filled(groups, (shape[0], shape[1]), holders)) for found, groups in every]
 
 
 def _filled(groups: Groups, shape: tuple[int, int], holders: int) -> Groups:
@@ -142,5 +148,5 @@ def _rounded(size: int) -> int:
     return max(MANY, 1 << (size - 1).bit_length())
 
 
-ROUND, MANY = 4096, 64
-"""Lists of candidates are multiples of the one, lists of groups at least the other."""
+MANY = 64
+"""Lists of groups are at least so long."""

@@ -5,15 +5,11 @@ the load needs.
 import math
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from qsopt.errors import InputError
-from qsopt.physics import placement
 from qsopt.serving.candidates import ALTERNATING, WRITER, Candidates, Groups
-from qsopt.serving.disaggregated import taken
+from qsopt.serving.optimum import Found
 from qsopt.serving.pairs import Pairs
 from qsopt.serving.replica import Served
 from qsopt.serving.ways import searched
@@ -48,7 +44,7 @@ def fewest_devices(
     if not 0.0 < requests < math.inf:
         raise InputError(f"requests_per_s = {requests:g}: give a positive number of requests")
     result = searched(served, every, groups, 0.0)
-    rates, devices = map(np.asarray, _per_replica(served, every, result.found.value))
+    rates, devices = _per_replica(served, every, result.found), result.found.seen.devices
     one, two = (
         _one_pool(every, rates, devices, requests),
         _two_pools(groups, result.pairs, rates, devices, requests),
@@ -90,12 +86,7 @@ def _needed(requests: float, rates: np.ndarray) -> np.ndarray:
     return np.where(some, np.ceil(requests / np.where(some, rates, 1.0) * (1.0 - 1e-9)), np.inf)
 
 
-@jax.jit
-def _per_replica(served: Served, every: Candidates, value: Array) -> tuple[Array, Array]:
-    """Requests that one replica serves [1/s], and devices that it takes."""
-    service = served.service
-    whole = service.rules.whole_domains
-    replicas = jax.vmap(lambda one: placement.replicas(service.cluster, one, whole))(every.layout)
-    answers = jnp.maximum(replicas, 1.0) * jnp.asarray(service.workload.answer)
-    rates = jnp.where(jnp.asarray(every.kind) >= WRITER, value, value / answers)
-    return rates, jax.vmap(lambda one: taken(served, one))(every.layout)
+def _per_replica(served: Served, every: Candidates, found: Found) -> np.ndarray:
+    """Requests that one replica of each candidate serves [1/s]."""
+    answers = np.maximum(found.seen.replicas, 1.0) * np.asarray(served.service.workload.answer)
+    return np.where(every.kind >= WRITER, found.value, found.value / answers)

@@ -8,6 +8,7 @@ import equinox as eqx
 import numpy as np
 
 from qsopt.serving.candidates import Candidates, Groups
+from qsopt.serving.optimum import tightened
 from qsopt.serving.ranking import Option, best_of_each_way
 from qsopt.serving.replica import Served
 from qsopt.serving.ways import searched
@@ -25,12 +26,14 @@ def front(served: Served, every: Candidates, groups: Groups) -> list[Option]:
     throughput first; the limit on time to first token stands, that on time per token does not.
     """
     points: list[Option] = []
-    limit = NO_LIMIT
+    limit, known = NO_LIMIT, None
     for _ in range(MOST_POINTS):
         within = eqx.tree_at(
             lambda s: s.service.workload.tpot_limit, served, np.asarray(limit, dtype=float)
         )
-        result = searched(within, every, groups)
+        known = None if known is None else tightened(within, every, known)
+        result = searched(within, every, groups, found=known)
+        known = result.found
         found = list(best_of_each_way(within, every, groups, result))
         if not found:
             break

@@ -2,21 +2,17 @@
 layout both phases share, with the best chunk.
 """
 
-from functools import partial
-
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Float
 
-from qsopt.arrays import Scalar
-from qsopt.deployments.batches import take
+from qsopt.deployments.batches import length, take
 from qsopt.serving.answer import closest, option
 from qsopt.serving.candidates import ALTERNATING, Candidates
-from qsopt.serving.optimum import one_pool_plan
+from qsopt.serving.plan import Plan
 from qsopt.serving.ranking import Option, ranked
 from qsopt.serving.replica import Served
-from qsopt.serving.trial import Trial, trial
+from qsopt.serving.trial import Trial, layout_at
+from qsopt.serving.trials import Rows, asked_once, asking
 from qsopt.serving.ways import lists
 from qsopt.spec.deployment import Deployment
 
@@ -53,31 +49,25 @@ def best_given(
 
 def _at_units(served: Served, every: Candidates, units: Float[np.ndarray, " candidates"]) -> Option:
     """The best candidate at given batch units; the closest where none keeps the limits."""
-    allowed, value, excess = map(np.asarray, _tried(served, every, units))
-    score = np.where(allowed, value, 0.0)
-    index = int(np.argmax(score)) if allowed.any() else int(np.argmin(excess))
+    places = np.arange(length(every))
+    ask = asking(served, asked_once(served), every, capped=False)
+    tried = ask(Rows(0 * places, places), units).trial
+    score = np.where(tried.allowed, tried.value, 0.0)
+    excess = _excess(served, tried)
+    index = int(np.argmax(score)) if tried.allowed.any() else int(np.argmin(excess))
     one = take(every, index)
     way = "alternating" if one.kind == ALTERNATING else "mixed"
-    return option(served, one_pool_plan(served, one, jnp.asarray(units[index])), way)
+    layout = layout_at(one, units[index])
+    return option(served, Plan(layout, layout, tried.tokens[index]), way)
 
 
-@jax.jit
-def _tried(
-    served: Served, every: Candidates, units: Float[Array, " candidates"]
-) -> tuple[Bool[Array, " candidates"], Float[Array, " candidates"], Float[Array, " candidates"]]:
-    """Whether each keeps the limits, what it serves, and by how much it exceeds the limit that it
-    breaks most.
-    """
-    trials = jax.vmap(partial(trial, served))(every, units)
-    return trials.allowed, trials.value, jax.vmap(partial(_excess, served))(trials)
-
-
-def _excess(served: Served, tried: Trial) -> Scalar:
+def _excess(served: Served, tried: Trial) -> Float[np.ndarray, " candidates"]:
+    """By how much each exceeds the limit that it breaks most."""
     workload, pace = served.service.workload, tried.pace
     broken = (
         tried.memory.total / tried.memory.capacity,
         pace.unit.seconds / workload.tpot_limit,
-        pace.ttft(workload) / workload.ttft_limit,
+        tried.ttft / workload.ttft_limit,
         pace.reading,
     )
-    return jnp.max(jnp.stack(broken))
+    return np.max(np.stack(broken), axis=0)

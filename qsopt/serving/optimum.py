@@ -7,151 +7,146 @@ step with prompts no more than the mean one in a step without: of a roofline wit
 (x^(p-1) x' + y^(p-1) y')/norm^(p-1) <= norm(x', y') <= norm(x, y)/b by Hoelder's inequality. So a
 candidate's best batch is its largest, found by bisection, and what it serves at any batch bounds
 what it serves below. Best first: candidates are tried by their bound, some at once, and one whose
-bound does not beat the best so far is dropped. What is left is proved, not guessed.
+bound does not beat the best so far is dropped. What is left is proved, not guessed. What is known
+under one limit on time per token bounds what is possible under a tighter one, so searches go on
+from each other.
 
 The pools of the disaggregated way meet in `pairs`.
 """
 
-from dataclasses import fields
-from functools import partial
-from operator import itemgetter
+from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from qsopt.arrays import Scalar
-from qsopt.deployments.batches import Tree
+from qsopt.deployments.batches import Tree, length, take
 from qsopt.deployments.optimum import EQUAL
-from qsopt.physics.memory import Memory
 from qsopt.record import Record
-from qsopt.serving.candidates import ALTERNATING, WRITER, Candidates
-from qsopt.serving.pace import Pace
+from qsopt.serving import narrowing
+from qsopt.serving.candidates import ALTERNATING, READER, WRITER, Candidates
+from qsopt.serving.metrics import within
+from qsopt.serving.narrowing import Known, next_units, unknown, updated
 from qsopt.serving.plan import Plan
 from qsopt.serving.replica import Served
-from qsopt.serving.span import Span
-from qsopt.serving.trial import layout_at, most_units, tokens_of, trial
+from qsopt.serving.trial import Trial, layout_at
+from qsopt.serving.trials import AT_ONCE, Rows, asked_once, asking
+from qsopt.spec.deployment import Deployment
 
-AT_ONCE = 1024
-"""Candidates that are tried at once."""
+ROUND = 16 * AT_ONCE
+"""Candidates that are tried before the best so far is looked at again."""
 
-_UNTRIED = 1e30
-"""A bound above all."""
+FIRST = 2 * AT_ONCE
+"""Candidates that are tried before there is anything to beat."""
 
 
 class Found(Record):
     """What is known of each candidate."""
 
-    low: Float[Array, " candidates"]
-    """Batch units below which nothing need be tried."""
-    high: Float[Array, " candidates"]
-    """Batch units that are too many."""
-    units: Float[Array, " candidates"]
-    """The largest allowed batch units, 0 if none are."""
-    value: Float[Array, " candidates"]
-    """What it serves with them: tokens/s of the cluster, or requests/s of a pool's replica."""
-    bound: Float[Array, " candidates"]
-    """What it could serve at best with fewer than `high`."""
-    pace: Pace
-    """Of each with its units; of one where nothing was allowed, with the last units tried."""
-    memory: Memory
-    """The same."""
+    known: Known
+    seen: Trial
+    """Of each with its most allowed units; of one where nothing was allowed, of its last trial."""
+
+    @property
+    def value(self) -> Float[np.ndarray, " candidates"]:
+        """What it serves: tokens/s of the cluster, or requests/s of a pool's replica."""
+        return self.known.value
+
+    @property
+    def units(self) -> Float[np.ndarray, " candidates"]:
+        """The largest allowed batch units, 0 if none are."""
+        return self.known.units
 
 
-def search(served: Served, every: Candidates, keep: Scalar | float = 1.0) -> Found:
+def search(
+    served: Served, every: Candidates, keep: float = 1.0, found: Found | None = None
+) -> Found:
     """The largest allowed batch of every candidate that is not beaten.
 
     Args:
-        served: model, service and draft; the relaxed model is not searched.
+        served: model, service and draft, concrete; the relaxed model is not searched.
         every: candidates.
         keep: one-pool candidates are dropped that cannot reach this share of the best of their
             way; all candidates of pools are kept.
+        found: what is known already, from `search` or `tightened`.
     """
-    most = jax.vmap(lambda one: most_units(served, one))(every)
-    none, count = jnp.zeros_like(most), min(AT_ONCE, most.shape[0])
-    start = Found(
-        low=none,
-        high=most + 1.0,
-        units=none,
-        value=none,
-        bound=jnp.full_like(most, _UNTRIED),
-        pace=Pace(Span(none, none, none), none, none, none, none),
-        memory=Memory(*[none] * len(fields(Memory))),
-    )
-    return lax.while_loop(
-        lambda found: jnp.any(_active(found, every, keep)),
-        partial(_narrowed, served, every, keep, count),
-        start,
-    )
+    ask, kinds = asking(served, asked_once(served), every), _class(every.kind)
+    known = unknown(length(every)) if found is None else _copy(found.known)
+    seen = None if found is None else _copy(found.seen)
+    while True:
+        best = _best(known.value, kinds) * keep
+        rows = _urgent(known, known.unsettled & (known.bound > best[kinds] * (1.0 - EQUAL)))
+        if seen is not None and not len(rows):
+            return Found(known, seen)
+        before = known.take(rows)
+        beats = _beating(served, take(every.layout, rows), best[kinds[rows]])
+        units = next_units(before, beats, served.service.workload.tpot_limit)
+        tried = ask(Rows(0 * rows, rows), units)
+        seen = _like(tried.trial, len(known.low)) if seen is None else seen
+        narrowing.put(known, rows, updated(before, units, tried.outcome))
+        shown = tried.trial.allowed | (before.units == 0.0)
+        _put(seen, rows[shown], take(tried.trial, shown))
 
 
-def _narrowed(
-    served: Served, every: Candidates, keep: Scalar | float, count: int, found: Found
-) -> Found:
-    """The most urgent candidates tried once more."""
-    _, rows = lax.top_k(_urgency(found, every, keep), count)
-    some, known = (jax.tree.map(itemgetter(rows), tree) for tree in (every, found))
-    best = _best(found, every)[_class(some.kind)]
-    units = _next(known, best, served, some)
-    active = _active(found, every, keep)[rows]
-    tried = jax.vmap(lambda one, at: trial(served, one, at))(some, units)
-    up, first = tried.allowed | tried.too_small, known.units == 0.0
-    pace, memory = jax.tree.map(
-        lambda new, old: jnp.where(tried.allowed | first, new, old),
-        (tried.pace, tried.memory),
-        (known.pace, known.memory),
-    )
-    after = Found(
-        low=jnp.where(up, units, known.low),
-        high=jnp.where(up, known.high, units),
-        units=jnp.where(tried.allowed, units, known.units),
-        value=jnp.where(tried.allowed, tried.value, known.value),
-        bound=jnp.where(up, known.bound, tried.value),
-        pace=pace,
-        memory=memory,
-    )
-    kept = jax.tree.map(lambda new, old: jnp.where(active, new, old), after, known)
-    return jax.tree.map(lambda leaf, new: leaf.at[rows].set(new), found, kept)
+def tightened(served: Served, every: Candidates, found: Found) -> Found:
+    """What is known under a limit on time per token that is tighter than the one searched under.
+
+    Args:
+        served: with the tighter limit.
+        every: candidates.
+        found: under the looser one, all else being equal.
+    """
+    kept = within(found.known.fast, served.service.workload.tpot_limit) | (every.kind == READER)
+    return replace(found, known=narrowing.tightened(found.known, (found.units > 0.0) & ~kept))
 
 
-def _class(kind: Int[Array, " rows"]) -> Int[Array, " rows"]:
+def _class(kind: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
     """Candidates that compete: mixed, alternating, and none for pools."""
-    return jnp.where(kind >= WRITER, 2, jnp.where(kind == ALTERNATING, 1, 0))
+    return np.where(kind >= WRITER, 2, np.where(kind == ALTERNATING, 1, 0))
 
 
-def _best(found: Found, every: Candidates) -> Float[Array, "3"]:
+def _best(value: np.ndarray, kinds: np.ndarray) -> Float[np.ndarray, "3"]:
     """The best so far of mixed and of alternating candidates; 0 for pools, which all stay."""
-    of = _class(jnp.asarray(every.kind))
-    mixed, alternating = (jnp.max(jnp.where(of == place, found.value, 0.0)) for place in (0, 1))
-    return jnp.stack([mixed, alternating, jnp.zeros_like(mixed)])
+    both = [np.max(value, where=kinds == place, initial=0.0) for place in (0, 1)]
+    return np.array([*both, 0.0])
 
 
-def _active(found: Found, every: Candidates, keep: Scalar | float) -> Bool[Array, " candidates"]:
-    """Candidates that are not settled and may still matter."""
-    best = _best(found, every)[_class(jnp.asarray(every.kind))]
-    return (found.high - found.low > 1.0) & (found.bound > best * keep * (1.0 - EQUAL))
-
-
-def _urgency(found: Found, every: Candidates, keep: Scalar | float) -> Float[Array, " candidates"]:
-    """What is tried first: what may serve most."""
-    return jnp.where(_active(found, every, keep), found.bound, -1.0)
-
-
-def _next(
-    known: Found, best: Float[Array, " rows"], served: Served, some: Candidates
-) -> Float[Array, " rows"]:
-    """Batch units to try: at first the most; then, if nothing was allowed yet, the fewest that
-    could beat the best within the limit on time per token; else the middle.
+def _urgent(known: Known, active: Bool[np.ndarray, " candidates"]) -> Int[np.ndarray, " rows"]:
+    """What is tried next: some evenly over the list where nothing is known, then what may serve
+    most.
     """
-    layout = jax.vmap(layout_at)(some, jnp.ones_like(known.low))
-    replicas = jnp.floor(served.service.cluster.devices / layout.replica_devices)
-    limit = served.service.workload.tpot_limit
-    beats = jnp.floor(best * limit / (jnp.maximum(replicas, 1.0) * layout.batch))
-    middle = jnp.floor((known.low + known.high) / 2.0)
-    test = (known.units == 0.0) & (beats > known.low) & (beats < known.high)
-    later = jnp.where(test, beats, middle)
-    return jnp.where(known.bound >= _UNTRIED, known.high - 1.0, later)
+    rows = np.flatnonzero(active)
+    if len(rows) > FIRST and not known.trials.any():
+        return rows[:: -(-len(rows) // FIRST)]
+    return rows[np.argsort(-known.bound[rows], kind="stable")[:ROUND]]
+
+
+def _beating(
+    served: Served, layout: Deployment, best: Float[np.ndarray, " rows"]
+) -> Float[np.ndarray, " rows"]:
+    """Units with which each layout serves no more than the best so far, at the limit on time per
+    token.
+    """
+    devices, limit = served.service.cluster.devices, served.service.workload.tpot_limit
+    unit = layout.data * layout.pipeline
+    replicas = np.maximum(np.floor(devices / (layout.tensor * unit)), 1.0)
+    return np.floor(best * limit / (replicas * unit))
+
+
+def _copy(tree: Tree) -> Tree:
+    return jax.tree.map(np.copy, tree)
+
+
+def _like(tree: Tree, count: int) -> Tree:
+    """Zeros for so many rows."""
+    return jax.tree.map(lambda leaf: np.zeros(count, dtype=leaf.dtype), tree)
+
+
+def _put(tree: Tree, rows: np.ndarray, new: Tree) -> None:
+    """Write rows of a batch that nobody else has."""
+    for leaf, fresh in zip(jax.tree.leaves(tree), jax.tree.leaves(new), strict=True):
+        leaf[rows] = fresh
 
 
 # ---- the best of each way ------------------------------------------------------------------------
@@ -163,23 +158,17 @@ class Best(Record):
     plan: Plan
     throughput: Scalar
     """Output tokens of the cluster, 0 where nothing is feasible [tokens/s]."""
-    feasible: Bool[Array, ""]
+    feasible: Bool[np.ndarray, ""]
 
 
-def at(every: Tree, index: Int[Array, ""]) -> Tree:
-    """One candidate, or what is known of it."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[index], every)
-
-
-def best_one_pool(served: Served, every: Candidates, found: Found, place: int) -> Best:
+def best_one_pool(every: Candidates, found: Found, place: int) -> Best:
     """The best of the mixed (0) or of the alternating (1) candidates."""
-    mine = jnp.where(_class(jnp.asarray(every.kind)) == place, found.value, 0.0)
-    index = jnp.argmax(mine >= jnp.max(mine) * (1.0 - EQUAL))
-    plan = one_pool_plan(served, at(every, index), found.units[index])
-    return Best(plan, jnp.max(mine), jnp.max(mine) > 0.0)
+    mine = np.where(_class(every.kind) == place, found.value, 0.0)
+    index = int(np.argmax(mine >= np.max(mine) * (1.0 - EQUAL)))
+    return Best(one_pool_plan(every, found, index), np.max(mine), np.max(mine) > 0.0)
 
 
-def one_pool_plan(served: Served, one: Candidates, units: Scalar) -> Plan:
-    """The plan of a mixed or alternating candidate with so many batch units, one at least."""
-    layout = layout_at(one, jnp.maximum(units, 1.0))
-    return Plan(layout, layout, tokens_of(served, one, layout))
+def one_pool_plan(every: Candidates, found: Found, index: int) -> Plan:
+    """The plan of a mixed or alternating candidate with its most units, one at least."""
+    layout = layout_at(take(every, index), np.maximum(found.units[index], 1.0))
+    return Plan(layout, layout, found.seen.tokens[index])

@@ -9,59 +9,72 @@ numbers.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 from qsopt.arrays import Scalar
+from qsopt.deployments.batches import take
 from qsopt.deployments.optimum import EQUAL
 from qsopt.record import Record
 from qsopt.serving.candidates import READER, WRITER, Candidates, Groups
-from qsopt.serving.disaggregated import split_of, taken, transfer
-from qsopt.serving.optimum import Best, Found, at
+from qsopt.serving.disaggregated import split_of, transfer
+from qsopt.serving.optimum import Best, Found
 from qsopt.serving.plan import Plan
 from qsopt.serving.replica import Served
-from qsopt.serving.trial import layout_at, tokens_of
+from qsopt.serving.trial import layout_at
 
 
 class Pairs(Record):
     """What pairs of groups of readers and writers serve with their best split."""
 
-    requests: Float[Array, "readers writers"]
+    requests: Float[np.ndarray, "readers writers"]
     """Requests of the cluster [1/s]."""
-    reader: Int[Array, "readers holders"]
+    reader: Int[np.ndarray, "readers holders"]
     """The best candidate of a group of readers, by the devices that the cache moves between."""
-    writer: Int[Array, " writers"]
+    writer: Int[np.ndarray, " writers"]
     """The best candidate of a group of writers."""
 
 
 def pairs_of(served: Served, every: Candidates, groups: Groups, found: Found) -> Pairs:
     """Every pair of groups with its best split."""
-    reads, writes = (jnp.asarray(every.kind) == kind for kind in (READER, WRITER))
-    group = jnp.asarray(every.group)
-    workload = served.service.workload
-    first = jax.vmap(lambda pace: pace.ttft(workload))(found.pace)
-
-    counts, limit = groups.pair.shape, workload.ttft_limit * (1.0 + EQUAL)
-
-    def best_readers(holders: Scalar) -> tuple[Array, Array]:
-        in_time = reads & (first + transfer(served, holders) <= limit)
-        return _best_of_groups(jnp.where(in_time, found.value, 0.0), group, reads, counts[0])
-
-    rates, readers = jax.vmap(best_readers, out_axes=1)(jnp.asarray(groups.holders))
-    writing, writers = _best_of_groups(
-        jnp.where(writes, found.value, 0.0), group, writes, counts[1]
-    )
-    devices = jax.vmap(lambda layout: taken(served, layout))(every.layout)
+    reads, writes = (np.flatnonzero(every.kind == kind) for kind in (READER, WRITER))
+    counts = groups.pair.shape
+    limit = served.service.workload.ttft_limit * (1.0 + EQUAL)
+    moved = np.asarray(_transfers(served, groups.holders))
+    best = [
+        _best_of_groups(
+            np.where(found.seen.ttft[reads] + seconds <= limit, found.value[reads], 0.0),
+            every.group[reads],
+            reads,
+            counts[0],
+        )
+        for seconds in moved
+    ]
+    rates, readers = (np.stack(column, axis=1) for column in zip(*best, strict=True))
+    writing, writers = _best_of_groups(found.value[writes], every.group[writes], writes, counts[1])
     read_devices, write_devices = (
-        jax.ops.segment_max(jnp.where(member, devices, 1.0), jnp.where(member, group, 0), count)
-        for member, count in ((reads, counts[0]), (writes, counts[1]))
+        _devices(found.seen.devices[rows], every.group[rows], count)
+        for rows, count in ((reads, counts[0]), (writes, counts[1]))
     )
-    reading = jnp.take_along_axis(rates, jnp.asarray(groups.pair), axis=1)
-    requests = _split_all(
-        served.service.cluster.devices, reading, read_devices, writing, write_devices
-    )
-    return Pairs(requests, readers, writers)
+    reading = np.take_along_axis(rates, groups.pair, axis=1)
+    devices = served.service.cluster.devices
+    requests = _split_all(devices, reading, read_devices, writing, write_devices)
+    return Pairs(np.asarray(requests), readers, writers)
 
 
+@jax.jit
+def _transfers(served: Served, holders: Float[Array, " holders"]) -> Float[Array, " holders"]:
+    return jax.vmap(lambda each: transfer(served, each))(holders)
+
+
+def _devices(devices: np.ndarray, group: np.ndarray, groups: int) -> Float[np.ndarray, " groups"]:
+    """Devices of a replica of each group, 1 for groups without members."""
+    most = np.ones(groups)
+    np.maximum.at(most, group, devices)
+    return most
+
+
+@jax.jit
 def _split_all(devices, reading, read_devices, writing, write_devices) -> Array:
     """Requests of every pair, 0 where a side has no candidate in time."""
 
@@ -78,51 +91,41 @@ def _split_all(devices, reading, read_devices, writing, write_devices) -> Array:
 
 
 def _best_of_groups(
-    value: Float[Array, " candidates"],
-    group: Int[Array, " candidates"],
-    member: Bool[Array, " candidates"],
+    value: Float[np.ndarray, " rows"],
+    group: Int[np.ndarray, " rows"],
+    candidate: Int[np.ndarray, " rows"],
     groups: int,
-) -> tuple[Float[Array, " groups"], Int[Array, " groups"]]:
-    """The best value of each group and the first candidate that has it."""
-    index = jnp.where(member, group, groups)
-    best = jax.ops.segment_max(value, index, groups + 1)
-    first = jnp.where(member & (value >= best[index]), jnp.arange(len(value)), len(value) - 1)
-    return best[:groups], jax.ops.segment_min(first, index, groups + 1)[:groups]
+) -> tuple[Float[np.ndarray, " groups"], Int[np.ndarray, " groups"]]:
+    """The best value of each group, 0 without members, and the first candidate that has it."""
+    best, first = np.zeros(groups), np.full(groups, 0)
+    np.maximum.at(best, group, value)
+    equal = np.flatnonzero(value >= best[group])[::-1]
+    first[group[equal]] = candidate[equal]
+    return best, first
 
 
 def best_disaggregated(
     served: Served, every: Candidates, groups: Groups, found: Found, pairs: Pairs
 ) -> Best:
     """The best pair of pools."""
-    best = jnp.max(pairs.requests)
-    index = jnp.argmax(pairs.requests >= best * (1.0 - EQUAL))
-    return plan_of_pair(served, every, groups, found, pairs, index)
+    best = np.max(pairs.requests)
+    index = int(np.argmax(pairs.requests >= best * (1.0 - EQUAL)))
+    requests = pairs.requests.reshape(-1)[index]
+    throughput = requests * np.asarray(served.service.workload.answer)
+    return Best(plan_of_pair(every, groups, found, pairs, index), throughput, requests > 0.0)
 
 
-def members(
-    groups: Groups, pairs: Pairs, index: Int[Array, ""]
-) -> tuple[Int[Array, ""], Int[Array, ""]]:
+def members(groups: Groups, pairs: Pairs, index: int) -> tuple[int, int]:
     """Candidates that read and that write in one pair of groups, by its place in the flattened
     table.
     """
-    reader, writer = jnp.unravel_index(index, pairs.requests.shape)
-    return pairs.reader[reader, jnp.asarray(groups.pair)[reader, writer]], pairs.writer[writer]
+    reader, writer = np.unravel_index(index, pairs.requests.shape)
+    return int(pairs.reader[reader, groups.pair[reader, writer]]), int(pairs.writer[writer])
 
 
-def plan_of_pair(
-    served: Served,
-    every: Candidates,
-    groups: Groups,
-    found: Found,
-    pairs: Pairs,
-    index: Int[Array, ""],
-) -> Best:
+def plan_of_pair(every: Candidates, groups: Groups, found: Found, pairs: Pairs, index: int) -> Plan:
     """The plan of one pair of groups, by its place in the flattened table."""
     reads, writes = members(groups, pairs, index)
-    one, other = at(every, reads), at(every, writes)
-    layout = layout_at(one, jnp.ones(()))
-    decode = layout_at(other, jnp.maximum(found.units[writes], 1.0))
-    plan = Plan(decode, layout, tokens_of(served, one, layout), one.sharing)
-    requests = pairs.requests.reshape(-1)[index]
-    throughput = requests * jnp.asarray(served.service.workload.answer)
-    return Best(plan, throughput, requests > 0.0)
+    one, other = take(every, reads), take(every, writes)
+    decode = layout_at(other, np.maximum(found.units[writes], 1.0))
+    return Plan(decode, layout_at(one, np.ones(())), found.seen.tokens[reads], one.sharing)

@@ -6,16 +6,13 @@ from collections.abc import Iterator
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from qsopt.deployments.batches import in_numpy, take
 from qsopt.record import Record
 from qsopt.serving.candidates import ALTERNATING, WRITER, Candidates, Groups
 from qsopt.serving.metrics import RequestMetrics, of_one_pool, of_pools
-from qsopt.serving.optimum import Found, one_pool_plan
-from qsopt.serving.optimum import at as at_index
+from qsopt.serving.optimum import one_pool_plan
 from qsopt.serving.pairs import members, plan_of_pair
 from qsopt.serving.plan import Plan
 from qsopt.serving.replica import Served
@@ -43,8 +40,9 @@ def ranked(served: Served, every: Candidates, groups: Groups, count: int) -> lis
         count: how many at most.
     """
     plans: list[Option] = []
+    result = None
     for share in SHARES[0 if count == 1 else 1 :]:
-        result = searched(served, every, groups, share)
+        result = searched(served, every, groups, share, None if result is None else result.found)
         plans = list(_best_first(served, every, groups, result, count, share))
         if len(plans) >= count or not plans:
             break
@@ -69,11 +67,11 @@ def _best_first(
     for index in np.argsort(-both, kind="stable"):
         if both[index] < least or len(seen) == count:
             return
-        one = at(served, every, groups, result, int(index))
-        key = (one.way, *_sizes(one.plan))
+        way, plan = plan_at(every, groups, result, int(index))
+        key = (way, *_sizes(plan))
         if key not in seen:
             seen.add(key)
-            yield one
+            yield at(served, every, groups, result, int(index))
 
 
 def best_of_each_way(
@@ -91,35 +89,31 @@ def best_of_each_way(
         yield at(served, every, groups, result, len(kind) + int(np.argmax(pairs)))
 
 
+def plan_at(every: Candidates, groups: Groups, result: Searched, index: int) -> tuple[str, Plan]:
+    """Way and plan of a candidate of one pool by its place, or, beyond them, of a pair of groups of
+    pools.
+    """
+    found, size = result.found, len(every.kind)
+    if index >= size:
+        return "disaggregated", plan_of_pair(every, groups, found, result.pairs, index - size)
+    way = "alternating" if every.kind[index] == ALTERNATING else "mixed"
+    return way, one_pool_plan(every, found, index)
+
+
 def at(served: Served, every: Candidates, groups: Groups, result: Searched, index: int) -> Option:
-    """A candidate of one pool by its place, or, beyond them, a pair of groups of pools."""
-    size = len(every.kind)
+    """The same with what it reaches."""
+    way, plan = plan_at(every, groups, result, index)
+    seen, size = result.found.seen, len(every.kind)
     if index < size:
-        way = "alternating" if every.kind[index] == ALTERNATING else "mixed"
-        one = (take(every, index), take(result.found, index))
-        plan, reached = in_numpy(_one_pool(served, *one))
-        return Option(plan, reached, way)
-    pair = jnp.asarray(index - size)
-    plan, reached = in_numpy(_pair(served, every, groups, result, pair))
-    return Option(plan, reached, "disaggregated")
+        one = take(seen, index)
+        return Option(plan, in_numpy(_of_one_pool(served, plan, one.pace, one.memory)), way)
+    first, second = (take(seen, place) for place in members(groups, result.pairs, index - size))
+    paces, memories = (first.pace, second.pace), (second.memory, first.memory)
+    return Option(plan, in_numpy(_of_pools(served, plan, paces, memories)), way)
 
 
-@jax.jit
-def _one_pool(served: Served, one: Candidates, found: Found) -> tuple[Plan, RequestMetrics]:
-    """From the pace that the search has seen already."""
-    plan = one_pool_plan(served, one, found.units)
-    return plan, of_one_pool(served, plan, found.pace, found.memory)
-
-
-@jax.jit
-def _pair(
-    served: Served, every: Candidates, groups: Groups, result: Searched, index: Array
-) -> tuple[Plan, RequestMetrics]:
-    reads, writes = members(groups, result.pairs, index)
-    plan = plan_of_pair(served, every, groups, result.found, result.pairs, index).plan
-    first, second = (at_index(result.found, place) for place in (reads, writes))
-    memories = (second.memory, first.memory)
-    return plan, of_pools(served, plan, (first.pace, second.pace), memories)
+_of_one_pool, _of_pools = jax.jit(of_one_pool), jax.jit(of_pools)
+"""From the paces that the search has seen already."""
 
 
 def _sizes(plan: Plan) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
-from qsopt.physics.chunks import Chunk
+from qsopt.physics.chunks import Chunk, runs
 from qsopt.physics.load import Load
 from qsopt.physics.memory import Memory, Occupancy, memory
 from qsopt.physics.prefill import chunk_of
@@ -89,11 +89,17 @@ def _with_drafts(served: Served, stage: Stage, forward: Forward) -> Float[Array,
     """Operators of a forward and of the drafts before it, which its host starts along."""
     draft, new = served.draft, served.service.workload.tokens_per_step
     assert draft is not None
-    more, nothing = new - 1.0, 0.0 * forward.sequences
-    unread = eqx.tree_at(lambda c: c.tokens, forward.chunk, 0.0 * forward.chunk.tokens)
+    sequences, chunk, one = forward.sequences, forward.chunk, jnp.ones_like(new)
+    writes, more = jnp.where(sequences > 0, 1.0, 0.0), new - 1.0
+    # where nothing decodes or nothing is read, a load of one that counts nothing
+    some = jnp.where(sequences > 0, sequences, 1.0)
+    unread, read = (
+        eqx.tree_at(lambda c: c.tokens, chunk, tokens)
+        for tokens in (0.0 * chunk.tokens, jnp.maximum(chunk.tokens, 1.0))
+    )
     parts = (
-        (more, _load(served, forward.sequences, jnp.ones_like(new), unread)),
-        (jnp.clip(more, 0.0, 1.0), _load(served, nothing, jnp.ones_like(new), forward.chunk)),
+        (more * writes, _load(served, some, one, unread)),
+        (jnp.clip(more, 0.0, 1.0) * runs(chunk.tokens), _load(served, 0.0 * some, one, read)),
     )
     counts, loads = (
         jnp.stack([count for count, _ in parts]),

@@ -29,13 +29,17 @@ class Draft(Record):
     """A small model of the same vocabulary, or one more layer (`next_token_layer`)."""
     own_tables: Scalar = number(1.0)
     """1 if it has embedding and head of its own, 0 if it uses the model's."""
+    copies: Scalar = number(1.0)
+    """Of it that are held: layers that make one draft of a step each."""
 
 
 def next_token_layer(model: Model) -> Draft:
     """One multi-token-prediction layer of a model as its draft (DeepSeek-V3, arXiv 2412.19437).
 
     A layer of the kind of the model's last one, which joins the last hidden state and the next
-    token's embedding by a projection of 2h x h; embedding and head are the model's.
+    token's embedding by a projection of 2h x h; embedding and head are the model's. All layers
+    that the config states are held (`Model.draft_layers`), each draft runs one of them; a model
+    without any is taken to have one.
     """
     attention, ffn = model.decoder.attention[-1].kind, model.decoder.ffn[-1].kind
     joined = DenseFfn(width=model.hidden, matrices=2.0)
@@ -46,7 +50,15 @@ def next_token_layer(model: Model) -> Draft:
         (stack, scalar(1.0), None),
         is_leaf=lambda x: x is None,
     )
-    return Draft(layer, 0.0)
+    return Draft(layer, 0.0, jnp.maximum(model.draft_layers, 1.0))
+
+
+def drafted_by(model: Model) -> str:
+    """What makes drafts where no model is named for it, in words."""
+    count = round(float(model.draft_layers))
+    if count:
+        return f"{count} prediction layer{'s' if count > 1 else ''} of the model's config"
+    return "one more layer, which the model's config does not have"
 
 
 def check_draft(model: Model, draft: Draft) -> None:
@@ -85,7 +97,7 @@ def draft_bytes(
     alone = _one_stage(deployment)
     held = memory(draft.model, service, alone, world, softness, occupancy)
     shared = (1.0 - draft.own_tables) * table_weights(draft.model, alone)
-    return held.weights + held.kv_cache - shared
+    return draft.copies * (held.weights + held.kv_cache - shared)
 
 
 def _one_stage(deployment: Deployment) -> Deployment:

@@ -14,8 +14,8 @@ from qsopt.physics import placement
 from qsopt.physics.evaluate import whole_units
 from qsopt.physics.memory import Memory, decoding
 from qsopt.record import Record
-from qsopt.serving.candidates import MIXED, READER, UNIFORM, WRITER, Candidates, chunk_lengths
-from qsopt.serving.disaggregated import reading_pool, writing_pool
+from qsopt.serving.candidates import MIXED, READER, UNIFORM, WRITER, Candidates, chunk_length
+from qsopt.serving.disaggregated import reading_pool, taken, writing_pool
 from qsopt.serving.metrics import fits, within
 from qsopt.serving.one_pool import blended, decoding_only, loads, needed, reading_only
 from qsopt.serving.pace import Pace
@@ -39,6 +39,14 @@ class Trial(Record):
     memory: Memory
     value: Scalar = number()
     """Output tokens of the cluster [tokens/s], or of a pool's replica its requests [1/s]."""
+    tokens: Scalar = number()
+    """Prompt tokens of a forward that carries any [tokens]."""
+    ttft: Scalar = number()
+    """Time to first token, without the cache's way between pools [s]."""
+    devices: Scalar = number()
+    """Devices that a replica takes."""
+    replicas: Scalar = number()
+    """Replicas that the whole cluster holds."""
 
 
 def layout_at(candidate: Candidates, units: Scalar) -> Deployment:
@@ -50,7 +58,7 @@ def layout_at(candidate: Candidates, units: Scalar) -> Deployment:
 def tokens_of(served: Served, candidate: Candidates, layout: Deployment) -> Scalar:
     """Prompt tokens of a forward that carries any."""
     workload = served.service.workload
-    budget = chunk_lengths(workload.read)[candidate.chunk] * layout.data
+    budget = chunk_length(workload.read, candidate.chunk) * layout.data
     least = needed(workload, layout) / busiest(workload.load)
     return jnp.where(candidate.kind == UNIFORM, least, budget)
 
@@ -75,7 +83,8 @@ def trial(served: Served, candidate: Candidates, units: Scalar) -> Trial:
     rest = fits(memory) & (replicas >= 1.0)
     rest &= within(tpot, workload.tpot_limit) | (kind == READER)
     rest &= pace.keeps_up(workload) | ~one_pool
-    ttft = within(pace.ttft(workload), workload.ttft_limit) | ~one_pool
+    first = pace.ttft(workload)
+    ttft = within(first, workload.ttft_limit) | ~one_pool
     chunked = both.loaded.chunk.length < workload.read
     value = _chosen(
         kind,
@@ -89,6 +98,10 @@ def trial(served: Served, candidate: Candidates, units: Scalar) -> Trial:
         pace=pace,
         memory=memory,
         value=value,
+        tokens=tokens,
+        ttft=first,
+        devices=taken(served, layout),
+        replicas=replicas,
     )
 
 

@@ -1,20 +1,19 @@
-"""The best way to serve a model's requests: one compiled search over all candidates, for one model
-or for many of one structure.
+"""The best way to serve a model's requests: the search over all candidates, for one model or for
+many of one structure.
 """
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Bool, Int
+import numpy as np
+from jaxtyping import Bool, Int
 
 from qsopt.arrays import Scalar
-from qsopt.deployments.batches import repeat
+from qsopt.deployments.batches import length, repeat, stack, take
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.optimum import EQUAL
 from qsopt.errors import InputError
 from qsopt.record import Record
-from qsopt.serving.candidates import Candidates, Groups, candidates, grouped, padded
+from qsopt.serving.candidates import Candidates, Groups, candidates, filled, grouped
 from qsopt.serving.optimum import Best, Found, best_one_pool, search
 from qsopt.serving.pairs import Pairs, best_disaggregated, pairs_of
 from qsopt.serving.plan import WAYS, Plan
@@ -38,24 +37,24 @@ class BestWays(Record):
     disaggregated: Best
 
     @property
-    def throughputs(self) -> Array:
+    def throughputs(self) -> np.ndarray:
         """In the order of `SEARCHED`, 0 where a way is infeasible [tokens/s]."""
-        return jnp.stack([getattr(self, way).throughput for way in SEARCHED], axis=-1)
+        return np.stack([getattr(self, way).throughput for way in SEARCHED], axis=-1)
 
     @property
-    def index(self) -> Int[Array, ""]:
+    def index(self) -> Int[np.ndarray, ""]:
         """Of `SEARCHED`: the first way within rounding of the best."""
         reached = self.throughputs
-        most = jnp.max(reached, axis=-1, keepdims=True)
-        return jnp.argmax(reached >= most * (1.0 - EQUAL), axis=-1)
+        most = np.max(reached, axis=-1, keepdims=True)
+        return np.argmax(reached >= most * (1.0 - EQUAL), axis=-1)
 
     @property
     def throughput(self) -> Scalar:
         """Of the best way, 0 where none is feasible [tokens/s]."""
-        return jnp.max(self.throughputs, axis=-1)
+        return np.max(self.throughputs, axis=-1)
 
     @property
-    def feasible(self) -> Bool[Array, ""]:
+    def feasible(self) -> Bool[np.ndarray, ""]:
         """Whether any way keeps the limits."""
         return self.throughput > 0.0
 
@@ -74,7 +73,7 @@ class Searched(Record):
 
 
 def lists(layouts: Deployment, ways: tuple[str, ...] = SEARCHED) -> tuple[Candidates, Groups]:
-    """All candidates of some layouts in some ways, filled up to a common length.
+    """All candidates of some layouts in some ways.
 
     Raises:
         InputError: if a way is unknown.
@@ -85,7 +84,7 @@ def lists(layouts: Deployment, ways: tuple[str, ...] = SEARCHED) -> tuple[Candid
 def lists_of_each(
     layouts: list[Deployment], ways: tuple[str, ...] = SEARCHED
 ) -> list[tuple[Candidates, Groups]]:
-    """The same for each of several models' layouts, all filled up alike.
+    """The same for each of several models' layouts.
 
     Raises:
         InputError: if a way is unknown.
@@ -93,12 +92,15 @@ def lists_of_each(
     for way in ways:
         if way not in SEARCHED:
             raise InputError(f"way of serving '{way}': take one of {', '.join(SEARCHED)}")
-    return padded([grouped(candidates(each, ways)) for each in layouts])
+    return filled([grouped(candidates(each, ways)) for each in layouts])
 
 
-@jax.jit
 def searched(
-    served: Served, every: Candidates, groups: Groups, keep: Scalar | float = 1.0
+    served: Served,
+    every: Candidates,
+    groups: Groups,
+    keep: float = 1.0,
+    found: Found | None = None,
 ) -> Searched:
     """The best of every way, and what is known of every candidate.
 
@@ -107,12 +109,13 @@ def searched(
         every: from `lists`.
         groups: from `lists`.
         keep: see `optimum.search`.
+        found: what is known already.
     """
-    found = search(served, every, keep)
+    found = search(served, every, keep, found)
     pairs = pairs_of(served, every, groups, found)
     best = BestWays(
-        best_one_pool(served, every, found, 0),
-        best_one_pool(served, every, found, 1),
+        best_one_pool(every, found, 0),
+        best_one_pool(every, found, 1),
         best_disaggregated(served, every, groups, found, pairs),
     )
     return Searched(best, found, pairs)
@@ -127,7 +130,7 @@ def best_ways(
         InputError: if the workload has no prompt and answer, a way is unknown, or the draft speaks
             another vocabulary.
     """
-    served = asked(model, service, draft)
+    served = jax.tree.map(np.asarray, asked(model, service, draft))
     return searched(served, *lists(layouts_of(model, service), ways)).ways
 
 
@@ -170,17 +173,13 @@ def best_ways_of_each(
         worlds: as many worlds as models; things as they are if left out.
         efficiencies: as many efficiency sets as models; the service's own if left out.
     """
-    count = models.hidden.shape[0]
+    count = length(models)
     worlds = repeat(ACTUAL, count) if worlds is None else worlds
     sets = repeat(service.efficiency, count) if efficiencies is None else efficiencies
-    return _of_each(models, worlds, sets, service, every, groups)
-
-
-@jax.jit
-def _of_each(models, worlds, sets, service, every, groups) -> BestWays:
-    def of(case: tuple[Model, Counterfactual, Efficiency]) -> BestWays:
-        model, world, efficiency = case
+    found = []
+    for place in range(count):
+        model, world, efficiency = take((models, worlds, sets), place)
         with_set = eqx.tree_at(lambda s: s.efficiency, service, efficiency)
-        return searched(Served(model, with_set, world=world), every, groups).ways
-
-    return lax.map(of, (models, worlds, sets))
+        served = jax.tree.map(np.asarray, Served(model, with_set, world=world))
+        found.append(searched(served, every, groups).ways)
+    return stack(found)

@@ -88,7 +88,7 @@ def _expert_input(name: str, unit: str, field: str) -> Input:
     return Input(name, unit, lambda design: getattr(moe_layers(design.model), field), scale)
 
 
-def _leaf_input(name: str, unit: str, leaf: Callable[[Design], Scalar]) -> Input:
+def leaf_input(name: str, unit: str, leaf: Callable[[Design], Scalar]) -> Input:
     """An input that is one number of the design."""
 
     def scale(design: Design, factor: Scalar) -> Design:
@@ -145,17 +145,17 @@ _ROUTED = (
     _expert_input("expert_width", "column", "width"),
     _expert_input("shared_experts", "expert", "shared_experts"),
 )
-_WORKLOAD = (_leaf_input("context", "token", lambda design: design.service.workload.context),)
+_WORKLOAD = (leaf_input("context", "token", lambda design: design.service.workload.context),)
 _HARDWARE = (
-    _leaf_input("bandwidth", "byte/s", lambda design: design.service.cluster.accelerator.bandwidth),
-    _leaf_input("capacity", "byte", lambda design: design.service.cluster.accelerator.memory_bytes),
+    leaf_input("bandwidth", "byte/s", lambda design: design.service.cluster.accelerator.bandwidth),
+    leaf_input("capacity", "byte", lambda design: design.service.cluster.accelerator.memory_bytes),
     *(_peak_input(index, name) for index, name in enumerate(ARITHMETICS)),
-    _leaf_input(
+    leaf_input(
         "scale_up_bandwidth",
         "byte/s",
         lambda design: design.service.cluster.accelerator.scale_up_bandwidth,
     ),
-    _leaf_input(
+    leaf_input(
         "scale_out_bandwidth",
         "byte/s",
         lambda design: design.service.cluster.accelerator.scale_out_bandwidth,
@@ -164,4 +164,4 @@ _HARDWARE = (
     _group_input("link_latency", _link_latencies),
     _group_input("host_time", _host_times),
 )
-_TPOT = _leaf_input("tpot_limit", "s", lambda design: design.service.workload.tpot_limit)
+_TPOT = leaf_input("tpot_limit", "s", lambda design: design.service.workload.tpot_limit)

@@ -228,6 +228,10 @@ class Model(Record):
     """Parameters in memory that a decode step does not read: vision and audio towers, tables of
     which it looks up single rows [parameters].
     """
+    draft_layers: Scalar = number(0.0)
+    """Layers of its own for multi-token prediction: in none of the counts, as plain decoding does
+    not load them; with speculative decoding they make drafts.
+    """
 
     def __check_init__(self) -> None:
         if not is_concrete(self):

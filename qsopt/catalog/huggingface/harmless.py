@@ -80,7 +80,7 @@ _NAMES = {
         moe_router_dtype moe_router_scaling_factor moe_apply_router_weight_on_input
         shared_expert_combination_strategy router_logit_softcapping
     """,
-    "Multi-token prediction modules, which are neither counted nor run": """
+    "Multi-token prediction modules, whose number alone counts (see `stored.draft_layers`)": """
         num_nextn_predict_layers num_mtp_modules mtp_transformer_layers use_mtp
         mtp_num_hidden_layers num_mtp_layers mtp_use_dedicated_embeddings mtp_loss_scaling_factor
         mtp_layer_types mtp_mlp_layer_types mtp_layers_block_type mtp_hybrid_override_pattern

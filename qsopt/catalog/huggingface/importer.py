@@ -26,7 +26,7 @@ from qsopt.catalog.huggingface import (
 )
 from qsopt.catalog.huggingface.reader import Reader
 from qsopt.catalog.huggingface.source import Source, load
-from qsopt.catalog.huggingface.stored import check_stored
+from qsopt.catalog.huggingface.stored import check_stored, draft_layers
 from qsopt.catalog.huggingface.towers import resident
 from qsopt.catalog.huggingface.wrapper import language_model
 from qsopt.errors import InputError
@@ -78,7 +78,8 @@ def read_config(
     `source` is a `config.json`, a folder that holds one, or its content. ModelOpt's
     `hf_quant_config.json` and the index of the safetensors count where they lie beside it. Of a
     multimodal wrapper the language model is read, and its towers are counted as resident.
-    Multi-token prediction modules are left out: they do not run in plain decoding.
+    Multi-token prediction modules are counted apart (`Model.draft_layers`): they do not run in
+    plain decoding.
 
     Args:
         source: path or content.
@@ -100,7 +101,8 @@ def read_config(
     wrapper = Reader(outer, found.where, ignored)
     kind = str(found.fields.get("model_type", chosen))
     towers = resident(wrapper, kind, int(float(model.hidden)))
-    model = dataclasses.replace(model, resident=model.resident + towers)
+    resident_there = model.resident + towers
+    model = dataclasses.replace(model, resident=resident_there, draft_layers=draft_layers(text))
     check_stored(found, model, text, ignored)
     return model
 

@@ -13,8 +13,21 @@ from qsopt.spec.model import Attention, Ffn, Model, MoeFfn, stacks
 TOLERANCE = 0.02
 """Largest difference between counted and stored bytes that passes."""
 
-_EXTRA_LAYERS = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers")
+_EXTRA_LAYERS = (
+    "num_nextn_predict_layers",
+    "num_mtp_modules",
+    "mtp_num_hidden_layers",
+    "num_mtp_layers",
+)
 """Fields with the number of multi-token prediction modules, which are stored but not counted."""
+
+
+def draft_layers(fields: Mapping[str, object]) -> int:
+    """Multi-token prediction modules of a config; none where it says that they are not used."""
+    if fields.get("use_mtp") is False:
+        return 0
+    stated = [fields.get(name) for name in _EXTRA_LAYERS]
+    return max((each for each in stated if isinstance(each, int)), default=0)
 
 
 def check_stored(
@@ -43,9 +56,7 @@ def check_stored(
 
 
 def _extra_bytes(model: Model, fields: Mapping[str, object], counted: float) -> float:
-    modules = [fields.get(name) for name in _EXTRA_LAYERS]
-    number = max((each for each in modules if isinstance(each, int)), default=0)
-    return number * (counted / float(model.layers) + _tables(model))
+    return draft_layers(fields) * (counted / float(model.layers) + _tables(model))
 
 
 def weight_bytes(model: Model) -> float:

@@ -10,7 +10,7 @@ from qsopt.arrays import Scalar
 from qsopt.catalog.models import trained_context
 from qsopt.comparison.opinions import opinions
 from qsopt.comparison.twin import qs_numbers
-from qsopt.deployments.layouts import traits_of
+from qsopt.deployments.sizes import traits_of
 from qsopt.deployments.stacks import Layout, in_words
 from qsopt.fitted.power import PACE, STEP, FittedPower, shipped_power
 from qsopt.fitted.server import known_server

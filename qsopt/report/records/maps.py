@@ -3,17 +3,21 @@
 from dataclasses import asdict
 from typing import Any
 
+import jax
 import numpy as np
 
 from qsopt.maps.bounds import Optima
 from qsopt.maps.crossover import Crossovers
 from qsopt.maps.pair import MatchedPair
 from qsopt.maps.phase_map import PhaseMap
+from qsopt.maps.request_bounds import RequestOptima
+from qsopt.maps.request_map import RequestMap
 from qsopt.precision import in_float64
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.comparison import twin_record
 from qsopt.report.records.design import asked_record
 from qsopt.report.records.serving import workload_record
+from qsopt.serving.ways import SEARCHED
 from qsopt.spec.deployment import PARALLEL_SIZES, Deployment
 from qsopt.spec.workload import NO_LIMIT
 from qsopt.units import MILLISECOND
@@ -99,6 +103,71 @@ def map_record(found: PhaseMap, inquiry: Inquiry, batch: float | None) -> dict[s
         "moe": _side_record(found.moe, found.layouts[0]),
         "dense": _side_record(found.dense, found.layouts[1]),
     }
+
+
+@in_float64
+def request_map_record(found: RequestMap, inquiry: Inquiry) -> dict[str, Any]:
+    """Everything that `qsopt map` says about requests; what an axis moves is not among what is
+    fixed.
+
+    Args:
+        found: the map.
+        inquiry: what was asked.
+    """
+    asked, axes = asked_record(inquiry), (found.x, found.y)
+    moved = {name for each in axes for name in (each.name, f"{each.name}_limit_s")}
+    fixed = workload_record(inquiry.service.workload)
+    return {
+        "model": asked["model"],
+        "cluster": asked["cluster"],
+        "question": "request",
+        "efficiency": inquiry.efficiency_name,
+        "law": inquiry.law_name,
+        "twin": twin_record(found.match, inquiry.kind),
+        **{name: value for name, value in fixed.items() if name not in moved},
+        "axes": [
+            {"name": each.name, "what": each.kind.what, "values": each.values.tolist()}
+            for each in axes
+        ],
+        "order": "arrays are [x][y]",
+        "verdict": found.verdicts,
+        "ratio_dense_over_moe": found.ratio.tolist(),
+        "s": float(found.s[0, 0]),
+        "q": float(found.q[0, 0]),
+        "moe": _request_side_record(found.moe),
+        "dense": _request_side_record(found.dense),
+    }
+
+
+def _request_side_record(side: RequestOptima) -> dict[str, Any]:
+    """Throughput, way, batch, chunk and layouts of each point; layouts are listed once, and null
+    where nothing keeps the limits.
+    """
+    layouts, none = side.candidates.layout, side.writes < 0
+    writes, reads = (np.where(none, 0, place) for place in (side.writes, side.reads))
+    rows = np.stack([np.asarray(size) for size in jax.tree.leaves(layouts)], axis=1)
+    both = np.stack([rows[writes], rows[reads]]).reshape(-1, rows.shape[1])
+    _, first, place = np.unique(both, axis=0, return_index=True, return_inverse=True)
+    candidate = np.concatenate([writes.ravel(), reads.ravel()])[first]
+    decode, prefill = place.reshape(2, *side.writes.shape)
+    unit = np.asarray(layouts.pipeline * layouts.data)[writes]
+    return {
+        "throughput_tokens_per_s": side.throughput.tolist(),
+        "way": _unless(none, np.array(SEARCHED)[side.way]),
+        "batch": (side.units * unit).tolist(),
+        "chunk_over_prompt": _unless(none | ~side.chunked, side.chunk_share),
+        "decode": _unless(none, decode),
+        "prefill": _unless(none, prefill),
+        "layouts": [_layout_record(layouts, int(index)) for index in candidate],
+    }
+
+
+def _unless(none: np.ndarray, values: np.ndarray) -> list[list[Any]]:
+    """Values of all points, None at some."""
+    return [
+        [None if missing else value for missing, value in zip(*column, strict=True)]
+        for column in zip(none.tolist(), values.tolist(), strict=True)
+    ]
 
 
 def _milliseconds(limit: float) -> float | None:

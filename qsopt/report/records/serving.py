@@ -27,6 +27,7 @@ from qsopt.serving.answer import Serving
 from qsopt.serving.devices import Fewest
 from qsopt.serving.metrics import RequestMetrics
 from qsopt.serving.ranking import Option
+from qsopt.serving.speculation import drafted_by
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -56,19 +57,25 @@ def _limit(value: Any) -> float | None:
 
 
 @in_float64
-def serve_record(answer: Serving, inquiry: Inquiry, fewest: Fewest | None = None) -> dict[str, Any]:
+def serve_record(
+    answer: Serving, inquiry: Inquiry, fewest: Fewest | None = None, draft: str | None = None
+) -> dict[str, Any]:
     """Everything that `qsopt serve` says.
 
     Args:
         answer: the ranked plans and the front.
         inquiry: what was asked.
         fewest: the fewest devices that serve a load, where one was asked for.
+        draft: name of the model that makes drafts, where one was given.
     """
-    best = answer.best
+    best, workload = answer.best, inquiry.service.workload
+    drafts = float(workload.tokens_per_step) > 1.0
     return {
         "model": inquiry.model_name,
         "cluster": inquiry.cluster_name,
-        **workload_record(inquiry.service.workload),
+        **workload_record(workload),
+        "tokens_per_step": float(workload.tokens_per_step),
+        "drafted_by": (draft or drafted_by(inquiry.model)) if drafts else None,
         "efficiency": inquiry.efficiency_name,
         **model_record(inquiry.model),
         "feasible": answer.feasible,

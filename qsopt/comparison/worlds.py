@@ -1,0 +1,65 @@
+"""An MoE's best throughput in every world in which causes are switched off, without a look at every
+layout in each.
+
+A layout is never slower where reuse, residency or communication are off: less is read, more
+sequences fit, messages take no time. So with imbalance as it is, and with imbalance off, the world
+in which those three are off bounds the throughput of a layout from above. In each world the layouts
+with the largest bounds are tried, and of the others only those whose bound reaches what these do.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from qsopt.comparison.penalties import WORLDS
+from qsopt.deployments.batches import CHUNK, length, repeat, same_length, take
+from qsopt.deployments.optimum import Searched, searched
+from qsopt.spec.deployment import Deployment
+from qsopt.spec.model import Model
+from qsopt.spec.service import Service
+
+
+def in_all_worlds(
+    side: Model, service: Service, layouts: Deployment
+) -> tuple[Searched, Float[np.ndarray, " worlds"]]:
+    """Every layout as things are, and the best throughput in each of `WORLDS` [tokens/s].
+
+    Args:
+        side: the MoE, concrete as the service.
+        service: what it is deployed for.
+        layouts: its legal ones, more than are worked on at once.
+    """
+    tops = [_top(1.0), _top(0.0)]
+    found = searched(repeat(side, 3), service, layouts, take(WORLDS, [0, *tops]))
+    best = np.zeros(len(WORLDS.reuse))
+    best[[0, *tops]] = found.best.throughput
+    for imbalance, bound in zip((1.0, 0.0), np.asarray(found.throughputs)[1:], strict=True):
+        others = np.flatnonzero((WORLDS.imbalance == imbalance) & (best == 0.0))
+        best[others] = _best_below(side, service, layouts, others, bound)
+    return found, best
+
+
+def _top(imbalance: float) -> int:
+    """The world without reuse, residency and communication."""
+    off = (WORLDS.reuse == 0.0) & (WORLDS.residency == 0.0) & (WORLDS.communication == 0.0)
+    return int(np.flatnonzero(off & (WORLDS.imbalance == imbalance))[0])
+
+
+def _best_below(
+    side: Model,
+    service: Service,
+    layouts: Deployment,
+    worlds: np.ndarray,
+    bound: Float[np.ndarray, " layouts"],
+) -> Float[np.ndarray, " some"]:
+    """Best throughput in some worlds, given what no layout exceeds in any of them."""
+
+    def best(chosen: np.ndarray) -> Float[np.ndarray, " some"]:
+        (filled,) = same_length(take(layouts, np.sort(chosen)), at_least=CHUNK)
+        models = repeat(side, len(worlds))
+        return np.asarray(searched(models, service, filled, take(WORLDS, worlds)).best.throughput)
+
+    order = np.argsort(-bound, kind="stable")
+    leaders, rest = order[:CHUNK], order[CHUNK:]
+    reached = best(leaders)
+    promising = rest[bound[rest] > reached.min()]
+    return np.maximum(reached, best(promising)) if length(promising) else reached

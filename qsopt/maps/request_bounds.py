@@ -1,0 +1,429 @@
+"""The exact best way of serving of one side at every point of a grid, by branch and bound.
+
+Requests/s of a candidate with its largest batch only rise, or only fall, along an axis, so in a
+block of points the corner where it serves most bounds it from above, and what anything serves at
+the opposite corner bounds the optimum of every point from below. Of two pools, each bounds what it
+may serve with the best of the other kind of its block:
+
+    pair <= devices / (n_r/X_r + n_w/X_w)
+
+Answers that are g times as long let g times as many sequences share the reading of prompts. With B'
+of them, B'/g keep the limits at the shorter answer too and serve no less, but are no whole number:
+so what u units serve bounds what is served further on but for a factor (u + 1)/u, and where not
+one unit is allowed, though it fits and its first token is in time, there is no bound. So it is with
+acceptance.
+
+A candidate that cannot reach the lower bound of a block is dropped there; the rest is looked at in
+smaller blocks, and at last at every point, where pairs get their whole split. Along an axis without
+a trend (load) blocks are one point wide.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from qsopt.deployments.optimum import EQUAL
+from qsopt.maps.axes import NO_TREND, RISES
+from qsopt.maps.bounds import Trends
+from qsopt.maps.request_pairs import PairRows, Pool, pair_values
+from qsopt.maps.request_rows import Board, Shares, alike_for_readers, board
+from qsopt.serving.candidates import ALTERNATING, READER, UNIFORM, WRITER, Candidates
+from qsopt.serving.narrowing import Known, next_units, put, unknown, updated
+from qsopt.serving.replica import Served
+from qsopt.serving.trials import Asked
+from qsopt.spec.deployment import Deployment
+
+WIDTHS = (16, 8, 4, 2, 1)
+"""Of the blocks, each a multiple of the next."""
+
+FEW = 3
+"""Candidates of each kind that are tried for a block's lower bound."""
+
+DIAGONAL = (0.05, 0.5, 0.95)
+"""Places along both axes where everything is tried first."""
+
+SLACK = 1e-6
+"""Relative excess of a lower over an upper bound at which a candidate is dropped."""
+
+Values = Float[np.ndarray, " rows"]
+Places = Int[np.ndarray, " rows"]
+
+
+@dataclass(frozen=True)
+class RequestOptima:
+    """The best way of one side at every point."""
+
+    throughput: Float[np.ndarray, "x y"]
+    """Output tokens of the cluster, 0 where nothing keeps the limits [tokens/s]."""
+    writes: Int[np.ndarray, "x y"]
+    """Which candidate writes answers, -1 where nothing keeps the limits."""
+    reads: Int[np.ndarray, "x y"]
+    """Which one reads prompts; the same where one pool does both."""
+    units: Float[np.ndarray, "x y"]
+    """Batch units of what writes."""
+    shares: Shares
+    evaluated: int
+    """Candidates that were tried at a batch and a point."""
+
+    @property
+    def way(self) -> Int[np.ndarray, "x y"]:
+        """Of `ways.SEARCHED`; -1 where nothing keeps the limits."""
+        kind = self.shares.every.kind[self.writes]
+        way = np.where(kind == WRITER, 2, np.where(kind == ALTERNATING, 1, 0))
+        return np.where(self.writes < 0, -1, way)
+
+    @property
+    def candidates(self) -> Candidates:
+        """Every way, layout and chunk that was looked at."""
+        return self.shares.every
+
+    @property
+    def chunked(self) -> Bool[np.ndarray, "x y"]:
+        """Whether prompts are read in chunks of a size that was chosen; else in every step as many
+        tokens as a mean step needs.
+        """
+        return self.shares.chunked[self.reads]
+
+    @property
+    def chunk_share(self) -> Float[np.ndarray, "x y"]:
+        """Tokens of an attention rank in a forward that reads, over those read of a prompt."""
+        return np.exp2(self.shares.exponent[self.reads].astype(float))
+
+
+class _Rows(NamedTuple):
+    """Candidates in blocks, or at points."""
+
+    x: Places
+    y: Places
+    candidate: Places
+
+    def take(self, kept: np.ndarray) -> "_Rows":
+        return _Rows(self.x[kept], self.y[kept], self.candidate[kept])
+
+
+class _Reached(NamedTuple):
+    """What rows serve at a corner."""
+
+    upper: Values
+    """No less than each serves, in units of its kind: requests/s of the cluster, or of a pool's
+    replica.
+    """
+    value: Values
+    """What is known to be allowed, the same."""
+    units: Values
+    ttft: Values
+    devices: Values
+
+
+def request_optima(
+    served: Served,
+    layouts: Deployment,
+    questions: Asked,
+    shape: tuple[int, int],
+    trends: Trends,
+    shared: bool,
+) -> RequestOptima:
+    """The optimum at every point.
+
+    Args:
+        served: model, service and draft of a side.
+        layouts: its legal ones.
+        questions: of all points in one row, the second axis first.
+        shape: points along both axes.
+        trends: of requests/s along both axes.
+        shared: whether an axis moves how many sequences share the reading of prompts.
+    """
+    return _Search(served, board(served, layouts, questions), shape, trends, shared).run()
+
+
+class _Search:
+    """Branch and bound over a grid."""
+
+    def __init__(
+        self, served: Served, tried: Board, shape: tuple, trends: Trends, shared: bool
+    ) -> None:
+        self.served, self.board, self.shape, self.trends = served, tried, shape, trends
+        self.shared = shared
+        every = tried.shares.every
+        layout = every.layout
+        self.kind, self.answer = every.kind, tried.number("answer")
+        self.limit, self.first = tried.number("tpot_limit"), tried.number("ttft_limit")
+        self.cluster = np.asarray(tried.questions.cluster.devices)
+        self.unit = layout.data * layout.pipeline
+        self.size = layout.tensor * self.unit
+        self.holders = layout.tensor * layout.pipeline * every.sharing
+        self.read_alike = alike_for_readers(tried.questions)
+        self.evaluated = 0
+
+    def run(self) -> RequestOptima:
+        """Blocks from wide to narrow, each time without what cannot win."""
+        rows, goal = self._all_rows(WIDTHS[0]), self._first_goal(WIDTHS[0])
+        for width, finer in itertools.pairwise(WIDTHS):
+            rows = self._survivors(rows, width, goal)
+            rows, goal = self._split(rows, width, finer), self.lower
+            goal = self._goal_of_parts(goal, width, finer)
+        return self._optimum(self._survivors(rows, 1, goal))
+
+    # ---- blocks ----------------------------------------------------------------------------------
+
+    def _widths(self, width: int) -> tuple[int, int]:
+        x, y = (1 if trend == NO_TREND else width for trend in self.trends)
+        return x, y
+
+    def _counts(self, width: int) -> tuple[int, int]:
+        x, y = (-(-n // wide) for n, wide in zip(self.shape, self._widths(width), strict=True))
+        return x, y
+
+    def _block(self, rows: _Rows, width: int) -> Places:
+        return rows.x * self._counts(width)[1] + rows.y
+
+    def _corner(self, x: Places, y: Places, width: int, best: bool) -> Places:
+        """The point of each block at which requests/s are largest, or smallest."""
+        ends = []
+        for block, wide, points, trend in zip(
+            (x, y), self._widths(width), self.shape, self.trends, strict=True
+        ):
+            last = (trend == RISES) == best
+            ends.append(np.minimum((block + 1) * wide, points) - 1 if last else block * wide)
+        return ends[0] * self.shape[1] + ends[1]
+
+    def _all_rows(self, width: int) -> _Rows:
+        indices = np.indices((*self._counts(width), len(self.kind)))
+        rows = _Rows(*indices.reshape(3, -1))
+        return rows.take(self._tried_somewhere(rows, width))
+
+    def _tried_somewhere(self, rows: _Rows, width: int) -> np.ndarray:
+        ends = (self._corner(rows.x, rows.y, width, best) for best in (True, False))
+        low, high = (self.board.most[point] for point in ends)
+        return self.board.there(low, high, rows.candidate)
+
+    def _split(self, rows: _Rows, width: int, finer: int) -> _Rows:
+        """The same candidates in the smaller blocks that make up each block."""
+        wide, fine = self._widths(width), self._widths(finer)
+        parts = wide[0] // fine[0], wide[1] // fine[1]
+        i, j = (step.ravel() for step in np.indices(parts))
+        x = (rows.x[:, None] * parts[0] + i).ravel()
+        y = (rows.y[:, None] * parts[1] + j).ravel()
+        counts = self._counts(finer)
+        found = _Rows(x, y, np.repeat(rows.candidate, len(i)))
+        found = found.take((x < counts[0]) & (y < counts[1]))
+        return found.take(self._tried_somewhere(found, finer))
+
+    def _goal_of_parts(self, lower: np.ndarray, width: int, finer: int) -> np.ndarray:
+        """The lower bound of the block that each smaller block is a part of."""
+        counts, fine = self._counts(width), self._counts(finer)
+        x, y = np.indices(fine)
+        ratio = [a // b for a, b in zip(self._widths(width), self._widths(finer), strict=True)]
+        return lower.reshape(counts)[x // ratio[0], y // ratio[1]].ravel()
+
+    # ---- bounds ----------------------------------------------------------------------------------
+
+    def _first_goal(self, width: int) -> Float[np.ndarray, " blocks"]:
+        """What the best candidates of some points on the diagonal serve at least in blocks."""
+        every, promising = np.arange(len(self.kind)), []
+        for share in DIAGONAL:
+            place = [int(share * (points - 1)) for points in self.shape]
+            point = np.full(len(every), place[0] * self.shape[1] + place[1])
+            alike = np.zeros(len(every), dtype=int)
+            reached = self._reached(point, every, np.zeros(len(every)), True)
+            score = self._scores(every, point, alike, reached, 1)
+            promising.append(self._few(every, alike, score))
+        kept = np.unique(np.concatenate(promising))
+        x, y, place = (index.ravel() for index in np.indices((*self._counts(width), len(kept))))
+        block = x * self._counts(width)[1] + y
+        worst = self._corner(x, y, width, False)
+        return self._lower(worst, kept[place], block, int(np.prod(self._counts(width))))
+
+    def _survivors(self, rows: _Rows, width: int, goal: np.ndarray) -> _Rows:
+        """Rows that may reach the best of some point of their block; sets `lower`, what every point
+        of a block reaches at least.
+        """
+        point, block = self._corner(rows.x, rows.y, width, True), self._block(rows, width)
+        count = int(np.prod(self._counts(width)))
+        reached = self._reached(point, rows.candidate, goal[block], width > 1)
+        score = self._scores(rows.candidate, point, block, reached, count)
+        few = self._few(rows.candidate, block, score)
+        worst = self._corner(rows.x[few], rows.y[few], width, False)
+        self.lower = np.maximum(goal, self._lower(worst, rows.candidate[few], block[few], count))
+        return rows.take((score > 0.0) & (score >= self.lower[block] * (1.0 - SLACK)))
+
+    def _reached(self, point: Places, candidate: Places, goal: Values, bound: bool) -> _Reached:
+        """What rows serve at points (see `_narrowed`); those that read prompts once for all points
+        at which the same is read.
+        """
+        reads = self.kind[candidate] == READER
+        key = self.read_alike[point] * len(self.kind) + candidate
+        alone = -1 - np.arange(len(point))
+        _, first, place = np.unique(
+            np.where(reads, key, alone), return_index=True, return_inverse=True
+        )
+        found = self._narrowed(point[first], candidate[first], goal[first], bound)
+        return _Reached(*(column[place] for column in found))
+
+    def _narrowed(self, point: Places, candidate: Places, goal: Values, bound: bool) -> _Reached:
+        """Rows narrowed until each is settled, or reaches the goal of its block, or cannot.
+
+        Args:
+            point: of each row.
+            candidate: of each row.
+            goal: requests/s of the cluster.
+            bound: whether the most that a row could serve in its block is enough.
+        """
+        answer, limit, kind = self.answer[point], self.limit[point], self.kind[candidate]
+        pools = kind >= WRITER
+        # one-pool values are tokens/s of the cluster; a pool's goal depends on the other pool
+        own = np.where(pools, 0.0, goal * answer)
+        unit = self.unit[candidate]
+        replicas = np.floor(self.cluster[point] / self.size[candidate])
+        known, rows = unknown(len(point)), self.board.rows(point, candidate, bound)
+        ttft, devices, fits = (np.ones(len(point), dtype=kind) for kind in (float, float, bool))
+        while True:
+            met = (known.value > own) & bound & ~np.isinf(known.bound) & (goal > 0.0)
+            active = known.unsettled & (known.bound > own * (1.0 - EQUAL)) & ~met
+            here = np.flatnonzero(active)
+            if not len(here):
+                break
+            beats = np.floor(own[here] * limit[here] / np.maximum(replicas[here], 1.0) / unit[here])
+            before = known.take(here)
+            units = next_units(before, beats, limit[here])
+            came = self.board.ask(rows.take(here), units)
+            put(known, here, updated(before, units, came))
+            ttft[here], devices[here], fits[here] = came.ttft, came.devices, came.fits
+            self.evaluated += len(here)
+        to_requests = np.where(pools, 1.0, answer)
+        upper = _upper(known)
+        if bound and self.shared:
+            late = (ttft > self.first[point] * (1.0 + EQUAL)) & (kind != UNIFORM)
+            upper = np.where(pools, upper, _upper_between(known, upper, fits & ~late))
+        return _Reached(upper / to_requests, known.value / to_requests, known.units, ttft, devices)
+
+    def _scores(
+        self, candidate: Places, point: Places, block: Places, reached: _Reached, count: int
+    ) -> Values:
+        """Requests/s of the cluster that each row could reach, with the best other pool of its
+        block.
+        """
+        kind, upper = self.kind[candidate], reached.upper
+        late = (kind == READER) & (reached.ttft > self.first[point] * (1.0 + EQUAL))
+        some = (upper > 0.0) & ~late
+        share = np.where(some, reached.devices / np.where(some, upper, 1.0), np.inf)
+        least = {}
+        for pool in (READER, WRITER):
+            best = np.full(count, np.inf)
+            np.minimum.at(best, block[kind == pool], share[kind == pool])
+            least[pool] = best
+        other = np.where(kind == WRITER, least[READER][block], least[WRITER][block])
+        with np.errstate(invalid="ignore"):
+            pools = self.cluster[point] / (share + other)
+        return np.where(kind >= WRITER, np.where(some, pools, 0.0), upper)
+
+    def _few(self, candidate: Places, block: Places, score: Values) -> Places:
+        """Of every block and kind of competitor the rows with the largest scores."""
+        group = np.where(self.kind[candidate] >= WRITER, self.kind[candidate], 0)
+        key = block * (READER + 1) + group
+        order = np.lexsort((np.where(np.isfinite(score), -score, 0.0), key))
+        first = np.concatenate([[True], np.diff(key[order]) != 0])
+        rank = np.arange(len(order)) - np.maximum.accumulate(
+            np.where(first, np.arange(len(order)), 0)
+        )
+        return np.sort(order[(rank < FEW) & (score[order] > 0.0)])
+
+    def _lower(
+        self, point: Places, candidate: Places, block: Places, count: int
+    ) -> Float[np.ndarray, " blocks"]:
+        """What some rows serve at the corner of their block where all serve least."""
+        most = self.board.most[point]
+        inside = np.flatnonzero(self.board.there(most, most, candidate))
+        point, candidate, block = point[inside], candidate[inside], block[inside]
+        reached = self._reached(point, candidate, np.zeros(len(point)), False)
+        lower = np.zeros(count)
+        single = self.kind[candidate] < WRITER
+        np.maximum.at(lower, block[single], reached.value[single])
+        pairs = self._pairs(point, candidate, reached, np.zeros(len(self.cluster)))
+        if len(pairs.point):
+            values = self._pair_values(candidate, reached, pairs)
+            np.maximum.at(lower, block[pairs.writer], values)
+        return lower
+
+    # ---- pairs of pools --------------------------------------------------------------------------
+
+    def _pairs(self, point: Places, candidate: Places, reached: _Reached, goal: Values) -> PairRows:
+        """Every pair of a row that reads and one that writes at the same point which may reach the
+        goal there.
+        """
+        kind = self.kind[candidate]
+        alive = reached.value > 0.0
+        reads, writes = (np.flatnonzero((kind == pool) & alive) for pool in (READER, WRITER))
+        order = np.argsort(point[reads], kind="stable")
+        reads = reads[order]
+        start = np.searchsorted(point[reads], point[writes], "left")
+        counts = np.searchsorted(point[reads], point[writes], "right") - start
+        writer = np.repeat(writes, counts)
+        place = np.arange(len(writer)) - np.repeat(np.cumsum(counts) - counts, counts)
+        reader = reads[np.repeat(start, counts) + place] if len(writer) else writer
+        share = reached.devices / np.where(alive, reached.value, 1.0)
+        most = self.cluster[point[writer]] / (share[reader] + share[writer])
+        kept = most >= goal[point[writer]] * (1.0 - EQUAL)
+        return PairRows(point[writer][kept], reader[kept], writer[kept])
+
+    def _pair_values(self, candidate: Places, reached: _Reached, pairs: PairRows) -> Values:
+        pool = Pool(reached.value, reached.devices, self.holders[candidate], reached.ttft)
+        return pair_values(self.served, self.board.questions, pool, pool, pairs)
+
+    # ---- points ----------------------------------------------------------------------------------
+
+    def _optimum(self, rows: _Rows) -> RequestOptima:
+        """The best of what is left at every point."""
+        point, count = rows.x * self.shape[1] + rows.y, int(np.prod(self.shape))
+        candidate = rows.candidate
+        reached = self._reached(point, candidate, self.lower[point], False)
+        best = [np.zeros(count), np.full(count, -1), np.full(count, -1), np.zeros(count)]
+        single = np.flatnonzero((self.kind[candidate] < WRITER) & (reached.value > 0.0))
+        _take_best(best, point[single], reached.value[single], single, single)
+        pairs = self._pairs(point, candidate, reached, np.maximum(best[0], self.lower))
+        values = self._pair_values(candidate, reached, pairs)
+        _take_best(best, pairs.point, values, pairs.writer, pairs.reader)
+        requests, writes, reads, _ = best
+        chosen = np.where(writes < 0, 0, writes)
+        read = np.where(reads < 0, 0, reads)
+        none = writes < 0
+        numbers = (
+            requests * self.answer,
+            np.where(none, -1, candidate[chosen]),
+            np.where(none, -1, candidate[read]),
+            np.where(none, 0.0, reached.units[chosen]),
+        )
+        throughput, writer, reader, units = (grid.reshape(self.shape) for grid in numbers)
+        shares = self.board.shares
+        return RequestOptima(throughput, writer, reader, units, shares, self.evaluated)
+
+
+def _upper(known: Known) -> Values:
+    """No less than each row serves."""
+    open_bound = np.where(np.isinf(known.bound), known.value, known.bound)
+    return np.where(known.unsettled, np.maximum(open_bound, known.value), known.value)
+
+
+def _upper_between(known: Known, upper: Values, possible: Bool[np.ndarray, " rows"]) -> Values:
+    """The same for batches that are no whole number."""
+    some = np.maximum(known.units, 1.0)
+    endless = possible & (known.units == 0.0) & (known.high <= 1.0)
+    reaching = np.where(known.unsettled, upper, upper * (some + 1.0) / some)
+    return np.where(endless, np.inf, np.where(known.units > 0.0, reaching, upper))
+
+
+def _take_best(
+    best: list[np.ndarray], point: Places, value: Values, writes: Places, reads: Places
+) -> None:
+    """Where a value beats what is best so far by more than rounding, it takes its place; of equals
+    the first.
+    """
+    most = np.zeros(len(best[0]))
+    np.maximum.at(most, point, value)
+    better = (value > best[0][point] * (1.0 + EQUAL)) & (value >= most[point] * (1.0 - EQUAL))
+    rows = np.flatnonzero(better)[::-1]
+    best[1][point[rows]], best[2][point[rows]] = writes[rows], reads[rows]
+    best[0][point[rows]] = value[rows]

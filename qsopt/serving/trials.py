@@ -1,0 +1,173 @@
+"""Many trials at once, each of a candidate under a question of its own: the one compiled function
+of the search over ways of serving.
+
+Everything else of the search is bookkeeping of arrays in NumPy, so that questions of one model's
+structure, few or many, under any limits and on any cluster, share a compilation.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from qsopt.arrays import Scalar, number
+from qsopt.deployments.batches import pad_to, take
+from qsopt.record import Record
+from qsopt.serving.candidates import Candidates
+from qsopt.serving.metrics import fits
+from qsopt.serving.replica import Served
+from qsopt.serving.trial import Trial, most_units, trial
+from qsopt.spec.hardware import Cluster
+from qsopt.spec.workload import Workload
+
+AT_ONCE = 512
+"""Trials that one call of the compiled function makes: few enough that the last rounds of a search,
+with few candidates left, are quick.
+"""
+
+MANY_AT_ONCE = 4096
+"""The same where there are many."""
+
+AHEAD = 4
+"""Calls that are under way while the next is prepared."""
+
+
+class Asked(Record):
+    """What may differ between questions of one search; with arrays for numbers, many of them."""
+
+    cluster: Cluster
+    workload: Workload
+
+
+class Rows(NamedTuple):
+    """Which candidate is tried under which question."""
+
+    question: Int[np.ndarray, " rows"]
+    candidate: Int[np.ndarray, " rows"]
+    chunk: Int[np.ndarray, " rows"] | None = None
+    """Indices of `chunk_length` instead of the candidates' own."""
+
+    def take(self, kept: np.ndarray) -> "Rows":
+        """Some of them."""
+        chunk = None if self.chunk is None else self.chunk[kept]
+        return Rows(self.question[kept], self.candidate[kept], chunk)
+
+
+class Outcome(Record):
+    """What came of a row, as far as a search needs it."""
+
+    allowed: Bool[Array, ""]
+    too_small: Bool[Array, ""]
+    value: Scalar = number()
+    tpot: Scalar = number()
+    """Time per token; where prompts are only read, for each of them [s]."""
+    ttft: Scalar = number()
+    """Time to first token, without the cache's way between pools [s]."""
+    devices: Scalar = number()
+    """Devices that a replica takes."""
+    units: Scalar = number()
+    """Batch units that it was tried at: no more than memory and chunks allow."""
+    fits: Bool[Array, ""] = True  # pyright: ignore[reportAssignmentType]
+    """Whether a device holds what it must with them."""
+
+
+class Tried(Record):
+    """What came of a row."""
+
+    outcome: Outcome
+    trial: Trial
+
+
+Ask = Callable[[Rows, Float[np.ndarray, " rows"]], Any]
+"""From rows and the batch units of each to what came of them, in NumPy."""
+
+
+def asked_once(served: Served) -> Asked:
+    """The one question of a service, as a batch."""
+    one = Asked(served.service.cluster, served.service.workload)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[None], one)
+
+
+def asking(
+    served: Served,
+    questions: Asked,
+    every: Candidates,
+    capped: bool = True,
+    briefly: bool = False,
+) -> Ask:
+    """The function that tries rows, which answers with `Tried`.
+
+    Args:
+        served: what no question changes.
+        questions: a batch of them.
+        every: candidates.
+        capped: whether units are cut to the most that memory and chunks allow.
+        briefly: whether many rows are to be tried of which the `Outcome` is enough.
+    """
+    size, function = (MANY_AT_ONCE, _outcomes) if briefly else (AT_ONCE, _tried)
+
+    def part(rows: Rows, units: Float[np.ndarray, " rows"]) -> Any:
+        some = take(every, pad_to(rows.candidate, size))
+        if rows.chunk is not None:
+            some = some._replace(chunk=pad_to(rows.chunk, size))
+        asked = take(questions, pad_to(rows.question, size))
+        return function(served, asked, some, pad_to(units, size), np.asarray(capped))
+
+    def ask(rows: Rows, units: Float[np.ndarray, " rows"]) -> Any:
+        parts, waiting = [], deque()
+        for start in range(0, len(units), size):
+            here = slice(start, start + size)
+            waiting.append(part(rows.take(here), units[here]))  # pyright: ignore[reportArgumentType]
+            if len(waiting) > AHEAD:
+                parts.append(jax.tree.map(np.asarray, waiting.popleft()))
+        parts += [jax.tree.map(np.asarray, one) for one in waiting]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(units)], *parts)
+
+    return ask
+
+
+def _one(
+    served: Served, question: Asked, candidate: Candidates, units: Scalar, capped: Scalar
+) -> Tried:
+    """A row at its units; capped, at the most that memory and chunks allow where those are fewer,
+    and at one where not even one is, which is then not allowed.
+    """
+    here = eqx.tree_at(
+        lambda s: (s.service.cluster, s.service.workload),
+        served,
+        (question.cluster, question.workload),
+    )
+    most = most_units(here, candidate)
+    at = jnp.where(capped, jnp.clip(units, 1.0, jnp.maximum(most, 1.0)), units)
+    came = trial(here, candidate, at)
+    came = eqx.tree_at(lambda t: t.allowed, came, came.allowed & ((most >= 1.0) | ~capped))
+    tpot = came.pace.unit.seconds
+    brief = (
+        came.allowed,
+        came.too_small,
+        came.value,
+        tpot,
+        came.ttft,
+        came.devices,
+        at,
+        fits(came.memory),
+    )
+    return Tried(Outcome(*brief), came)
+
+
+_each = jax.vmap(_one, in_axes=(None, 0, 0, 0, None))
+
+
+@jax.jit
+def _tried(served: Served, questions: Asked, some: Candidates, units, capped) -> Tried:
+    return _each(served, questions, some, units, capped)
+
+
+@jax.jit
+def _outcomes(served: Served, questions: Asked, some: Candidates, units, capped) -> Outcome:
+    return _each(served, questions, some, units, capped).outcome

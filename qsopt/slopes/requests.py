@@ -1,0 +1,328 @@
+"""How the throughput of whole requests answers to every input: exact derivatives of one plan, and
+of the largest batch that its limits allow.
+
+At a given plan throughput, time to first token and time per token are functions of every number. At
+the relaxed optimum the batch B is real and fills the limit that binds first (memory, time per
+token, time to first token, or that prompts keep up), so it moves with an input x:
+
+    d log throughput / d log x = f_x - f_B g_x / g_B
+
+with f the log throughput and g the log of what is used over the limit (see `sensitivity`). Two
+pools then have real numbers of replicas, devices/(n_r/X_r + n_w/X_w) requests/s, and it is the
+batch of the pool that writes that follows the limits. Layouts and way stay as they are, and chunks
+keep their share of the prompt: a slope says nothing of a jump to another plan.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from qsopt.arrays import Scalar, number
+from qsopt.record import Record, Result
+from qsopt.serving.disaggregated import reader, reading_pool, split_of, writing_pool
+from qsopt.serving.metrics import of_one_pool, of_pools
+from qsopt.serving.one_pool import BESIDE, alone, needed, one_pool
+from qsopt.serving.plan import Plan
+from qsopt.serving.queue import busiest
+from qsopt.serving.replica import Served, held
+from qsopt.slopes.inputs import Input, leaf_input, named_inputs
+from qsopt.slopes.sensitivity import ShadowPrice, Slopes
+from qsopt.spec.model import Model
+from qsopt.spec.service import Service
+from qsopt.spec.workload import NO_LIMIT
+from qsopt.units import GB, MILLISECOND
+
+LIMITS = ("memory", "tpot", "ttft", "prompts")
+"""Limits of the batch: prompts must be read as fast as answers end."""
+
+THROUGHPUT, TTFT, TPOT = range(3)
+"""Rows of `log_outputs` before those of the limits."""
+
+_WIDE, _HALVINGS = 40.0, 100
+
+
+class RequestDesign(Record):
+    """A plan, and everything that what it serves depends on."""
+
+    model: Model
+    service: Service
+    draft: Any
+    plan: Plan
+    """Its `tokens` do not count."""
+    share: Scalar = number()
+    """Prompt tokens of an attention rank in a forward that carries any, over those read of a
+    prompt.
+    """
+    way: str = eqx.field(static=True, default="mixed")
+    even: bool = eqx.field(static=True, default=False)
+    """Whether each step reads as many tokens as a mean step needs, whatever the share."""
+    real: bool = eqx.field(static=True, default=False)
+    """Whether two pools have real numbers of replicas."""
+
+    @property
+    def served(self) -> Served:
+        """What is served."""
+        return Served(self.model, self.service, self.draft)
+
+
+@dataclass(frozen=True, repr=False)
+class RequestSensitivity(Result):
+    """Slopes at a plan as it is, and where its batch follows the limits."""
+
+    way: str
+    """Of serving."""
+    fixed: Slopes
+    """At the plan as it is."""
+    relaxed: Slopes | None
+    """At the real batch that fills the binding limit; None where no batch does."""
+    binding: str | None
+    """The limit that sets the batch, of `LIMITS`."""
+    shadow_prices: tuple[ShadowPrice, ...]
+    """At the relaxed optimum."""
+    ttft_elasticity: dict[str, float] = field(repr=False)
+    """d log of time to first token / d log x by input, at the plan as it is."""
+    tpot_elasticity: dict[str, float] = field(repr=False)
+    """The same of time per output token."""
+
+
+def request_design(served: Served, plan: Plan, way: str) -> RequestDesign:
+    """The design of a plan: its chunk as a share of the prompt, or even steps."""
+    read, tokens = float(served.service.workload.read), float(plan.tokens)
+    layout = plan.decode if way in BESIDE else plan.prefill
+    least = float(needed(served.service.workload, plan.decode))
+    least /= float(busiest(served.service.workload.load))
+    even = way == "mixed" and abs(tokens - least) <= 1e-9 * least
+    share = np.asarray(tokens / (read * float(layout.data)))
+    return RequestDesign(served.model, served.service, served.draft, plan, share, way, even)
+
+
+def request_sensitivity(design: RequestDesign) -> RequestSensitivity:
+    """Derivatives of what a concrete plan serves."""
+    inputs = request_inputs(design)
+    fixed, slopes = _slopes(design, inputs, None)
+    names = [each.name for each in inputs]
+    ttft, tpot = (dict(zip(names, map(float, slopes[row]), strict=False)) for row in (TTFT, TPOT))
+    relaxed_design = replace(design, real=True)
+    batches = limit_batches(relaxed_design)
+    binding = min(batches, key=lambda name: batches[name])
+    if not 0.0 < batches[binding] < np.inf:
+        return RequestSensitivity(design.way, fixed, None, None, (), ttft, tpot)
+    relaxed, _ = _slopes(at_batch(relaxed_design, batches[binding]), inputs, binding)
+    prices = _shadow_prices(relaxed, binding)
+    return RequestSensitivity(design.way, fixed, relaxed, binding, prices, ttft, tpot)
+
+
+def at_batch(design: RequestDesign, batch: float) -> RequestDesign:
+    """The design at another batch [sequences]."""
+    return eqx.tree_at(lambda d: d.plan.decode.batch, design, np.asarray(float(batch)))
+
+
+# ---- inputs --------------------------------------------------------------------------------------
+
+
+def _uncached(design: Any, factor: Scalar) -> Any:
+    left = (1.0 - design.service.workload.cached) * factor
+    return eqx.tree_at(lambda d: d.service.workload.cached, design, 1.0 - left)
+
+
+_REQUESTS = (
+    leaf_input("prompt", "token", lambda design: design.service.workload.prompt),
+    leaf_input("answer", "token", lambda design: design.service.workload.answer),
+    Input("uncached", "share", lambda design: 1.0 - design.service.workload.cached, _uncached),
+)
+_LOAD = leaf_input("load", "share", lambda design: design.service.workload.load)
+_ACCEPTANCE = leaf_input("acceptance", "share", lambda design: design.service.workload.acceptance)
+_LIMITS = {
+    "ttft": leaf_input("ttft_limit", "s", lambda d: d.service.workload.ttft_limit),
+    "tpot": leaf_input("tpot_limit", "s", lambda d: d.service.workload.tpot_limit),
+}
+_HARDWARE = (
+    "bandwidth",
+    "capacity",
+    "peak_bf16",
+    "peak_fp8",
+    "scale_up_bandwidth",
+    "scale_out_bandwidth",
+    "launch_latency",
+    "link_latency",
+    "host_time",
+)
+
+
+def request_inputs(design: RequestDesign) -> tuple[Input, ...]:
+    """The inputs that a plan's throughput may depend on: `uncached` is the share of the prompt that
+    is not cached.
+    """
+    workload = design.service.workload
+    some = [
+        (_LOAD, float(workload.load) > 0.0),
+        (_ACCEPTANCE, float(workload.tokens_per_step) > 1.0 and float(workload.acceptance) > 0.0),
+        (_LIMITS["ttft"], float(workload.ttft_limit) < NO_LIMIT),
+        (_LIMITS["tpot"], float(workload.tpot_limit) < NO_LIMIT),
+    ]
+    return (*_REQUESTS, *(one for one, there in some if there), *named_inputs(_HARDWARE))
+
+
+def scaled(
+    design: RequestDesign, inputs: tuple[Input, ...], logs: Float[Array, " inputs"]
+) -> RequestDesign:
+    """The design with the log of each input moved by an amount, and of the batch by the last."""
+    for index, given in enumerate(inputs):
+        design = given.scale(design, jnp.exp(logs[index]))  # pyright: ignore[reportArgumentType, reportAssignmentType]
+    batch = design.plan.decode.batch * jnp.exp(logs[len(inputs)])
+    return eqx.tree_at(lambda d: d.plan.decode.batch, design, batch)
+
+
+# ---- derivatives ---------------------------------------------------------------------------------
+
+
+def log_outputs(design: RequestDesign) -> Float[Array, " outputs"]:
+    """Logs of throughput, time to first token and time per token, and of what is used over each of
+    `LIMITS`.
+    """
+    served, workload = design.served, design.service.workload
+    values = (_two_pools if design.way == "disaggregated" else _one_pool)(design, served)
+    throughput, ttft, tpot, memory, prompts = values
+    over = (memory, tpot / workload.tpot_limit, ttft / workload.ttft_limit, prompts)
+    return jnp.log(jnp.stack([throughput, ttft, tpot, *over]))
+
+
+def _one_pool(design: RequestDesign, served: Served) -> tuple[Scalar, ...]:
+    workload, layout = design.service.workload, design.plan.decode
+    if design.even:
+        tokens = needed(workload, layout) / busiest(workload.load)
+    else:
+        tokens = design.share * workload.read * layout.data
+    work = one_pool(served, layout, tokens, BESIDE[design.way])
+    filled = held(served, layout, work.occupancy)
+    reached = of_one_pool(served, Plan(layout, layout, tokens), work.pace, filled)
+    prompts = jnp.maximum(work.pace.reading / busiest(workload.load), _NEVER)
+    # in even steps prompts keep up by themselves
+    prompts = jnp.full_like(prompts, _NEVER) if design.even else prompts
+    return reached.throughput, reached.ttft, reached.tpot, filled.total / filled.capacity, prompts
+
+
+def _two_pools(design: RequestDesign, served: Served) -> tuple[Scalar, ...]:
+    workload, plan = design.service.workload, design.plan
+    tokens = design.share * workload.read * plan.prefill.data
+    reads, writes = reader(served, plan.prefill, tokens, plan.sharing), alone(served, plan.decode)
+    memories = tuple(
+        held(served, layout, work.occupancy)
+        for layout, work in ((plan.decode, writes), (plan.prefill, reads))
+    )
+    whole = eqx.tree_at(lambda p: p.tokens, plan, tokens)
+    reached = of_pools(served, whole, (reads.pace, writes.pace), memories)  # pyright: ignore[reportArgumentType]
+    throughput = reached.throughput
+    if design.real:
+        one = reading_pool(served, plan.prefill, plan.sharing, reads.pace)
+        other = writing_pool(served, plan.decode, writes.pace)
+        devices = design.service.cluster.devices
+        split = split_of(devices, one.rate, one.devices, other.rate, other.devices, jnp.ones(()))
+        throughput = split.requests * workload.answer
+    used = memories[0].total / memories[0].capacity
+    return throughput, reached.ttft, reached.tpot, used, jnp.full_like(used, _NEVER)
+
+
+_NEVER = 1e-30
+"""What is used of a limit that nothing uses."""
+
+
+@partial(jax.jit, static_argnums=1)
+def _outputs_and_slopes(design: RequestDesign, inputs: tuple[Input, ...]):
+    """Log outputs, and their derivatives in the logs of every input and of the batch (last)."""
+
+    def outputs(logs: Float[Array, " inputs"]) -> tuple[Array, Array]:
+        values = log_outputs(scaled(design, inputs, logs))
+        return values, values
+
+    slopes, values = jax.jacfwd(outputs, has_aux=True)(jnp.zeros(len(inputs) + 1))
+    return values, slopes
+
+
+def _slopes(
+    design: RequestDesign, inputs: tuple[Input, ...], binding: str | None
+) -> tuple[Slopes, Float[np.ndarray, "outputs inputs"]]:
+    logs, slopes = map(np.asarray, _outputs_and_slopes(design, inputs))
+    elasticity = slopes[THROUGHPUT]
+    if binding is not None:
+        limit = slopes[_row(binding)]
+        elasticity = elasticity - elasticity[-1] * limit / limit[-1]
+    names = [each.name for each in inputs]
+    values = {each.name: float(each.value(design)) for each in inputs}  # pyright: ignore[reportArgumentType]
+    elasticities = dict(zip(names, map(float, elasticity), strict=False))
+    batch = float(design.plan.decode.batch)
+    if binding is None:
+        elasticities["batch"], values["batch"] = float(elasticity[-1]), batch
+    throughput = float(np.exp(logs[THROUGHPUT]))
+    gradient = {
+        name: slope * throughput / values[name] if values[name] else 0.0
+        for name, slope in elasticities.items()
+    }
+    gradient["cached"] = -gradient["uncached"]
+    return Slopes(batch, throughput, elasticities, gradient), slopes
+
+
+def _row(limit: str) -> int:
+    return TPOT + 1 + LIMITS.index(limit)
+
+
+# ---- the batch that the limits allow -------------------------------------------------------------
+
+
+_compiled_outputs = jax.jit(log_outputs)
+
+
+def limit_batches(design: RequestDesign) -> dict[str, float]:
+    """The real batch that fills each limit: infinite where none does, 0 where nothing keeps it."""
+    return {name: _limit_batch(design, _row(name)) for name in LIMITS}
+
+
+def _limit_batch(design: RequestDesign, row: int) -> float:
+    """By bisection in the log of the batch, as what is used of a limit does not fall with it."""
+
+    def excess(log_batch: float) -> float:
+        return float(_compiled_outputs(at_batch(design, np.exp(log_batch)))[row])
+
+    low, high = -_WIDE / 2.0, _WIDE
+    if not excess(high) > 0.0:
+        return np.inf
+    if excess(low) > 0.0:
+        return 0.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if excess(middle) > 0.0 else (middle, high)
+    return float(np.exp(low))
+
+
+# ---- shadow prices -------------------------------------------------------------------------------
+
+
+def _shadow_prices(slopes: Slopes, binding: str) -> tuple[ShadowPrice, ...]:
+    """Prices per unit that people count in; 0 for a limit that does not bind."""
+    units = {
+        "memory": ("capacity", GB, "GB of device memory"),
+        "tpot": ("tpot_limit", MILLISECOND, "ms of time per token"),
+        "ttft": ("ttft_limit", MILLISECOND, "ms of time to first token"),
+    }
+    prices = [
+        ShadowPrice(name, slopes.gradient[key] * unit * (name == binding), words, name == binding)
+        for name, (key, unit, words) in units.items()
+        if key in slopes.gradient
+    ]
+    free = {
+        "cached": ("cached", 0.01, "point of cache hit rate"),
+        "bandwidth": ("bandwidth", GB, "GB/s of memory bandwidth"),
+        "scale_up": ("scale_up_bandwidth", GB, "GB/s of links inside a domain"),
+        "scale_out": ("scale_out_bandwidth", GB, "GB/s of links between domains"),
+    }
+    prices += [
+        ShadowPrice(name, slopes.gradient[key] * unit, words, True)
+        for name, (key, unit, words) in free.items()
+    ]
+    return tuple(prices)
