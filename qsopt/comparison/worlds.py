@@ -31,7 +31,7 @@ def in_all_worlds(
         layouts: its legal ones, more than are worked on at once.
     """
     settings = list(itertools.product((1.0, 0.0), repeat=2))
-    tops = [_worlds(*setting, 0.0)[-1] for setting in settings]
+    tops = [_worlds(reuse, imbalance, 0.0)[-1] for reuse, imbalance in settings]
     found = searched(repeat(side, 5), service, layouts, take(WORLDS, [0, *tops]))
     best = np.zeros(len(WORLDS.reuse))
     best[[0, *tops]] = found.best.throughput
