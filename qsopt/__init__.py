@@ -28,6 +28,7 @@ from qsopt.comparison.requests import RequestComparison
 from qsopt.errors import InputError
 from qsopt.maps.crossover import Crossovers
 from qsopt.maps.phase_map import PhaseMap
+from qsopt.maps.request_map import RequestMap
 from qsopt.physics.accounting import Parameters
 from qsopt.physics.evaluate import Metrics
 from qsopt.physics.roofline import Spent
@@ -36,6 +37,7 @@ from qsopt.quality.belief import Belief
 from qsopt.serving.answer import Serving
 from qsopt.serving.metrics import RequestMetrics
 from qsopt.serving.plan import Plan
+from qsopt.slopes.requests import RequestSensitivity
 from qsopt.slopes.sensitivity import Sensitivity
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.deployment import Deployment
@@ -80,7 +82,9 @@ __all__ = [
     "Plan",
     "QualityLaw",
     "RequestComparison",
+    "RequestMap",
     "RequestMetrics",
+    "RequestSensitivity",
     "Sensitivity",
     "Service",
     "Serving",

@@ -87,7 +87,7 @@ def test_every_input_has_the_slope_of_central_differences(way: str) -> None:
     ones, step = jnp.ones(len(places)), 1e-5
     exact = np.asarray(jax.jit(jax.jacfwd(of))(ones))
     sides = jax.jit(jax.vmap(of))
-    up, down = (np.asarray(sides(ones + sign * step * jnp.eye(len(places)))) for sign in (1, -1))
+    up, down = (np.asarray(sides(1.0 + sign * step * jnp.eye(len(places)))) for sign in (1, -1))
     straight = np.asarray(of(ones))
     estimate = (up - down).T / (2.0 * step)
     # a whole number (of replicas, forwards, layers of a stage, experts of a rank) that is about to
