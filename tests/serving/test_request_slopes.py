@@ -26,7 +26,6 @@ from qsopt.slopes.requests import (
     request_sensitivity,
     scaled,
 )
-from qsopt.spec.service import Service
 
 ASKED = {
     "cached": 0.3,
@@ -135,8 +134,8 @@ def test_a_hundred_thousand_mixes_are_those_one_by_one() -> None:
     def of(mix):
         prompt, answer, cached = mix
         work = Workload(prompt=prompt, answer=answer, cached=cached)
-        service = Service(found.service.cluster, work, found.service.efficiency)
-        reached = request_metrics(eqx.tree_at(lambda s: s.service, found, service), given, "mixed")
+        moved = eqx.tree_at(lambda s: s.service.workload, found, work)
+        reached = request_metrics(moved, given, "mixed")
         return jnp.stack([reached.throughput, reached.ttft, reached.tpot])
 
     def chunked(rows):
