@@ -23,6 +23,7 @@ import tyro
 
 import qsopt
 from experiments.framework.pieces import write_whole
+from experiments.framework.style import cluster_name
 from experiments.pages.template import render
 from qsopt.catalog.models import model_facts
 from qsopt.deployments.layouts import legal_layouts
@@ -30,10 +31,12 @@ from qsopt.maps.axes import Axis, axis
 from qsopt.maps.phase_map import phase_map
 from qsopt.physics.evaluate import metrics
 from qsopt.quality.belief import belief
+from qsopt.report.plot import tokens_text
 from qsopt.serving.metrics import request_metrics
 from qsopt.serving.plan import in_one_pool
 from qsopt.serving.replica import Served
 from qsopt.spec.deployment import Deployment
+from qsopt.spec.rules import EVERY, NO_SLOTS, LayoutRules
 from qsopt.spec.service import Service
 
 COMPARE = (
@@ -46,6 +49,9 @@ EVALUATE = (
 )
 
 
+BARE = LayoutRules(dcp=1, expert_slots=NO_SLOTS)
+"""No context parallelism, and as many places as experts."""
+
 MAPS = (("context", "devices"), ("batch", "context"), ("bandwidth", "capacity"), ("sparsity", "q"))
 """Axes of the maps that are timed."""
 
@@ -56,7 +62,7 @@ class Settings:
 
     designs: int = 400_000
     """Designs evaluated at once."""
-    repeats: int = 5
+    repeats: int = 3
     """Measurements of which the median is taken."""
     output: Path = Path("docs/speed.md")
 
@@ -75,11 +81,7 @@ def main(settings: Settings) -> None:
             "designs/s",
         ),
         ("exact evaluations of requests to DeepSeek-V3, vmap", request_rate(settings), "mixes/s"),
-        (
-            "a comparison (best of both sides, penalties, break-even q), warm, inside one process",
-            warm(settings),
-            "s",
-        ),
+        *warm_rows(settings),
         *map_rows(settings),
         ("`qsopt evaluate`, new process, empty cache", fresh(EVALUATE, settings, keep=False), "s"),
         ("`qsopt evaluate`, new process, filled cache", fresh(EVALUATE, settings, keep=True), "s"),
@@ -171,15 +173,48 @@ def request_rate(settings: Settings) -> float:
     return len(starts) * size / seconds
 
 
-def warm(settings: Settings) -> float:
-    """Seconds of one comparison in a process that has made one before."""
-    model, cluster = qsopt.load_model("deepseek-v3"), qsopt.load_cluster("8xmi300x")
+COMPARED = (("8xmi300x", 131072.0, None), ("16xh200", 8192.0, 0.05), ("72xgb200", 8192.0, 0.03))
+"""Clusters, contexts and longest times per token of the comparisons that are timed."""
 
-    def action() -> object:
-        return qsopt.compare(model, cluster, qsopt.Workload(131072), "fitted").verdict
 
-    action()
-    return median_seconds(settings.repeats, action)
+def warm_rows(settings: Settings) -> Iterator[tuple[str, float, str]]:
+    """Seconds of a comparison in a process that has made one before, with all freedoms of layouts
+    and without, by turns.
+    """
+    model = qsopt.load_model("deepseek-v3")
+    efficiency = qsopt.load_efficiency("fitted")
+    for phrase, context, limit in COMPARED:
+        limits = {} if limit is None else {"tpot_limit": limit}
+        cluster, workload = qsopt.load_cluster(phrase), qsopt.Workload(context, **limits)
+
+        def action(rules: LayoutRules, cluster=cluster, workload=workload) -> object:
+            service = Service(cluster, workload, efficiency, rules)
+            return qsopt.compare(model, service=service).verdict
+
+        what = f"a comparison on {cluster_name(phrase)}, {tokens_text(context)}, warm, one process"
+        yield from ruled_rows(what, action, settings)
+
+
+def ruled_rows(
+    what: str, action: Callable[[LayoutRules], object], settings: Settings
+) -> Iterator[tuple[str, float, str]]:
+    """Seconds with all freedoms of layouts and with none, and how many times longer the first
+    take.
+    """
+    for rules in (EVERY, BARE):
+        action(rules)
+    free, bare = by_turns(settings.repeats, lambda: action(EVERY), lambda: action(BARE))
+    yield what, free, "s"
+    yield "the same with `--dcp 1 --expert-slots none`", bare, "s"
+    yield "first over second", free / bare, "times"
+
+
+def by_turns(repeats: int, *actions: Callable[[], object]) -> list[float]:
+    """Median seconds of several actions, each after the other, so that a machine that is busy with
+    other things slows all of them.
+    """
+    times = [[median_seconds(1, action) for action in actions] for _ in range(repeats)]
+    return [statistics.median(column) for column in zip(*times, strict=True)]
 
 
 def map_rows(settings: Settings) -> Iterator[tuple[str, float, str]]:
@@ -202,17 +237,17 @@ def map_rows(settings: Settings) -> Iterator[tuple[str, float, str]]:
     for names in MAPS:
         x, y = map(along, names)
 
-        def action(x: Axis = x, y: Axis = y) -> object:
+        def action(rules: LayoutRules, x: Axis = x, y: Axis = y) -> object:
+            ruled = Service(service.cluster, service.workload, service.efficiency, rules)
             return phase_map(
-                model, service, x, y, lambda side: belief(side, "geometric", tokens, raw=True)
+                model, ruled, x, y, lambda side: belief(side, "geometric", tokens, raw=True)
             )
 
-        action()
         what = (
             f"map of {names[0]} and {names[1]}, {len(x.values)} x {len(y.values)} points, "
             f"DeepSeek-V3 on 16 H200, warm"
         )
-        yield what, median_seconds(settings.repeats, action), "s"
+        yield from ruled_rows(what, action, settings)
 
 
 def fresh(arguments: str, settings: Settings, keep: bool) -> float:

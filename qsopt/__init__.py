@@ -18,6 +18,7 @@ from qsopt.api.designs import (
     prefill,
     sensitivity,
 )
+from qsopt.api.lifetime import lifetime
 from qsopt.api.maps import axis, crossovers, phase_map
 from qsopt.api.names import load_efficiency
 from qsopt.api.requests import serve
@@ -26,11 +27,12 @@ from qsopt.catalog.models import load_model, model_names
 from qsopt.comparison.compare import Comparison, Side
 from qsopt.comparison.requests import RequestComparison
 from qsopt.errors import InputError
+from qsopt.lifetimes.lifetime import Lifetime
 from qsopt.maps.crossover import Crossovers
 from qsopt.maps.phase_map import PhaseMap
 from qsopt.maps.request_map import RequestMap
-from qsopt.physics.accounting import Parameters
 from qsopt.physics.evaluate import Metrics
+from qsopt.physics.parameters import Parameters
 from qsopt.physics.roofline import Spent
 from qsopt.quality import QualityLaw, law, laws
 from qsopt.quality.belief import Belief
@@ -50,11 +52,13 @@ from qsopt.spec.workload import Workload
 from qsopt.version import __version__
 
 if TYPE_CHECKING:
+    from qsopt.api.proposals import propose
     from qsopt.api.searches import design_problem, optimize
     from qsopt.search.problem import DesignProblem
     from qsopt.search.solution import Solution
 
 _SEARCH = {
+    "propose": "qsopt.api.proposals",
     "design_problem": "qsopt.api.searches",
     "optimize": "qsopt.api.searches",
     "DesignProblem": "qsopt.search.problem",
@@ -75,6 +79,7 @@ __all__ = [
     "DesignProblem",
     "Efficiency",
     "InputError",
+    "Lifetime",
     "Metrics",
     "Model",
     "Parameters",
@@ -107,6 +112,7 @@ __all__ = [
     "law",
     "laws",
     "legal_layouts",
+    "lifetime",
     "load_accelerator",
     "load_cluster",
     "load_efficiency",
@@ -117,6 +123,7 @@ __all__ = [
     "parameter_count",
     "phase_map",
     "prefill",
+    "propose",
     "sensitivity",
     "serve",
 ]

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from qsopt.catalog.huggingface import read_config
-from qsopt.physics.accounting import parameter_count
+from qsopt.physics.parameters import parameter_count
 from qsopt.spec.formats import format_name
 from qsopt.spec.model import NO_WINDOW, Model
 

@@ -12,7 +12,8 @@ import pytest
 from qsopt.catalog.folder import configs
 from qsopt.catalog.models import load_model, model_facts, model_names
 from qsopt.errors import InputError
-from qsopt.physics.accounting import Parameters, kv_bytes_per_token, parameter_count
+from qsopt.physics.kv_cache import kv_bytes_per_token
+from qsopt.physics.parameters import Parameters, parameter_count
 from qsopt.spec.formats import format_name
 from qsopt.spec.model import LinearAttention
 

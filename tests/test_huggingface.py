@@ -25,7 +25,8 @@ from huggingface_configs import (
 )
 
 from qsopt.catalog.huggingface import read_config
-from qsopt.physics.accounting import index_key_bytes, kv_bytes_per_token, parameter_count
+from qsopt.physics.kv_cache import index_key_bytes, kv_bytes_per_token
+from qsopt.physics.parameters import parameter_count
 from qsopt.spec.model import NO_WINDOW, DenseFfn, Gqa, LinearAttention, Mla, MoeFfn
 
 

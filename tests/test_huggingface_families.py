@@ -8,7 +8,8 @@ from huggingface_configs import DEEPSEEK, LLAMA, MIXTRAL, RELEASED, ffn, total
 
 from qsopt.catalog.huggingface import read_config
 from qsopt.cli.options import Question
-from qsopt.physics.accounting import kv_bytes_per_token, parameter_count
+from qsopt.physics.kv_cache import kv_bytes_per_token
+from qsopt.physics.parameters import parameter_count
 from qsopt.spec.model import DenseFfn, Gqa, LinearAttention, Mla, Model, MoeFfn
 
 TOWERS = ("vision_config", "audio_config")

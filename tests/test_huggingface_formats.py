@@ -12,7 +12,7 @@ from qsopt.catalog.accelerators import load_cluster
 from qsopt.catalog.huggingface import read_config
 from qsopt.catalog.huggingface.stored import weight_bytes
 from qsopt.errors import InputError
-from qsopt.physics.accounting import kv_bytes_per_token
+from qsopt.physics.kv_cache import kv_bytes_per_token
 from qsopt.physics.memory import memory
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.formats import format_name, number_format

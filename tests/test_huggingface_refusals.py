@@ -19,7 +19,7 @@ from huggingface_configs import (
 
 from qsopt.catalog.huggingface import FAMILIES, read_config
 from qsopt.errors import InputError
-from qsopt.physics.accounting import parameter_count
+from qsopt.physics.parameters import parameter_count
 
 FP8 = {"quant_method": "fp8"}
 

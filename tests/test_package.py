@@ -176,8 +176,10 @@ LAYERS = (
     ("serving",),
     ("fitted",),
     ("slopes", "comparison"),
+    ("lifetimes",),
     ("maps",),
     ("search",),
+    ("proposals",),
     ("calibration",),
     ("report",),
     ("api",),
@@ -281,6 +283,34 @@ def test_ground_does_not_start_jax_for_errors_and_units() -> None:
             found.split(".")[0] in ("jax", "equinox", "numpy")
             for found in imports(PACKAGE / f"{name}.py")
         )
+
+
+# ---- sizes ---------------------------------------------------------------------------------------
+
+LONGEST_FILE, LONGEST_BODY = 300, 40
+
+
+def written() -> list[Path]:
+    """Files of the package and of its experiments."""
+    return sorted([*PACKAGE.rglob("*.py"), *(ROOT / "experiments").rglob("*.py")])
+
+
+def test_no_file_is_long_without_a_reason() -> None:
+    """The reason stands in its first docstring."""
+    for path in written():
+        text = path.read_text(encoding="utf-8")
+        reason = "is long because" in (ast.get_docstring(ast.parse(text)) or "")
+        assert text.count("\n") <= LONGEST_FILE or reason, path
+
+
+def test_no_function_is_long() -> None:
+    """Lines of a body, without its docstring."""
+    for path in written():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
+                lines = (node.end_lineno or 0) - first.lineno + 1
+                assert lines <= LONGEST_BODY, f"{path}: {node.name} has {lines} lines"
 
 
 # ---- texts ---------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from experiments.pages.template import render
 from qsopt.catalog.models import load_model, model_facts, model_names
 from qsopt.comparison.opinions import Opinion, opinions
 from qsopt.errors import InputError
-from qsopt.physics.accounting import parameter_count
+from qsopt.physics.parameters import parameter_count
 from qsopt.quality import BAND, FITTED, MATCHES, Match, law, laws, leave_one_out, power
 from qsopt.quality.belief import DEFAULT, LEVEL, belief
 from qsopt.report.plot import BLUE, GREY, ORANGE

@@ -8,9 +8,12 @@ layouts), with each later choice alone, and with all of them, at every case, con
 Every ratio is of two exact optima. Also the numbers of an independent review of the same points.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -20,7 +23,12 @@ from experiments.pages.template import render
 from qsopt.cli.options import Question
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.dense import SAME_BODY, dense_match, match_kind
-from qsopt.comparison.duel import throughput_of
+from qsopt.comparison.twin import aligned
+from qsopt.deployments.batches import CHUNK, repeat, same_length
+from qsopt.deployments.layouts import legal_layouts
+from qsopt.deployments.optimum import best_of_each
+from qsopt.spec.model import Model
+from qsopt.spec.service import Service
 
 NAME = "comparison_items"
 
@@ -50,6 +58,8 @@ ITEMS = {
 
 ALL = "all"
 
+ALONE = tuple(name for name in ITEMS if name != "before")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(study.Settings):
@@ -74,8 +84,9 @@ def items(
 
 def compared(model: str, cluster: str, context: float, limit_ms: float, efficiency: str) -> Row:
     """Ratios of one case, with the items that are taken alone and with all."""
-    limit = limit_ms or None
-    plain = Question(model, cluster, context, limit, efficiency=efficiency)
+    plain = Question(
+        model, cluster, context=context, tpot_ms=limit_ms or None, efficiency=efficiency
+    )
     questions = {name: replace(plain, **(BEFORE | item)) for name, item in ITEMS.items()}
     questions[ALL] = plain
     outcomes = {name: ratio(question) for name, question in questions.items()}
@@ -95,40 +106,83 @@ def ratio(question: Question) -> tuple[float | None, str]:
     q = question.inquiry(model, service).believe().q
     kind = match_kind(question.twin, question.twin_attention)
     dense = dense_match(model, jnp.asarray(q), kind if model.encoder is None else SAME_BODY)
-    reached = tuple(throughput_of(side, model, service) for side in (model, dense))
+    reached = tuple(throughput(side, model, service) for side in (model, dense))
     return (reached[1] / reached[0] if all(reached) else None), verdict(*reached)
+
+
+def throughput(side: Model, like: Model, service: Service) -> float:
+    """Of a side in its best deployment, 0 where none is feasible [tokens/s]. All lists of layouts
+    are filled up to one length, so that few programs are compiled for all cases.
+    """
+    legal = legal_layouts(side, service.cluster, service.rules)
+    (layouts,) = same_length(legal, at_least=CHUNK)
+    return float(best_of_each(repeat(aligned(side, like), 1), service, layouts).throughput[0])
 
 
 # ---- the numbers of an independent review --------------------------------------------------------
 
-PAPER = {"model": "deepseek-v3", "cluster": "8xmi300x", "context": 131072.0, "efficiency": "ideal"}
-RACK = {"model": "deepseek-v3", "cluster": "72xgb200", "context": 8192.0, "tpot_ms": 30.0}
+PAPER = {
+    "model": "deepseek-v3",
+    "cluster": "8xmi300x",
+    "context": 131072.0,
+    "weight_dtype": "bf16",
+    "efficiency": "ideal",
+    **BEFORE,
+}
+H200 = {"model": "deepseek-v3", "cluster": "16xh200", **BEFORE}
+RACK = {"model": "deepseek-v3", "cluster": "72xgb200", "context": 8192.0, "tpot_ms": 30.0, **BEFORE}
 OSS = {"model": "gpt-oss-120b", "cluster": "8xb200", "context": 8192.0}
-PLAIN_BF16 = BEFORE | {"weight_dtype": "bf16"}
+SHARED, SLOTS, VLLM = {"dcp": "any"}, {"expert_slots": "any"}, {"stack": "vllm"}
+MERGED, CALIBRATED = ITEMS["merged dispatch"], ITEMS["calibrated q"]
+RELEASED, GQA8 = {"twin": "released"}, {"twin": "released", "twin_attention": "gqa8"}
+AT_128K = {"context": 131072.0}
 
 REVIEWED = (
-    ("8 MI300X, bf16, 128k, ideal, no context parallelism", PAPER | PLAIN_BF16, "6.49"),
-    ("the same with context parallelism", PAPER | PLAIN_BF16 | {"dcp": "any"}, "3.75-3.86"),
-    (
-        "the same at 97 % of the memory",
-        PAPER | PLAIN_BF16 | {"dcp": "any", "utilization": 0.97},
-        "4.47",
+    ("8 MI300X, bf16, 128k, ideal, no context parallelism", PAPER, "6.49"),
+    ("the same with context parallelism", PAPER | SHARED, "3.75-3.86"),
+    ("at 85 % of the memory, without", PAPER | {"utilization": 0.85}, "infeasible"),
+    ("at 85 % of the memory, with", PAPER | SHARED | {"utilization": 0.85}, "4.7-4.85"),
+    ("at 97 % of the memory, without", PAPER | {"utilization": 0.97}, "4.47"),
+    ("at all of the memory, without", PAPER | {"utilization": 1.0}, "4.47"),
+    *(
+        (f"16 H200, {context // 1024}k, {text}", H200 | shape | {"context": float(context)}, theirs)
+        for text, shape, each in (
+            ("same body", {}, ("0.99", "1.24", "1.35")),
+            ("released shape, same attention", RELEASED, ("0.77", "0.84", "0.86")),
+            ("released shape, 8 KV heads", GQA8, ("0.43", "0.43", "0.44")),
+        )
+        for context, theirs in zip((8192, 32768, 131072), each, strict=True)
     ),
-    ("72 GB200, 8k, 30 ms, no redundant experts", RACK | BEFORE, None),
-    ("the same with redundant experts", RACK | BEFORE | {"expert_slots": "any"}, "1.02"),
-    ("gpt-oss-120b on 8 B200, 8k, same body", OSS | {"twin": "same-body"}, None),
-    ("gpt-oss-120b on 8 B200, 8k, released shape", OSS, None),
+    ("16 H200, 128k, same body, layouts that vLLM runs", H200 | AT_128K | VLLM, "0.83"),
+    ("72 GB200, 8k, 30 ms, no redundant experts", RACK, None),
+    ("the same with redundant experts", RACK | SLOTS, "1.02"),
+    ("with them and merged dispatch", RACK | SLOTS | MERGED, "1.02"),
+    ("with both and the calibrated q", RACK | SLOTS | MERGED | CALIBRATED, "1.02"),
+    ("gpt-oss-120b on 8 B200, 8k, as the comparison was first made", OSS | BEFORE, None),
+    ("the same with all choices of today", OSS, None),
 )
 """What was asked, as flags of the command, and what the review found."""
 
 
 def review() -> list[Row]:
-    """Ours beside theirs."""
-    rows: list[Row] = []
-    for text, flags, theirs in REVIEWED:
-        ours, outcome = ratio(Question(**flags))  # pyright: ignore[reportArgumentType]  (texts of flags)
-        rows.append({"case": text, "theirs": theirs, "ours": ours, "verdict": outcome})
-    return rows
+    """Ours beside theirs: with everything that is counted today, and with operators alone, as it
+    was when the review was made.
+    """
+    return [{"case": text, "theirs": theirs} | reviewed(flags) for text, flags, theirs in REVIEWED]
+
+
+def reviewed(flags: dict[str, Any]) -> Row:
+    """Both ratios of a point, and who wins."""
+    ours, outcome = ratio(Question(**flags))
+    alone = (ours, outcome)
+    if "efficiency" not in flags:
+        alone = ratio(Question(**flags, efficiency="kernels"))
+    return {
+        "ours": ours,
+        "verdict": outcome,
+        "operators alone": alone[0],
+        "operators alone: verdict": alone[1],
+    }
 
 
 def merged_copies(ranks: float, top_k: float) -> tuple[float, float]:
@@ -143,9 +197,31 @@ def merged_copies(ranks: float, top_k: float) -> tuple[float, float]:
 # ---- the page ------------------------------------------------------------------------------------
 
 
-def turned(rows: Sequence[Row], name: str) -> int:
-    """Cases whose verdict an item changes."""
-    return sum(row[f"{name}: verdict"] != row["before: verdict"] for row in rows)
+class Effect(NamedTuple):
+    """What one choice does to the cases."""
+
+    turned: int
+    """Cases whose verdict it changes."""
+    dense_wins: int
+    """Cases that dense wins with it."""
+    factor: float | None
+    """Typical factor on the ratio: geometric mean over the cases where both sides run."""
+
+
+def effect(rows: Sequence[Row], name: str) -> Effect:
+    """Of a choice over some cases."""
+    both = [(row[name], row["before"]) for row in rows if row[name] and row["before"]]
+    return Effect(
+        sum(row[f"{name}: verdict"] != row["before: verdict"] for row in rows),
+        sum(row[f"{name}: verdict"] == "dense wins" for row in rows),
+        math.exp(fmean(math.log(after / before) for after, before in both)) if both else None,
+    )
+
+
+def summary(rows: Sequence[Row], model: str) -> dict[str, Any]:
+    """Of the cases of one model, before and with everything."""
+    own = [row for row in rows if row["model"] == model]
+    return {"cases": len(own)} | {name: effect(own, name) for name in ("before", ALL)}
 
 
 def cell(row: Row, name: str) -> str:
@@ -166,9 +242,9 @@ def write_page(rows: Sequence[Row], reviewed: Sequence[Row], settings: Settings)
         names=names,
         cell=cell,
         limits=settings.limits_ms,
-        turned={name: turned(rows, name) for name in names if name != "before"},
-        dense_wins={name: sum(row[f"{name}: verdict"] == "dense wins" for row in rows)
-                    for name in names},
+        effects={name: effect(rows, name) for name in names},
+        by_model={model: summary(rows, model) for model in settings.models},
+        ranked=sorted(ALONE, key=lambda name: -effect(rows, name).turned),
         reviewed=reviewed,
         asked=len(settings.models) * len(settings.clusters) * len(settings.contexts)
         * len(settings.limits_ms),

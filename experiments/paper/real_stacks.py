@@ -27,7 +27,7 @@ from experiments.framework.measured import measured_rows
 from experiments.framework.pieces import Row
 from experiments.paper.measured_runs import Group, Served, served_published, served_runs
 from qsopt.catalog.models import load_model, model_facts
-from qsopt.physics.accounting import parameter_count
+from qsopt.physics.parameters import parameter_count
 from qsopt.quality.belief import belief
 from qsopt.spec.model import moe_layers
 from qsopt.units import MILLISECOND

@@ -22,7 +22,7 @@ from qsopt.cli.options import Question
 from qsopt.comparison.twin import aligned, dense_twin
 from qsopt.deployments.batches import repeat, same_length
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import throughputs_of_each
+from qsopt.deployments.optimum import searched
 from qsopt.quality.belief import belief
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -87,7 +87,7 @@ def smallest_replica(side: Model, pattern: Model, service: Service) -> int | Non
     none.
     """
     (layouts,) = same_length(legal_layouts(side, service.cluster))
-    throughputs = throughputs_of_each(repeat(aligned(side, pattern), 1), service, layouts)[0]
+    throughputs = searched(repeat(aligned(side, pattern), 1), service, layouts).throughputs[0]
     sizes = np.asarray(layouts.replica_devices)[np.asarray(throughputs) > 0.0]
     return int(sizes.min()) if len(sizes) else None
 

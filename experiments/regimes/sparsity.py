@@ -23,7 +23,7 @@ from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.optimum import Best
 from qsopt.deployments.request import best_batch
 from qsopt.errors import InputError
-from qsopt.physics.accounting import parameter_count
+from qsopt.physics.parameters import parameter_count
 from qsopt.quality import QualityLaw, law
 from qsopt.quality.of_model import UNKNOWN_TOKENS
 from qsopt.search.architecture import matched_sizes, with_architecture

@@ -19,9 +19,9 @@ from qsopt.api.names import (
 from qsopt.arrays import Scalar, scalar
 from qsopt.deployments import layouts
 from qsopt.errors import InputError
-from qsopt.physics import accounting
-from qsopt.physics.accounting import Parameters
+from qsopt.physics import kv_cache, parameters
 from qsopt.physics.evaluate import Metrics, compiled_metrics
+from qsopt.physics.parameters import Parameters
 from qsopt.physics.prefill import compiled_prefill
 from qsopt.physics.roofline import Spent
 from qsopt.precision import in_float64
@@ -184,7 +184,7 @@ def _of_plan(model, cluster, workload, efficiency, service, plan, way, draft) ->
 @in_float64
 def parameter_count(model: AnyModel) -> Parameters:
     """Parameters of a model by part, differentiable in every size."""
-    return accounting.parameter_count(as_model(model))
+    return parameters.parameter_count(as_model(model))
 
 
 @in_float64
@@ -192,7 +192,7 @@ def kv_bytes_per_token(model: AnyModel) -> Scalar:
     """Cache growth per decoded token over all softmax layers, windowed ones included, indexer keys
     not [byte/token].
     """
-    return accounting.kv_bytes_per_token(as_model(model))
+    return kv_cache.kv_bytes_per_token(as_model(model))
 
 
 def legal_layouts(

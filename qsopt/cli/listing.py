@@ -7,7 +7,7 @@ import tyro
 
 from qsopt.catalog.accelerators import accelerator_names, hardware_facts
 from qsopt.catalog.models import load_model, model_facts, model_names
-from qsopt.physics.accounting import parameter_count
+from qsopt.physics.parameters import parameter_count
 from qsopt.quality import BAND, laws
 from qsopt.quality.fit_range import short
 from qsopt.report.records import to_json

@@ -2,7 +2,6 @@
 workload.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,21 +19,18 @@ from qsopt.cli.quantities import (
     OptionalTokens,
     Share,
 )
+from qsopt.cli.values import format_of, part_formats, size, time_limit
 from qsopt.comparison.dense import NAMED, MatchKind, Twin, match_kind
 from qsopt.errors import InputError
 from qsopt.fitted.expected import SOFTWARE, named_efficiency
 from qsopt.quality.belief import DEFAULT
 from qsopt.report.inquiry import Inquiry, training_tokens
-from qsopt.spec.formats import Format, number_format
+from qsopt.spec.formats import number_format
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
 from qsopt.spec.rules import NO_SLOTS, LayoutRules, Stack
 from qsopt.spec.service import Service
-from qsopt.spec.workload import NO_LIMIT, Workload
-from qsopt.units import MILLISECOND
-
-MOST_RANKS = 10**6
-"""No size is larger."""
+from qsopt.spec.workload import Workload
 
 Way = Literal["gathered", "dispatched"]
 
@@ -159,8 +155,8 @@ class Question:
 
     def _rules(self) -> LayoutRules:
         return LayoutRules(
-            dcp=_size("dcp", self.dcp, {"any": None}),
-            expert_slots=_size("expert_slots", self.expert_slots, {"any": None, "none": NO_SLOTS}),
+            dcp=size("dcp", self.dcp, {"any": None}),
+            expert_slots=size("expert_slots", self.expert_slots, {"any": None, "none": NO_SLOTS}),
             stack=self.stack,
             whole_domains=self.packing == "whole",
         )
@@ -206,8 +202,8 @@ class Question:
     def _model(self) -> Model:
         model = load_model(self.model, self.family, self.ignore)
         if self.weight_dtype is not None:
-            for part, form in _part_formats(self.weight_dtype).items():
-                model = eqx.tree_at(_format_of(part), model, number_format(form))
+            for part, form in part_formats(self.weight_dtype).items():
+                model = eqx.tree_at(format_of(part), model, number_format(form))
         if self.kv_dtype is not None:
             model = eqx.tree_at(lambda m: m.precision.kv_cache, model, number_format(self.kv_dtype))
         return model
@@ -236,8 +232,8 @@ class Question:
             acceptance=self.acceptance,
             cached=self.cached,
             load=self.busy,
-            ttft_limit=_limit("ttft_ms", self.ttft_ms),
-            tpot_limit=_limit("tpot_ms", self.tpot_ms),
+            ttft_limit=time_limit("ttft_ms", self.ttft_ms),
+            tpot_limit=time_limit("tpot_ms", self.tpot_ms),
             utilization=self.utilization,
             encoder_context=self.encoder_context,
             **about,
@@ -266,49 +262,3 @@ class Question:
                     f"{name} is about whole requests: give --prompt and --answer instead of "
                     f"--context"
                 )
-
-
-def _limit(name: str, milliseconds: float | None) -> float:
-    """A limit on time [s]."""
-    if milliseconds is None:
-        return NO_LIMIT
-    if not 0 < milliseconds < float("inf"):
-        raise InputError(f"{name} = {milliseconds:g}: give a positive number of milliseconds")
-    return milliseconds * MILLISECOND
-
-
-def _size(name: str, text: str, words: dict[str, int | None]) -> int | None:
-    """A size, or the word that stands for one."""
-    if text.lower() in words:
-        return words[text.lower()]
-    if not text.isdecimal() or not 0 < int(text) < MOST_RANKS:
-        raise InputError(f"{name} = {text[:40]}: give a whole number, or {' or '.join(words)}")
-    return int(text)
-
-
-PARTS = ("attention", "ffn", "experts", "tables")
-"""Parts of a model that may have a weight format of their own."""
-
-
-def _part_formats(text: str) -> dict[str, str]:
-    """Names of formats by part, from one name for all of them or `part=name` with commas.
-
-    Raises:
-        InputError: if there is no such part, or one stands twice.
-    """
-    if "=" not in text:
-        return dict.fromkeys(PARTS, text)
-    formats: dict[str, str] = {}
-    for each in text.split(","):
-        part, _, name = (word.strip() for word in each.partition("="))
-        if part not in PARTS or part in formats:
-            raise InputError(
-                f"weight_dtype = {text[:60]}: give a format, or part=format once for some of "
-                f"{', '.join(PARTS)}"
-            )
-        formats[part] = name
-    return formats
-
-
-def _format_of(part: str) -> Callable[[Model], Format]:
-    return lambda model: getattr(model.precision, part)

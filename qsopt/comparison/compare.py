@@ -12,19 +12,13 @@ from jax import lax
 from jaxtyping import Array, Bool
 
 from qsopt.arrays import Scalar, is_concrete, number
-from qsopt.comparison.dense import (
-    NAMED,
-    SAME_BODY,
-    MatchKind,
-    bracket,
-    dense_match,
-    relaxed_matches,
-)
-from qsopt.comparison.duel import CASES, Duel, Optima, dense_optima, moe_optima
+from qsopt.comparison.break_even import break_even
+from qsopt.comparison.dense import SAME_BODY, MatchKind, dense_match
+from qsopt.comparison.duel import Duel, Optima, dense_optima, moe_optima
 from qsopt.comparison.penalties import Penalties, shapley
 from qsopt.comparison.twin import QsNumbers, aligned, qs_numbers
 from qsopt.deployments.batches import Tree
-from qsopt.deployments.optimum import Best, best_of_each
+from qsopt.deployments.optimum import Best
 from qsopt.deployments.request import closest
 from qsopt.physics.evaluate import Metrics, compiled_metrics
 from qsopt.record import Record, Result
@@ -39,10 +33,6 @@ COMPARED = "compare needs a Mixture-of-Experts model; use evaluate for a dense o
 
 TIE = 1e-6
 """Relative difference of throughput below which neither side wins."""
-
-ROUNDS = 9
-"""Refinements of the break-even q, each by a factor of CASES - 1: to 1e-7 of the bracket in ln q.
-"""
 
 
 class Side(Record):
@@ -125,26 +115,36 @@ def settle(
     match = dense_match(model, q, kind) if named is None else named
     fixed = _constant(service)
     moe = moe_optima(model, fixed) if moe is None else moe
-    duel = Duel(moe, dense_optima(model, fixed, _constant(q), kind, named), kind)
+    duel = Duel(moe, dense_optima(model, fixed, _constant(q), kind, _constant(match)), kind)
     chosen = [_chosen(side, fixed) for side in (duel.moe, duel.dense)]
     reached = [
         _metrics(aligned(side, model), service, best.deployment)
         for side, best in zip((model, match), chosen, strict=True)
     ]
-    flip = _break_even(model, fixed, duel)
+    flip = break_even(model, fixed, duel)
     return _comparison((model, match), tuple(chosen), tuple(reached), duel, q, flip), duel
 
 
 def _metrics(model: Model, service: Service, deployment: Deployment) -> Metrics:
     """Of a side; for a derivative the batch follows the limit that binds."""
     if not is_concrete((model, service)):
-        deployment = compiled_at_limit(Design(model, service, deployment))
-    return compiled_metrics(model, service, deployment)
+        deployment = compiled_at_limit(Design(model, service.priced, deployment))
+    return compiled_metrics(model, service.priced, deployment)
 
 
 def _constant(tree: Tree) -> Tree:
-    """The same numbers, of which a derivative sees nothing."""
+    """The same numbers, of which a derivative sees nothing; where all are concrete, placed once
+    where they are computed with.
+    """
+    if is_concrete(tree):
+        with jax.ensure_compile_time_eval():  # concrete inside of a user's trace too
+            return _placed(tree)
     return jax.tree.map(lambda leaf: leaf if is_concrete(leaf) else lax.stop_gradient(leaf), tree)
+
+
+@jax.jit
+def _placed(tree: Tree) -> Tree:
+    return tree
 
 
 def _chosen(side: Optima, service: Service) -> Best:
@@ -179,41 +179,3 @@ def _comparison(
     both = moe.feasible & dense.feasible
     ratio = jnp.where(both, dense.throughput / jnp.where(both, moe.throughput, 1.0), jnp.nan)
     return Comparison(moe, dense, qs_numbers(models[0], q), penalties, ratio, break_even_q)
-
-
-def _break_even(model: Model, service: Service, duel: Duel) -> Scalar:
-    """The q at which the match's throughput, which falls with q, crosses the MoE's; NaN if it does
-    not, or the match is named.
-    """
-    target = duel.moe.best.throughput
-    if duel.kind == NAMED:
-        return jnp.nan * target
-    low, high = bracket(model, service, duel.kind)
-    crossed = target > 0.0
-    for _ in range(ROUNDS):
-        qs = _between(low, high)
-        best = best_of_each(relaxed_matches(model, qs, duel.kind), service, duel.dense.layouts)
-        low, high, crossed = _narrowed(qs, best, target, crossed)
-    return _midpoint(low, high, crossed)
-
-
-@jax.jit
-def _between(low: Scalar, high: Scalar) -> Array:
-    return jnp.exp(jnp.linspace(jnp.log(low), jnp.log(high), CASES))
-
-
-@jax.jit
-def _narrowed(
-    qs: Array, reached: Best, target: Scalar, crossed: Bool[Array, ""]
-) -> tuple[Scalar, Scalar, Bool[Array, ""]]:
-    """The interval in which the throughput crosses the target, and whether it has crossed so
-    far.
-    """
-    ahead = jnp.sum(reached.throughput > target)
-    first = jnp.clip(ahead - 1, 0, CASES - 2)
-    return qs[first], qs[first + 1], crossed & (ahead > 0) & (ahead < CASES)
-
-
-@jax.jit
-def _midpoint(low: Scalar, high: Scalar, crossed: Bool[Array, ""]) -> Scalar:
-    return jnp.where(crossed, jnp.sqrt(low * high), jnp.nan)

@@ -29,7 +29,7 @@ from qsopt.comparison.twin import (
     with_dense_ffn,
 )
 from qsopt.errors import InputError
-from qsopt.physics.accounting import parameter_count
+from qsopt.physics.parameters import parameter_count
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
 

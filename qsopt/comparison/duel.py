@@ -7,19 +7,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from qsopt.arrays import Scalar, scalar
+from qsopt.arrays import Scalar, is_concrete, scalar
 from qsopt.comparison.dense import NAMED, RELEASED_GQA8, SAME_BODY, MatchKind, dense_match
 from qsopt.comparison.penalties import DENSE_WORLDS, WORLDS
 from qsopt.comparison.twin import aligned
-from qsopt.deployments.batches import chunks, pad_to, repeat, same_length, stack, take
+from qsopt.comparison.worlds import in_all_worlds
+from qsopt.deployments.batches import CHUNK, length, repeat, same_length, stack, take
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Best, best_of_each
+from qsopt.deployments.optimum import Best, Searched, best_of_each, searched
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
-
-CASES = 8
-"""Models that one call of the compiled search takes."""
 
 
 class Optima(eqx.Module):
@@ -31,6 +29,8 @@ class Optima(eqx.Module):
     """Legal ones, filled up to a length that is shared."""
     best: Best
     """As things are."""
+    throughputs: Float[Array, " layouts"]
+    """In every layout, as things are, 0 where infeasible [tokens/s]."""
     worlds: Float[Array, " worlds"]
     """Throughput in every world of the side (see `penalties`), 0 where infeasible [tokens/s]."""
 
@@ -52,16 +52,22 @@ def moe_optima(model: Model, service: Service) -> Optima:
     """The MoE in all of its worlds."""
     layouts = layouts_of(model, service)
     side = aligned(model, model)
-    parts = [
-        best_of_each(repeat(side, CASES), service, layouts, worlds)
-        for worlds in chunks(WORLDS, CASES)
-    ]
-    worlds = jnp.concatenate([part.throughput for part in parts])
-    return Optima(side, layouts, take(parts[0], 0), worlds)
+    if length(layouts) > CHUNK and is_concrete(service):
+        found, worlds = in_all_worlds(side, service, layouts)
+        best = take(found.best, 0)
+        return Optima(side, layouts, best, found.throughputs[0], jnp.asarray(worlds))
+    found = searched(repeat(side, len(WORLDS.reuse)), service, layouts, WORLDS)
+    return _optima(side, layouts, found)
+
+
+def _optima(side: Model, layouts: Deployment, found: Searched) -> Optima:
+    """Of a side whose worlds were searched, things as they are first."""
+    worlds = found.best.throughput
+    return Optima(side, layouts, take(found.best, 0), found.throughputs[0], worlds)
 
 
 def dense_optima(
-    model: Model, service: Service, q: Scalar, kind: MatchKind, named: Model | None = None
+    model: Model, service: Service, q: Scalar, kind: MatchKind, match: Model
 ) -> Optima:
     """A dense match in all of its worlds: with q as it is and q = 1, in its own shape and in the
     MoE's body, with messages as they are and free.
@@ -71,10 +77,9 @@ def dense_optima(
         service: what both are deployed for.
         q: size factor.
         kind: of the match.
-        named: the match where it is named. It has no size of its own at q = 1: there stands the
-            released shape with eight KV heads.
+        match: itself. A named one has no size of its own at q = 1: there stands the released shape
+            with eight KV heads.
     """
-    match = dense_match(model, q, kind) if named is None else named
     plain = RELEASED_GQA8 if kind == NAMED else kind
     small = scalar(1.0)
     own = _in_worlds(model, service, match, dense_match(model, small, plain))
@@ -87,7 +92,7 @@ def dense_optima(
     worlds = [
         side.worlds[2 * size + free] for size in (0, 1) for side in (own, body) for free in (0, 1)
     ]
-    return Optima(own.model, own.layouts, own.best, jnp.stack(worlds))
+    return Optima(own.model, own.layouts, own.best, own.throughputs, jnp.stack(worlds))
 
 
 def _in_worlds(model: Model, service: Service, match: Model, small: Model) -> Optima:
@@ -97,19 +102,17 @@ def _in_worlds(model: Model, service: Service, match: Model, small: Model) -> Op
     layouts = layouts_of(match, service)
     sides = [aligned(each, model) for each in (match, small)]
     if jax.tree.structure(sides[0]) != jax.tree.structure(sides[1]):
-        parts = [_messages(side, service, layouts_of(side, service)) for side in sides]
-        worlds = jnp.concatenate([part.throughput[:2] for part in parts])
-        return Optima(sides[0], layouts, take(parts[0], 0), worlds)
-    first, second = sides
-    models = pad_to(stack([first, first, second, second]), CASES)
-    worlds = pad_to(take(DENSE_WORLDS, [0, 1, 0, 1]), CASES)
-    best = best_of_each(models, service, layouts, worlds)
-    return Optima(first, layouts, take(best, 0), best.throughput[:4])
+        first, second = (_worlds_of([side], service, layouts_of(side, service)) for side in sides)
+        worlds = jnp.concatenate([first.worlds, second.worlds])
+        return eqx.tree_at(lambda optima: optima.worlds, first, worlds)
+    return _worlds_of(sides, service, layouts)
 
 
-def _messages(side: Model, service: Service, layouts: Deployment) -> Best:
-    worlds = pad_to(DENSE_WORLDS, CASES)
-    return best_of_each(repeat(side, CASES), service, layouts, worlds)
+def _worlds_of(sides: list[Model], service: Service, layouts: Deployment) -> Optima:
+    """Models of one structure, each with messages as they are and free."""
+    models = stack([side for side in sides for _ in range(2)])
+    worlds = take(DENSE_WORLDS, [0, 1] * len(sides))
+    return _optima(sides[0], layouts, searched(models, service, layouts, worlds))
 
 
 def layouts_of(model: Model, service: Service) -> Deployment:
@@ -121,4 +124,4 @@ def layouts_of(model: Model, service: Service) -> Deployment:
 def throughput_of(model: Model, like: Model, service: Service) -> float:
     """A side's throughput in its best deployment, as things are [tokens/s]."""
     side, layouts = aligned(model, like), layouts_of(model, service)
-    return float(best_of_each(repeat(side, CASES), service, layouts).throughput[0])
+    return float(best_of_each(repeat(side, 1), service, layouts).throughput[0])

@@ -6,7 +6,8 @@ independent log-normal factor on its time, the same for both sides as both run o
 What is counted is the share of draws in which dense wins.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,9 +17,9 @@ from jaxtyping import Array, Float
 from qsopt.arrays import Scalar
 from qsopt.comparison.compare import TIE
 from qsopt.comparison.dense import NAMED, SAME_BODY, MatchKind, bracket, relaxed_matches
-from qsopt.comparison.duel import CASES, Duel
-from qsopt.deployments.batches import in_batches, length, repeat, same_length, take
-from qsopt.deployments.optimum import best_of_each, throughputs_of_each
+from qsopt.comparison.duel import Duel
+from qsopt.deployments.batches import CHUNK, in_batches, length, repeat, same_length, take
+from qsopt.deployments.optimum import CASES, best_of_each, searched
 from qsopt.quality import QDistribution
 from qsopt.record import Record
 from qsopt.spec.deployment import Deployment
@@ -57,11 +58,6 @@ DRAWS = 256
 CONTENDER = 0.5
 """Layouts below this share of the best are not looked at again in the draws."""
 
-FEW = 512
-"""Lists of layouts up to this length are not shortened, as another length would have to be
-compiled.
-"""
-
 _KINDS = (*OPERATOR_KINDS, *LINK_TIERS)
 
 
@@ -76,6 +72,17 @@ class Odds(Record):
     """Throughput of dense over MoE in each draw; infinite where only dense fits, NaN where neither
     does.
     """
+
+
+class _Draws(NamedTuple):
+    """Of the model's own error."""
+
+    factors: Float[np.ndarray, "draws kinds"]
+    """On the times of every kind of operator and tier of links."""
+    reserves: Float[np.ndarray, " draws"]
+    """Memory that is not to be had [byte]."""
+    residual: Float[np.ndarray, " draws"]
+    """Of the log ratio of dense over MoE."""
 
 
 def odds(
@@ -99,35 +106,63 @@ def odds(
         spreads: standard deviation of the log of a time by kind of operator and tier of links,
             names as in `Efficiency`; `OPERATOR_SPREAD` where it says nothing.
     """
+    return odds_of_each(model, service, duel, [q], seed, draws, spreads)[0]
+
+
+def odds_of_each(
+    model: Model,
+    service: Service,
+    duel: Duel,
+    qs: Sequence[QDistribution | float],
+    seed: int = 0,
+    draws: int = DRAWS,
+    spreads: Mapping[str, float] | None = None,
+) -> list[Odds]:
+    """The same for several beliefs about q, with the same draws of everything else."""
+    drawn = _drawn(service, seed, draws, spreads)
+    moe = repeat(duel.moe.model, CASES)
+    near = _shortened(duel.moe.layouts, np.asarray(duel.moe.throughputs)[None])
+    reached = _throughputs(service, near, drawn, lambda _: moe, np.zeros(draws))
     low, high = (float(bound) for bound in bracket(model, service, _made(duel)))
-    qs = np.clip(
-        q.sample(seed, draws) if isinstance(q, QDistribution) else np.full(draws, q), low, high
-    )
+    outcomes = []
+    for q in qs:
+        sample = q.sample(seed, draws) if isinstance(q, QDistribution) else np.full(draws, q)
+        sizes = np.clip(sample, low, high)
+        few = _matches(model, duel, _spread_over(sizes))
+        tried = searched(few, service, duel.dense.layouts).throughputs
+        contenders = _shortened(duel.dense.layouts, np.asarray(tried))
+        dense = _throughputs(
+            service, contenders, drawn, lambda part: _matches(model, duel, part), sizes
+        )
+        outcomes.append(_outcome(reached, dense * np.exp(drawn.residual)))
+    return outcomes
+
+
+def _drawn(service: Service, seed: int, draws: int, spreads: Mapping[str, float] | None) -> _Draws:
     spread = np.array([(spreads or {}).get(kind, OPERATOR_SPREAD) for kind in _KINDS])
     normal = np.random.default_rng([seed, 1]).normal(size=(draws, len(_KINDS) + 2))
-    factors = np.exp(spread * normal[:, :-2])
-    reserves = _reserves(service, normal[:, -2], normal[:, -1])
-    residual = RATIO_SPREAD * np.random.default_rng([seed, 2]).normal(size=draws)
-    fixed = repeat(duel.moe.model, CASES)
-    layouts = same_length(
-        _contenders(fixed, service, duel.moe.layouts),
-        _contenders(_matches(model, duel, _spread_over(qs)), service, duel.dense.layouts),
-        at_least=min(length(duel.moe.layouts), FEW),
+    return _Draws(
+        np.exp(spread * normal[:, :-2]),
+        _reserves(service, normal[:, -2], normal[:, -1]),
+        RATIO_SPREAD * np.random.default_rng([seed, 2]).normal(size=draws),
     )
 
-    def throughputs(draws: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[Array, Array]:
-        """Of the MoE and of its match in their best layouts, in `CASES` draws."""
-        part_factors, part_reserves, part_qs = draws
-        efficiencies = _perturbed(service.efficiency, part_factors, part_reserves)  # pyright: ignore[reportArgumentType]
-        sides = (fixed, _matches(model, duel, part_qs))
-        moe, dense = (
-            best_of_each(models, service, candidates, None, efficiencies).throughput
-            for models, candidates in zip(sides, layouts, strict=True)
-        )
-        return moe, dense
 
-    moe, dense = in_batches(throughputs, (factors, reserves, qs), CASES)
-    return _outcome(np.asarray(moe), np.asarray(dense) * np.exp(residual))
+def _throughputs(
+    service: Service,
+    layouts: Deployment,
+    drawn: _Draws,
+    models: Callable[[Float[np.ndarray, " cases"]], Model],
+    qs: Float[np.ndarray, " draws"],
+) -> Float[np.ndarray, " draws"]:
+    """Of a side in its best layout, in every draw; `models` are those of `CASES` values of q."""
+
+    def reached(part: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Array:
+        factors, reserves, sizes = part
+        efficiencies = _perturbed(service.efficiency, factors, reserves)  # pyright: ignore[reportArgumentType]
+        return best_of_each(models(sizes), service, layouts, None, efficiencies).throughput
+
+    return np.asarray(in_batches(reached, (drawn.factors, drawn.reserves, qs), CASES))
 
 
 def _spread_over(qs: Float[np.ndarray, " draws"]) -> Float[np.ndarray, " cases"]:
@@ -201,8 +236,12 @@ def _slower(
     return eqx.tree_at(lambda p: (p.launch, p.bandwidth, p.compute), part, times)
 
 
-def _contenders(models: Model, service: Service, layouts: Deployment) -> Deployment:
-    """The layouts that come near the best for one of the models, or all where none is feasible."""
-    reached = np.asarray(throughputs_of_each(models, service, layouts))
+def _shortened(layouts: Deployment, reached: Float[np.ndarray, "models layouts"]) -> Deployment:
+    """The layouts that come near the best for one of the models, or all where none is feasible or
+    they are few, so that no other length has to be compiled.
+    """
+    if length(layouts) <= CHUNK:
+        return layouts
     near = (reached >= CONTENDER * reached.max(axis=1, keepdims=True)).any(axis=0)
-    return take(layouts, near)
+    (filled,) = same_length(take(layouts, near), at_least=CHUNK)
+    return filled

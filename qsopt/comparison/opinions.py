@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from qsopt.arrays import scalar
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.dense import NAMED, SAME_BODY, dense_match
-from qsopt.comparison.duel import CASES, Duel
+from qsopt.comparison.duel import Duel
 from qsopt.comparison.twin import aligned
 from qsopt.deployments.batches import in_batches, stack
-from qsopt.deployments.optimum import best_of_each
+from qsopt.deployments.optimum import CASES, best_of_each
 from qsopt.errors import InputError
 from qsopt.quality import BAND, MoeArchitecture, QualityLaw, laws
 from qsopt.quality.of_model import architecture, checked_q, law_warnings

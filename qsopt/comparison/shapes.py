@@ -25,7 +25,7 @@ from jax import lax
 from qsopt.arrays import Scalar, number
 from qsopt.comparison.twin import WIDTH_STEP, with_format_of_experts
 from qsopt.physics import smooth
-from qsopt.physics.accounting import parameter_count
+from qsopt.physics.parameters import parameter_count
 from qsopt.spec.model import Attention, DenseFfn, Gqa, Layers, Model, Stack
 
 MatchAttention = Literal["same", "gqa8"]

@@ -24,10 +24,9 @@ from jaxtyping import Array, Float
 from qsopt.arrays import Scalar
 from qsopt.comparison.compare import Comparison
 from qsopt.comparison.dense import NAMED, MatchKind, dense_match
-from qsopt.comparison.duel import CASES, Duel, Optima
+from qsopt.comparison.duel import Duel, Optima
 from qsopt.comparison.twin import aligned
-from qsopt.deployments.batches import repeat, take
-from qsopt.deployments.optimum import throughputs_of_each
+from qsopt.deployments.batches import take
 from qsopt.slopes.inputs import Design, named_inputs, scaled
 from qsopt.slopes.sensitivity import LIMIT_ROWS, at_batch, limit_batches, log_outputs
 from qsopt.spec.deployment import Deployment
@@ -98,7 +97,7 @@ def comparison_slopes(
         service: what both sides are deployed for.
         named: the dense model where it is one that exists.
     """
-    asked = _Asked(result.moe.model, named, result.numbers.q, service)
+    asked = _Asked(result.moe.model, named, result.numbers.q, service.priced)
     moe = _side(asked, None, duel.moe, result.moe.deployment) if result.moe.feasible else None
     dense = (
         _side(asked, duel.kind, duel.dense, result.dense.deployment)
@@ -138,7 +137,7 @@ def _side(
         return None
     others = [
         piece
-        for layout in _near_layouts(optima, asked.service, deployment)
+        for layout in _near_layouts(optima, deployment)
         if (piece := _piece(asked, kind, optima.model, layout)) is not None
         and abs(np.log(piece.throughput / own.throughput)) < NEAR
     ]
@@ -158,10 +157,9 @@ def _side(
     )
 
 
-def _near_layouts(optima: Optima, service: Service, deployment: Deployment) -> list[Deployment]:
+def _near_layouts(optima: Optima, deployment: Deployment) -> list[Deployment]:
     """The next fastest layouts at their whole batches, each once."""
-    models = repeat(optima.model, CASES)
-    reached = np.asarray(throughputs_of_each(models, service, optima.layouts))[0]
+    reached = np.asarray(optima.throughputs)
     near: dict[tuple[float, ...], Deployment] = {}
     for index in np.argsort(-reached, kind="stable")[: 4 * CONSIDERED]:
         layout = take(optima.layouts, int(index))

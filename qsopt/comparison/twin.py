@@ -9,6 +9,7 @@ twin takes the nearest multiple of 128.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -17,8 +18,9 @@ from jax import lax
 
 from qsopt.arrays import Scalar, is_concrete, number, scalar
 from qsopt.errors import InputError
-from qsopt.physics.accounting import ffn_gemms as gemms
-from qsopt.physics.accounting import parameter_count, weights
+from qsopt.physics.layer_weights import ffn_gemms as gemms
+from qsopt.physics.layer_weights import weights
+from qsopt.physics.parameters import parameter_count
 from qsopt.record import Record
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import (
@@ -219,5 +221,5 @@ def aligned(model: Model, like: Model) -> Model:
         if model.encoder is None or like.encoder is None
         else padded(model.encoder, like.encoder)
     )
-    changed = eqx.tree_at(lambda m: m.decoder, model, padded(model.decoder, like.decoder))
-    return changed if encoder is None else eqx.tree_at(lambda m: m.encoder, changed, encoder)
+    decoder = padded(model.decoder, like.decoder)
+    return replace(model, decoder=decoder, encoder=encoder)

@@ -16,8 +16,8 @@ from qsopt.arrays import is_concrete
 Tree = TypeVar("Tree")
 Result = TypeVar("Result")
 
-CHUNK = 4096
-"""Entries worked on at once, to bound memory."""
+CHUNK = 512
+"""Layouts worked on at once: one compilation for clusters of all sizes beyond."""
 
 SHORTEST = 64
 """Length to which `same_length` fills up short lists."""
@@ -70,6 +70,8 @@ def pad_to(batch: Tree, count: int) -> Tree:
 
 def chunks(batch: Tree, size: int) -> list[Tree]:
     """A batch in parts of `size`; the last may be shorter."""
+    if 0 < length(batch) <= size:
+        return [batch]
     return [take(batch, slice(start, start + size)) for start in range(0, length(batch), size)]
 
 

@@ -6,29 +6,23 @@ places that are left with copies.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import numpy as np
 
 from qsopt.arrays import Scalar, is_concrete
-from qsopt.deployments.batches import take
-from qsopt.deployments.legality import (
-    allows_experts,
-    deciding_sizes,
-    expert_counts,
-    has_replica,
-    shares_cache,
-    splits_heads,
-    splits_kv_heads,
-    with_places,
-)
+from qsopt.deployments.batches import Tree, same_length, take
+from qsopt.deployments.legality import deciding_sizes, has_replica, with_places
+from qsopt.deployments.sizes import cache_shares, expert_sizes, tensor_sizes, traits_of, whole
 from qsopt.deployments.stacks import RUNS, Layout, Traits
 from qsopt.errors import InputError
 from qsopt.spec.deployment import DISPATCHED, GATHERED, Deployment
 from qsopt.spec.hardware import Cluster
-from qsopt.spec.model import Gqa, LinearAttention, Mla, Model
+from qsopt.spec.model import Model
 from qsopt.spec.rules import EVERY, LayoutRules
 
 MOST_DEVICES = 16384
@@ -56,12 +50,53 @@ def legal_layouts(
         InputError: if a size that decides legality is being traced or is not whole, the cluster is
             too large, or the rules leave no layout.
     """
-    if not is_concrete((deciding_sizes(model), cluster.devices)):
+    if not is_concrete(_deciding(model, cluster, rules)):
         raise InputError(
             "the legal layouts depend on heads, KV heads, experts, layers and devices, which are "
             "being traced here: close over the model and cluster, and over the q of a twin of "
             "released shape (that of a same-body twin may be traced), and trace only other inputs"
         )
+    listed = _listed(_Asked.of(model, cluster, rules, ways))
+    return jax.tree.map(np.array, listed)  # arrays of their own in each precision
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A list of layouts by the numbers that decide it."""
+
+    sizes: tuple[float, ...]
+    """Of the model and of the cluster."""
+    traits: Traits
+    rules: LayoutRules
+    ways: tuple[float, ...]
+    model: Model = field(compare=False)
+    cluster: Cluster = field(compare=False)
+
+    @classmethod
+    def of(
+        cls, model: Model, cluster: Cluster, rules: LayoutRules, ways: tuple[float, ...]
+    ) -> "_Asked":
+        """What is asked of a model and a cluster of which those numbers are concrete."""
+        sizes = tuple(float(size) for size in _deciding(model, cluster, rules))
+        model, cluster = _without_tracers((model, cluster))
+        return cls(sizes, traits_of(model), rules, tuple(ways), model, cluster)
+
+
+def _deciding(model: Model, cluster: Cluster, rules: LayoutRules) -> list[Scalar]:
+    """The numbers that decide which layouts are legal."""
+    domain = [cluster.accelerator.scale_up_devices] if rules.whole_domains else []
+    return [*deciding_sizes(model), cluster.devices, *domain]
+
+
+def _without_tracers(tree: Tree) -> Tree:
+    """A record that may be kept when a trace has ended; what was traced there decides nothing."""
+    return jax.tree.map(lambda leaf: leaf if is_concrete(leaf) else np.nan, tree)
+
+
+@lru_cache(maxsize=32)
+def _listed(asked: _Asked) -> Deployment:
+    """The list, made once: a comparison needs those of both sides many times."""
+    model, cluster, rules = asked.model, asked.cluster, asked.rules
     devices = int(cluster.devices)
     if devices > MOST_DEVICES:
         raise InputError(
@@ -75,7 +110,7 @@ def legal_layouts(
         shares=lambda tensor: cache_shares(model, tensor),
         expert=lambda stage: expert_sizes(model, stage, rules),
     )
-    layouts = combined_layouts(cluster, sizes, traits_of(model), rules, ways)
+    layouts = combined_layouts(cluster, sizes, asked.traits, rules, asked.ways)
     return with_places(model, layouts, rules)
 
 
@@ -164,7 +199,8 @@ def combined_layouts(
             f"no layout has dcp = {rules.dcp} with stack {rules.stack} here; take --dcp any"
         )
     layouts = layout_batch(rows)
-    return take(layouts, has_replica(cluster, layouts, rules))
+    (filled,) = same_length(layouts)
+    return take(layouts, has_replica(cluster, filled, rules)[: len(rows)])
 
 
 def _rows(
@@ -209,66 +245,3 @@ def layout_batch(rows: Sequence[tuple[float, ...]]) -> Deployment:
 def _fields(layout: Deployment) -> tuple[Scalar, ...]:
     sizes = layout.tensor, layout.data, layout.pipeline, layout.expert, layout.batch
     return *sizes, layout.dispatched, layout.dcp, layout.expert_slots
-
-
-# ---- sizes of a model ----------------------------------------------------------------------------
-
-
-def traits_of(model: Model) -> Traits:
-    """What software asks of a model."""
-    kinds = [layers.kind for layers in model.decoder.attention]
-    caching = [kind for kind in kinds if not isinstance(kind, LinearAttention)]
-    latent = all(isinstance(kind, Mla) for kind in caching)
-    return Traits(bool(expert_counts(model)), latent and bool(caching))
-
-
-def tensor_sizes(model: Model, devices: int) -> list[int]:
-    """Legal tensor parallel sizes up to `devices`.
-
-    Raises:
-        InputError: if the heads or KV heads are not whole.
-    """
-    kinds = [layers.kind for layers in model.decoder.attention]
-    most = min(devices, *(whole(kind.heads, "heads") for kind in kinds))
-    for kind in kinds:
-        if isinstance(kind, Gqa):
-            whole(kind.kv_heads, "kv_heads")
-    sizes = np.arange(1.0, most + 1.0)
-    kept = splits_heads(model, sizes) & splits_kv_heads(model, sizes)
-    return sizes[kept].astype(int).tolist()
-
-
-def cache_shares(model: Model, tensor: int) -> list[int]:
-    """Legal context parallel sizes of a tensor group."""
-    sizes = np.arange(1.0, tensor + 1.0)
-    return sizes[shares_cache(model, np.asarray(float(tensor)), sizes)].astype(int).tolist()
-
-
-def expert_sizes(model: Model, stage: int, rules: LayoutRules) -> list[int]:
-    """Legal expert parallel sizes on a stage of so many devices.
-
-    Raises:
-        InputError: if the experts are not whole.
-    """
-    for experts in expert_counts(model):
-        whole(experts, "experts")
-    sizes = divisors(stage)
-    return sizes[allows_experts(model, sizes, rules)].astype(int).tolist()
-
-
-def divisors(number: int) -> np.ndarray:
-    """All divisors of a whole number, ascending."""
-    sizes = np.arange(1.0, number + 1.0)
-    return sizes[number % sizes == 0]
-
-
-def whole(value: object, name: str) -> int:
-    """A size as a whole number.
-
-    Raises:
-        InputError: if it is not whole.
-    """
-    number = float(value)  # pyright: ignore[reportArgumentType]
-    if number != round(number):
-        raise InputError(f"{name} = {number:g}: legal layouts need a whole number; round it first")
-    return round(number)

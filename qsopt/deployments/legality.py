@@ -217,7 +217,10 @@ def allows_experts(model: Model, expert: Scalar, rules: LayoutRules) -> Kept:
 def has_replica(cluster: Cluster, layout: Deployment, rules: LayoutRules) -> Kept:
     """Whether the cluster has room for a replica."""
     with jax.ensure_compile_time_eval():  # concrete clusters are counted inside of traces too
-        return in_numpy(placement.replicas(cluster, layout, rules.whole_domains)) >= 1
+        return in_numpy(_replicas(cluster, layout, rules.whole_domains)) >= 1
+
+
+_replicas = jax.jit(placement.replicas, static_argnums=2)
 
 
 def fills_units(layout: Deployment, batch: Scalar) -> Kept:

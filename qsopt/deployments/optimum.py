@@ -7,14 +7,17 @@ the best batch of a layout is the largest that keeps the limits: memory gives it
 TPOT limit by bisection on whole batches.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from qsopt.arrays import Scalar, number
-from qsopt.deployments.batches import CHUNK, chunks, length, repeat, stack, take
+from qsopt.arrays import Scalar, is_concrete, number
+from qsopt.deployments.batches import CHUNK, Tree, chunks, length, pad_to, stack, take
 from qsopt.physics.evaluate import meets, timing, whole_units
 from qsopt.physics.memory import memory
 from qsopt.record import Record
@@ -26,6 +29,10 @@ from qsopt.spec.service import Service
 
 EQUAL = 1e-9
 """Relative difference in throughput below which the simpler layout is taken."""
+
+
+CASES = 8
+"""Models that one call of the compiled search takes."""
 
 
 class Best(Record):
@@ -40,6 +47,14 @@ class Best(Record):
     """Whether any layout keeps the limits."""
 
 
+class Searched(eqx.Module):
+    """A list of layouts searched for each of a batch of models."""
+
+    best: Best
+    throughputs: Float[Array, "models layouts"]
+    """In every layout at its largest batch, 0 where infeasible [tokens/s]."""
+
+
 def best_of_each(
     models: Model,
     service: Service,
@@ -47,7 +62,18 @@ def best_of_each(
     worlds: Counterfactual | None = None,
     efficiencies: Efficiency | None = None,
 ) -> Best:
-    """The best deployment of each of a batch of models.
+    """The best deployment of each of a batch of models; arguments are those of `searched`."""
+    return searched(models, service, layouts, worlds, efficiencies).best
+
+
+def searched(
+    models: Model,
+    service: Service,
+    layouts: Deployment,
+    worlds: Counterfactual | None = None,
+    efficiencies: Efficiency | None = None,
+) -> Searched:
+    """Every layout at its largest batch, for each of a batch of models.
 
     Args:
         models: a batch of models of one structure.
@@ -56,55 +82,89 @@ def best_of_each(
         worlds: as many worlds as models; things as they are if left out.
         efficiencies: as many efficiency sets as models; the service's own if left out.
     """
-    parts = [best for best, _ in _by_chunk(models, service, layouts, worlds, efficiencies)]
-    return parts[0] if len(parts) == 1 else best_of_parts(parts)
+    cases = models, worlds, efficiencies
+    if models.hidden.shape[0] <= CASES:
+        return _of_few(cases, service.priced, layouts)
+    return _joined([_of_few(part, service.priced, layouts) for part in chunks(cases, CASES)])
 
 
-def throughputs_of_each(
-    models: Model, service: Service, layouts: Deployment
-) -> Float[Array, "models layouts"]:
-    """Throughput of each of a batch of models in every layout at its largest batch, 0 where
-    infeasible [tokens/s].
-    """
-    parts = _by_chunk(models, service, layouts, None, None)
-    return jnp.concatenate([throughputs for _, throughputs in parts], axis=1)
+Cases = tuple[Model, Counterfactual | None, Efficiency | None]
 
 
-def _by_chunk(
-    models: Model,
+def _of_few(cases: Cases, service: Service, layouts: Deployment) -> Searched:
+    """At most `CASES` models."""
+    count = cases[0].hidden.shape[0]
+    models, worlds, efficiencies = cases if count == CASES else pad_to(cases, CASES)
+    filled = (
+        models,
+        of_each_case(ACTUAL) if worlds is None else worlds,
+        of_each_case(service.efficiency) if efficiencies is None else efficiencies,
+    )
+    lists = chunks(layouts, CHUNK)
+    full = length(lists[0])
+    parts = [
+        _of_chunk(filled, service, pad_to(each, full), np.asarray(count, np.int32))
+        for each in lists
+    ]
+    if len(parts) == 1 and count == CASES:
+        return parts[0]
+    some = [take(part, slice(0, count)) for part in parts]
+    best = best_of_parts([part.best for part in some])
+    throughputs = _array(some).concatenate([part.throughputs for part in some], axis=1)
+    return Searched(best, throughputs[:, : length(layouts)])
+
+
+def _joined(parts: list[Searched]) -> Searched:
+    """Of more cases than one call takes."""
+    return jax.tree.map(lambda *leaves: _array(leaves).concatenate(leaves), *parts)
+
+
+def _array(tree: object) -> Any:
+    return np if is_concrete(tree) else jnp
+
+
+@jax.jit
+def of_each_case(record: Tree) -> Tree:
+    """A record as a batch of as many as one call of the search takes."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (CASES, *jnp.shape(leaf))), record)
+
+
+@jax.jit
+def _of_chunk(
+    cases: tuple[Model, Counterfactual, Efficiency],
     service: Service,
     layouts: Deployment,
-    worlds: Counterfactual | None,
-    efficiencies: Efficiency | None,
-) -> list[tuple[Best, Float[Array, "models chunk"]]]:
-    count = length(models)
-    worlds = repeat(ACTUAL, count) if worlds is None else worlds
-    efficiencies = repeat(service.efficiency, count) if efficiencies is None else efficiencies
-    return [
-        _best_of_chunk((models, worlds, efficiencies), service, chunk)
-        for chunk in chunks(layouts, CHUNK)
-    ]
+    count: Int[Array, ""],
+) -> Searched:
+    """The first `count` of the cases; of the others nothing is computed."""
 
-
-@jax.jit
-def _best_of_chunk(
-    cases: tuple[Model, Counterfactual, Efficiency], service: Service, layouts: Deployment
-) -> tuple[Best, Float[Array, "models chunk"]]:
-    def best(case: tuple[Model, Counterfactual, Efficiency]) -> tuple[Best, Float[Array, " chunk"]]:
-        model, world, efficiency = case
+    def one(index: Int[Array, ""]) -> Searched:
+        model, world, efficiency = take(cases, index)
         served = eqx.tree_at(lambda s: s.efficiency, service, efficiency)
         designs = jax.vmap(lambda layout: at_largest_batch(model, served, layout, world))(layouts)
-        return pick(designs), designs.throughput
+        return Searched(pick(designs), designs.throughput)
 
-    return lax.map(best, cases)
+    def add(index: Int[Array, ""], found: Searched) -> Searched:
+        return jax.tree.map(lambda every, own: every.at[index].set(own), found, one(index))
+
+    nothing = jax.tree.map(
+        lambda leaf: jnp.zeros((CASES, *leaf.shape), leaf.dtype), jax.eval_shape(one, count)
+    )
+    return lax.fori_loop(0, count, add, nothing)
 
 
-@jax.jit
 def best_of_parts(parts: list[Best]) -> Best:
     """The best of each case of several batches of the same cases, each from a part of the
     layouts.
     """
-    return jax.vmap(pick)(stack(parts, axis=1))
+    if len(parts) == 1:
+        return parts[0]
+    each = stack(parts, axis=1)
+    if not is_concrete(each):
+        return jax.vmap(pick)(each)
+    most = each.throughput.max(axis=1, keepdims=True)
+    winner = np.argmax(each.throughput >= most * (1.0 - EQUAL), axis=1)
+    return take(each, (np.arange(len(winner)), winner))
 
 
 def pick(designs: Best) -> Best:

@@ -14,16 +14,10 @@ import numpy as np
 
 from qsopt.arrays import Scalar
 from qsopt.deployments.batches import length, repeat, same_length, take
-from qsopt.deployments.layouts import (
-    cache_shares,
-    expert_sizes,
-    layout_batch,
-    legal_layouts,
-    tensor_sizes,
-    whole,
-)
+from qsopt.deployments.layouts import layout_batch, legal_layouts
 from qsopt.deployments.legality import fills_units, legality, splits_experts, with_places
 from qsopt.deployments.optimum import Best, best_of_each, pick
+from qsopt.deployments.sizes import cache_shares, expert_sizes, tensor_sizes, whole
 from qsopt.errors import InputError
 from qsopt.physics.evaluate import Metrics, compiled_metrics, metrics
 from qsopt.spec.deployment import DISPATCHED, GATHERED, PARALLEL_SIZES, Deployment

@@ -94,7 +94,9 @@ def expectation(
     choice = best_pool(calibration) if software is None else of_backend(software)
     formats = _formats(model)
     groups = {
-        name: representative(calibration, sets.KINDS[name], form, choice)
+        name: representative(
+            calibration, sets.KINDS[name], form, choice, accelerator if software else None
+        )
         for name, form in formats.items()
     }
     groups |= {
@@ -123,6 +125,7 @@ def _formats(model: Model) -> dict[str, str]:
     }
 
 
+@cache
 def _maker(accelerator: str | None) -> str | None:
     return None if accelerator is None else hardware_facts(accelerator).vendor
 

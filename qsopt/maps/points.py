@@ -19,7 +19,7 @@ from qsopt.comparison.dense import MatchKind, match_shape
 from qsopt.comparison.shapes import DenseShape
 from qsopt.deployments.capped import NO_CAP, ServedModel
 from qsopt.errors import InputError
-from qsopt.physics.accounting import compiled_parameter_count, parameter_count
+from qsopt.physics.parameters import compiled_parameter_count, parameter_count
 from qsopt.serving.trials import Asked
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Layers, Model, MoeFfn, map_ffn, routed_layers

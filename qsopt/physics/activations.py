@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from qsopt.arrays import Scalar
-from qsopt.physics import accounting, smooth
+from qsopt.physics import layer_weights, smooth
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.hardware import Accelerator
@@ -70,7 +70,7 @@ def _layer_elements(
         largest = smooth.maximum(largest, wide * local, softness)
     for layers in model.decoder.ffn:
         kind = layers.kind
-        wide = _present(layers) * kind.matrices * accounting.shared_width(kind) / devices
+        wide = _present(layers) * kind.matrices * layer_weights.shared_width(kind) / devices
         largest = smooth.maximum(largest, wide * tokens, softness)
         if not isinstance(kind, DenseFfn):
             routed = _present(layers) * _routed(kind, deployment, tokens)

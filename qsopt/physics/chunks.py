@@ -15,7 +15,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, number
-from qsopt.physics import accounting
+from qsopt.physics import kv_cache
 from qsopt.physics.prompt_core import prompt_core
 from qsopt.physics.roofline import Cost
 from qsopt.spec.model import NO_WINDOW, Attention, Gqa, LinearAttention, Mla
@@ -110,9 +110,9 @@ def softmax_core(
     tokens, own = chunk.tokens / data, 1.0 - kind.cross
     seen = kind.cross * encoder + own * chunk.seen(jnp.minimum(kind.window, kind.index_top_k))
     cached = kind.cross * encoder + own * chunk.elsewhere(kind.window)
-    entry = accounting.token_kv_elements(kind, tensor, softness) * element
+    entry = kv_cache.token_kv_elements(kind, tensor, softness) * element
     pieces = chunk.pieces * chunk.sharing / data
-    heads, kv_heads = kind.heads / tensor, accounting.device_kv_heads(kind, tensor, softness)
+    heads, kv_heads = kind.heads / tensor, kv_cache.device_kv_heads(kind, tensor, softness)
     sizes = (heads, kv_heads, kind.head_dim, kind.head_dim)
     moved = entry * (pieces * cached + own * kind.cached * tokens)
     return _core(sizes, tokens, seen, activation_bytes) + Cost(bytes=moved)
@@ -136,7 +136,7 @@ def absorbed_core(kind: Mla, chunk: Chunk, element: Scalar, data: Scalar, tensor
     tokens, heads = chunk.tokens / data, kind.heads / tensor
     pieces = chunk.pieces * chunk.sharing / data
     pair = 2.0 * heads * (2.0 * kind.kv_rank + kind.rope_dim * (1.0 + kind.direct))
-    entry = accounting.token_kv_elements(kind) * element
+    entry = kv_cache.token_kv_elements(kind) * element
     moved = entry * (pieces * _entries_elsewhere(kind, chunk) + tokens)
     seen = _entries_seen(kind, chunk, kind.index_top_k)
     return Cost(tokens * seen * pair, moved, runs(tokens))
@@ -160,7 +160,7 @@ def expanded_core(
     key = own * (kind.nope_dim + kind.rope_dim) + direct * (kind.kv_rank + kind.rope_dim)
     value = own * kind.v_dim + direct * (kind.kv_rank + kind.rope_dim)
     seen = _entries_seen(kind, chunk, NO_WINDOW)
-    entry = accounting.token_kv_elements(kind) * element
+    entry = kv_cache.token_kv_elements(kind) * element
     again = own * heads * (key + value) * activation_bytes + direct * entry
     moved = pieces * _entries_elsewhere(kind, chunk) * again + tokens * entry
     sizes = (heads, own * heads + direct, key, value)
@@ -200,7 +200,7 @@ def indexer(kind: Gqa | Mla, chunk: Chunk, data: Scalar) -> Cost:
     tokens, pieces = chunk.tokens / data, chunk.pieces * chunk.sharing / data
     step = kind.entry_tokens if isinstance(kind, Mla) else 1.0
     pair = 2.0 * kind.index_heads * kind.index_dim
-    keys = accounting.index_key_bytes(kind)
+    keys = kv_cache.index_key_bytes(kind)
     moved = keys * (pieces * chunk.elsewhere(NO_WINDOW) / step + tokens)
     exists = jnp.where(kind.index_heads > 0, 1.0, 0.0)
     seen = mean_of_least(chunk.begin / step, chunk.end / step, NO_WINDOW)
@@ -231,12 +231,12 @@ def entry_bytes(
         return pieces * kind.state_bytes / tensor
     window = NO_WINDOW if isinstance(kind, Mla) else kind.window
     visible = chunk.before(window) + jnp.minimum(new, window)
-    elements = accounting.token_kv_elements(kind, tensor, softness) * element
+    elements = kv_cache.token_kv_elements(kind, tensor, softness) * element
     if isinstance(kind, Gqa):
         held = elements * (1.0 - kind.cross) * kind.cached
     else:
         held = elements / kind.entry_tokens
-    return pieces * visible * (held + accounting.index_key_bytes(kind))
+    return pieces * visible * (held + kv_cache.index_key_bytes(kind))
 
 
 def runs(tokens: Scalar) -> Scalar:

@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool
 
 from qsopt.arrays import Scalar, number
 from qsopt.physics import placement, smooth
+from qsopt.physics.load import Load
 from qsopt.physics.memory import Memory, memory
-from qsopt.physics.operators import Load
 from qsopt.physics.roofline import Spent
 from qsopt.physics.room import UNBOUNDED
 from qsopt.physics.routing import experts_hit

@@ -13,7 +13,7 @@ first stage and the head in the last.
 import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, number
-from qsopt.physics import accounting, smooth
+from qsopt.physics import kv_cache, layer_weights, smooth
 from qsopt.physics.activations import at_start, peak
 from qsopt.physics.padding import padding
 from qsopt.physics.room import Memory, counted
@@ -111,7 +111,7 @@ def _stack_weights(model, stack, deployment, world, softness, server) -> Scalar:
     """Bytes of all layers of a stack on one device of a one-stage replica."""
     precision, total = model.precision, 0.0
     for layers in stack.attention:
-        projections = accounting.attention_weights(
+        projections = layer_weights.attention_weights(
             layers.kind, model.hidden, deployment.tensor, softness
         )
         total += layers.count * (
@@ -133,8 +133,8 @@ def _ffn_weights(
     server: ServerMemory,
 ) -> Scalar:
     precision = model.precision
-    common = accounting.weights(
-        accounting.ffn_gemms(model.hidden, accounting.shared_width(kind), kind.matrices)
+    common = layer_weights.weights(
+        layer_weights.ffn_gemms(model.hidden, layer_weights.shared_width(kind), kind.matrices)
     )
     small = kind.small * precision.tables.bytes
     if isinstance(kind, DenseFfn):
@@ -143,7 +143,7 @@ def _ffn_weights(
     return (
         common * precision.ffn.bytes * deployment.width_split
         + resident_slots(kind, deployment, world, softness) * _expert_bytes(kind, model, padded)
-        + accounting.router_weights(kind, model.hidden) * precision.tables.bytes
+        + layer_weights.router_weights(kind, model.hidden) * precision.tables.bytes
         + small
     )
 
@@ -151,7 +151,7 @@ def _ffn_weights(
 def _expert_bytes(kind: MoeFfn, model: Model, padded: Scalar) -> Scalar:
     """One routed expert, so many times its weights in its kernel's layout [byte]."""
     precision = model.precision
-    weights = accounting.expert_weights(kind, model.hidden) * precision.experts.bytes * padded
+    weights = layer_weights.expert_weights(kind, model.hidden) * precision.experts.bytes * padded
     return weights + kind.expert_small * precision.tables.bytes
 
 
@@ -208,7 +208,7 @@ def sequence_bytes(
     element = model.precision.kv_cache.bytes
     return sum(  # pyright: ignore[reportReturnType]
         layers.count
-        * accounting.sequence_cache_bytes(
+        * kv_cache.sequence_cache_bytes(
             layers.kind, context, encoder, element, deployment.tensor, softness, deployment.dcp
         )
         for layers in model.decoder.attention

@@ -7,68 +7,19 @@ reverse), and the cache is read once per step. Ignored: norms, rotary embeddings
 and softmax traffic, which fused kernels hide.
 """
 
-from collections.abc import Callable
-
 import equinox as eqx
 import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, number
-from qsopt.physics import accounting, routing, smooth
-from qsopt.physics.accounting import Gemm
-from qsopt.physics.chunks import Chunk, runs
+from qsopt.physics import kv_cache, layer_weights, routing, smooth
+from qsopt.physics.chunks import runs
+from qsopt.physics.layer_weights import Gemm
+from qsopt.physics.load import Load
 from qsopt.physics.roofline import Cost
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.model import Attention, DenseFfn, Ffn, Gqa, LinearAttention, Mla, Model, MoeFfn
-
-
-class Load(eqx.Module):
-    """Tokens that enter a stage at once: those of sequences that decode, and those of prompts."""
-
-    sequences: Scalar = number()
-    """Sequences of the microbatch that decode, b."""
-    new_tokens: Scalar = number()
-    """Tokens that each contributes, n_t."""
-    context: Scalar = number()
-    """Tokens that each attends to in its cache."""
-    encoder_context: Scalar = number()
-    """Tokens that each attends to in the encoder's output."""
-    logits: Scalar = number()
-    """Tokens of each that pass the head."""
-    chunk: Chunk | None = None
-    """What is read of prompts; None if nothing is. With it, no sequence need decode."""
-
-    @property
-    def decoding(self) -> Scalar:
-        """Tokens of decoding sequences."""
-        return self.sequences * self.new_tokens
-
-    @property
-    def tokens(self) -> Scalar:
-        """Tokens of the microbatch, T."""
-        return self._with_prompts(self.decoding, lambda chunk: chunk.tokens)
-
-    @property
-    def rows(self) -> Scalar:
-        """Tokens that pass the head: of prompts only the last."""
-        return self._with_prompts(self.sequences * self.logits, lambda chunk: chunk.finished)
-
-    def independent(self, correlation: Scalar) -> Scalar:
-        """Tokens that hit as many experts if each picks by itself: the n tokens that a sequence
-        contributes pick as n^(1 - correlation) would.
-        """
-        decoding = self.sequences * self.new_tokens ** (1.0 - correlation)
-        return self._with_prompts(decoding, lambda chunk: chunk.tokens)
-
-    def _with_prompts(self, decoding: Scalar, of: Callable[[Chunk], Scalar]) -> Scalar:
-        return decoding if self.chunk is None else decoding + of(self.chunk)
-
-
-def reading(chunk: Chunk, encoder_context: Scalar) -> Load:
-    """A forward that reads prompts and decodes nothing."""
-    none, one = jnp.zeros_like(chunk.tokens), jnp.ones_like(chunk.tokens)
-    return Load(none, one, none, encoder_context, one, chunk)
 
 
 def products(
@@ -102,13 +53,13 @@ def projections(
     form, activation = model.precision.attention, model.precision.activation_bytes
     tokens = load.tokens / deployment.data
     if isinstance(kind, Mla) and load.chunk is not None:
-        gemms = accounting.latent_projections(kind, model.hidden, deployment.tensor)
-        absorbed = accounting.absorbed_projections(kind, deployment.tensor)
+        gemms = layer_weights.latent_projections(kind, model.hidden, deployment.tensor)
+        absorbed = layer_weights.absorbed_projections(kind, deployment.tensor)
         decoding = load.decoding / deployment.data
         return products(gemms, tokens, form.bytes, activation) + products(
             absorbed, decoding, form.bytes, activation
         ).times(runs(decoding))
-    gemms = accounting.attention_gemms(kind, model.hidden, deployment.tensor, softness)
+    gemms = layer_weights.attention_gemms(kind, model.hidden, deployment.tensor, softness)
     return products(gemms, tokens, form.bytes, activation)
 
 
@@ -122,10 +73,10 @@ def attention_core(
     if isinstance(kind, LinearAttention):
         flops = sequences * load.new_tokens * kind.state_flops / deployment.tensor
         return Cost(flops, 2.0 * sequences * kind.state_bytes / deployment.tensor, 1.0)
-    elements = accounting.token_kv_elements(kind, deployment.tensor, softness) / deployment.dcp
+    elements = kv_cache.token_kv_elements(kind, deployment.tensor, softness) / deployment.dcp
     entry = sequences * elements * element
     if isinstance(kind, Gqa):
-        held = accounting.cached_tokens(kind, load.context, load.encoder_context, softness)
+        held = kv_cache.cached_tokens(kind, load.context, load.encoder_context, softness)
         seen = jnp.minimum(held, kind.index_top_k)
         pair = 4.0 * kind.heads * kind.head_dim / deployment.tensor
         return Cost(
@@ -137,8 +88,8 @@ def attention_core(
 
 
 def _latent_core(kind: Mla, load: Load, sequences: Scalar, entry: Scalar, tensor: Scalar) -> Cost:
-    entries = jnp.minimum(accounting.entries(kind, load.context), kind.index_top_k)
-    seen = entries + accounting.recent_tokens(kind, load.context)
+    entries = jnp.minimum(kv_cache.entries(kind, load.context), kind.index_top_k)
+    seen = entries + kv_cache.recent_tokens(kind, load.context)
     on_latents = 2.0 * kind.kv_rank + kind.rope_dim * (1.0 + kind.direct)
     pair = 2.0 * kind.heads / tensor * on_latents
     return Cost(sequences * load.new_tokens * seen * pair, entry * (seen + load.new_tokens), 1.0)
@@ -148,9 +99,9 @@ def indexer(kind: Gqa | Mla, load: Load, deployment: Deployment) -> Cost:
     """Scores of every entry against the indexer's heads, replicated on all tensor ranks but for
     those that share the cache. Ignored: merging their selections.
     """
-    sequences, entries = load.sequences / deployment.data, accounting.entries(kind, load.context)
+    sequences, entries = load.sequences / deployment.data, kv_cache.entries(kind, load.context)
     pair = 2.0 * kind.index_heads * kind.index_dim / deployment.dcp
-    keys = sequences * accounting.index_key_bytes(kind) / deployment.dcp
+    keys = sequences * kv_cache.index_key_bytes(kind) / deployment.dcp
     return Cost(
         sequences * load.new_tokens * entries * pair,
         keys * (entries + load.new_tokens),
@@ -162,14 +113,14 @@ def common_ffn(kind: Ffn, model: Model, load: Load, deployment: Deployment) -> C
     """A dense layer or the shared experts: split over the stage, or whole on each device where
     tokens are dispatched.
     """
-    width, tokens = accounting.shared_width(kind), load.tokens
+    width, tokens = layer_weights.shared_width(kind), load.tokens
     if isinstance(kind, DenseFfn):
         width = width / deployment.stage_devices
     else:
         width, tokens = width * deployment.width_split, tokens * deployment.token_split
     precision = model.precision
     return products(
-        accounting.ffn_gemms(model.hidden, width, kind.matrices),
+        layer_weights.ffn_gemms(model.hidden, width, kind.matrices),
         tokens,
         precision.ffn.bytes,
         precision.activation_bytes,
@@ -178,7 +129,7 @@ def common_ffn(kind: Ffn, model: Model, load: Load, deployment: Deployment) -> C
 
 def router(kind: MoeFfn, model: Model, load: Load, deployment: Deployment) -> Cost:
     """Scores of every expert, replicated; a single expert needs none."""
-    gemm = Gemm(accounting.router_weights(kind, model.hidden), model.hidden, kind.experts)
+    gemm = Gemm(layer_weights.router_weights(kind, model.hidden), model.hidden, kind.experts)
     precision = model.precision
     return products(
         (gemm,), load.tokens / deployment.data, precision.tables.bytes, precision.activation_bytes
@@ -253,16 +204,16 @@ def grouped_experts(
         activation_bytes: of one element between operators [byte].
         rows_elsewhere: rows of gathered tokens whose experts are on other ranks.
     """
-    gemms = accounting.ffn_gemms(hidden, width, matrices)
+    gemms = layer_weights.ffn_gemms(hidden, width, matrices)
     work = products(gemms, rows, 0.0 * weight_bytes, activation_bytes)
-    read = experts_read * accounting.weights(gemms) * weight_bytes
+    read = experts_read * layer_weights.weights(gemms) * weight_bytes
     return Cost(
         work.flops,
         work.bytes + read,
         1.0,
         narrow=read / width,
         narrow_flops=work.flops / width,
-        elsewhere=rows_elsewhere * accounting.activations(gemms) * activation_bytes,
+        elsewhere=rows_elsewhere * layer_weights.activations(gemms) * activation_bytes,
     )
 
 
@@ -297,6 +248,6 @@ def unevenness(
 
 def head(model: Model, load: Load, deployment: Deployment) -> Cost:
     """Logits, split over the devices of the last stage."""
-    gemm = accounting.matrix(model.hidden, model.vocabulary / deployment.stage_devices)
+    gemm = layer_weights.matrix(model.hidden, model.vocabulary / deployment.stage_devices)
     precision = model.precision
     return products((gemm,), load.rows, precision.tables.bytes, precision.activation_bytes)

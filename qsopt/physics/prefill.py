@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from qsopt.arrays import Scalar, number
 from qsopt.physics import smooth
 from qsopt.physics.chunks import Chunk
-from qsopt.physics.operators import reading
+from qsopt.physics.load import reading
 from qsopt.physics.roofline import Spent
 from qsopt.physics.server import first_token, served
 from qsopt.physics.stage import Stage

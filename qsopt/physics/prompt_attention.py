@@ -13,7 +13,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from qsopt.arrays import Scalar
-from qsopt.physics import accounting, chunks, operators
+from qsopt.physics import chunks, layer_weights, operators
 from qsopt.physics.chunks import Chunk, runs
 from qsopt.physics.roofline import Cost, Work
 from qsopt.spec.deployment import Deployment
@@ -108,14 +108,14 @@ def _softmax_cost(reader: Reader, kind: Gqa) -> Cost:
 def _absorbed(reader: Reader, kind: Mla, count: Scalar) -> tuple[Named, ...]:
     data, tensor = reader.deployment.data, reader.deployment.tensor
     cost = chunks.absorbed_core(kind, reader.chunk, reader.element, data, tensor)
-    gemms = accounting.absorbed_projections(kind, tensor)
+    gemms = layer_weights.absorbed_projections(kind, tensor)
     core = reader.core(cost, reader.efficiency.mla, count)
     return _projected(reader, gemms, count), core
 
 
 def _expanded(reader: Reader, kind: Mla, count: Scalar) -> tuple[Named, ...]:
     data, tensor = reader.deployment.data, reader.deployment.tensor
-    gemm = accounting.expanded_projection(kind, tensor)
+    gemm = layer_weights.expanded_projection(kind, tensor)
     activation = reader.model.precision.activation_bytes
     again = chunks.expansion(kind, reader.chunk, data, tensor, activation)
     weights = jnp.where(gemm.weights > 0, gemm.weights, 1.0)
@@ -125,7 +125,7 @@ def _expanded(reader: Reader, kind: Mla, count: Scalar) -> tuple[Named, ...]:
     return _projected(reader, (gemm,), count), reader.product(again, rows, count), core
 
 
-def _projected(reader: Reader, gemms: tuple[accounting.Gemm, ...], count: Scalar) -> Named:
+def _projected(reader: Reader, gemms: tuple[layer_weights.Gemm, ...], count: Scalar) -> Named:
     """Products of the chunk's own latents; nothing where no prompt is read."""
     form, activation = reader.model.precision.attention, reader.model.precision.activation_bytes
     cost = operators.products(gemms, reader.tokens, form.bytes, activation)

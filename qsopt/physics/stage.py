@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from qsopt.arrays import Scalar
 from qsopt.physics import collectives, prompt_attention
-from qsopt.physics.operators import Load
+from qsopt.physics.load import Load
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency

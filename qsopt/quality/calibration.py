@@ -12,6 +12,7 @@ the excess of their variance is added to scale**2.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import equinox as eqx
 import jax
@@ -132,6 +133,14 @@ def location_scale(
         residual: log q_obs - log q_law of each row.
         bound: its `Bound` as a sign.
     """
+    return _location_scale(tuple(residual.tolist()), tuple(bound.tolist()))
+
+
+@lru_cache(maxsize=64)  # the same rows are asked about with every comparison
+def _location_scale(
+    residuals: tuple[float, ...], bounds: tuple[float, ...]
+) -> tuple[float, float, float]:
+    residual, bound = np.array(residuals), np.array(bounds)
     exact, m = residual[bound == 0.0], float(np.sum(bound == 0.0))
     mean, variance = float(exact.mean()), float(exact.var(ddof=1))
     for _ in range(ROUNDS if m < len(residual) else 0):

@@ -5,7 +5,7 @@ import numpy as np
 
 from qsopt.arrays import Scalar
 from qsopt.errors import InputError
-from qsopt.physics.accounting import compiled_parameter_count
+from qsopt.physics.parameters import compiled_parameter_count
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.quality_law import DenseMatch, QualityLaw, Status
 from qsopt.spec.model import Model, routed_layers

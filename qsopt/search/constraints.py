@@ -12,9 +12,9 @@ from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, number
 from qsopt.deployments.legality import SIZE_LIMITS, size_ratios
-from qsopt.physics.accounting import parameter_count
 from qsopt.physics.evaluate import Timing
 from qsopt.physics.memory import memory
+from qsopt.physics.parameters import parameter_count
 from qsopt.search.architecture import MatchedSizes
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model, moe_layers

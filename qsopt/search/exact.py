@@ -17,16 +17,10 @@ from jaxtyping import Float
 
 from qsopt.arrays import Scalar
 from qsopt.deployments.batches import chunks, in_batches, length, same_length
-from qsopt.deployments.layouts import (
-    LayoutSizes,
-    cache_shares,
-    combined_layouts,
-    divisors,
-    traits_of,
-    whole,
-)
+from qsopt.deployments.layouts import LayoutSizes, combined_layouts
 from qsopt.deployments.legality import allows_experts, is_legal, splits_heads, with_places
 from qsopt.deployments.optimum import Best, at_largest_batch, best_of_parts, pick
+from qsopt.deployments.sizes import cache_shares, divisors, traits_of, whole
 from qsopt.physics.evaluate import timing
 from qsopt.search.architecture import Values, with_architecture
 from qsopt.search.problem import DesignProblem

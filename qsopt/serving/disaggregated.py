@@ -173,7 +173,7 @@ def whole_readers(
     def served(readers: Scalar) -> Scalar:
         return jnp.minimum(readers * read_rate, written(readers))
 
-    def narrowed(_: int, bounds: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
+    def narrowed(_: object, bounds: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
         low, high = bounds
         middle = jnp.floor((low + high) / 2.0)
         behind = middle * read_rate <= written(middle)

@@ -5,6 +5,7 @@ before any is counted over a cluster.
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
 from qsopt.arrays import Scalar, number
 from qsopt.physics.evaluate import TOLERANCE
@@ -33,7 +34,7 @@ class Pace(Record):
         """Time to first token with the wait for prompts before it [s]."""
         return self.first + waiting(workload.load, self.service)
 
-    def keeps_up(self, workload: Workload) -> Scalar:
+    def keeps_up(self, workload: Workload) -> Bool[Array, ""]:
         """Whether prompts are read as fast as they come, at the load allowed."""
         return self.reading <= busiest(workload.load) * (1.0 + TOLERANCE)
 

@@ -14,8 +14,8 @@ from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
 from qsopt.physics.chunks import Chunk, runs
+from qsopt.physics.load import Load
 from qsopt.physics.memory import Memory, Occupancy, memory
-from qsopt.physics.operators import Load
 from qsopt.physics.prefill import chunk_of
 from qsopt.physics.server import scale_and_host
 from qsopt.physics.stage import Stage

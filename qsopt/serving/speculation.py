@@ -12,8 +12,8 @@ import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, number, scalar
 from qsopt.errors import InputError
+from qsopt.physics.load import Load
 from qsopt.physics.memory import Occupancy, memory, table_weights
-from qsopt.physics.operators import Load
 from qsopt.physics.stage import Stage
 from qsopt.record import Record
 from qsopt.spec.counterfactual import Counterfactual

@@ -6,6 +6,7 @@ A factor makes elasticities: d log throughput / d log factor at factor 1. Inputs
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -115,7 +116,7 @@ def _peak_input(index: int, name: str) -> Input:
     )
 
 
-def _group_input(name: str, leaves: Callable[[Design], list[Scalar]]) -> Input:
+def _group_input(name: str, leaves: Callable[[Design], list[Any]]) -> Input:
     """Several numbers that move together, so that their factor is what has a value: 1."""
 
     def scale(design: Design, factor: Scalar) -> Design:
@@ -124,16 +125,16 @@ def _group_input(name: str, leaves: Callable[[Design], list[Scalar]]) -> Input:
     return Input(name, "factor", lambda design: jnp.ones(()), scale)
 
 
-def _launches(design: Design) -> list[Scalar]:
+def _launches(design: Design) -> list[Any]:
     return [getattr(design.service.efficiency, kind).launch for kind in OPERATOR_KINDS]
 
 
-def _link_latencies(design: Design) -> list[Scalar]:
+def _link_latencies(design: Design) -> list[Any]:
     tiers = [getattr(design.service.efficiency, tier) for tier in LINK_TIERS]
     return [latency for tier in tiers for latency in (tier.collective, tier.step)]
 
 
-def _host_times(design: Design) -> list[Scalar]:
+def _host_times(design: Design) -> list[Any]:
     server = design.service.efficiency.server
     return [server.host, server.host_layer]
 

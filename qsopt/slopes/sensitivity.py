@@ -23,9 +23,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
-from qsopt.physics.accounting import parameter_count
 from qsopt.physics.evaluate import Metrics, compiled_metrics, timing
 from qsopt.physics.memory import memory
+from qsopt.physics.parameters import parameter_count
 from qsopt.record import Result
 from qsopt.slopes.inputs import Design, Input, design_inputs, scaled
 from qsopt.spec.deployment import Deployment

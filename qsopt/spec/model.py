@@ -1,5 +1,5 @@
 """What is served: a transformer as layer counts and sizes. Data only; parameters and bytes are
-counted in `accounting`.
+counted in `qsopt.physics`.
 
 A decode step costs the sum over layers, so a model is two lists, how many attention layers of each
 kind and how many feed-forward layers of each kind it has; which of them are neighbours changes

@@ -22,3 +22,13 @@ class Service(Record):
     """What kernels and links reach of the datasheet."""
     rules: LayoutRules = eqx.field(static=True, default=EVERY)
     """Which layouts may be taken. No number depends on them, only what is searched."""
+
+    @property
+    def priced(self) -> "Service":
+        """The same with what a deployment costs under alone: freedoms and software decide which
+        layouts there are, and another of them compiles nothing anew.
+        """
+        rules = LayoutRules(whole_domains=self.rules.whole_domains)
+        if rules == self.rules:
+            return self
+        return Service(self.cluster, self.workload, self.efficiency, rules)

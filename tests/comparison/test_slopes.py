@@ -15,11 +15,10 @@ from real_optimum import relaxed_throughput
 from qsopt import load_cluster, load_efficiency, load_model
 from qsopt.comparison.compare import Comparison, settle
 from qsopt.comparison.dense import RELEASED, RELEASED_GQA8, SAME_BODY, MatchKind, dense_match
-from qsopt.comparison.duel import CASES, Duel, Optima
+from qsopt.comparison.duel import Duel, Optima
 from qsopt.comparison.slopes import NAMES, ComparisonSlopes, SideSlopes, comparison_slopes
 from qsopt.comparison.twin import aligned
-from qsopt.deployments.batches import repeat, take
-from qsopt.deployments.optimum import throughputs_of_each
+from qsopt.deployments.batches import take
 from qsopt.slopes.inputs import Design, named_inputs, scaled
 from qsopt.slopes.sensitivity import at_batch, design_metrics, limit_batches, sensitivity
 from qsopt.spec.deployment import Deployment
@@ -81,10 +80,10 @@ def best_log(side: Model, service: Service, layouts: list[Deployment]) -> float:
     return max(logs)
 
 
-def contenders(optima: Optima, service: Service) -> list[Deployment]:
+def contenders(optima: Optima) -> list[Deployment]:
     """Layouts that may become the best within a step: those within a tenth of the best."""
-    reached = np.asarray(throughputs_of_each(repeat(optima.model, CASES), service, optima.layouts))
-    near = np.flatnonzero(reached[0] > 0.9 * reached[0].max())
+    reached = np.asarray(optima.throughputs)
+    near = np.flatnonzero(reached > 0.9 * reached.max())
     return [take(optima.layouts, int(index)) for index in near[:12]]
 
 
@@ -123,7 +122,7 @@ def test_slopes_are_those_of_the_optimum_found_anew(index: int) -> None:
         return
     for dense, (told, optima) in enumerate(((slopes.moe, duel.moe), (slopes.dense, duel.dense))):
         assert told is not None
-        layouts = contenders(optima, service)
+        layouts = contenders(optima)
         for name in MOVED:
             if name not in told.elasticity:
                 continue

@@ -1,5 +1,5 @@
-"""Formulas of one design and quality laws, with the types and shapes of every call checked as they
-are annotated.
+"""Formulas of one design, quality laws and the questions on top of them, with the types and shapes
+of every call checked as they are annotated.
 
 usage: checked.py [x64]
 """
@@ -17,8 +17,10 @@ from jaxtyping import TypeCheckError, install_import_hook  # noqa: E402
 if sys.argv[1:2] == ["x64"]:
     jax.config.update("jax_enable_x64", True)
 
-ROOMS = ("physics", "quality")
-"""Where arrays are passed between formulas."""
+ROOMS = ("physics", "quality", "serving", "slopes")
+"""Where numbers of one design are passed between formulas. Layouts and matches are worked on in
+lists, element by element, and have no one shape.
+"""
 
 install_import_hook([f"qsopt.{room}" for room in ROOMS], "shapes.checked")
 
@@ -62,6 +64,15 @@ def laws() -> None:
                 qsopt.belief(name, law, 1e12, raw=True)
 
 
+def questions() -> None:
+    """Requests by given ways, and slopes of a layout."""
+    cluster, layout = "2xh200", qsopt.Deployment(tensor=2, expert=2, batch=64)
+    requests, plan = qsopt.Workload(prompt=1024.0, answer=256.0), qsopt.Plan(layout, layout, 2048.0)
+    for way in ("mixed", "disaggregated"):
+        qsopt.serve("mixtral-8x7b", cluster, requests, plan=plan, way=way)
+    qsopt.sensitivity("mixtral-8x7b", cluster, qsopt.Workload(8192.0), layout)
+
+
 def refusals() -> None:
     """A batch where one number is meant, and a text."""
     for wrong in (jnp.ones(3), "1"):
@@ -73,6 +84,6 @@ def refusals() -> None:
 
 
 if __name__ == "__main__":
-    for step in (steps_and_prompts, transformed, laws, refusals):
+    for step in (steps_and_prompts, transformed, laws, questions, refusals):
         step()
         print(step.__name__, flush=True)

@@ -29,7 +29,7 @@ def solution() -> qsopt.Solution:
     return qsopt.optimize(problem, starts=2, certify=0)
 
 
-def map_of_four() -> qsopt.PhaseMap:
+def map_of_four() -> Any:
     service = qsopt.Service(qsopt.load_cluster(PHRASE), WORKLOAD, qsopt.load_efficiency("ideal"))
     x, y = (
         qsopt.axis(name, NAME, service, low, high, 2)

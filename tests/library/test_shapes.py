@@ -11,4 +11,4 @@ CHECKED = str(Path(__file__).parent / "checked.py")
 
 def test_every_call_passes_what_is_annotated(compiled: Path) -> None:
     printed = run(compiled, CHECKED, "x64").split()
-    assert printed == ["steps_and_prompts", "transformed", "laws", "refusals"]
+    assert printed == ["steps_and_prompts", "transformed", "laws", "questions", "refusals"]

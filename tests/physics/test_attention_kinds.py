@@ -12,9 +12,9 @@ import pytest
 from qsopt.api.names import load_efficiency
 from qsopt.catalog.accelerators import load_cluster
 from qsopt.catalog.models import load_model
-from qsopt.physics import accounting, operators
+from qsopt.physics import kv_cache, layer_weights, operators
 from qsopt.physics.evaluate import metrics
-from qsopt.physics.operators import Load
+from qsopt.physics.load import Load
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Gqa, Mla
 from qsopt.spec.service import Service
@@ -36,11 +36,11 @@ LOAD = Load(sequences=8.0, new_tokens=1.0, context=32768.0, encoder_context=0.0,
 
 def cache(kind: Gqa | Mla) -> float:
     """Bytes of one sequence of 32768 tokens in one layer, in bf16."""
-    return float(accounting.sequence_cache_bytes(kind, 32768.0, 0.0, 2.0))
+    return float(kv_cache.sequence_cache_bytes(kind, 32768.0, 0.0, 2.0))
 
 
 def weights(kind: Gqa | Mla) -> float:
-    return float(accounting.attention_weights(kind, 1024.0))
+    return float(layer_weights.attention_weights(kind, 1024.0))
 
 
 def core(kind: Gqa | Mla):

@@ -8,7 +8,7 @@ import pytest
 from physics_designs import efficiency, h100
 
 from qsopt import Deployment, Workload, evaluate, load_accelerator, load_cluster, load_model
-from qsopt.physics.accounting import kv_bytes_per_token
+from qsopt.physics.kv_cache import kv_bytes_per_token
 from qsopt.physics.step import OPERATORS
 from qsopt.spec.counterfactual import ACTUAL
 from qsopt.spec.formats import number_format

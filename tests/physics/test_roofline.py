@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qsopt.physics.accounting import Gemm, matrix
+from qsopt.physics.layer_weights import Gemm, matrix
 from qsopt.physics.operators import products
 from qsopt.physics.roofline import Cost, roofline
 from qsopt.spec.efficiency import OperatorEfficiency

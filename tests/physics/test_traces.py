@@ -20,7 +20,7 @@ from qsopt import (
     load_model,
     number_format,
 )
-from qsopt.comparison.dense import RELEASED
+from qsopt.comparison.dense import RELEASED, dense_match
 from qsopt.comparison.duel import dense_optima, moe_optima
 from qsopt.comparison.twin import aligned
 from qsopt.physics.evaluate import compiled_metrics, metrics
@@ -186,7 +186,7 @@ def test_a_duel_of_other_models_compiles_nothing_new() -> None:
 
         def duel(model=model, q=q) -> None:
             moe_optima(model, service)
-            dense_optima(model, service, q, RELEASED)
+            dense_optima(model, service, q, RELEASED, dense_match(model, q, RELEASED))
 
         misses = count_compilations(duel)
     assert misses == 0

@@ -19,7 +19,7 @@ import qsopt
 from qsopt import Cluster, InputError, ideal, load_cluster, load_model
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.request import best_batch
-from qsopt.physics.accounting import compiled_parameter_count
+from qsopt.physics.parameters import compiled_parameter_count
 from qsopt.quality import law
 from qsopt.quality.of_model import architecture
 from qsopt.search import gradient

@@ -11,7 +11,7 @@ import pytest
 from real_optimum import relaxed, relaxed_throughput
 
 from qsopt import Deployment, Workload, load_cluster, load_efficiency, load_model
-from qsopt.physics.accounting import compiled_parameter_count
+from qsopt.physics.parameters import compiled_parameter_count
 from qsopt.slopes.inputs import Design, design_inputs
 from qsopt.slopes.sensitivity import MEMORY, TPOT, Sensitivity, sensitivity
 from qsopt.spec.service import Service

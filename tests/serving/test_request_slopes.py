@@ -111,7 +111,8 @@ def test_slopes_are_finite_in_single_precision(way: str) -> None:
         )
 
         def of(both):
-            reached = request_metrics(*both, way)
+            served, given = both
+            reached = request_metrics(served, given, way)
             return jnp.log(reached.throughput) + reached.ttft + jnp.log(reached.tpot)
 
         slopes = jax.grad(of, allow_int=True)(single)

@@ -27,7 +27,7 @@ from qsopt.calibration.points import Labels, OperatorPoints, where
 from qsopt.calibration.tables.operators import gqa_cost
 from qsopt.files import write_text
 from qsopt.fitted.errors import errors
-from qsopt.physics import accounting, operators
+from qsopt.physics import layer_weights, operators
 from qsopt.physics.roofline import Cost
 
 WIDTHS = ("half_width", "half_columns")
@@ -157,7 +157,7 @@ def _cost(one: Timing, sizes: Sizes, element: float) -> Cost:
             element,
         )
     if one.kind == "gemm":
-        gemms = accounting.ffn_gemms(float(sizes.hidden), float(sizes.width * sizes.top_k), 3.0)
+        gemms = layer_weights.ffn_gemms(float(sizes.hidden), float(sizes.width * sizes.top_k), 3.0)
         cost = operators.products(gemms, float(one.batch), element, element)
         return eqx.tree_at(lambda cost: cost.launches, cost, 1.0)
     rows, hit = float(one.batch * sizes.top_k), float(one.hit)

@@ -10,13 +10,12 @@ from qsopt.arrays import scalar
 from qsopt.comparison.compare import Comparison, Side, settle, verdict
 from qsopt.comparison.dense import MatchKind, kinds_of
 from qsopt.comparison.duel import Duel, throughput_of
-from qsopt.comparison.odds import odds
+from qsopt.comparison.odds import odds_of_each
 from qsopt.comparison.opinions import opinions
 from qsopt.comparison.penalties import Penalties
 from qsopt.comparison.slopes import comparison_slopes
-from qsopt.fitted.expected import Expectation
 from qsopt.precision import in_float64
-from qsopt.quality import QDistribution
+from qsopt.quality.belief import Belief
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.design import asked_record, design_record, model_record
 from qsopt.report.records.intervals import (
@@ -47,12 +46,8 @@ def compare_record(
         duel: the duel behind it.
         seed: of the draws behind the probability that dense wins.
     """
-    held, expected = inquiry.believe(), inquiry.expectation()
-
-    def probability(q: QDistribution | float | None) -> float | None:
-        """That dense wins; without a distribution of q there is none."""
-        return None if q is None else _probability(inquiry, duel, q, expected, seed)
-
+    held = inquiry.believe()
+    of_law, at_q = _probabilities(inquiry, duel, held, seed)
     return {
         **asked_record(inquiry),
         "question": "decode",
@@ -67,24 +62,25 @@ def compare_record(
             name: expected_error(asked, side.deployment) if bool(side.feasible) else None
             for name, asked, side in _sides(result, inquiry)
         },
-        "probability_dense_wins": probability(held.distribution),
-        "probability_dense_wins_at_q": probability(held.q),
+        "probability_dense_wins": of_law,
+        "probability_dense_wins_at_q": at_q,
         "laws": _laws(inquiry, duel),
         "by_utilization": [_at_utilization(inquiry, result, share) for share in UTILIZATIONS],
     }
 
 
-def _probability(
-    inquiry: Inquiry,
-    duel: Duel,
-    q: QDistribution | float,
-    expected: Expectation | None,
-    seed: int,
-) -> float:
-    """Probability that dense wins under the model's own error."""
+def _probabilities(
+    inquiry: Inquiry, duel: Duel, held: Belief, seed: int
+) -> tuple[float | None, float]:
+    """Probability that dense wins under the model's own error, over what is believed of q, if it is
+    no given number, and at its centre.
+    """
+    expected = inquiry.expectation()
     spreads = None if expected is None else expected.spreads()
-    draws = odds(inquiry.model, inquiry.service, duel, q, seed, spreads=spreads)
-    return float(draws.dense_wins)
+    qs = [held.q] if held.distribution is None else [held.q, held.distribution]
+    each = odds_of_each(inquiry.model, inquiry.service, duel, qs, seed, spreads=spreads)
+    at_q, *of_law = (float(draws.dense_wins) for draws in each)
+    return (of_law[0] if of_law else None), at_q
 
 
 def _laws(inquiry: Inquiry, duel: Duel) -> list[dict[str, Any]]:

@@ -10,15 +10,16 @@ from qsopt.arrays import Scalar
 from qsopt.catalog.models import trained_context
 from qsopt.comparison.opinions import opinions
 from qsopt.comparison.twin import qs_numbers
-from qsopt.deployments.layouts import traits_of
+from qsopt.deployments.sizes import traits_of
 from qsopt.deployments.stacks import Layout, in_words
 from qsopt.fitted.power import PACE, STEP, FittedPower, shipped_power
 from qsopt.fitted.server import known_server
-from qsopt.physics.accounting import Parameters, kv_bytes_per_token, parameter_count
 from qsopt.physics.cost import MILLION, cost_per_million
 from qsopt.physics.energy import Energy, busy_shares, energy
 from qsopt.physics.evaluate import Metrics
+from qsopt.physics.kv_cache import kv_bytes_per_token
 from qsopt.physics.memory import Memory
+from qsopt.physics.parameters import Parameters, parameter_count
 from qsopt.physics.roofline import Spent
 from qsopt.physics.step import OPERATORS
 from qsopt.precision import in_float64
@@ -101,6 +102,7 @@ def design_record(
         "tokens_per_s_per_user": float(reached.per_user),
         "tpot_s": float(reached.tpot),
         "memory_bytes_per_device": memory_record(reached.memory, service.cluster),
+        "room_bytes_per_device": float(reached.memory.room),
         "max_batch": int(reached.largest_batch),
         "reuse_tokens_per_weight_read": float(reached.reuse),
         "experts_hit": float(reached.experts_hit) if moe_layers(model) is not None else None,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from qsopt.fitted.memory import memory_fit
 from qsopt.fitted.server import POOLED, known_server
 from qsopt.fitted.spread import (
     INTERVALS,
@@ -99,16 +100,14 @@ def design_intervals(
     if times is None:
         return None
     speed = inverse(times.quantiles)
-    return _intervals(
-        record,
-        {
-            "throughput_tokens_per_s": speed,
-            "tokens_per_s_per_device": speed,
-            "tokens_per_s_per_user": speed,
-            "tpot_s": times.quantiles,
-            **_energy(inquiry, deployment),
-        },
-    )
+    quantiles = {
+        "throughput_tokens_per_s": speed,
+        "tokens_per_s_per_device": speed,
+        "tokens_per_s_per_user": speed,
+        "tpot_s": times.quantiles,
+        **_energy(inquiry, deployment),
+    }
+    return _intervals(record, quantiles) | _room(inquiry, record)
 
 
 def request_intervals(
@@ -125,18 +124,19 @@ def request_intervals(
     first = errors_of(inquiry, deployment, "ttft")
     if times is None or rates is None:
         return None
-    return _intervals(
-        record,
-        {
-            **dict.fromkeys(_RATES, rates.quantiles),
-            "tokens_per_s_per_user": inverse(times.quantiles),
-            "tpot_s": times.quantiles,
-            "end_to_end_s": inverse(rates.quantiles),
-            **({} if first is None else {"ttft_s": first.quantiles}),
-            **_energy(inquiry, deployment),
-        },
-    )
+    quantiles = {
+        **dict.fromkeys(_RATES, rates.quantiles),
+        "tokens_per_s_per_user": inverse(times.quantiles),
+        "tpot_s": times.quantiles,
+        "end_to_end_s": inverse(rates.quantiles),
+        **({} if first is None else {"ttft_s": first.quantiles}),
+        **_energy(inquiry, deployment),
+    }
+    return _intervals(record, quantiles) | _room(inquiry, record)
 
+
+ROOM = "room_bytes_per_device"
+"""What a server has for its cache when it has started."""
 
 _RATES = ("throughput_tokens_per_s", "tokens_per_s_per_device", "requests_per_s")
 
@@ -144,6 +144,14 @@ _RATES = ("throughput_tokens_per_s", "tokens_per_s_per_device", "requests_per_s"
 def _energy(inquiry: Inquiry, deployment: Deployment) -> dict[str, Quantiles]:
     drawn = errors_of(inquiry, deployment, JOULES, "power")
     return {} if drawn is None else {"joules_per_output_token": drawn.quantiles}
+
+
+def _room(inquiry: Inquiry, record: Mapping[str, Any]) -> Intervals:
+    """Of the room that a server has for its cache, whose error is one of bytes."""
+    room = record.get(ROOM)
+    model = (inquiry.model_name or "").lower()
+    found = None if room is None else memory_fit().room_interval(room, model)
+    return {} if found is None else {ROOM: found}
 
 
 def _intervals(record: Mapping[str, Any], quantiles: Mapping[str, Quantiles]) -> Intervals:
@@ -169,12 +177,29 @@ def ratio_intervals(
         ratio: as predicted.
         requests: whether the throughputs are of whole requests, not of decode steps.
     """
+    found = speed_errors(moe, dense, requests)
+    if found is None or not 0.0 < ratio < np.inf:
+        return None
+    return {"ratio_dense_over_moe": interval(ratio, found[1])}
+
+
+def speed_errors(
+    moe: tuple[Inquiry, Deployment], dense: tuple[Inquiry, Deployment], requests: bool
+) -> tuple[Quantiles, Quantiles] | None:
+    """How far the throughput of an MoE and the ratio of a dense model's over it are off; None
+    without evidence.
+
+    Args:
+        moe: what was asked of this side, and the deployment that writes.
+        dense: of the other side.
+        requests: whether the throughputs are of whole requests, not of decode steps.
+    """
     spreads, name = shipped_spreads(), moe[0].efficiency_name
     pairs = None if spreads is None else spreads.ratio.get(POOL if name == POOLED else SOFTWARE)
-    sides = [_speed(*side, requests) for side in (dense, moe)]
-    if pairs is None or sides[0] is None or sides[1] is None or not 0.0 < ratio < np.inf:
+    over, under = (_speed(*side, requests) for side in (dense, moe))
+    if pairs is None or over is None or under is None:
         return None
-    return {"ratio_dense_over_moe": interval(ratio, ratio_quantiles(sides[0], sides[1], pairs))}
+    return under, ratio_quantiles(over, under, pairs)
 
 
 def _speed(inquiry: Inquiry, deployment: Deployment, requests: bool) -> Quantiles | None:

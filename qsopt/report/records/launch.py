@@ -3,7 +3,7 @@
 import math
 
 from qsopt.deployments.commands import Launch, launch_command, pool_commands
-from qsopt.deployments.layouts import traits_of
+from qsopt.deployments.sizes import traits_of
 from qsopt.deployments.stacks import RUNS, Layout
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.design import layout_of

@@ -1,0 +1,49 @@
+"""From what is asked by name to the question that `lifetime` answers, and its answer."""
+
+from qsopt.comparison.opinions import opinions
+from qsopt.errors import InputError
+from qsopt.fitted.server import known_server
+from qsopt.lifetimes.lifetime import Lifetime, Question, lifetime
+from qsopt.lifetimes.training import Trainer
+from qsopt.precision import in_float64
+from qsopt.report.inquiry import Inquiry
+from qsopt.report.records.lifetime import known_errors
+
+
+@in_float64
+def question(
+    inquiry: Inquiry, trainer: Trainer, student_share: float | None, seed: int
+) -> Question:
+    """The question in numbers.
+
+    Args:
+        inquiry: what was asked, by name.
+        trainer: who trains.
+        student_share: tokens of distillation over those of training, None where not known.
+        seed: of the draws.
+
+    Raises:
+        InputError: if nobody knows the training tokens.
+    """
+    tokens = inquiry.training_tokens
+    if tokens is None:
+        raise InputError("the training tokens of this model are not known: give --tokens")
+    found = opinions(inquiry.model, tokens) if inquiry.all_laws else []
+    return Question(
+        inquiry.model,
+        inquiry.service,
+        trainer,
+        tokens,
+        inquiry.believe(),
+        inquiry.kind,
+        inquiry.named,
+        student_share,
+        known_server(inquiry.efficiency_name),
+        {each.law: each.q for each in found if each.q is not None},
+        seed,
+    )
+
+
+def answer_of(inquiry: Inquiry, asked: Question) -> Lifetime:
+    """The answer, with the errors that are known of what was asked by name."""
+    return lifetime(asked, known_errors(inquiry))
