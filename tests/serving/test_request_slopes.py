@@ -167,7 +167,7 @@ def design(way: str, **changes: float) -> RequestDesign:
 
 def relaxed_throughput(moved: RequestDesign) -> float:
     """The log of what a plan serves at its largest real batch."""
-    real = replace(moved, real=True)
+    real = replace(moved, real=moved.way == "disaggregated")
     batch = min(limit_batches(real).values())
     return float(outputs(at_batch(real, batch))[0])
 
