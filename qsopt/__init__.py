@@ -50,11 +50,13 @@ from qsopt.spec.workload import Workload
 from qsopt.version import __version__
 
 if TYPE_CHECKING:
+    from qsopt.api.proposals import propose
     from qsopt.api.searches import design_problem, optimize
     from qsopt.search.problem import DesignProblem
     from qsopt.search.solution import Solution
 
 _SEARCH = {
+    "propose": "qsopt.api.proposals",
     "design_problem": "qsopt.api.searches",
     "optimize": "qsopt.api.searches",
     "DesignProblem": "qsopt.search.problem",
@@ -117,6 +119,7 @@ __all__ = [
     "parameter_count",
     "phase_map",
     "prefill",
+    "propose",
     "sensitivity",
     "serve",
 ]

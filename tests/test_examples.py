@@ -16,6 +16,7 @@ ANSWERS = {
     "03_thousands": ("tokens/s, best of", "131,072 tokens"),
     "04_search": ("designs hold none better", "bandwidth", "tokens/s per"),
     "05_own_model_and_accelerator": ("20.35 B parameters", "my accelerator", "H200"),
+    "07_propose": ("dense-", "the MoE itself", "it answers most to"),
     "06_serve": ("first token after", "a token more of prompt: -", "a point more of the prompt"),
 }
 """Words that an answer has."""
@@ -33,7 +34,17 @@ def test_an_example_is_short_and_asks_one_question(path: Path) -> None:
     assert lines[0].startswith('"""') and lines[0].endswith("?")
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+SLOW = {"07_propose"}
+"""Examples that take longer than half a minute."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=pytest.mark.slow if path.stem in SLOW else (), id=path.stem)
+        for path in EXAMPLES
+    ],
+)
 def test_an_example_answers(path: Path, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "JAX_ENABLE_X64"}
     environment["PYTHONPATH"] = str(ROOT)

@@ -179,6 +179,7 @@ LAYERS = (
     ("lifetimes",),
     ("maps",),
     ("search",),
+    ("proposals",),
     ("calibration",),
     ("report",),
     ("api",),

@@ -79,7 +79,6 @@ def design_problem(
     rules = LayoutRules(dcp, expert_slots, stack)
     served = ruled(as_service(cluster, workload, efficiency, service), workload, rules)
     inquiry = inquire(reference, cluster, served, law=law, tokens=tokens)
-    inquiry.check_one_law()
     chosen, known = inquiry.quality_law, inquiry.training_tokens
     if chosen.uses_tokens and known is None:
         raise InputError(

@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": ("qsopt.cli.evaluate", "Evaluate"),
     "serve": ("qsopt.cli.serve", "Serve"),
     "compare": ("qsopt.cli.compare", "Compare"),
+    "propose": ("qsopt.cli.propose", "Propose"),
     "lifetime": ("qsopt.cli.lifetime", "LifetimeCommand"),
     "optimize": ("qsopt.cli.optimize", "Optimize"),
     "sensitivity": ("qsopt.cli.sensitivity", "SensitivityCommand"),

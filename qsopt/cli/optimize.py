@@ -92,7 +92,6 @@ class Optimize(Question):
         model, service = self.load()
         fixed = {name: getattr(self, name) for name in DEPLOYMENT}
         inquiry = self.inquiry(model, service)
-        inquiry.check_one_law()
         return design_problem(
             model,
             service,

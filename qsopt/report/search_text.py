@@ -36,7 +36,14 @@ def show_solution(record: dict[str, Any]) -> None:
         f"ms per token, {best['parameters']['total'] / 1e9:,.1f} B parameters, "
         f"{best['parameters']['active'] / 1e9:,.1f} B active"
     )
+    _show_beside(record)
     _show_certificate(record["certificate"])
+    _show_slopes(record)
+
+
+def _show_slopes(record: dict[str, Any]) -> None:
+    """Prices, slopes, and what the search took."""
+    out = console()
     for price in record["shadow_prices"]:
         if price["active"]:
             out.print(f"one more {price['unit']} is worth {price['multiplier']:,.3g} tokens/s")
@@ -48,6 +55,30 @@ def show_solution(record: dict[str, Any]) -> None:
     out.print(
         f"{record['starts']} starts, {record['evaluations']:,} evaluations; seconds: {seconds}"
     )
+
+
+def _show_beside(record: dict[str, Any]) -> None:
+    """What stands beside the answer, and what must be known of it."""
+    out = console()
+    for name, value in record["beside"].items():
+        if value is not None:
+            reached = f"{value:,.1f} tokens/s" if value else "infeasible"
+            out.print(
+                f"beside it, each in its best deployment, {name.replace('_', ' ')}: {reached}"
+            )
+    for bound in record["at_bounds"]:
+        out.print(
+            f"! {bound['variable']} {bound['value']:g} is the {bound['side']} bound of the search: "
+            f"nothing beyond was looked at"
+        )
+    for told in record["laws"]:
+        share = told["dense_size_over_reference"]
+        if share is not None and share < 1.0 - _WORSE:
+            out.print(f"! law {told['law']}: worse than the reference, {share:.2f} times its size")
+
+
+_WORSE = 0.05
+"""Shortfall of the size that stands for quality from which on a law is told of."""
 
 
 def _show_certificate(certificate: dict[str, Any] | None) -> None:

@@ -162,7 +162,8 @@ def _check(problem: DesignProblem) -> None:
         )
     if moe_layers(problem.reference) is None:
         raise InputError(
-            "the reference model is dense: optimize searches Mixture-of-Experts models"
+            "the reference model is dense: optimize varies the experts of an MoE; ask propose "
+            "--quality-of for MoEs of the quality of a dense model"
         )
     shared = {variable.name for variable in problem.architecture} - set(ROUTED)
     if problem.objective == "advantage" and shared:

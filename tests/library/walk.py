@@ -67,6 +67,13 @@ def optimum() -> float:
     return qsopt.optimize(problem, starts=2, certify=0).value
 
 
+def proposal() -> list[float]:
+    """Of the best dense design."""
+    found = qsopt.propose(NAME, PHRASE, WORKLOAD, family="dense").to_dict()
+    best = found["proposals"][0]
+    return [best["metrics"]["tokens_per_s_per_device"], best["parameters"]["total"]]
+
+
 def catalog() -> list[float]:
     """Numbers of what has a name."""
     layouts = qsopt.legal_layouts(NAME, PHRASE)
@@ -100,6 +107,7 @@ STEPS: dict[str, Callable[[], Any]] = {
     "requests": lambda: served(CONTEXT),
     "compare": lambda: qsopt.compare(NAME, PHRASE, WORKLOAD, q=1.9).ratio,
     "optimize": optimum,
+    "propose": proposal,
     "lifetime": lambda: (
         qsopt.lifetime(NAME, PHRASE, WORKLOAD, q=1.9, tokens=1e12).break_evens[0].tokens
     ),

@@ -3,6 +3,11 @@
 from dataclasses import asdict
 from typing import Any
 
+from qsopt.comparison.dense import MatchKind, dense_match, kinds_of
+from qsopt.comparison.duel import throughput_of
+from qsopt.comparison.opinions import opinions
+from qsopt.errors import InputError
+from qsopt.physics.parameters import parameter_count
 from qsopt.precision import in_float64
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.comparison import twin_record
@@ -32,6 +37,9 @@ def optimize_record(found: Solution, inquiry: Inquiry, problem: DesignProblem) -
         "efficiency": inquiry.efficiency_name,
         "twin": _twin(problem, found),
         "best": _best(inquiry, problem, found),
+        "at_bounds": _at_bounds(problem, found),
+        "beside": _beside(inquiry, problem),
+        "laws": _laws(inquiry, problem, found),
         "objective": problem.objective,
         "minimize": problem.minimize,
         "value": found.value,
@@ -64,6 +72,64 @@ def _best(inquiry: Inquiry, problem: DesignProblem, found: Solution) -> dict[str
     best, name = found.best, inquiry.efficiency_name
     record = design_record(best.model, problem.service, best.deployment, best.metrics, name)
     return {**record, "architecture": best.architecture}
+
+
+def _at_bounds(problem: DesignProblem, found: Solution) -> list[dict[str, Any]]:
+    """Sizes of the answer that stand on the first or last of their legal values, beyond which
+    nothing was looked at; the least that a size can be is no bound.
+    """
+    if found.best is None:
+        return []
+    told = []
+    for variable in problem.architecture:
+        legal, value = variable.legal(), found.best.architecture[variable.name]
+        if len(legal) > 1 and value in (legal[0], legal[-1]) and value > 1:
+            side = "lower" if value == legal[0] else "upper"
+            told.append({"variable": variable.name, "side": side, "value": float(value)})
+    return told
+
+
+def _beside(inquiry: Inquiry, problem: DesignProblem) -> dict[str, Any]:
+    """Throughput of the reference and of the dense model of its quality in their best deployments,
+    0 where infeasible [tokens/s]; None for a match that the law does not give.
+    """
+    reference, service = problem.reference, problem.service
+    own = throughput_of(reference, reference, service)
+    try:
+        match = dense_match(reference, inquiry.believe().q, _made(problem))
+    except InputError:
+        return {"reference": own, "dense_match": None}
+    return {"reference": own, "dense_match": throughput_of(match, reference, service)}
+
+
+def _made(problem: DesignProblem) -> MatchKind:
+    """The kind of match, where the reference has it."""
+    known = kinds_of(problem.reference)
+    return problem.kind if problem.kind in known else known[0]
+
+
+def _laws(inquiry: Inquiry, problem: DesignProblem, found: Solution) -> list[dict[str, Any]]:
+    """Of each law, the size of the dense model of the answer's quality over that of the
+    reference's; None where a law has no answer for both.
+    """
+    if found.best is None:
+        return []
+    tokens = inquiry.training_tokens
+    sides = [opinions(model, tokens) for model in (found.best.model, problem.reference)]
+    active = [
+        float(parameter_count(model).active) for model in (found.best.model, problem.reference)
+    ]
+    return [
+        {
+            "law": own.law,
+            "dense_size_over_reference": own.q * active[0] / (other.q * active[1])
+            if own.q is not None and other.q is not None
+            else None,
+            "in_range": own.in_range,
+            "warnings": list(own.warnings),
+        }
+        for own, other in zip(*sides, strict=True)
+    ]
 
 
 def _slopes(found: Solution) -> dict[str, Any]:

@@ -1,0 +1,3 @@
+"""What to build instead: architectures of a wanted quality, MoE and dense, that serve requests best
+on a cluster.
+"""

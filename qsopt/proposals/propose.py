@@ -1,0 +1,52 @@
+"""Proposals for a question, from the first to the last step; what was found so far is an answer at
+any time.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from qsopt.precision import in_float64, same_precision
+from qsopt.proposals.answers import Answer, Question, task_of
+from qsopt.proposals.fields import Task
+from qsopt.proposals.judgement import judge, keep
+from qsopt.proposals.points import Progress, State
+from qsopt.proposals.sides import Side, dense_matches, reference_sides
+from qsopt.proposals.stages import search_all
+
+
+@in_float64
+def propose(question: Question, progress: Progress = lambda _: None) -> Answer:
+    """Architectures that serve most at the quality asked for, and what is known about them.
+
+    An interrupt ends the search and keeps what was found.
+
+    Args:
+        question: what is asked.
+        progress: told what is being done.
+
+    Raises:
+        InputError: if the question has no meaning.
+    """
+    task = task_of(question)
+    answer = Answer(question, task, State(task))
+    with ThreadPoolExecutor(1, initializer=same_precision()) as beside:
+        sides = beside.submit(_sides, question, task)
+        try:
+            search_all(answer, progress)
+            progress("reference and dense matches")
+            answer.reference, answer.usual, answer.dense = sides.result()
+            judge(answer, progress)
+            answer.complete = True
+        except KeyboardInterrupt:
+            progress("interrupted: what was found is kept")
+            answer.reference, answer.usual, answer.dense = sides.result()
+            keep(answer)
+    return answer
+
+
+def _sides(question: Question, task: Task) -> tuple[Side | None, Side | None, tuple[Side, ...]]:
+    """The reference in its best deployment and in the usual one, and its dense matches."""
+    model = question.reference
+    if model is None:
+        return None, None, ()
+    best, usual = reference_sides(question.name, model, task)
+    return best, usual, tuple(dense_matches(model, float(task.goal.size), task))
