@@ -215,7 +215,6 @@ def test_pairs_tell_how_errors_go_together() -> None:
         source=np.full(2 * count, ""),
         lengths=np.tile(np.arange(count).astype(str), 2),
         devices=column,
-        source=np.full(2 * count, ""),
         backends=("vllm",),
     )
     found = measured_pairs(runs, np.concatenate([moe, dense - 0.3]))
