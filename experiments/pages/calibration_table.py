@@ -157,12 +157,11 @@ def serving(folder: Folder, outcome: Outcome) -> dict[str, Any] | None:
     right, pairs = outcome.ranked()
     return {
         "backends": [
-            {"backend": name, "scale": scale, "first_layer_ms": seconds * 1e3}
-            for name, scale, seconds in zip(
-                runs.backends, host.scale, host.first_layer, strict=True
-            )
+            {"backend": name, "scale": scale, "late_steps": late}
+            for name, scale, late in zip(runs.backends, host.scale, host.late, strict=True)
         ],
         "host_layer_us": float(host.host_layer) * 1e6,
+        "first_layer_us": float(host.first_layer) * 1e6,
         "interference": float(host.interference),
         "burst": float(host.burst),
         "published": published(folder, outcome),

@@ -1,13 +1,15 @@
 """Do the intervals hold that are printed beside predictions of servers?
 
-`python -m experiments.pages.intervals [DATA] [POWER]` fits the constants of serving to the
+`python -m experiments.pages.intervals [DATA] [SERVERS]` fits the constants of serving to the
 end-to-end results of DATA (that of QSOPT_MEASURED if left out) with the shipped operators, and the
-errors of energy to the measured power of POWER if it is given, writes both into
-configs/efficiency/groups, and docs/intervals.md. `qsopt calibrate --only serving` fits the same.
+errors of energy and the memory of servers to the measured power and the start-up logs of SERVERS if
+it is given, writes all into configs/efficiency/groups, and docs/intervals.md. `qsopt calibrate
+--only serving` fits the same.
 """
 
 import os
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,17 @@ runtime.configure(quick=False)
 from experiments.pages.template import render  # noqa: E402
 from qsopt.calibration.run import run_serving, write_serving  # noqa: E402
 from qsopt.calibration.serving.energy import energy_fits  # noqa: E402
+from qsopt.calibration.serving.memory import (  # noqa: E402
+    check_memory,
+    room_coverage,
+    save_memory,
+)
 from qsopt.calibration.serving.power import read_power  # noqa: E402
 from qsopt.calibration.serving.spread import coverage, spreads  # noqa: E402
 from qsopt.calibration.tables.folder import read_folder  # noqa: E402
+from qsopt.calibration.tables.memory import read_memory  # noqa: E402
 from qsopt.fitted.groups import load_calibration, shipped  # noqa: E402
+from qsopt.fitted.memory import memory_fit  # noqa: E402
 from qsopt.fitted.server import load_server_fit  # noqa: E402
 from qsopt.fitted.spread import SEEN, Spreads, add_spreads, load_spreads  # noqa: E402
 
@@ -33,6 +42,7 @@ NAMES = {
     "throughput": "tokens/s/device",
     "ttft": "time to first token",
     "joules_per_token": "joules per output token",
+    "room": "room for the cache",
 }
 
 
@@ -51,6 +61,16 @@ def energy(data: Path) -> list[dict[str, Any]]:
     fits = energy_fits(table, calibration, load_server_fit(shipped("serving")), rows)
     add_spreads(spreads(fits, {}), shipped("power"))
     return coverage(fits)
+
+
+def room(data: Path) -> list[dict[str, Any]]:
+    """Fit and write the constants of memory; their coverage."""
+    folder, known = read_folder(data), tomllib.loads(shipped("memory").read_text("utf-8"))
+    started = read_memory(folder.memory[0], memory_fit(), folder.skipped)
+    fit, columns = check_memory(started)
+    save_memory(fit, known["source"], str(known["date"]), shipped("memory"))
+    left = {"quantity": "room", "left_out": "other_shapes", "source": "software"}
+    return [left | room_coverage(columns["other_models"], started)]
 
 
 def widths(spreads: Spreads) -> list[dict[str, Any]]:
@@ -82,7 +102,7 @@ def main() -> None:
     data = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("QSOPT_MEASURED", ""))
     records = served(data)
     if len(sys.argv) > 2:
-        records += energy(Path(sys.argv[2]))
+        records += [*energy(Path(sys.argv[2])), *room(Path(sys.argv[2]))]
     PAGE.write_text(page(records))
 
 

@@ -33,13 +33,31 @@ def inside(
     """
     low, high = INTERVALS["80"]
     found = np.full(len(errors), np.nan)
-    for row, (model, gpu, (software, keys)) in enumerate(
-        zip(models, accelerators, places, strict=True)
-    ):
-        quantiles = _quantiles(spreads, quantity, model_name(str(model)), str(gpu), software, keys)
+    of_rows = row_quantiles(spreads, quantity, models, accelerators, places)
+    for row, quantiles in enumerate(of_rows):
         if quantiles is not None and np.isfinite(errors[row]):
             found[row] = float(quantiles[low] <= errors[row] <= quantiles[high])
     return found
+
+
+def row_quantiles(
+    spreads: Spreads,
+    quantity: str,
+    models: Iterable[str],
+    accelerators: Iterable[str],
+    places: Iterable[tuple[str, tuple[str, ...]]],
+) -> Iterator[Quantiles | None]:
+    """Quantiles of the log error that is expected of each row; None without evidence.
+
+    Args:
+        spreads: that ship with the constants.
+        quantity: name of one.
+        models: of the rows, as tables name them.
+        accelerators: of the catalog.
+        places: software and regimes of the rows, widest first.
+    """
+    for model, gpu, (software, keys) in zip(models, accelerators, places, strict=True):
+        yield _quantiles(spreads, quantity, model_name(str(model)), str(gpu), software, keys)
 
 
 def _quantiles(

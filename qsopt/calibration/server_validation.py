@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qsopt.calibration.serving.joules import predicted_joules, read_joules
 from qsopt.calibration.tables.columns import Skipped, Table
 from qsopt.calibration.tables.folder import Folder
-from qsopt.calibration.tables.memory import predicted, read_memory
+from qsopt.calibration.tables.memory import Started, predicted, read_memory
 from qsopt.calibration.validation import counted, grouped_rows
+from qsopt.fitted.errors import Column
 from qsopt.fitted.groups import Calibration, shipped
 from qsopt.fitted.memory import MemoryFit, load_memory_fit
 from qsopt.fitted.power import shipped_tokens
@@ -43,8 +46,21 @@ def _memory(table: Table, fit: MemoryFit, skipped: Skipped) -> list[dict[str, An
     weights, room = predicted(started) if len(started.cases) else (started.weights, started.room)
     return [
         *grouped_rows(table.file, WEIGHTS, weights, started.weights, labels),
-        *grouped_rows(table.file, ROOM, room, started.room, labels),
+        *grouped_rows(table.file, ROOM, room, started.room, labels, _inside(fit, started, room)),
     ]
+
+
+def _inside(fit: MemoryFit, started: Started, room: Column) -> Column:
+    """Whether each measured room lies in the 80 % interval of the predicted one, as 1 or 0; NaN
+    without one.
+    """
+    held = np.full(len(room), np.nan)
+    for row, (guess, model) in enumerate(zip(room, started.model, strict=True)):
+        found = fit.room_interval(float(guess), str(model))
+        if found is not None:
+            low, high = found["80"]
+            held[row] = float(low <= started.room[row] <= high)
+    return held
 
 
 def _energy(table: Table, calibration: Calibration, skipped: Skipped) -> list[dict[str, Any]]:

@@ -52,9 +52,10 @@ def moe_optima(model: Model, service: Service) -> Optima:
     """The MoE in all of its worlds."""
     layouts = layouts_of(model, service)
     side = aligned(model, model)
-    if length(layouts) > 2 * CHUNK and is_concrete(service):  # fewer are looked at as quickly
+    if length(layouts) > CHUNK and is_concrete(service):
         found, worlds = in_all_worlds(side, service, layouts)
-        return Optima(side, layouts, take(found.best, 0), found.throughputs[0], worlds)
+        best = take(found.best, 0)
+        return Optima(side, layouts, best, found.throughputs[0], jnp.asarray(worlds))
     found = searched(repeat(side, len(WORLDS.reuse)), service, layouts, WORLDS)
     return _optima(side, layouts, found)
 

@@ -1,11 +1,13 @@
 """An MoE's best throughput in every world in which causes are switched off, without a look at every
 layout in each.
 
-A layout is never slower where reuse, residency or communication are off: less is read, more
-sequences fit, messages take no time. So with imbalance as it is, and with imbalance off, the world
-in which those three are off bounds the throughput of a layout from above. In each world the layouts
-with the largest bounds are tried, and of the others only those whose bound reaches what these do.
+A layout is never slower where residency or communication are off: more sequences fit, messages take
+no time. So, with reuse and imbalance on or off, the world in which those two are off bounds the
+throughput of a layout from above. In the other worlds the layouts with the largest bounds are
+tried, and of the rest only those whose bound reaches what these do.
 """
+
+import itertools
 
 import numpy as np
 from jaxtyping import Float
@@ -28,20 +30,25 @@ def in_all_worlds(
         service: what it is deployed for.
         layouts: its legal ones, more than are worked on at once.
     """
-    tops = [_top(1.0), _top(0.0)]
-    found = searched(repeat(side, 3), service, layouts, take(WORLDS, [0, *tops]))
+    settings = list(itertools.product((1.0, 0.0), repeat=2))
+    tops = [_worlds(reuse, imbalance, 0.0)[-1] for reuse, imbalance in settings]
+    found = searched(repeat(side, 5), service, layouts, take(WORLDS, [0, *tops]))
     best = np.zeros(len(WORLDS.reuse))
     best[[0, *tops]] = found.best.throughput
-    for imbalance, bound in zip((1.0, 0.0), np.asarray(found.throughputs)[1:], strict=True):
-        others = np.flatnonzero((WORLDS.imbalance == imbalance) & (best == 0.0))
-        best[others] = _best_below(side, service, layouts, others, bound)
+    for setting, bound in zip(settings, np.asarray(found.throughputs)[1:], strict=True):
+        others = np.array([world for world in _worlds(*setting) if best[world] == 0.0])
+        if len(others):
+            best[others] = _best_below(side, service, layouts, others, bound)
     return found, best
 
 
-def _top(imbalance: float) -> int:
-    """The world without reuse, residency and communication."""
-    off = (WORLDS.reuse == 0.0) & (WORLDS.residency == 0.0) & (WORLDS.communication == 0.0)
-    return int(np.flatnonzero(off & (WORLDS.imbalance == imbalance))[0])
+def _worlds(reuse: float, imbalance: float, most: float = 1.0) -> list[int]:
+    """Places of the worlds of a setting, all causes on first, and with residency and communication
+    at most so much.
+    """
+    own = (WORLDS.reuse == reuse) & (WORLDS.imbalance == imbalance)
+    own &= (WORLDS.residency <= most) & (WORLDS.communication <= most)
+    return np.flatnonzero(own).tolist()
 
 
 def _best_below(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from qsopt.catalog.accelerators import hardware_facts
 from qsopt.fitted.groups import ACROSS, Calibration, FittedGroup
 
 _NEAREST = {
@@ -17,6 +18,11 @@ _NEAREST = {
     "nvfp4": "fp8",
 }
 """The format whose values stand in where nobody measured a format; bf16 if that one is missing too.
+"""
+
+_IN_FP8 = {"mxfp4": "w4a8_mxfp4_mxfp8"}
+"""What tables call a format where an accelerator computes it in fp8, as Blackwell does with mxfp4:
+a kernel of its own (trtllm-gen), which TensorRT-LLM, SGLang and vLLM with FlashInfer run alike.
 """
 
 PAIR = ("gemm", "experts")
@@ -65,14 +71,26 @@ def of_backend(backend: str) -> Choice:
 
 
 def representative(
-    calibration: Calibration, kind: str, number_format: str, choice: Choice
+    calibration: Calibration,
+    kind: str,
+    number_format: str,
+    choice: Choice,
+    accelerator: str | None = None,
 ) -> FittedGroup | None:
     """The group that stands for a kind and format: of the format, else of the nearest, else of
     bf16; None without any.
 
     Kernels for special ways, whose names have a dash (wide expert parallelism), are left out.
+
+    Args:
+        calibration: groups.
+        kind: of an operator.
+        number_format: name of the package's format.
+        choice: which of several is taken.
+        accelerator: name of the catalog, which may compute the format in its own way; None for any.
     """
-    for name in (number_format, _NEAREST.get(number_format, "bf16"), "bf16"):
+    own = _name_on(accelerator, number_format)
+    for name in (own, number_format, _NEAREST.get(number_format, "bf16"), "bf16"):
         groups = [
             group
             for group in calibration.groups
@@ -81,6 +99,14 @@ def representative(
         if groups:
             return choice(groups)
     return None
+
+
+def _name_on(accelerator: str | None, number_format: str) -> str:
+    """What tables call a format on an accelerator."""
+    if number_format not in _IN_FP8 or accelerator is None:
+        return number_format
+    computed = hardware_facts(accelerator).mxfp4_arithmetic
+    return _IN_FP8[number_format] if computed == "fp8" else number_format
 
 
 def link_groups(calibration: Calibration, tier: str, backend: str | None) -> list[FittedGroup]:

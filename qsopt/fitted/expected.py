@@ -94,7 +94,9 @@ def expectation(
     choice = best_pool(calibration) if software is None else of_backend(software)
     formats = _formats(model)
     groups = {
-        name: representative(calibration, sets.KINDS[name], form, choice)
+        name: representative(
+            calibration, sets.KINDS[name], form, choice, accelerator if software else None
+        )
         for name, form in formats.items()
     }
     groups |= {

@@ -19,6 +19,7 @@ from qsopt.catalog.server_memory import read_server_memory
 from qsopt.errors import InputError
 from qsopt.fitted.errors import Errors
 from qsopt.fitted.groups import shipped
+from qsopt.fitted.spread import INTERVALS, Quantiles
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.server_memory import ServerMemory
 from qsopt.units import GiB
@@ -28,6 +29,9 @@ POOLED = "pooled"
 
 SPECIAL = "on"
 """The table, inside of that of a software, of what differs by maker and accelerator."""
+
+ROOM = "room"
+"""The table of quantiles of the error of the room [GiB]."""
 
 RESERVE = "reserve_GiB"
 """The entry that is `Efficiency.reserve_bytes`."""
@@ -44,6 +48,12 @@ class MemoryFit:
     """As in the file."""
     errors: dict[str, Errors] = field(default_factory=dict)
     """Of the room for the cache, by the names of `COLUMNS`."""
+    room: dict[str, Quantiles] = field(default_factory=dict)
+    """Quantiles, at `spread.LEVELS`, of the measured less the predicted room, by the names of
+    `COLUMNS` [byte].
+    """
+    models: tuple[str, ...] = ()
+    """Those that the fit saw, by the names of the catalog."""
     where: str = "memory.toml"
     """The file, for messages."""
 
@@ -67,6 +77,18 @@ class MemoryFit:
             lambda e: (e.reserve_bytes, e.memory), efficiency, (np.asarray(reserve), memory)
         )
 
+    def room_interval(self, room: float, model: str | None) -> dict[str, list[float]] | None:
+        """Where the room of a server that a model starts on is expected, by percent of a central
+        interval; None without evidence [byte].
+        """
+        left = self.room.get(COLUMNS[model not in self.models])
+        if left is None or not room > 0.0:
+            return None
+        return {
+            name: [max(room + float(left[place]), 0.0) for place in ends]
+            for name, ends in INTERVALS.items()
+        }
+
 
 def _kinds(accelerator: str | None) -> tuple[str, ...]:
     if accelerator is None:
@@ -84,7 +106,9 @@ def load_memory_fit(path: Path) -> MemoryFit:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
         tables = {name: each for name, each in document.items() if isinstance(each, dict)}
         left = {name: Errors(*each) for name, each in tables.pop("errors").items()}
-        fit = MemoryFit(tables, left, path.name)
+        room = tables.pop(ROOM, {})
+        quantiles = {name: np.array(room[name]) * GiB for name in COLUMNS if name in room}
+        fit = MemoryFit(tables, left, quantiles, tuple(room.get("models", ())), path.name)
         for software in tables:
             fit.of(software, None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -2,18 +2,22 @@
 software or the mean of all.
 
     TPOT = scale step + (time for each layer) layers + interference B prefill/osl
-    TTFT = prefill + (time for each layer) layers + burst (B - 1) prefill
+    TTFT = prefill + (time for each layer) layers + late steps + burst (B - 1) prefill
 
-with the time of a layer in a step one for all software, and that before a first token one for each.
-`burst` is the share of the other requests at a concurrency B whose prompts come before: clients
-that begin at once, and that ask again when they are answered. It belongs to such a load and not to
-a server, so it is no part of a set.
+with times of a layer that are one for all software. `burst` is the share of the other requests at a
+concurrency B whose prompts come before: clients that begin at once, and that ask again when they
+are answered. `late` are steps after which a first token is sent: load tests of SGLang and
+TensorRT-LLM are run with tokens sent every 30 and 10 steps (SemiAnalysis, InferenceX,
+benchmarks/dsr1_fp8_b200.sh, `--stream-interval 30`, and dsr1_fp8_b200_trt.sh, `stream_interval:
+10`), and the fit finds as many. Both belong to such a load and not to a server, so they are no part
+of a set.
 
 A set that is pooled over software takes the mean; `ideal` and a user's own set keep what they say
 themselves.
 """
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -39,8 +43,10 @@ class ServerFit:
     """Added to every step for each layer [s]."""
     interference: float
     """Share of the reading of prompts for which decoding waits."""
-    first_layer: dict[str, float]
-    """Added to the time to first token for each layer, by software [s]."""
+    first_layer: float
+    """Added to the time to first token for each layer [s]."""
+    late: dict[str, float]
+    """Steps after which a load test sees a first token, by software."""
     burst: float
     """Share of the other requests whose prompts come before, where a concurrency is kept up."""
     other_shapes: Errors
@@ -48,16 +54,17 @@ class ServerFit:
 
     def server(self, software: str) -> Server:
         """The constants of one software; the mean of all for any other name."""
-        scale, first = (
-            values.get(software, fmean(values.values()))
-            for values in (self.scale, self.first_layer)
-        )
         return Server(
-            scale=scale,
+            scale=of_software(self.scale, software),
             host_layer=self.host_layer,
             interference=self.interference,
-            first_layer=first,
+            first_layer=self.first_layer,
         )
+
+
+def of_software(values: Mapping[str, float], software: str) -> float:
+    """The value of one software; the mean of all for any other name."""
+    return values.get(software, fmean(values.values()))
 
 
 def load_server_fit(path: Path) -> ServerFit:
@@ -73,7 +80,8 @@ def load_server_fit(path: Path) -> ServerFit:
             {name: float(one["scale"]) for name, one in backends.items()},
             float(table["host_layer_us"]) * MICROSECOND,
             float(table["interference"]),
-            {name: float(one["first_layer_us"]) * MICROSECOND for name, one in backends.items()},
+            float(table["first_layer_us"]) * MICROSECOND,
+            {name: float(one["late_steps"]) for name, one in backends.items()},
             float(table["burst"]),
             Errors(*table["other_shapes"]),
         )

@@ -56,7 +56,7 @@ def efficiency(
     choice = best_pool(calibration) if backend is None else of_backend(backend)
 
     def operator(kind: str) -> OperatorEfficiency | None:
-        groups = [representative(calibration, kind, name, choice) for name in FORMATS]
+        groups = [representative(calibration, kind, name, choice, gpu) for name in FORMATS]
         rows = [_complete(group.values(gpu)) for group in groups if group is not None]
         if not rows:
             return None

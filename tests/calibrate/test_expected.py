@@ -109,3 +109,25 @@ def test_a_software_on_an_accelerator_takes_its_own_values(software: str):
     told = expectation(MODEL, "h200", software).of_kernels
     assert 0.01 < told < 0.3
     assert told < expectation(MODEL, "mi300x").of_kernels
+
+
+def test_mxfp4_experts_take_the_kernels_of_the_accelerator():
+    """Those with fp8 activations where it computes so, of the software or of another."""
+    groups = [
+        group("experts", "trtllm", "bf16", 0.2, 0.21),
+        group("experts", "trtllm", "mxfp4", 0.4, 0.41),
+        group("experts", "trtllm", "w4a8_mxfp4_mxfp8", 0.5, 0.51),
+        group("experts", "vllm", "mxfp4", 0.6, 0.61),
+    ]
+    calibration = Calibration("s", "1", "2026-01-01", tuple(groups))
+    place = FORMATS.index("mxfp4")
+    base = efficiency_set("kernels")
+
+    def share(software: str | None, accelerator: str | None) -> float:
+        found = sets.efficiency(calibration, software, accelerator, base)
+        return float(found.experts.bandwidth[place])
+
+    assert share("trtllm", "b200") == share("vllm", "b200") == pytest.approx(0.5)
+    assert share("trtllm", "h100") == pytest.approx(0.41)
+    assert share("vllm", "h200") == pytest.approx(0.6)
+    assert share(None, None) == pytest.approx(0.4)

@@ -197,3 +197,12 @@ def test_mixed_format_computes_in_its_own_arithmetic(tmp_path):
     assert points.cost.bytes[0] == plain.cost.bytes[0]
     assert points.peak[0] > plain.peak[0]
     assert np.all(points.labels.dtype == "w4a8_mxfp4_mxfp8")
+
+
+def test_many_query_heads_of_a_kv_head_are_another_kernel_of_tensorrt_llm(tmp_path):
+    header = "gpu,backend,version,heads,kv_heads,head_dim,kv_dtype,batch,seq,latency_ms\n"
+    cases = [("trtllm", 32), ("trtllm", 64), ("vllm", 64)]
+    rows = [f"h100_sxm,{name},1,{heads},1,128,fp8,4,1000,0.9\n" for name, heads in cases]
+    table = write(tmp_path, "a.csv", header + "".join(rows))
+    points = operators.attention(table, Skipped())
+    assert list(points.labels.backend) == ["trtllm", "trtllm-unshared", "vllm"]

@@ -212,6 +212,7 @@ def test_pairs_tell_how_errors_go_together() -> None:
         answer=column,
         ahead=column,
         ttft=column,
+        source=np.full(2 * count, ""),
         lengths=np.tile(np.arange(count).astype(str), 2),
         devices=column,
         backends=("vllm",),

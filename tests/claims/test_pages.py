@@ -197,8 +197,9 @@ def test_the_calibration_page(whole: bool) -> None:
     error = Errors(10, 0.123, 0.456, -0.02)
     cells_of_row = dict.fromkeys((*COLUMNS, POOLED), "1.0 / 2.0")
     serving = {
-        "backends": [{"backend": "vllm", "scale": 1.05, "first_layer_ms": 0.49}],
+        "backends": [{"backend": "vllm", "scale": 1.05, "late_steps": 3.0}],
         "host_layer_us": 37.0,
+        "first_layer_us": 340.0,
         "interference": 0.89,
         "burst": 0.125,
         "published": [{"group": "tokens/s/device", "n": 22, **error._asdict()}],

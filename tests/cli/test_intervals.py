@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import qsopt
+from qsopt.fitted.memory import COLUMNS, memory_fit
 
 SERVED = "--model olmoe-1b-7b --cluster 1xh100"
 COMPARED = "compare --model mixtral-8x7b --cluster 8xh100 --context 8192 --q 2 --json"
@@ -16,7 +17,7 @@ def assert_sound(record: dict[str, Any], names: set[str]) -> None:
     assert set(record["intervals"]) == names
     for name, ends in record["intervals"].items():
         assert list(ends) == ["50", "80"], name
-        assert 0.0 < ends["80"][0] <= ends["50"][0] < ends["50"][1] <= ends["80"][1], name
+        assert 0.0 <= ends["80"][0] <= ends["50"][0] < ends["50"][1] <= ends["80"][1], name
 
 
 DECODE = {
@@ -25,6 +26,7 @@ DECODE = {
     "tokens_per_s_per_user",
     "tpot_s",
     "joules_per_output_token",
+    "room_bytes_per_device",
 }
 
 
@@ -63,6 +65,27 @@ def test_requests(answer: Callable[..., Any]) -> None:
     assert best["intervals"]["end_to_end_s"]["80"] == pytest.approx([shortest, longest])
 
 
+def test_room(answer: Callable[..., Any]) -> None:
+    """Ends are as many bytes off as measured rooms were, wider where the model was not seen."""
+    widths = {}
+    for model in ("olmoe-1b-7b", "llama-3.1-8b"):
+        record = answer(f"evaluate --model {model} --cluster 1xh100 --context 4096 --tp 1 --json")
+        held = record["memory_bytes_per_device"]
+        room, ends = record["room_bytes_per_device"], record["intervals"]["room_bytes_per_device"]
+        assert 0.0 < room < held["usable"] - held["weights"]
+        seen = COLUMNS[model != "llama-3.1-8b"]
+        expected = memory_fit().room[seen]
+        assert ends["80"] == pytest.approx([room + expected[0], room + expected[-1]])
+        assert ends["50"] == pytest.approx([room + expected[1], room + expected[-2]])
+        widths[model] = ends["80"][1] - ends["80"][0]
+    assert widths["olmoe-1b-7b"] > widths["llama-3.1-8b"]
+    assert memory_fit().room_interval(1.0, None) == {
+        name: [0.0, pytest.approx(ends[1], abs=2.0)]
+        for name, ends in (memory_fit().room_interval(2.0, None) or {}).items()
+    }
+    assert memory_fit().room_interval(-1.0, None) is None
+
+
 def test_compare(answer: Callable[..., Any]) -> None:
     record = answer(COMPARED)
     assert_sound(record, {"ratio_dense_over_moe"})
@@ -79,7 +102,7 @@ def test_compare(answer: Callable[..., Any]) -> None:
 
 def test_texts_have_the_interval_beside_the_number(run: Callable[..., Any]) -> None:
     text = run(f"evaluate {SERVED} --context 4096 --tp 1 --batch 32").out
-    assert text.count("(80 %: ") == len(DECODE)
+    assert text.count("(80 %: ") == len(DECODE) - 1  # the room is that of the memory's own table
     text = run(COMPARED.removesuffix("--json")).out
     assert "times the throughput of the MoE (80 %: " in text
 

@@ -179,7 +179,8 @@ def test_what_servers_add_is_read_from_the_fit() -> None:
     one = fit.server("vllm")
     assert float(one.scale) == fit.scale["vllm"]
     pooled = fit.server("fitted")
-    assert float(pooled.first_layer) == pytest.approx(np.mean(list(fit.first_layer.values())))
+    assert float(pooled.scale) == pytest.approx(np.mean(list(fit.scale.values())))
+    assert float(one.first_layer) == float(pooled.first_layer) == fit.first_layer
     assert float(one.host_layer) == float(pooled.host_layer) == fit.host_layer
     assert float(one.interference) == fit.interference
     assert known_server("fitted") and known_server("sglang")

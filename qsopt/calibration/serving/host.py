@@ -18,11 +18,11 @@ from qsopt.calibration.serving.runs import Host, Runs, tpot, ttft
 from qsopt.files import write_text
 from qsopt.fitted.errors import Column, Errors, ranked_right
 from qsopt.fitted.groups import digits, errors_list
-from qsopt.fitted.server import load_server_fit
+from qsopt.fitted.server import load_server_fit, of_software
 from qsopt.units import MICROSECOND
 
 STEPS, RATE = 800, 0.05
-_START = {"first_layer": 2e-3, "host_layer": 3e-5, "burst": 0.1}
+_START = {"late": 3.0, "first_layer": 1e-3, "host_layer": 3e-5, "burst": 0.1}
 """Constants that a descent does not begin with at 1."""
 
 _ROBUST = {"tpot": 0.15, "ttft": 0.3}
@@ -56,7 +56,7 @@ def fit_host(
 
 def _start(backends: int) -> Host:
     """Logs of the constants that a descent begins with."""
-    ones = Host(jnp.ones(backends), jnp.ones(backends), *(jnp.ones(()) for _ in range(3)))
+    ones = Host(jnp.ones(backends), jnp.ones(backends), *(jnp.ones(()) for _ in range(4)))
     host = eqx.tree_at(
         lambda h: [getattr(h, name) for name in _START],
         ones,
@@ -128,6 +128,7 @@ def save_host(host: Host, backends: tuple[str, ...], left: dict[str, Errors], pa
     ):
         document.add(tomlkit.comment(line))
     document.add("host_layer_us", digits(float(host.host_layer) / MICROSECOND))
+    document.add("first_layer_us", digits(float(host.first_layer) / MICROSECOND))
     document.add("interference", digits(float(host.interference)))
     document.add("burst", digits(float(host.burst)))
     for name, one in left.items():
@@ -135,7 +136,7 @@ def save_host(host: Host, backends: tuple[str, ...], left: dict[str, Errors], pa
     constants = {
         backend: {
             "scale": digits(float(host.scale[place])),
-            "first_layer_us": digits(float(host.first_layer[place]) / MICROSECOND),
+            "late_steps": digits(float(host.late[place])),
         }
         for place, backend in enumerate(backends)
     }
@@ -144,16 +145,16 @@ def save_host(host: Host, backends: tuple[str, ...], left: dict[str, Errors], pa
 
 
 def load_host(path: Path, backends: tuple[str, ...]) -> Host:
-    """Read the constants of these backends; those of an unknown one are the mean.
+    """Read the constants of these backends; those of an unknown one are the mean of all.
 
     Raises:
         InputError: if the file cannot be read.
     """
     fit = load_server_fit(path)
-    servers = [fit.server(name) for name in backends]
     return Host(
-        jnp.array([server.scale for server in servers]),
-        jnp.array([server.first_layer for server in servers]),
+        jnp.array([of_software(fit.scale, name) for name in backends]),
+        jnp.array([of_software(fit.late, name) for name in backends]),
+        jnp.asarray(fit.first_layer),
         jnp.asarray(fit.host_layer),
         jnp.asarray(fit.interference),
         jnp.asarray(fit.burst),

@@ -7,6 +7,7 @@ own documentation is taken from there. Errors in bytes are fitted, as what is mi
 
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from qsopt.calibration.tables.memory import Started, batches
 from qsopt.files import write_text
 from qsopt.fitted.errors import Column, errors
 from qsopt.fitted.groups import digits, errors_list
-from qsopt.fitted.memory import POOLED, RESERVE, SPECIAL, MemoryFit
+from qsopt.fitted.memory import COLUMNS, POOLED, RESERVE, ROOM, SPECIAL, MemoryFit
+from qsopt.fitted.spread import INTERVALS, LEVELS, MIDDLE, Quantiles
 from qsopt.units import GiB
 
 CHECKED_ONLY = ("gb300", "l40s", "mi300x", "rtx-pro-6000")
@@ -152,7 +154,9 @@ def check_memory(started: Started) -> tuple[MemoryFit, dict[str, Column]]:
     for name in np.unique(started.model[rows]):
         mine = started.model == name
         unseen[mine] = table.room(table.constants(rows & ~mine))[mine]
-    fit = table.fit(rows)
+    models = tuple(sorted(set(map(str, started.model[rows]))))
+    room = room_quantiles(seen[rows], unseen[rows], started.room[rows], len(models))
+    fit = replace(table.fit(rows), room=room, models=models)
     left = unseen[rows] - started.room[rows]
     spread = _NORMAL * float(np.median(np.abs(left - np.median(left)))) / GiB
     for table in fit.tables.values():
@@ -162,6 +166,42 @@ def check_memory(started: Started) -> tuple[MemoryFit, dict[str, Column]]:
         {name: errors(column[rows], started.room[rows]) for name, column in columns.items()}
     )
     return fit, columns
+
+
+def room_quantiles(
+    seen: Column, unseen: Column, measured: Column, models: int
+) -> dict[str, Quantiles]:
+    """Quantiles of the measured less the predicted room, by fits that saw the row, and that did not
+    see its model: those moved away from their median by sqrt(1 + 1/models), and nowhere narrower
+    than the others [byte].
+    """
+    known, other = (np.quantile(measured - room, LEVELS) for room in (seen, unseen))
+    other = other[MIDDLE] + np.sqrt(1.0 + 1.0 / models) * (other - other[MIDDLE])
+    lower, upper = np.minimum(known, other), np.maximum(known, other)
+    wide = np.concatenate([lower[:MIDDLE], other[[MIDDLE]], upper[MIDDLE + 1 :]])
+    return dict(zip(COLUMNS, (known, wide), strict=True))
+
+
+def room_coverage(unseen: Column, started: Started) -> dict[str, Any]:
+    """Shares of rows whose room lies inside intervals made of rows of other models.
+
+    Args:
+        unseen: room of every row by fits that did not see its model [byte].
+        started: what was measured.
+    """
+    rows = np.flatnonzero(_fitted_rows(started))
+    models, measured, guess = (one[rows] for one in (started.model, started.room, unseen))
+    inside = {name: np.zeros(len(rows), dtype=bool) for name in INTERVALS}
+    for model in np.unique(models):
+        mine = models == model
+        others, count = guess[~mine], len(np.unique(models[~mine]))
+        quantiles = room_quantiles(others, others, measured[~mine], count)[COLUMNS[1]]
+        off = (measured - guess)[mine]
+        for name, (low, high) in INTERVALS.items():
+            inside[name][mine] = (off >= quantiles[low]) & (off <= quantiles[high])
+    groups = {str(one): float(inside["80"][models == one].mean()) for one in np.unique(models)}
+    shares = {f"coverage{name}": float(one.mean()) for name, one in inside.items()}
+    return {"n": len(rows), **shares, "groups": groups}
 
 
 _NORMAL = 1.4826
@@ -187,6 +227,13 @@ def save_memory(fit: MemoryFit, source: str, day: str, path: Path) -> None:
     for name, table in fit.tables.items():
         document.add(name, table)
     document.add("errors", {name: errors_list(left) for name, left in fit.errors.items()})
+    room = tomlkit.table()
+    room.add(tomlkit.comment("Quantiles of the measured less the predicted room [GiB]."))
+    room.add("levels", list(LEVELS))
+    room.add("models", list(fit.models))
+    for name, quantiles in fit.room.items():
+        room.add(name, [round(float(value) / GiB, 3) for value in quantiles])
+    document.add(ROOM, room)
     write_text(path, tomlkit.dumps(document))
 
 

@@ -2,15 +2,17 @@
 host; time to first token from the prompts.
 
     TPOT = scale step(B, isl + osl/2) + host L + interference B prefill(isl)/osl
-    TTFT = prefill(isl) + first L + burst (B - 1) prefill of one prompt among others
+    TTFT = prefill(isl) + first L + late (scale step + host L)
+           + burst (B - 1) prefill of one prompt among others
 
 A server with B sequences reads, while one of them decodes its osl tokens, the prompts of the B that
 replace them, so each token waits for B prefill/osl of that work. Step and prefill come from the
 decode model with the operators' efficiencies of that backend and accelerator; L is the number of
-layers; `scale` and `first` are one number for each backend, and `host`, `interference` and `burst`
-one for all. Clients that keep B requests up begin at once and ask again when they are answered, so
-a share of the others' prompts comes before one's own. A request takes its TTFT and osl TPOT, and as
-many run at once as there are sequences: that gives tokens/s.
+layers; `scale` and `late` are one number for each backend, and `host`, `first`, `interference` and
+`burst` one for all. Clients that keep B requests up begin at once and ask again when they are
+answered, so a share of the others' prompts comes before one's own; and servers under such a load
+send tokens, and look for new requests, every so many steps (`late`). A request takes its TTFT and
+osl TPOT, and as many run at once as there are sequences: that gives tokens/s.
 """
 
 from collections.abc import Callable
@@ -78,6 +80,8 @@ class Runs(eqx.Module):
     """Lengths of prompt and answer."""
     devices: Column
     """Of a replica."""
+    source: np.ndarray
+    """Where each result was stated; empty if the table does not say."""
     backends: tuple[str, ...] = eqx.field(static=True)
 
     @property
@@ -94,7 +98,9 @@ class Runs(eqx.Module):
     def unlabelled(self) -> "Runs":
         """Numbers alone, which JAX can trace."""
         return eqx.tree_at(
-            lambda runs: (runs.model, runs.gpu, runs.layout, runs.lengths), self, (None,) * 4
+            lambda runs: (runs.model, runs.gpu, runs.layout, runs.lengths, runs.source),
+            self,
+            (None,) * 5,
         )
 
     def where(self, keep: np.ndarray) -> "Runs":
@@ -107,7 +113,9 @@ class Host(eqx.Module):
 
     scale: Float[Array, " backends"]
     """Time of a step in service over that of its operators."""
-    first_layer: Float[Array, " backends"]
+    late: Float[Array, " backends"]
+    """Steps after the reading of its prompt with which a first token is sent."""
+    first_layer: Scalar = number()
     """Of a first token beyond the reading of its prompt, for each layer [s]."""
     host_layer: Scalar = number()
     """Small kernels and gaps between kernels of a step, for each layer [s]."""
@@ -117,16 +125,24 @@ class Host(eqx.Module):
     """Share of the other sequences whose prompts come before one's own."""
 
 
+def bare_step(runs: Runs, host: Host) -> Scalar:
+    """Predicted time of a step in which no prompt is read [s]."""
+    scale = jnp.asarray(host.scale)[runs.backend]
+    return scale * runs.step + host.host_layer * runs.layers
+
+
 def tpot(runs: Runs, host: Host) -> Scalar:
     """Predicted time per output token [s]."""
-    scale = jnp.asarray(host.scale)[runs.backend]
-    return scale * runs.step + host.host_layer * runs.layers + host.interference * runs.waiting
+    return bare_step(runs, host) + host.interference * runs.waiting
 
 
 def ttft(runs: Runs, host: Host) -> Scalar:
-    """Predicted time to first token [s]."""
-    first = jnp.asarray(host.first_layer)[runs.backend]
-    return runs.answer * (runs.reading + host.burst * runs.ahead) + first * runs.layers
+    """Predicted time to first token. Its step has no slope, so that a fit takes the time of a step
+    from times per token [s].
+    """
+    late = jnp.asarray(host.late)[runs.backend] * jax.lax.stop_gradient(bare_step(runs, host))
+    reading = runs.answer * (runs.reading + host.burst * runs.ahead)
+    return reading + host.first_layer * runs.layers + late
 
 
 def throughput(runs: Runs, host: Host) -> Scalar:
@@ -181,6 +197,7 @@ def runs_of(table: Table, calibration: Calibration, skipped: Skipped) -> Runs:
         ttft=_optional(table, "ttft_ms") * MILLISECOND,
         lengths=joined(table, ("isl", "osl")),
         devices=np.array([float(case.deployment.replica_devices) for case in cases]),
+        source=table.columns.get("source", np.full(len(table), "")),
         backends=tuple(map(str, backends)),
     )
 

@@ -81,6 +81,11 @@ class ServedFits:
             for place, left in enumerate(new):
                 self._hosts[left] = jax.tree.map(lambda leaf, at=place: leaf[at], hosts)
 
+    def host(self, left: Left) -> Host:
+        """The constants of a fit without these."""
+        self.fit([left])
+        return self._hosts[left]
+
     def errors(self, quantity: str, source: str, left: Left) -> Column:
         """log(measured / predicted) of every row; NaN where no such fit could be made."""
         key = quantity, source, left
@@ -110,8 +115,9 @@ _TIMES = {
     "throughput": jax.jit(lambda *run: 1.0 / throughput(*run)),
     "ttft": jax.jit(ttft),
 }
-"""Times that the constants of a software are linear in, so that a mean over software is that of its
-constants: for each token of a sequence, for each of a device, and to the first token [s].
+"""Times for each token of a sequence, for each of a device, and to the first token [s]. They are
+linear in the constants of a software, but for `late` steps of its `scale`, so that a mean over
+software is that of its constants.
 """
 
 

@@ -168,7 +168,7 @@ def _shares(fits: Fits, quantity: str, source: str, seen: str, label: np.ndarray
         without = (one, frozenset[str]()) if seen == "other_shapes" else (frozenset[str](), one)
         found = columns(fits, quantity, ("fitted", seen), without).get(seen, {})
         for row in np.flatnonzero((label == group) & np.isfinite(errors)):
-            quantiles[row] = _narrowest(found, [level[row] for level in names])
+            quantiles[row] = narrowest(found, [level[row] for level in names])
     known = np.isfinite(errors) & np.isfinite(quantiles[:, 0])
     if not known.any():
         return {"n": 0}
@@ -187,6 +187,6 @@ def _shares(fits: Fits, quantity: str, source: str, seen: str, label: np.ndarray
     }
 
 
-def _narrowest(found: dict[str, Cell], keys: list[str]) -> Any:
+def narrowest(found: dict[str, Cell], keys: list[str]) -> Any:
     """Quantiles of the narrowest cell that there is; NaN without any."""
     return next((found[str(key)].quantiles for key in reversed(keys) if key in found), np.nan)

@@ -6,6 +6,8 @@ shards beside them for MoE layers. MoE rows take the experts hit and the token r
 rank from the table, not from a formula.
 """
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 
@@ -77,10 +79,21 @@ def _gemm_cost(m, n, k, weight_bytes) -> Cost:
     return operators.products((Gemm(n * k, k, n),), m, weight_bytes, ACTIVATION_BYTES)
 
 
+MOST_SHARED, UNSHARED = 32.0, "unshared"
+"""Query heads of a KV head up to which TensorRT-LLM's decode kernels read an entry once for all:
+rows of 2 to 32 of them are on one line, rows of 64 to 128 take 6 to 8 times as long. Those are
+another kernel, which no set has; with other software both are on one line.
+"""
+
+
 def attention(table: Table, skipped: Skipped) -> OperatorPoints:
     """One layer of decode attention over grouped KV heads; heads are those of the rank."""
     table = timed(known(table, skipped, form="kv_dtype"), "latency_ms", skipped)
     heads, kv_heads, size = (table.number(name) for name in ("heads", "kv_heads", "head_dim"))
+    backend = table.text("backend")
+    unshared = (backend == "trtllm") & (heads / kv_heads > MOST_SHARED)
+    named = np.where(unshared, f"trtllm-{UNSHARED}", backend)
+    table = replace(table, columns={**table.columns, "backend": named})
 
     costs = jax.vmap(gqa_cost)(heads, kv_heads, size, *_load(table))
     shape = np.char.add(

@@ -102,6 +102,7 @@ def design_record(
         "tokens_per_s_per_user": float(reached.per_user),
         "tpot_s": float(reached.tpot),
         "memory_bytes_per_device": memory_record(reached.memory, service.cluster),
+        "room_bytes_per_device": float(reached.memory.room),
         "max_batch": int(reached.largest_batch),
         "reuse_tokens_per_weight_read": float(reached.reuse),
         "experts_hit": float(reached.experts_hit) if moe_layers(model) is not None else None,

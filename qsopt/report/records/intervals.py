@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from qsopt.fitted.memory import memory_fit
 from qsopt.fitted.server import POOLED, known_server
 from qsopt.fitted.spread import (
     INTERVALS,
@@ -99,16 +100,14 @@ def design_intervals(
     if times is None:
         return None
     speed = inverse(times.quantiles)
-    return _intervals(
-        record,
-        {
-            "throughput_tokens_per_s": speed,
-            "tokens_per_s_per_device": speed,
-            "tokens_per_s_per_user": speed,
-            "tpot_s": times.quantiles,
-            **_energy(inquiry, deployment),
-        },
-    )
+    quantiles = {
+        "throughput_tokens_per_s": speed,
+        "tokens_per_s_per_device": speed,
+        "tokens_per_s_per_user": speed,
+        "tpot_s": times.quantiles,
+        **_energy(inquiry, deployment),
+    }
+    return _intervals(record, quantiles) | _room(inquiry, record)
 
 
 def request_intervals(
@@ -125,18 +124,19 @@ def request_intervals(
     first = errors_of(inquiry, deployment, "ttft")
     if times is None or rates is None:
         return None
-    return _intervals(
-        record,
-        {
-            **dict.fromkeys(_RATES, rates.quantiles),
-            "tokens_per_s_per_user": inverse(times.quantiles),
-            "tpot_s": times.quantiles,
-            "end_to_end_s": inverse(rates.quantiles),
-            **({} if first is None else {"ttft_s": first.quantiles}),
-            **_energy(inquiry, deployment),
-        },
-    )
+    quantiles = {
+        **dict.fromkeys(_RATES, rates.quantiles),
+        "tokens_per_s_per_user": inverse(times.quantiles),
+        "tpot_s": times.quantiles,
+        "end_to_end_s": inverse(rates.quantiles),
+        **({} if first is None else {"ttft_s": first.quantiles}),
+        **_energy(inquiry, deployment),
+    }
+    return _intervals(record, quantiles) | _room(inquiry, record)
 
+
+ROOM = "room_bytes_per_device"
+"""What a server has for its cache when it has started."""
 
 _RATES = ("throughput_tokens_per_s", "tokens_per_s_per_device", "requests_per_s")
 
@@ -144,6 +144,14 @@ _RATES = ("throughput_tokens_per_s", "tokens_per_s_per_device", "requests_per_s"
 def _energy(inquiry: Inquiry, deployment: Deployment) -> dict[str, Quantiles]:
     drawn = errors_of(inquiry, deployment, JOULES, "power")
     return {} if drawn is None else {"joules_per_output_token": drawn.quantiles}
+
+
+def _room(inquiry: Inquiry, record: Mapping[str, Any]) -> Intervals:
+    """Of the room that a server has for its cache, whose error is one of bytes."""
+    room = record.get(ROOM)
+    model = (inquiry.model_name or "").lower()
+    found = None if room is None else memory_fit().room_interval(room, model)
+    return {} if found is None else {ROOM: found}
 
 
 def _intervals(record: Mapping[str, Any], quantiles: Mapping[str, Quantiles]) -> Intervals:

@@ -90,7 +90,11 @@ def serve_record(
 def option_record(option: Option, inquiry: Inquiry) -> dict[str, Any]:
     """One way of serving, and what it reaches."""
     reached, service = option.reached, inquiry.service
-    values = {**_rates(option), **request_energy_record(inquiry, reached)}
+    values = {
+        **_rates(option),
+        **request_energy_record(inquiry, reached),
+        "room_bytes_per_device": float(_fuller(reached).room),
+    }
     return {
         **values,
         **cost_record(service, reached),
@@ -137,7 +141,11 @@ def evaluate_request_record(option: Option, inquiry: Inquiry, chosen: str) -> di
     step = compiled_metrics(inquiry.model, alone.service, layout)
     record = evaluate_record(step, alone, layout, chosen)
     costs = cost_record(inquiry.service, reached)
-    values = {**_rates(option), **request_energy_record(inquiry, reached)}
+    values = {
+        **_rates(option),
+        **request_energy_record(inquiry, reached),
+        "room_bytes_per_device": float(_fuller(reached).room),
+    }
     return {
         **record,
         "question": "request",
