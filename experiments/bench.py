@@ -11,9 +11,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,6 +32,9 @@ from qsopt.maps.phase_map import phase_map
 from qsopt.physics.evaluate import metrics
 from qsopt.quality.belief import belief
 from qsopt.report.plot import tokens_text
+from qsopt.serving.metrics import request_metrics
+from qsopt.serving.plan import in_one_pool
+from qsopt.serving.replica import Served
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.rules import EVERY, NO_SLOTS, LayoutRules
 from qsopt.spec.service import Service
@@ -75,6 +80,7 @@ def main(settings: Settings) -> None:
             rate("mixtral-8x7b", settings),
             "designs/s",
         ),
+        ("exact evaluations of requests to DeepSeek-V3, vmap", request_rate(settings), "mixes/s"),
         *warm_rows(settings),
         *map_rows(settings),
         ("`qsopt evaluate`, new process, empty cache", fresh(EVALUATE, settings, keep=False), "s"),
@@ -126,6 +132,45 @@ def rate(name: str, settings: Settings) -> float:
     return settings.designs / median_seconds(
         settings.repeats, lambda: jax.block_until_ready(scores(layouts))
     )
+
+
+def request_rate(settings: Settings) -> float:
+    """Mixes of prompts and answers a second of one plan in mixed steps, some at a time in as many
+    threads as cores: throughput, both latencies, memory and feasibility of each.
+    """
+    service = Service(
+        qsopt.load_cluster("64xh100"),
+        qsopt.Workload(prompt=8192.0, answer=1024.0),
+        qsopt.load_efficiency("fitted"),
+    )
+    served = Served(qsopt.load_model("deepseek-v3"), service)
+    plan = in_one_pool(Deployment(tensor=1, data=32, expert=32, batch=1024), 32 * 4096.0)
+    count, size = settings.designs, 4096
+    prompts, answers = np.geomspace(256.0, 1e5, count), np.geomspace(16.0, 8e3, count)[::-1]
+
+    @jax.jit
+    def reached(prompts: jax.Array, answers: jax.Array) -> tuple[jax.Array, ...]:
+        def one(prompt: jax.Array, answer: jax.Array) -> tuple[jax.Array, ...]:
+            moved = eqx.tree_at(
+                lambda s: (s.service.workload.prompt, s.service.workload.answer),
+                served,
+                (prompt, answer),
+            )
+            result = request_metrics(moved, plan, "mixed")
+            limits = result.memory.total, result.feasible
+            return result.throughput, result.ttft, result.tpot, *limits
+
+        return jax.vmap(one)(prompts, answers)
+
+    def part(start: int) -> None:
+        here = slice(start, start + size)
+        jax.block_until_ready(reached(prompts[here], answers[here]))
+
+    starts = range(0, count - count % size, size)
+    part(0)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        seconds = median_seconds(settings.repeats, lambda: list(threads.map(part, starts)))
+    return len(starts) * size / seconds
 
 
 COMPARED = (("8xmi300x", 131072.0, None), ("16xh200", 8192.0, 0.05), ("72xgb200", 8192.0, 0.03))

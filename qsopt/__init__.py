@@ -30,6 +30,7 @@ from qsopt.errors import InputError
 from qsopt.lifetimes.lifetime import Lifetime
 from qsopt.maps.crossover import Crossovers
 from qsopt.maps.phase_map import PhaseMap
+from qsopt.maps.request_map import RequestMap
 from qsopt.physics.evaluate import Metrics
 from qsopt.physics.parameters import Parameters
 from qsopt.physics.roofline import Spent
@@ -38,6 +39,7 @@ from qsopt.quality.belief import Belief
 from qsopt.serving.answer import Serving
 from qsopt.serving.metrics import RequestMetrics
 from qsopt.serving.plan import Plan
+from qsopt.slopes.requests import RequestSensitivity
 from qsopt.slopes.sensitivity import Sensitivity
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.deployment import Deployment
@@ -85,7 +87,9 @@ __all__ = [
     "Plan",
     "QualityLaw",
     "RequestComparison",
+    "RequestMap",
     "RequestMetrics",
+    "RequestSensitivity",
     "Sensitivity",
     "Service",
     "Serving",

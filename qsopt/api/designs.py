@@ -1,5 +1,10 @@
 """One design: what it reaches, how long a prompt takes, and how it answers to every input."""
 
+from typing import overload
+
+import jax
+import numpy as np
+
 from qsopt.api.names import (
     AnyCluster,
     AnyEfficiency,
@@ -8,10 +13,12 @@ from qsopt.api.names import (
     as_cluster,
     as_design,
     as_model,
+    as_service,
     inquire,
 )
 from qsopt.arrays import Scalar, scalar
 from qsopt.deployments import layouts
+from qsopt.errors import InputError
 from qsopt.physics import kv_cache, parameters
 from qsopt.physics.evaluate import Metrics, compiled_metrics
 from qsopt.physics.parameters import Parameters
@@ -19,9 +26,15 @@ from qsopt.physics.prefill import compiled_prefill
 from qsopt.physics.roofline import Spent
 from qsopt.precision import in_float64
 from qsopt.report.records.design import evaluate_record
-from qsopt.report.records.slopes import sensitivity_record
+from qsopt.report.records.slopes import request_sensitivity_record, sensitivity_record
+from qsopt.serving.answer import option
+from qsopt.serving.plan import Plan
+from qsopt.serving.replica import Served
+from qsopt.serving.speculation import Draft
+from qsopt.serving.ways import SEARCHED, asked
 from qsopt.slopes import sensitivity as slopes
 from qsopt.slopes.inputs import Design
+from qsopt.slopes.requests import RequestSensitivity, request_design, request_sensitivity
 from qsopt.slopes.sensitivity import Sensitivity
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import DISPATCHED, GATHERED, Deployment
@@ -29,7 +42,7 @@ from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
 _metrics, _prefill = in_float64(compiled_metrics), in_float64(compiled_prefill)
-_sensitivity = in_float64(slopes.sensitivity)
+_sensitivity, _option = in_float64(slopes.sensitivity), in_float64(option)
 
 
 def evaluate(
@@ -89,6 +102,33 @@ def prefill(
     return _prefill(as_model(model), served, design)
 
 
+@overload
+def sensitivity(
+    model: AnyModel,
+    cluster: AnyCluster | Service | None = ...,
+    workload: Workload | Deployment | None = ...,
+    deployment: Deployment | None = ...,
+    efficiency: AnyEfficiency = ...,
+    *,
+    service: Service | None = ...,
+) -> Sensitivity: ...
+
+
+@overload
+def sensitivity(
+    model: AnyModel,
+    cluster: AnyCluster | Service | None = ...,
+    workload: Workload | None = ...,
+    deployment: None = ...,
+    efficiency: AnyEfficiency = ...,
+    *,
+    service: Service | None = ...,
+    plan: Plan,
+    way: str,
+    draft: Draft | None = ...,
+) -> RequestSensitivity: ...
+
+
 def sensitivity(
     model: AnyModel,
     cluster: AnyCluster | Service | None = None,
@@ -97,16 +137,48 @@ def sensitivity(
     efficiency: AnyEfficiency = "fitted",
     *,
     service: Service | None = None,
-) -> Sensitivity:
+    plan: Plan | None = None,
+    way: str | None = None,
+    draft: Draft | None = None,
+) -> Sensitivity | RequestSensitivity:
     """Derivatives of the throughput of a concrete design with respect to every input, as it is and
-    where its batch follows the limits.
+    where its batch follows the limits; with a plan and its way, of whole requests.
 
-    Arguments and errors are those of `evaluate`.
+    Other arguments and errors are those of `evaluate`.
+
+    Args:
+        model: see `evaluate`.
+        cluster: see `evaluate`.
+        workload: see `evaluate`; for a plan a prompt and an answer.
+        deployment: see `evaluate`; none for a plan.
+        efficiency: see `evaluate`.
+        service: see `evaluate`.
+        plan: layouts, batch and chunk of requests, such as those of `serve`.
+        way: of that plan: `mixed`, `alternating` or `disaggregated`.
+        draft: what makes drafts where `tokens_per_step` is above 1.
     """
+    if plan is not None or way is not None:
+        return _of_plan(model, cluster, workload, efficiency, service, plan, way, draft)
     served, design = as_design(cluster, workload, deployment, efficiency, service)
     inquiry = inquire(model, cluster, served)
     found = _sensitivity(Design(inquiry.model, served, design))
     return answered(found, sensitivity_record, inquiry=inquiry, deployment=design)
+
+
+@in_float64
+def _request_sensitivity(served: Served, plan: Plan, way: str) -> RequestSensitivity:
+    return request_sensitivity(request_design(served, plan, way))
+
+
+def _of_plan(model, cluster, workload, efficiency, service, plan, way, draft) -> RequestSensitivity:
+    if plan is None or way not in SEARCHED:
+        raise InputError(f"give a plan together with its way, one of {', '.join(SEARCHED)}")
+    served = as_service(cluster, workload, efficiency, service)
+    inquiry = inquire(model, cluster, served)
+    question = jax.tree.map(np.asarray, asked(inquiry.model, served, draft))
+    found = _request_sensitivity(question, plan, way)
+    reached = _option(question, plan, way)
+    return answered(found, request_sensitivity_record, inquiry=inquiry, option=reached)
 
 
 @in_float64

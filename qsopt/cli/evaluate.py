@@ -17,6 +17,9 @@ from qsopt.report.records.design import evaluate_record
 from qsopt.report.records.serving import evaluate_request_record
 from qsopt.report.text import show_design
 from qsopt.serving.given import ONE_POOL, best_given
+from qsopt.serving.ranking import Option
+from qsopt.serving.replica import Served
+from qsopt.serving.speculation import Draft, next_token_layer
 from qsopt.serving.ways import asked
 from qsopt.spec.deployment import DISPATCHED, GATHERED
 from qsopt.spec.model import Model
@@ -66,11 +69,7 @@ class Evaluate(Question):
 
     def _of_steps(self, model: Model, service: Service) -> dict[str, Any]:
         """Decode alone."""
-        if self.way_of_serving is not None:
-            raise InputError(
-                "way_of_serving is about whole requests: give --prompt and --answer instead of "
-                "--context"
-            )
+        self.check_way()
         found = resolve(model, service, self._request())
         reached = compiled_metrics(model, service, found.deployment)
         inquiry = self.inquiry(model, service)
@@ -78,16 +77,36 @@ class Evaluate(Question):
 
     def _of_requests(self, model: Model, service: Service) -> dict[str, Any]:
         """Whole requests, by one pool with the sizes that are given."""
+        _, option, chosen = self.best_plan(model, service)
+        return evaluate_request_record(option, self.inquiry(model, service), chosen)
+
+    def best_plan(self, model: Model, service: Service) -> tuple[Served, Option, str]:
+        """The best plan of one pool with the sizes that are given, and how it came about."""
         request = self._request()
         layouts = open_layouts(model, service, request)
         if self.batch is not None:
             layouts = at_batch(layouts, self.batch)
         ways = ONE_POOL if self.way_of_serving is None else (self.way_of_serving,)
-        served = jax.tree.map(np.asarray, asked(model, service))
+        served = jax.tree.map(np.asarray, asked(model, service, self._draft(model)))
         option = best_given(served, layouts, self.batch, ways)
         named = request.names_layout
         chosen = "sizes as given, best chunk" if named else "best legal layout and chunk"
-        return evaluate_request_record(option, self.inquiry(model, service), chosen)
+        return served, option, chosen
+
+    def _draft(self, model: Model) -> Draft | None:
+        return next_token_layer(model) if self.tokens_per_step > 1.0 else None
+
+    def check_way(self) -> None:
+        """Refuse a way of serving for a decode step.
+
+        Raises:
+            InputError: if one is given.
+        """
+        if self.way_of_serving is not None:
+            raise InputError(
+                "way_of_serving is about whole requests: give --prompt and --answer instead of "
+                "--context"
+            )
 
     def check_flags(self) -> None:
         """Refuse flags that could change nothing here.

@@ -2,21 +2,27 @@
 
 from typing import Any
 
+from qsopt.report.serving_text import question_text
 from qsopt.report.text import console, layout_text, say_context, show_rows
 
 
 def show_sensitivity(record: dict[str, Any]) -> None:
     """Elasticities as the design is and at its largest batch, and what more of a limit is worth."""
     out = console()
-    out.print(
-        f"[bold]{record['model']} on {record['cluster']}, {record['context']:,.0f} tokens of "
-        f"context[/bold]"
+    requests = record.get("question") == "request"
+    asked = (
+        f"{record['prompt']:,.0f} tokens of prompt and {record['answer']:,.0f} of answer"
+        if requests
+        else f"{record['context']:,.0f} tokens of context"
     )
+    out.print(f"[bold]{record['model']} on {record['cluster']}, {asked}[/bold]")
     out.print(
         f"efficiency set: {record['efficiency']}; deployment: {layout_text(record['deployment'])} "
         f"({record['chosen']})"
     )
     say_context(record)
+    if requests:
+        out.print(question_text(record))
     largest = record["at_largest_batch"]
     following = {} if largest is None else largest["elasticity"]
     rows = [

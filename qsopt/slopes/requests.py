@@ -108,7 +108,7 @@ def request_sensitivity(design: RequestDesign) -> RequestSensitivity:
     fixed, slopes = _slopes(design, inputs, None)
     names = [each.name for each in inputs]
     ttft, tpot = (dict(zip(names, map(float, slopes[row]), strict=False)) for row in (TTFT, TPOT))
-    relaxed_design = replace(design, real=True)
+    relaxed_design = replace(design, real=design.way == "disaggregated")
     batches = limit_batches(relaxed_design)
     binding = min(batches, key=lambda name: batches[name])
     if not 0.0 < batches[binding] < np.inf:

@@ -35,7 +35,9 @@ def map_of_four() -> Any:
         qsopt.axis(name, NAME, service, low, high, 2)
         for name, low, high in (("context", 1e3, 1e4), ("devices", 2.0, 4.0))
     )
-    return qsopt.phase_map(NAME, service, x=x, y=y)
+    found = qsopt.phase_map(NAME, service, x=x, y=y)
+    assert isinstance(found, qsopt.PhaseMap)
+    return found
 
 
 QUESTIONS: dict[str, tuple[Callable[[], Any], str]] = {

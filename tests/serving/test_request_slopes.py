@@ -26,7 +26,6 @@ from qsopt.slopes.requests import (
     request_sensitivity,
     scaled,
 )
-from qsopt.spec.service import Service
 
 ASKED = {
     "cached": 0.3,
@@ -87,7 +86,7 @@ def test_every_input_has_the_slope_of_central_differences(way: str) -> None:
     ones, step = jnp.ones(len(places)), 1e-5
     exact = np.asarray(jax.jit(jax.jacfwd(of))(ones))
     sides = jax.jit(jax.vmap(of))
-    up, down = (np.asarray(sides(ones + sign * step * jnp.eye(len(places)))) for sign in (1, -1))
+    up, down = (np.asarray(sides(1.0 + sign * step * jnp.eye(len(places)))) for sign in (1, -1))
     straight = np.asarray(of(ones))
     estimate = (up - down).T / (2.0 * step)
     # a whole number (of replicas, forwards, layers of a stage, experts of a rank) that is about to
@@ -136,8 +135,8 @@ def test_a_hundred_thousand_mixes_are_those_one_by_one() -> None:
     def of(mix):
         prompt, answer, cached = mix
         work = Workload(prompt=prompt, answer=answer, cached=cached)
-        service = Service(found.service.cluster, work, found.service.efficiency)
-        reached = request_metrics(eqx.tree_at(lambda s: s.service, found, service), given, "mixed")
+        moved = eqx.tree_at(lambda s: s.service.workload, found, work)
+        reached = request_metrics(moved, given, "mixed")
         return jnp.stack([reached.throughput, reached.ttft, reached.tpot])
 
     def chunked(rows):
@@ -168,7 +167,7 @@ def design(way: str, **changes: float) -> RequestDesign:
 
 def relaxed_throughput(moved: RequestDesign) -> float:
     """The log of what a plan serves at its largest real batch."""
-    real = replace(moved, real=True)
+    real = replace(moved, real=moved.way == "disaggregated")
     batch = min(limit_batches(real).values())
     return float(outputs(at_batch(real, batch))[0])
 
