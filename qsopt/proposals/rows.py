@@ -1,5 +1,6 @@
 """A model as an architecture of a body, where it is one."""
 
+import equinox as eqx
 import jax
 import numpy as np
 
@@ -11,7 +12,9 @@ from qsopt.spec.model import DenseFfn, Gqa, Mla, Model, MoeFfn
 
 
 def row_of(model: Model, body: Body) -> np.ndarray | None:
-    """The architecture whose config makes this very model; None if there is none."""
+    """The architecture whose config makes this model, layers that only draft aside; None if there
+    is none.
+    """
     guess = near_row(model, body)
     if guess is None:
         return None
@@ -21,7 +24,8 @@ def row_of(model: Model, body: Body) -> np.ndarray | None:
         return None
     if jax.tree.structure(made) != jax.tree.structure(model):
         return None
-    pairs = zip(jax.tree.leaves(made), jax.tree.leaves(model), strict=True)
+    plain = eqx.tree_at(lambda m: m.draft_layers, model, made.draft_layers)
+    pairs = zip(jax.tree.leaves(made), jax.tree.leaves(plain), strict=True)
     return guess if all(np.isclose(float(a), float(b), rtol=1e-9) for a, b in pairs) else None
 
 
