@@ -19,21 +19,30 @@ from qsopt.proposals.sides import Side
 from qsopt.proposals.stages import base_targets, fronts
 from qsopt.spec.model import moe_layers
 
-CANDIDATES = {MOE: 6, DENSE: 2}
-"""Designs of each family that all laws are asked about."""
+CANDIDATES = {MOE: 4, DENSE: 2}
+"""Best designs of each family that are proposed, beside those that laws agree on."""
+
+BINS = 3
+"""Of the active share and of the granularity, each: the best MoE design of every pair is one that
+all laws are asked about, as laws differ in what they think of both.
+"""
 
 
 def judge(answer: Answer, progress: Progress) -> None:
     """Choose what is proposed, ask all laws, and say how sure it is."""
-    chosen = chosen_points(answer)
-    if not chosen:
+    best = chosen_points(answer)
+    if not best:
         return
     progress("asking all laws")
     goals = judging.goals_by_law(answer.question.wanted)
-    views = judging.opinions(answer.state, chosen, goals)
+    pool = [*best, *_others(answer, best)]
+    asked = judging.opinions(answer.state, pool, goals)
+    kept = sorted({*range(len(best)), *_robust(asked).values()})
+    chosen, views = [pool[place] for place in kept], [asked[place] for place in kept]
     roles = _roles(answer, chosen, views)
     progress("what each would gain from more")
     answers = responses(answer.state, chosen)
+    progress("what lies beyond the bounds that they stand on")
     noted = _marks(answer, chosen)
     answer.proposals = tuple(
         Proposal(_name(point, chosen), point, role, tuple(view), tuple(response), notes)
@@ -41,7 +50,9 @@ def judge(answer: Answer, progress: Progress) -> None:
             chosen, roles, views, answers, noted, strict=True
         )
     )
+    progress("how sure each is")
     answer.proposals = _with_odds(answer)
+    progress("metrics of the designs")
 
 
 def _marks(answer: Answer, chosen: Sequence[Point]) -> list[tuple[str, ...]]:
@@ -67,6 +78,32 @@ def chosen_points(answer: Answer) -> list[Point]:
         points = [point for (each, _), point in state.points.items() if each == target]
         chosen += diverse(points, CANDIDATES[target.family])
     return chosen
+
+
+def _others(answer: Answer, known: Sequence[Point]) -> list[Point]:
+    """MoE designs of other shares of active experts and other granularities, each the best of its
+    kind.
+    """
+    state, found = answer.state, []
+    for target in base_targets(answer):
+        if target.family != MOE:
+            continue
+        points = [p for (each, _), p in state.points.items() if each == target and p.throughput]
+        table = np.array([_shape(point) for point in points]).reshape(len(points), 2)
+        cuts = [np.quantile(column, np.arange(1, BINS) / BINS) for column in table.T]
+        bins = [np.searchsorted(cut, column) for cut, column in zip(cuts, table.T, strict=True)]
+        for pair in sorted(set(zip(*map(np.ndarray.tolist, bins), strict=True))):
+            mine = (bins[0] == pair[0]) & (bins[1] == pair[1])
+            best = max((points[i] for i in np.flatnonzero(mine)), key=lambda p: p.throughput)
+            if all(best.key != other.key for other in known):
+                found.append(best)
+    return found
+
+
+def _shape(point: Point) -> tuple[float, float]:
+    """Share of active experts, and granularity."""
+    _, hidden, _, experts, top_k, shared, _, width = point.row.tolist()
+    return (top_k + shared) / (experts + shared), 2.0 * hidden / width
 
 
 def _name(point: Point, chosen: Sequence[Point]) -> str:
@@ -101,24 +138,42 @@ def _roles(
             roles[min(mine, key=lambda place: float(chosen[place].quality.training_flops))].append(
                 f"least training compute of these {family} designs"
             )
-    table = robustness(views)
-    if len(table):
-        roles[int(np.argmax(table[:, 0]))].append("best worst case over laws")
-        roles[int(np.argmax(table[:, 1]))].append("best median over laws")
+    for name, place in _robust(views).items():
+        roles[place].append(f"best {name} over laws")
     return [tuple(each) or ("another shape near the best",) for each in roles]
 
 
 def robustness(views: Sequence[Sequence[Opinion]]) -> np.ndarray:
-    """Least and median throughput of every design over the laws that have an answer for all of
-    them [tokens/s].
+    """Least and median throughput of every design over the laws that have an answer for one of
+    them; 0 where a design has no width with the quality asked for [tokens/s].
     """
     if not views or not views[0]:
         return np.zeros((0, 2))
     table = np.array([[each.throughput for each in view] for view in views])
-    shared = np.isfinite(table).all(axis=0)
-    if not shared.any():
+    known = np.nan_to_num(table[:, np.isfinite(table).any(axis=0)])
+    if not known.size:
         return np.zeros((0, 2))
-    return np.stack([table[:, shared].min(axis=1), np.median(table[:, shared], axis=1)], axis=1)
+    return np.stack([known.min(axis=1), np.median(known, axis=1)], axis=1)
+
+
+def _robust(views: Sequence[Sequence[Opinion]]) -> dict[str, int]:
+    """Places of the designs with the best worst case, the better median among equals, and with the
+    best median.
+    """
+    table = robustness(views)
+    if not len(table):
+        return {}
+    return {
+        "worst case": int(np.lexsort((table[:, 1], table[:, 0]))[-1]),
+        "median": int(np.argmax(table[:, 1])),
+    }
+
+
+def robust_names(answer: Answer) -> dict[str, str | None]:
+    """Names of the designs with the best worst case and the best median over laws."""
+    places = _robust([each.opinions for each in answer.proposals])
+    names = {key: answer.proposals[place].name for key, place in places.items()}
+    return {"worst_case": names.get("worst case"), "median": names.get("median")}
 
 
 def _with_odds(answer: Answer) -> tuple[Proposal, ...]:

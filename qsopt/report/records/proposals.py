@@ -12,7 +12,7 @@ from qsopt.proposals.bodies import GROUPED, Body
 from qsopt.proposals.changes import Changes
 from qsopt.proposals.configs import config_of, model_of
 from qsopt.proposals.fronts import Front
-from qsopt.proposals.judgement import robustness
+from qsopt.proposals.judgement import robust_names
 from qsopt.proposals.marks import columns_of
 from qsopt.proposals.opinions import Opinion
 from qsopt.proposals.plans import option_of, way_of
@@ -61,7 +61,7 @@ def propose_record(answer: Answer, inquiry: Inquiry, inputs: dict[str, Any]) -> 
         "usual_deployment": _side(answer.usual, answer, inquiry),
         "dense_matches": [_side(each, answer, inquiry) for each in answer.dense],
         "proposals": [proposal_record(each, answer, inquiry) for each in answer.proposals],
-        "robust": _robust(answer),
+        "robust": robust_names(answer),
         "pareto": {
             measure: [_front(each, answer) for each in fronts]
             for measure, fronts in answer.fronts.items()
@@ -193,16 +193,6 @@ def _price(response: Response) -> dict[str, Any]:
         "unit": response.unit,
         "tokens_per_s": None if price is None else _finite(price),
     }
-
-
-def _robust(answer: Answer) -> dict[str, str | None]:
-    """Names of the designs with the best worst case and the best median over laws."""
-    table = robustness([each.opinions for each in answer.proposals])
-    if not len(table):
-        return {"worst_case": None, "median": None}
-    places = np.argmax(table, axis=0)
-    names = [answer.proposals[int(place)].name for place in places]
-    return {"worst_case": names[0], "median": names[1]}
 
 
 def _front(front: Front, answer: Answer) -> dict[str, Any]:
