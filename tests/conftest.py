@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from qsopt.cli.runtime import compile_in_haste
+from qsopt.cli.runtime import compile_in_haste, configure
 
 compile_in_haste()
 
@@ -14,9 +14,6 @@ import jax  # noqa: E402  (reads the environment when imported)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_enable_compilation_cache", False)
-"""A command that runs inside of a test does not change what later tests read and write."""
-
 MAPPINGS = 40_000
 """Memory mappings of a process after which compiled programs are given back. Each program has some,
 and Linux ends a process that asks for more than 65,530.
@@ -25,8 +22,13 @@ and Linux ends a process that asks for more than 65,530.
 
 @pytest.fixture(autouse=True, scope="session")
 def outside_home(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The cache of commands, also of those in processes of their own, in a temporary folder."""
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    """What is compiled, here, by commands and in processes of their own, is kept in one temporary
+    folder, so that no worker compiles what another one has.
+    """
+    base = tmp_path_factory.getbasetemp()
+    cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    os.environ["XDG_CACHE_HOME"] = str(cache)
+    configure()
 
 
 @pytest.fixture(autouse=True, scope="module")
