@@ -32,6 +32,7 @@ from qsopt.maps.request_optima import (
     Reached,
     RequestOptima,
     Values,
+    largest,
     take_best,
     upper_between,
     upper_of,
@@ -237,13 +238,7 @@ class _Search:
     def _few(self, candidate: Places, block: Places, score: Values) -> Places:
         """Of every block and kind of competitor the rows with the largest scores."""
         group = np.where(self.kind[candidate] >= WRITER, self.kind[candidate], 0)
-        key = block * (READER + 1) + group
-        order = np.lexsort((np.where(np.isfinite(score), -score, 0.0), key))
-        first = np.concatenate([[True], np.diff(key[order]) != 0])
-        rank = np.arange(len(order)) - np.maximum.accumulate(
-            np.where(first, np.arange(len(order)), 0)
-        )
-        return np.sort(order[(rank < FEW) & (score[order] > 0.0)])
+        return largest(block * (READER + 1) + group, score, FEW)
 
     def _lower(
         self, point: Places, candidate: Places, block: Places, count: int

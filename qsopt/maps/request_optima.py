@@ -110,3 +110,12 @@ def take_best(
     rows = np.flatnonzero(better)[::-1]
     best[1][point[rows]], best[2][point[rows]] = writes[rows], reads[rows]
     best[0][point[rows]] = value[rows]
+
+
+def largest(key: Places, score: Values, count: int) -> Places:
+    """Of the rows of every key the few with the largest scores, those without a bound last."""
+    order = np.lexsort((np.where(np.isfinite(score), -score, 0.0), key))
+    first = np.concatenate([[True], np.diff(key[order]) != 0])
+    places = np.arange(len(order))
+    rank = places - np.maximum.accumulate(np.where(first, places, 0))
+    return np.sort(order[(rank < count) & (score[order] > 0.0)])
