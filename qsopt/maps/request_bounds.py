@@ -37,7 +37,7 @@ from qsopt.maps.request_optima import (
     upper_between,
     upper_of,
 )
-from qsopt.maps.request_pairs import PairRows, Pool, pair_values
+from qsopt.maps.request_pairs import PairRows, Pool, at_same_points, pair_values
 from qsopt.maps.request_rows import Board, alike_for_readers, board
 from qsopt.serving.candidates import READER, UNIFORM, WRITER
 from qsopt.serving.narrowing import next_units, put, unknown, updated
@@ -266,13 +266,7 @@ class _Search:
         kind = self.kind[candidate]
         alive = reached.value > 0.0
         reads, writes = (np.flatnonzero((kind == pool) & alive) for pool in (READER, WRITER))
-        order = np.argsort(point[reads], kind="stable")
-        reads = reads[order]
-        start = np.searchsorted(point[reads], point[writes], "left")
-        counts = np.searchsorted(point[reads], point[writes], "right") - start
-        writer = np.repeat(writes, counts)
-        place = np.arange(len(writer)) - np.repeat(np.cumsum(counts) - counts, counts)
-        reader = reads[np.repeat(start, counts) + place] if len(writer) else writer
+        reader, writer = at_same_points(point, reads, writes)
         share = reached.devices / np.where(alive, reached.value, 1.0)
         most = self.cluster[point[writer]] / (share[reader] + share[writer])
         kept = most >= goal[point[writer]] * (1.0 - EQUAL)
