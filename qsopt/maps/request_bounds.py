@@ -3,9 +3,7 @@
 Requests/s of a candidate with its largest batch only rise, or only fall, along an axis, so in a
 block of points the corner where it serves most bounds it from above, and what anything serves at
 the opposite corner bounds the optimum of every point from below. Of two pools, each bounds what it
-may serve with the best of the other kind of its block:
-
-    pair <= devices / (n_r/X_r + n_w/X_w)
+may serve with the best other pool of its block: devices/(n_r/X_r + n_w/X_w).
 
 Answers that are g times as long let g times as many sequences share the reading of prompts. With B'
 of them, B'/g keep the limits at the shorter answer too and serve no less, but are no whole number:
@@ -290,9 +288,8 @@ class _Search:
         values = self._pair_values(candidate, reached, pairs)
         take_best(best, pairs.point, values, pairs.writer, pairs.reader)
         requests, writes, reads, _ = best
-        chosen = np.where(writes < 0, 0, writes)
-        read = np.where(reads < 0, 0, reads)
         none = writes < 0
+        chosen, read = np.where(none, 0, writes), np.where(none, 0, reads)
         numbers = (
             requests * self.answer,
             np.where(none, -1, candidate[chosen]),
