@@ -3,9 +3,7 @@
 Requests/s of a candidate with its largest batch only rise, or only fall, along an axis, so in a
 block of points the corner where it serves most bounds it from above, and what anything serves at
 the opposite corner bounds the optimum of every point from below. Of two pools, each bounds what it
-may serve with the best of the other kind of its block:
-
-    pair <= devices / (n_r/X_r + n_w/X_w)
+may serve with the best other pool of its block: devices/(n_r/X_r + n_w/X_w).
 
 Answers that are g times as long let g times as many sequences share the reading of prompts. With B'
 of them, B'/g keep the limits at the shorter answer too and serve no less, but are no whole number:
@@ -19,19 +17,28 @@ a trend (load) blocks are one point wide.
 """
 
 import itertools
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 
 from qsopt.deployments.optimum import EQUAL
-from qsopt.maps.axes import NO_TREND, RISES
 from qsopt.maps.bounds import Trends
-from qsopt.maps.request_pairs import PairRows, Pool, pair_values
-from qsopt.maps.request_rows import Board, Shares, alike_for_readers, board
-from qsopt.serving.candidates import ALTERNATING, READER, UNIFORM, WRITER, Candidates
-from qsopt.serving.narrowing import Known, next_units, put, unknown, updated
+from qsopt.maps.request_blocks import Blocks
+from qsopt.maps.request_optima import (
+    BlockRows,
+    Places,
+    Reached,
+    RequestOptima,
+    Values,
+    largest,
+    take_best,
+    upper_between,
+    upper_of,
+)
+from qsopt.maps.request_pairs import PairRows, Pool, at_same_points, pair_values
+from qsopt.maps.request_rows import Board, alike_for_readers, board
+from qsopt.serving.candidates import READER, UNIFORM, WRITER
+from qsopt.serving.narrowing import next_units, put, unknown, updated
 from qsopt.serving.replica import Served
 from qsopt.serving.trials import Asked
 from qsopt.spec.deployment import Deployment
@@ -47,75 +54,6 @@ DIAGONAL = (0.05, 0.5, 0.95)
 
 SLACK = 1e-6
 """Relative excess of a lower over an upper bound at which a candidate is dropped."""
-
-Values = Float[np.ndarray, " rows"]
-Places = Int[np.ndarray, " rows"]
-
-
-@dataclass(frozen=True)
-class RequestOptima:
-    """The best way of one side at every point."""
-
-    throughput: Float[np.ndarray, "x y"]
-    """Output tokens of the cluster, 0 where nothing keeps the limits [tokens/s]."""
-    writes: Int[np.ndarray, "x y"]
-    """Which candidate writes answers, -1 where nothing keeps the limits."""
-    reads: Int[np.ndarray, "x y"]
-    """Which one reads prompts; the same where one pool does both."""
-    units: Float[np.ndarray, "x y"]
-    """Batch units of what writes."""
-    shares: Shares
-    evaluated: int
-    """Candidates that were tried at a batch and a point."""
-
-    @property
-    def way(self) -> Int[np.ndarray, "x y"]:
-        """Of `ways.SEARCHED`; -1 where nothing keeps the limits."""
-        kind = self.shares.every.kind[self.writes]
-        way = np.where(kind == WRITER, 2, np.where(kind == ALTERNATING, 1, 0))
-        return np.where(self.writes < 0, -1, way)
-
-    @property
-    def candidates(self) -> Candidates:
-        """Every way, layout and chunk that was looked at."""
-        return self.shares.every
-
-    @property
-    def chunked(self) -> Bool[np.ndarray, "x y"]:
-        """Whether prompts are read in chunks of a size that was chosen; else in every step as many
-        tokens as a mean step needs.
-        """
-        return self.shares.chunked[self.reads]
-
-    @property
-    def chunk_share(self) -> Float[np.ndarray, "x y"]:
-        """Tokens of an attention rank in a forward that reads, over those read of a prompt."""
-        return np.exp2(self.shares.exponent[self.reads].astype(float))
-
-
-class _Rows(NamedTuple):
-    """Candidates in blocks, or at points."""
-
-    x: Places
-    y: Places
-    candidate: Places
-
-    def take(self, kept: np.ndarray) -> "_Rows":
-        return _Rows(self.x[kept], self.y[kept], self.candidate[kept])
-
-
-class _Reached(NamedTuple):
-    """What rows serve at a corner."""
-
-    upper: Values
-    """No less than each serves, in units of its kind: requests/s of the cluster, or of a pool's
-    replica.
-    """
-    value: Values
-    """What is known to be allowed, the same."""
-    units: Values
-    ttft: Values
-    devices: Values
 
 
 def request_optima(
@@ -145,8 +83,8 @@ class _Search:
     def __init__(
         self, served: Served, tried: Board, shape: tuple, trends: Trends, shared: bool
     ) -> None:
-        self.served, self.board, self.shape, self.trends = served, tried, shape, trends
-        self.shared = shared
+        self.served, self.board, self.shared = served, tried, shared
+        self.shape, self.blocks = shape, Blocks(shape, trends)
         every = tried.shares.every
         layout = every.layout
         self.kind, self.answer = every.kind, tried.number("answer")
@@ -164,60 +102,30 @@ class _Search:
         for width, finer in itertools.pairwise(WIDTHS):
             rows = self._survivors(rows, width, goal)
             rows, goal = self._split(rows, width, finer), self.lower
-            goal = self._goal_of_parts(goal, width, finer)
+            goal = self.blocks.goal_of_parts(goal, width, finer)
         return self._optimum(self._survivors(rows, 1, goal))
 
-    # ---- blocks ----------------------------------------------------------------------------------
-
-    def _widths(self, width: int) -> tuple[int, int]:
-        x, y = (1 if trend == NO_TREND else width for trend in self.trends)
-        return x, y
-
-    def _counts(self, width: int) -> tuple[int, int]:
-        x, y = (-(-n // wide) for n, wide in zip(self.shape, self._widths(width), strict=True))
-        return x, y
-
-    def _block(self, rows: _Rows, width: int) -> Places:
-        return rows.x * self._counts(width)[1] + rows.y
-
-    def _corner(self, x: Places, y: Places, width: int, best: bool) -> Places:
-        """The point of each block at which requests/s are largest, or smallest."""
-        ends = []
-        for block, wide, points, trend in zip(
-            (x, y), self._widths(width), self.shape, self.trends, strict=True
-        ):
-            last = (trend == RISES) == best
-            ends.append(np.minimum((block + 1) * wide, points) - 1 if last else block * wide)
-        return ends[0] * self.shape[1] + ends[1]
-
-    def _all_rows(self, width: int) -> _Rows:
-        indices = np.indices((*self._counts(width), len(self.kind)))
-        rows = _Rows(*indices.reshape(3, -1))
+    def _all_rows(self, width: int) -> BlockRows:
+        indices = np.indices((*self.blocks.counts(width), len(self.kind)))
+        rows = BlockRows(*indices.reshape(3, -1))
         return rows.take(self._tried_somewhere(rows, width))
 
-    def _tried_somewhere(self, rows: _Rows, width: int) -> np.ndarray:
-        ends = (self._corner(rows.x, rows.y, width, best) for best in (True, False))
+    def _tried_somewhere(self, rows: BlockRows, width: int) -> np.ndarray:
+        ends = (self.blocks.corner(rows.x, rows.y, width, best) for best in (True, False))
         low, high = (self.board.most[point] for point in ends)
         return self.board.there(low, high, rows.candidate)
 
-    def _split(self, rows: _Rows, width: int, finer: int) -> _Rows:
+    def _split(self, rows: BlockRows, width: int, finer: int) -> BlockRows:
         """The same candidates in the smaller blocks that make up each block."""
-        wide, fine = self._widths(width), self._widths(finer)
+        wide, fine = self.blocks.widths(width), self.blocks.widths(finer)
         parts = wide[0] // fine[0], wide[1] // fine[1]
         i, j = (step.ravel() for step in np.indices(parts))
         x = (rows.x[:, None] * parts[0] + i).ravel()
         y = (rows.y[:, None] * parts[1] + j).ravel()
-        counts = self._counts(finer)
-        found = _Rows(x, y, np.repeat(rows.candidate, len(i)))
+        counts = self.blocks.counts(finer)
+        found = BlockRows(x, y, np.repeat(rows.candidate, len(i)))
         found = found.take((x < counts[0]) & (y < counts[1]))
         return found.take(self._tried_somewhere(found, finer))
-
-    def _goal_of_parts(self, lower: np.ndarray, width: int, finer: int) -> np.ndarray:
-        """The lower bound of the block that each smaller block is a part of."""
-        counts, fine = self._counts(width), self._counts(finer)
-        x, y = np.indices(fine)
-        ratio = [a // b for a, b in zip(self._widths(width), self._widths(finer), strict=True)]
-        return lower.reshape(counts)[x // ratio[0], y // ratio[1]].ravel()
 
     # ---- bounds ----------------------------------------------------------------------------------
 
@@ -232,25 +140,30 @@ class _Search:
             score = self._scores(every, point, alike, reached, 1)
             promising.append(self._few(every, alike, score))
         kept = np.unique(np.concatenate(promising))
-        x, y, place = (index.ravel() for index in np.indices((*self._counts(width), len(kept))))
-        block = x * self._counts(width)[1] + y
-        worst = self._corner(x, y, width, False)
-        return self._lower(worst, kept[place], block, int(np.prod(self._counts(width))))
+        x, y, place = (
+            index.ravel() for index in np.indices((*self.blocks.counts(width), len(kept)))
+        )
+        block = x * self.blocks.counts(width)[1] + y
+        worst = self.blocks.corner(x, y, width, False)
+        return self._lower(worst, kept[place], block, int(np.prod(self.blocks.counts(width))))
 
-    def _survivors(self, rows: _Rows, width: int, goal: np.ndarray) -> _Rows:
+    def _survivors(self, rows: BlockRows, width: int, goal: np.ndarray) -> BlockRows:
         """Rows that may reach the best of some point of their block; sets `lower`, what every point
         of a block reaches at least.
         """
-        point, block = self._corner(rows.x, rows.y, width, True), self._block(rows, width)
-        count = int(np.prod(self._counts(width)))
+        point, block = (
+            self.blocks.corner(rows.x, rows.y, width, True),
+            self.blocks.block(rows, width),
+        )
+        count = int(np.prod(self.blocks.counts(width)))
         reached = self._reached(point, rows.candidate, goal[block], width > 1)
         score = self._scores(rows.candidate, point, block, reached, count)
         few = self._few(rows.candidate, block, score)
-        worst = self._corner(rows.x[few], rows.y[few], width, False)
+        worst = self.blocks.corner(rows.x[few], rows.y[few], width, False)
         self.lower = np.maximum(goal, self._lower(worst, rows.candidate[few], block[few], count))
         return rows.take((score > 0.0) & (score >= self.lower[block] * (1.0 - SLACK)))
 
-    def _reached(self, point: Places, candidate: Places, goal: Values, bound: bool) -> _Reached:
+    def _reached(self, point: Places, candidate: Places, goal: Values, bound: bool) -> Reached:
         """What rows serve at points (see `_narrowed`); those that read prompts once for all points
         at which the same is read.
         """
@@ -261,9 +174,9 @@ class _Search:
             np.where(reads, key, alone), return_index=True, return_inverse=True
         )
         found = self._narrowed(point[first], candidate[first], goal[first], bound)
-        return _Reached(*(column[place] for column in found))
+        return Reached(*(column[place] for column in found))
 
-    def _narrowed(self, point: Places, candidate: Places, goal: Values, bound: bool) -> _Reached:
+    def _narrowed(self, point: Places, candidate: Places, goal: Values, bound: bool) -> Reached:
         """Rows narrowed until each is settled, or reaches the goal of its block, or cannot.
 
         Args:
@@ -294,14 +207,14 @@ class _Search:
             ttft[here], devices[here], fits[here] = came.ttft, came.devices, came.fits
             self.evaluated += len(here)
         to_requests = np.where(pools, 1.0, answer)
-        upper = _upper(known)
+        upper = upper_of(known)
         if bound and self.shared:
             late = (ttft > self.first[point] * (1.0 + EQUAL)) & (kind != UNIFORM)
-            upper = np.where(pools, upper, _upper_between(known, upper, fits & ~late))
-        return _Reached(upper / to_requests, known.value / to_requests, known.units, ttft, devices)
+            upper = np.where(pools, upper, upper_between(known, upper, fits & ~late))
+        return Reached(upper / to_requests, known.value / to_requests, known.units, ttft, devices)
 
     def _scores(
-        self, candidate: Places, point: Places, block: Places, reached: _Reached, count: int
+        self, candidate: Places, point: Places, block: Places, reached: Reached, count: int
     ) -> Values:
         """Requests/s of the cluster that each row could reach, with the best other pool of its
         block.
@@ -323,13 +236,7 @@ class _Search:
     def _few(self, candidate: Places, block: Places, score: Values) -> Places:
         """Of every block and kind of competitor the rows with the largest scores."""
         group = np.where(self.kind[candidate] >= WRITER, self.kind[candidate], 0)
-        key = block * (READER + 1) + group
-        order = np.lexsort((np.where(np.isfinite(score), -score, 0.0), key))
-        first = np.concatenate([[True], np.diff(key[order]) != 0])
-        rank = np.arange(len(order)) - np.maximum.accumulate(
-            np.where(first, np.arange(len(order)), 0)
-        )
-        return np.sort(order[(rank < FEW) & (score[order] > 0.0)])
+        return largest(block * (READER + 1) + group, score, FEW)
 
     def _lower(
         self, point: Places, candidate: Places, block: Places, count: int
@@ -350,46 +257,39 @@ class _Search:
 
     # ---- pairs of pools --------------------------------------------------------------------------
 
-    def _pairs(self, point: Places, candidate: Places, reached: _Reached, goal: Values) -> PairRows:
+    def _pairs(self, point: Places, candidate: Places, reached: Reached, goal: Values) -> PairRows:
         """Every pair of a row that reads and one that writes at the same point which may reach the
         goal there.
         """
         kind = self.kind[candidate]
         alive = reached.value > 0.0
         reads, writes = (np.flatnonzero((kind == pool) & alive) for pool in (READER, WRITER))
-        order = np.argsort(point[reads], kind="stable")
-        reads = reads[order]
-        start = np.searchsorted(point[reads], point[writes], "left")
-        counts = np.searchsorted(point[reads], point[writes], "right") - start
-        writer = np.repeat(writes, counts)
-        place = np.arange(len(writer)) - np.repeat(np.cumsum(counts) - counts, counts)
-        reader = reads[np.repeat(start, counts) + place] if len(writer) else writer
+        reader, writer = at_same_points(point, reads, writes)
         share = reached.devices / np.where(alive, reached.value, 1.0)
         most = self.cluster[point[writer]] / (share[reader] + share[writer])
         kept = most >= goal[point[writer]] * (1.0 - EQUAL)
         return PairRows(point[writer][kept], reader[kept], writer[kept])
 
-    def _pair_values(self, candidate: Places, reached: _Reached, pairs: PairRows) -> Values:
+    def _pair_values(self, candidate: Places, reached: Reached, pairs: PairRows) -> Values:
         pool = Pool(reached.value, reached.devices, self.holders[candidate], reached.ttft)
         return pair_values(self.served, self.board.questions, pool, pool, pairs)
 
     # ---- points ----------------------------------------------------------------------------------
 
-    def _optimum(self, rows: _Rows) -> RequestOptima:
+    def _optimum(self, rows: BlockRows) -> RequestOptima:
         """The best of what is left at every point."""
         point, count = rows.x * self.shape[1] + rows.y, int(np.prod(self.shape))
         candidate = rows.candidate
         reached = self._reached(point, candidate, self.lower[point], False)
         best = [np.zeros(count), np.full(count, -1), np.full(count, -1), np.zeros(count)]
         single = np.flatnonzero((self.kind[candidate] < WRITER) & (reached.value > 0.0))
-        _take_best(best, point[single], reached.value[single], single, single)
+        take_best(best, point[single], reached.value[single], single, single)
         pairs = self._pairs(point, candidate, reached, np.maximum(best[0], self.lower))
         values = self._pair_values(candidate, reached, pairs)
-        _take_best(best, pairs.point, values, pairs.writer, pairs.reader)
+        take_best(best, pairs.point, values, pairs.writer, pairs.reader)
         requests, writes, reads, _ = best
-        chosen = np.where(writes < 0, 0, writes)
-        read = np.where(reads < 0, 0, reads)
         none = writes < 0
+        chosen, read = np.where(none, 0, writes), np.where(none, 0, reads)
         numbers = (
             requests * self.answer,
             np.where(none, -1, candidate[chosen]),
@@ -399,31 +299,3 @@ class _Search:
         throughput, writer, reader, units = (grid.reshape(self.shape) for grid in numbers)
         shares = self.board.shares
         return RequestOptima(throughput, writer, reader, units, shares, self.evaluated)
-
-
-def _upper(known: Known) -> Values:
-    """No less than each row serves."""
-    open_bound = np.where(np.isinf(known.bound), known.value, known.bound)
-    return np.where(known.unsettled, np.maximum(open_bound, known.value), known.value)
-
-
-def _upper_between(known: Known, upper: Values, possible: Bool[np.ndarray, " rows"]) -> Values:
-    """The same for batches that are no whole number."""
-    some = np.maximum(known.units, 1.0)
-    endless = possible & (known.units == 0.0) & (known.high <= 1.0)
-    reaching = np.where(known.unsettled, upper, upper * (some + 1.0) / some)
-    return np.where(endless, np.inf, np.where(known.units > 0.0, reaching, upper))
-
-
-def _take_best(
-    best: list[np.ndarray], point: Places, value: Values, writes: Places, reads: Places
-) -> None:
-    """Where a value beats what is best so far by more than rounding, it takes its place; of equals
-    the first.
-    """
-    most = np.zeros(len(best[0]))
-    np.maximum.at(most, point, value)
-    better = (value > best[0][point] * (1.0 + EQUAL)) & (value >= most[point] * (1.0 - EQUAL))
-    rows = np.flatnonzero(better)[::-1]
-    best[1][point[rows]], best[2][point[rows]] = writes[rows], reads[rows]
-    best[0][point[rows]] = value[rows]

@@ -15,7 +15,8 @@ from qsopt.comparison.twin import aligned, qs_numbers
 from qsopt.errors import InputError
 from qsopt.maps.axes import REQUEST_KINDS, Axis
 from qsopt.maps.pair import MatchedPair
-from qsopt.maps.request_bounds import RequestOptima, request_optima
+from qsopt.maps.request_bounds import request_optima
+from qsopt.maps.request_optima import RequestOptima
 from qsopt.record import Result
 from qsopt.serving.replica import Served
 from qsopt.serving.trials import Asked, asked_once

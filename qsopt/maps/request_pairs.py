@@ -75,3 +75,17 @@ def _values(served: Served, questions: Asked, readers: Pool, writers: Pool) -> A
         return jnp.where(possible, split.requests, 0.0)
 
     return jax.vmap(value)(questions, readers, writers)
+
+
+def at_same_points(
+    point: Int[np.ndarray, " rows"],
+    reads: Int[np.ndarray, " readers"],
+    writes: Int[np.ndarray, " writers"],
+) -> tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]:
+    """Every pair of a row that reads and one that writes at the same point."""
+    reads = reads[np.argsort(point[reads], kind="stable")]
+    start = np.searchsorted(point[reads], point[writes], "left")
+    counts = np.searchsorted(point[reads], point[writes], "right") - start
+    writer = np.repeat(writes, counts)
+    place = np.arange(len(writer)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return (reads[np.repeat(start, counts) + place] if len(writer) else writer), writer

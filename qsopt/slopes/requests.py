@@ -15,7 +15,6 @@ keep their share of the prompt: a slope says nothing of a jump to another plan.
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -23,19 +22,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from qsopt.arrays import Scalar, number
-from qsopt.record import Record, Result
+from qsopt.arrays import Scalar
+from qsopt.record import Result
 from qsopt.serving.disaggregated import reader, reading_pool, split_of, writing_pool
 from qsopt.serving.metrics import of_one_pool, of_pools
 from qsopt.serving.one_pool import BESIDE, alone, needed, one_pool
 from qsopt.serving.plan import Plan
 from qsopt.serving.queue import busiest
 from qsopt.serving.replica import Served, held
-from qsopt.slopes.inputs import Input, leaf_input, named_inputs
+from qsopt.slopes.inputs import Input
+from qsopt.slopes.request_inputs import RequestDesign, request_inputs, scaled
 from qsopt.slopes.sensitivity import ShadowPrice, Slopes
-from qsopt.spec.model import Model
-from qsopt.spec.service import Service
-from qsopt.spec.workload import NO_LIMIT
 from qsopt.units import GB, MILLISECOND
 
 LIMITS = ("memory", "tpot", "ttft", "prompts")
@@ -45,30 +42,6 @@ THROUGHPUT, TTFT, TPOT = range(3)
 """Rows of `log_outputs` before those of the limits."""
 
 _WIDE, _HALVINGS = 40.0, 100
-
-
-class RequestDesign(Record):
-    """A plan, and everything that what it serves depends on."""
-
-    model: Model
-    service: Service
-    draft: Any
-    plan: Plan
-    """Its `tokens` do not count."""
-    share: Scalar = number()
-    """Prompt tokens of an attention rank in a forward that carries any, over those read of a
-    prompt.
-    """
-    way: str = eqx.field(static=True, default="mixed")
-    even: bool = eqx.field(static=True, default=False)
-    """Whether each step reads as many tokens as a mean step needs, whatever the share."""
-    real: bool = eqx.field(static=True, default=False)
-    """Whether two pools have real numbers of replicas."""
-
-    @property
-    def served(self) -> Served:
-        """What is served."""
-        return Served(self.model, self.service, self.draft)
 
 
 @dataclass(frozen=True, repr=False)
@@ -121,62 +94,6 @@ def request_sensitivity(design: RequestDesign) -> RequestSensitivity:
 def at_batch(design: RequestDesign, batch: float) -> RequestDesign:
     """The design at another batch [sequences]."""
     return eqx.tree_at(lambda d: d.plan.decode.batch, design, np.asarray(float(batch)))
-
-
-# ---- inputs --------------------------------------------------------------------------------------
-
-
-def _uncached(design: Any, factor: Scalar) -> Any:
-    left = (1.0 - design.service.workload.cached) * factor
-    return eqx.tree_at(lambda d: d.service.workload.cached, design, 1.0 - left)
-
-
-_REQUESTS = (
-    leaf_input("prompt", "token", lambda design: design.service.workload.prompt),
-    leaf_input("answer", "token", lambda design: design.service.workload.answer),
-    Input("uncached", "share", lambda design: 1.0 - design.service.workload.cached, _uncached),
-)
-_LOAD = leaf_input("load", "share", lambda design: design.service.workload.load)
-_ACCEPTANCE = leaf_input("acceptance", "share", lambda design: design.service.workload.acceptance)
-_LIMITS = {
-    "ttft": leaf_input("ttft_limit", "s", lambda d: d.service.workload.ttft_limit),
-    "tpot": leaf_input("tpot_limit", "s", lambda d: d.service.workload.tpot_limit),
-}
-_HARDWARE = (
-    "bandwidth",
-    "capacity",
-    "peak_bf16",
-    "peak_fp8",
-    "scale_up_bandwidth",
-    "scale_out_bandwidth",
-    "launch_latency",
-    "link_latency",
-    "host_time",
-)
-
-
-def request_inputs(design: RequestDesign) -> tuple[Input, ...]:
-    """The inputs that a plan's throughput may depend on: `uncached` is the share of the prompt that
-    is not cached.
-    """
-    workload = design.service.workload
-    some = [
-        (_LOAD, float(workload.load) > 0.0),
-        (_ACCEPTANCE, float(workload.tokens_per_step) > 1.0 and float(workload.acceptance) > 0.0),
-        (_LIMITS["ttft"], float(workload.ttft_limit) < NO_LIMIT),
-        (_LIMITS["tpot"], float(workload.tpot_limit) < NO_LIMIT),
-    ]
-    return (*_REQUESTS, *(one for one, there in some if there), *named_inputs(_HARDWARE))
-
-
-def scaled(
-    design: RequestDesign, inputs: tuple[Input, ...], logs: Float[Array, " inputs"]
-) -> RequestDesign:
-    """The design with the log of each input moved by an amount, and of the batch by the last."""
-    for index, given in enumerate(inputs):
-        design = given.scale(design, jnp.exp(logs[index]))  # pyright: ignore[reportArgumentType, reportAssignmentType]
-    batch = design.plan.decode.batch * jnp.exp(logs[len(inputs)])
-    return eqx.tree_at(lambda d: d.plan.decode.batch, design, batch)
 
 
 # ---- derivatives ---------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from qsopt.maps.bounds import Optima
 from qsopt.maps.crossover import Crossovers
 from qsopt.maps.pair import MatchedPair
 from qsopt.maps.phase_map import PhaseMap
-from qsopt.maps.request_bounds import RequestOptima
 from qsopt.maps.request_map import RequestMap
+from qsopt.maps.request_optima import RequestOptima
 from qsopt.precision import in_float64
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.comparison import twin_record
