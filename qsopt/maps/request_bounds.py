@@ -7,9 +7,8 @@ may serve with the best other pool of its block: devices/(n_r/X_r + n_w/X_w).
 
 Answers that are g times as long let g times as many sequences share the reading of prompts. With B'
 of them, B'/g keep the limits at the shorter answer too and serve no less, but are no whole number:
-so what u units serve bounds what is served further on but for a factor (u + 1)/u, and where not
-one unit is allowed, though it fits and its first token is in time, there is no bound. So it is with
-acceptance.
+so what u units serve bounds what is served further on but for a factor (u + 1)/u, and where not one
+unit is allowed, though it fits and its first token is in time, nothing does. So with acceptance.
 
 A candidate that cannot reach the lower bound of a block is dropped there; the rest is looked at in
 smaller blocks, and at last at every point, where pairs get their whole split. Along an axis without

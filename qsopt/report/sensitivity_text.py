@@ -10,12 +10,7 @@ def show_sensitivity(record: dict[str, Any]) -> None:
     """Elasticities as the design is and at its largest batch, and what more of a limit is worth."""
     out = console()
     requests = record.get("question") == "request"
-    asked = (
-        f"{record['prompt']:,.0f} tokens of prompt and {record['answer']:,.0f} of answer"
-        if requests
-        else f"{record['context']:,.0f} tokens of context"
-    )
-    out.print(f"[bold]{record['model']} on {record['cluster']}, {asked}[/bold]")
+    out.print(f"[bold]{record['model']} on {record['cluster']}, {_asked(record, requests)}[/bold]")
     out.print(
         f"efficiency set: {record['efficiency']}; deployment: {layout_text(record['deployment'])} "
         f"({record['chosen']})"
@@ -24,7 +19,25 @@ def show_sensitivity(record: dict[str, Any]) -> None:
     if requests:
         out.print(question_text(record))
     largest = record["at_largest_batch"]
-    following = {} if largest is None else largest["elasticity"]
+    _show_slopes(record, {} if largest is None else largest["elasticity"])
+    if largest is None:
+        out.print("no batch keeps the limits: there is no largest batch")
+        return
+    out.print(
+        f"at the largest batch, {largest['batch']:,.1f} sequences, {largest['binding']} binds:"
+    )
+    for price in record["shadow_prices"]:
+        out.print(f"  one more {price['unit']} is worth {price['multiplier']:,.3g} tokens/s")
+
+
+def _asked(record: dict[str, Any], requests: bool) -> str:
+    if requests:
+        return f"{record['prompt']:,.0f} tokens of prompt and {record['answer']:,.0f} of answer"
+    return f"{record['context']:,.0f} tokens of context"
+
+
+def _show_slopes(record: dict[str, Any], following: dict[str, float]) -> None:
+    """One row an input: as it is, and with the batch following the limit that binds."""
     rows = [
         {
             "input": name,
@@ -41,11 +54,3 @@ def show_sensitivity(record: dict[str, Any]) -> None:
         "gradient": "tokens/s per unit, as it is",
     }
     show_rows(rows, columns)
-    if largest is None:
-        out.print("no batch keeps the limits: there is no largest batch")
-        return
-    out.print(
-        f"at the largest batch, {largest['batch']:,.1f} sequences, {largest['binding']} binds:"
-    )
-    for price in record["shadow_prices"]:
-        out.print(f"  one more {price['unit']} is worth {price['multiplier']:,.3g} tokens/s")
