@@ -20,6 +20,18 @@ and Linux ends a process that asks for more than 65,530.
 """
 
 
+SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text("utf-8").splitlines())
+"""Cases that take long beside quicker ones of the same kind: slow too, though no mark says so."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow cases, before cases are chosen by their marks."""
+    for item in items:
+        if item.nodeid in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def outside_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is compiled, here, by commands and in processes of their own, is kept in one temporary

@@ -1,6 +1,6 @@
-"""Whether to train DeepSeek-V3 or its dense match, or to distil one to the other: docs/lifetime.md.
+"""Is it cheaper to train DeepSeek-V3 or its dense match, or to distil one to the other?
 
-usage: python -m experiments.pages.lifetime_page
+`python -m experiments.pages.lifetime_page` writes docs/lifetime.md.
 """
 
 from pathlib import Path

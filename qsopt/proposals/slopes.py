@@ -76,7 +76,7 @@ def _of_pool(
     follows = -grown[:WIDTH] / grown[WIDTH]
     at = jnp.concatenate([numbers, jnp.log(units)[None]])
     values, tangents = outputs(at), jax.jacfwd(outputs)(at)
-    moved = tangents[:, :WIDTH] + tangents[:, WIDTH, None] * follows
+    moved = tangents[:, :WIDTH] + jnp.outer(tangents[:, WIDTH], follows)
     by_batch = tangents[:, -1]
     binds = 1 + jnp.argmax(values[1:])
     growing = by_batch[binds] > _FLAT

@@ -73,10 +73,6 @@ NAMES = [
     (f"{EVALUATE} --kv-dtype bf17", ("number format", "'bf17'", "bf16")),
     (f"{COMPARE} --law geometrc", ("law", "geometrc", "geometric")),
     (
-        "optimize --like mixtral-8x7b --cluster 8xh200 --context 4096 --law all",
-        ("law = all", "one law"),
-    ),
-    (
         "map --model mixtral-8x7b --cluster 8xh200 --context 4096 --law all",
         ("law = all", "one law"),
     ),

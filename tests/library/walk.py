@@ -109,7 +109,7 @@ STEPS: dict[str, Callable[[], Any]] = {
     "optimize": optimum,
     "propose": proposal,
     "lifetime": lambda: (
-        qsopt.lifetime(NAME, PHRASE, WORKLOAD, q=1.9, tokens=1e12).break_evens[0].tokens
+        qsopt.lifetime(NAME, PHRASE, WORKLOAD, q=1.9, tokens=1e12).plans["moe"].fixed
     ),
     "sensitivity": lambda: qsopt.sensitivity(NAME, PHRASE, WORKLOAD, LAYOUT).fixed.elasticity,
     "crossovers": flip,

@@ -319,7 +319,6 @@ def test_evaluate_answers_on_requests(asked_of) -> None:
         ("serve --model olmoe-1b-7b --cluster 1xh100 --prompt 100", "prompt and an answer"),
         ("serve --model olmoe-1b-7b --cluster 1xh100", "--prompt"),
         ("evaluate --model olmoe-1b-7b --cluster 1xh100 --context 9 --cached 0.5", "cached"),
-        ("sensitivity --model olmoe-1b-7b --cluster 1xh100 --prompt 9 --answer 9", "--context"),
     ],
 )
 def test_bad_words_are_refused(words: str, word: str, capsys) -> None:
