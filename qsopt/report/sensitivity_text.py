@@ -11,13 +11,12 @@ def show_sensitivity(record: dict[str, Any]) -> None:
     out = console()
     requests = record.get("question") == "request"
     out.print(f"[bold]{record['model']} on {record['cluster']}, {_asked(record, requests)}[/bold]")
-    out.print(
-        f"efficiency set: {record['efficiency']}; deployment: {layout_text(record['deployment'])} "
-        f"({record['chosen']})"
-    )
-    say_context(record)
+    deployment = f"deployment: {layout_text(record['deployment'])} ({record['chosen']})"
     if requests:
-        out.print(question_text(record))
+        out.print(f"{question_text(record)}; {deployment}")
+    else:
+        out.print(f"efficiency set: {record['efficiency']}; {deployment}")
+    say_context(record)
     largest = record["at_largest_batch"]
     _show_slopes(record, {} if largest is None else largest["elasticity"])
     if largest is None:
