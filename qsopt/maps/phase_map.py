@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from qsopt.arrays import scalar
-from qsopt.comparison.compare import verdict
 from qsopt.comparison.dense import NAMED, SAME_BODY, MatchKind, check_q, with_sizes
 from qsopt.comparison.shapes import DenseShape
 from qsopt.deployments.batches import in_numpy, take
@@ -24,6 +23,7 @@ from qsopt.errors import InputError
 from qsopt.maps.axes import CONSTANT, NO_TREND, Axis
 from qsopt.maps.bounds import MapSide, Optima, optima
 from qsopt.maps.points import MapPoint, Sparsity, match_shapes, point_grid, with_top_k_factor
+from qsopt.maps.winners import Grid, Winners
 from qsopt.quality.belief import Belief
 from qsopt.record import Result
 from qsopt.spec.deployment import Deployment
@@ -33,11 +33,9 @@ from qsopt.spec.service import Service
 Believe = Callable[[Model], Belief]
 """A function from a model to its q and how sure that is."""
 
-Grid = Float[np.ndarray, "x y"]
-
 
 @dataclass(frozen=True, repr=False)
-class PhaseMap(Result):
+class PhaseMap(Winners, Result):
     """Both sides at every point; arrays are [x, y]."""
 
     x: Axis
@@ -66,24 +64,6 @@ class PhaseMap(Result):
     """The dense match where it is the same at all points."""
 
     @property
-    def ratio(self) -> Grid:
-        """Throughput of dense over MoE, NaN where a side is infeasible."""
-        return ratio_of(self.moe, self.dense)
-
-    @property
-    def qs(self) -> Grid:
-        """Size of the dense match over the MoE's total."""
-        return self.q * self.s
-
-    @property
-    def verdicts(self) -> list[list[str]]:
-        """Who wins at every point."""
-        pairs = zip(self.moe.throughput, self.dense.throughput, strict=True)
-        return [
-            [verdict(*map(float, pair)) for pair in zip(*column, strict=True)] for column in pairs
-        ]
-
-    @property
     def sure(self) -> Bool[np.ndarray, "x y"] | None:
         """Whether both ends of the interval of q have the same winner; None without them."""
         if self.dense_low is None or self.dense_high is None:
@@ -96,12 +76,6 @@ class PhaseMap(Result):
         if "q" not in (self.x.name, self.y.name) or self.q_low is None or self.q_high is None:
             return None
         return (self.q >= self.q_low) & (self.q <= self.q_high)
-
-
-def ratio_of(moe: Optima, dense: Optima) -> Grid:
-    """Throughput of dense over MoE, NaN where a side is infeasible."""
-    both = (moe.throughput > 0.0) & (dense.throughput > 0.0)
-    return np.where(both, dense.throughput / np.where(both, moe.throughput, 1.0), np.nan)
 
 
 def _dense_wins(moe: Optima, dense: Optima) -> Bool[np.ndarray, "x y"]:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
-from qsopt.comparison.compare import verdict
 from qsopt.comparison.contenders import draft_of
 from qsopt.comparison.twin import aligned, qs_numbers
 from qsopt.errors import InputError
@@ -17,20 +16,19 @@ from qsopt.maps.axes import REQUEST_KINDS, Axis
 from qsopt.maps.pair import MatchedPair
 from qsopt.maps.request_bounds import request_optima
 from qsopt.maps.request_optima import RequestOptima
+from qsopt.maps.winners import Grid, Winners
 from qsopt.record import Result
 from qsopt.serving.replica import Served
 from qsopt.serving.trials import Asked, asked_once
 from qsopt.serving.ways import asked, layouts_of
 from qsopt.spec.model import Model, routed_layers
 
-Grid = Float[np.ndarray, "x y"]
-
 AXES = (*REQUEST_KINDS, "tpot", "bandwidth", "capacity", "scale_up", "scale_out")
 """What may be an axis of a map over requests."""
 
 
 @dataclass(frozen=True, repr=False)
-class RequestMap(Result):
+class RequestMap(Winners, Result):
     """Both sides at every point; arrays are [x, y]."""
 
     x: Axis
@@ -47,26 +45,6 @@ class RequestMap(Result):
     """Its dense match."""
     match: Model
     """The dense match."""
-
-    @property
-    def ratio(self) -> Grid:
-        """Throughput of dense over MoE, NaN where a side is infeasible."""
-        both = (self.moe.throughput > 0.0) & (self.dense.throughput > 0.0)
-        safe = np.where(both, self.moe.throughput, 1.0)
-        return np.where(both, self.dense.throughput / safe, np.nan)
-
-    @property
-    def qs(self) -> Grid:
-        """Size of the dense match over the MoE's total."""
-        return self.q * self.s
-
-    @property
-    def verdicts(self) -> list[list[str]]:
-        """Who wins at every point."""
-        pairs = zip(self.moe.throughput, self.dense.throughput, strict=True)
-        return [
-            [verdict(*map(float, pair)) for pair in zip(*column, strict=True)] for column in pairs
-        ]
 
     @property
     def sure(self) -> Bool[np.ndarray, "x y"] | None:
