@@ -43,11 +43,18 @@ def outside_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     configure()
 
 
+RESIDENT = 3_000_000_000
+"""Memory of a process after which they are given back too [byte]."""
+
+
 @pytest.fixture(autouse=True, scope="module")
 def room_for_programs() -> Iterator[None]:
     """Give compiled programs back between modules before there are too many."""
     yield
-    maps = Path("/proc/self/maps")
-    if maps.is_file() and maps.read_bytes().count(b"\n") > MAPPINGS:
+    maps, pages = Path("/proc/self/maps"), Path("/proc/self/statm")
+    if not maps.is_file():
+        return
+    resident = int(pages.read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    if resident > RESIDENT or maps.read_bytes().count(b"\n") > MAPPINGS:
         jax.clear_caches()
         gc.collect()
