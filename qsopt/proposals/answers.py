@@ -13,7 +13,7 @@ from qsopt.proposals.points import Point, State
 from qsopt.proposals.priors import DENSE, MOE
 from qsopt.proposals.responses import Response
 from qsopt.proposals.rows import row_of
-from qsopt.proposals.sides import Side
+from qsopt.proposals.sides import Companion
 from qsopt.quality import QualityLaw
 from qsopt.quality import law as law_named
 from qsopt.quality.belief import DEFAULT
@@ -83,11 +83,11 @@ class Answer(Result):
     question: Question = field(repr=False)
     task: Task = field(repr=False)
     state: State = field(repr=False)
-    reference: Side | None = None
+    reference: Companion | None = None
     """In its best deployment."""
-    usual: Side | None = None
+    usual: Companion | None = None
     """In the usual one."""
-    dense: tuple[Side, ...] = ()
+    dense: tuple[Companion, ...] = ()
     proposals: tuple[Proposal, ...] = ()
     fronts: dict[str, tuple[Front, ...]] = field(default_factory=dict)
     complete: bool = False

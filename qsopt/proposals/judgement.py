@@ -15,7 +15,7 @@ from qsopt.proposals.opinions import Opinion
 from qsopt.proposals.points import Point, Progress
 from qsopt.proposals.priors import DENSE, MOE
 from qsopt.proposals.responses import responses
-from qsopt.proposals.sides import Side
+from qsopt.proposals.sides import Companion
 from qsopt.proposals.stages import base_targets, fronts
 from qsopt.spec.model import moe_layers
 
@@ -193,7 +193,7 @@ def _with_odds(answer: Answer) -> tuple[Proposal, ...]:
 
 
 def _share(
-    answer: Answer, point: Point, curve: np.ndarray, rival: Side | None, errors: np.ndarray
+    answer: Answer, point: Point, curve: np.ndarray, rival: Companion | None, errors: np.ndarray
 ) -> float | None:
     if rival is None:
         return None
@@ -208,7 +208,7 @@ def _share(
     return judging.probability((curve, judging.log_q(point.quality)), against, errors, noise)
 
 
-def _server(design: Point | Side, family: str) -> tuple[str, float, float]:
+def _server(design: Point | Companion, family: str) -> tuple[str, float, float]:
     """Family, batch of a replica that writes, and its devices."""
     assert design.candidate is not None
     layout = design.candidate.layout

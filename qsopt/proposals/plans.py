@@ -12,7 +12,7 @@ from qsopt.proposals.configs import model_of
 from qsopt.proposals.fields import Task
 from qsopt.proposals.goals import with_routed
 from qsopt.proposals.points import Point
-from qsopt.proposals.sides import Side
+from qsopt.proposals.sides import Companion
 from qsopt.serving.candidates import ALTERNATING, Candidates
 from qsopt.serving.metrics import compiled_request_metrics
 from qsopt.serving.plan import Plan
@@ -24,7 +24,7 @@ from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
 
-def way_of(design: Point | Side, decode_alone: bool) -> str:
+def way_of(design: Point | Companion, decode_alone: bool) -> str:
     """Of `serving.plan.WAYS`."""
     assert design.candidate is not None
     if decode_alone:
@@ -34,7 +34,7 @@ def way_of(design: Point | Side, decode_alone: bool) -> str:
     return "alternating" if int(design.candidate.kind) == ALTERNATING else "mixed"
 
 
-def plan_of(model: Model, design: Point | Side, service: Service) -> Plan:
+def plan_of(model: Model, design: Point | Companion, service: Service) -> Plan:
     """The plan of a design that has one."""
     one = design.candidate
     assert one is not None
@@ -60,7 +60,7 @@ def reached(model: Model, plan: Plan, way: str, service: Service) -> Option:
     return Option(plan, in_numpy(compiled_request_metrics(served, plan, way)), way)
 
 
-def option_of(design: Point | Side, task: Task) -> Option:
+def option_of(design: Point | Companion, task: Task) -> Option:
     """A design's plan with what it reaches."""
     service = at_limit(task.service, design)
     model = model_of_design(design, task)
@@ -68,15 +68,15 @@ def option_of(design: Point | Side, task: Task) -> Option:
     return reached(model, plan_of(model, design, service), way, service)
 
 
-def at_limit(service: Service, design: Point | Side) -> Service:
+def at_limit(service: Service, design: Point | Companion) -> Service:
     """The service with the limit on the time per token that a design was found for."""
     limit = design.limit if isinstance(design, Point) else float(service.workload.tpot_limit)
     return eqx.tree_at(lambda s: s.workload.tpot_limit, service, np.float64(limit))
 
 
-def model_of_design(design: Point | Side, task: Task) -> Model:
+def model_of_design(design: Point | Companion, task: Task) -> Model:
     """Its model, with groups of layers that may be empty."""
-    if isinstance(design, Side):
+    if isinstance(design, Companion):
         return design.model
     return padded(model_of(design.row, task.body))
 

@@ -9,7 +9,7 @@ from qsopt.proposals.answers import Answer, Question, task_of
 from qsopt.proposals.fields import Task
 from qsopt.proposals.judgement import judge, keep
 from qsopt.proposals.points import Progress, State
-from qsopt.proposals.sides import Side, dense_matches, reference_sides
+from qsopt.proposals.sides import Companion, dense_matches, reference_sides
 from qsopt.proposals.stages import search_all
 
 
@@ -43,7 +43,9 @@ def propose(question: Question, progress: Progress = lambda _: None) -> Answer:
     return answer
 
 
-def _sides(question: Question, task: Task) -> tuple[Side | None, Side | None, tuple[Side, ...]]:
+def _sides(
+    question: Question, task: Task
+) -> tuple[Companion | None, Companion | None, tuple[Companion, ...]]:
     """The reference in its best deployment and in the usual one, and its dense matches."""
     model = question.reference
     if model is None:

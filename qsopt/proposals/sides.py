@@ -27,8 +27,8 @@ USUAL = "usual deployment"
 
 
 @dataclass(frozen=True)
-class Side:
-    """A model in one deployment."""
+class Companion:
+    """A model that stands beside the proposals, in one deployment."""
 
     name: str
     model: Model
@@ -41,20 +41,20 @@ class Side:
     reader: Candidates | None = None
 
 
-def best_side(name: str, model: Model, task: Task) -> Side:
+def best_side(name: str, model: Model, task: Task) -> Companion:
     """A model in the best of all layouts."""
     designs, scores = _tried_everywhere(model, task)
     return _side(name, model, task, designs, scores)
 
 
-def reference_sides(name: str, model: Model, task: Task) -> tuple[Side, Side]:
+def reference_sides(name: str, model: Model, task: Task) -> tuple[Companion, Companion]:
     """A model in its best deployment, and in the usual one."""
     designs, scores = _tried_everywhere(model, task)
     best = _side(name, model, task, designs, scores)
     return best, _side(USUAL, model, task, designs, _usual(designs, scores))
 
 
-def dense_matches(model: Model, size: float, task: Task) -> list[Side]:
+def dense_matches(model: Model, size: float, task: Task) -> list[Companion]:
     """The dense models of an MoE's quality in the shapes that a comparison knows; none of a dense
     model.
 
@@ -118,13 +118,13 @@ def _usual(designs: Designs, scores: Scores) -> Scores:
     return scores._replace(value=np.where(alone, scores.value, 0.0))
 
 
-def _side(name: str, model: Model, task: Task, designs: Designs, scores: Scores) -> Side:
+def _side(name: str, model: Model, task: Task, designs: Designs, scores: Scores) -> Companion:
     owner = np.zeros(len(scores.value), int)
     best = best_rows(owner, 1, designs, scores, task.service, task.decode_alone)
     place, reader = int(best.row[0]), int(best.reader[0])
     if place == NOBODY:
-        return Side(name, model, 0.0)
-    return Side(
+        return Companion(name, model, 0.0)
+    return Companion(
         name,
         model,
         float(best.throughput[0]),

@@ -19,7 +19,7 @@ from qsopt.proposals.plans import option_of, way_of
 from qsopt.proposals.points import Point
 from qsopt.proposals.priors import beyond, priors
 from qsopt.proposals.responses import Response
-from qsopt.proposals.sides import Side
+from qsopt.proposals.sides import Companion
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.design import model_record
 from qsopt.report.records.serving import option_record, workload_record
@@ -157,7 +157,7 @@ def evaluation_record(option: Option, inquiry: Inquiry) -> dict[str, Any]:
     return {"deployment": deployment, "metrics": found, "intervals": intervals}
 
 
-def _side(side: Side | None, answer: Answer, inquiry: Inquiry) -> dict[str, Any] | None:
+def _side(side: Companion | None, answer: Answer, inquiry: Inquiry) -> dict[str, Any] | None:
     """A model that stands beside."""
     if side is None:
         return None
