@@ -16,13 +16,14 @@ from qsopt.api.names import (
     as_service,
 )
 from qsopt.errors import InputError
-from qsopt.proposals.answers import FAMILIES, Answer, Question
+from qsopt.proposals.answers import FAMILIES, Answer, ProposalQuestion
 from qsopt.proposals.goals import Wanted
 from qsopt.proposals.propose import propose as search
 from qsopt.proposals.requests import as_requests
 from qsopt.quality.belief import DEFAULT
 from qsopt.report.inquiry import ALL, Inquiry, training_tokens
 from qsopt.report.proposal_folder import write_folder
+from qsopt.report.proposal_inputs import shown_model
 from qsopt.report.records.proposals import propose_record
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
@@ -85,7 +86,7 @@ def propose(
     model = None if quality_of is None else as_model(quality_of)
     name = None if quality_of is None else Inquiry(model, service).model_name  # pyright: ignore[reportArgumentType]
     known = training_tokens(tokens, name)
-    question = Question(
+    question = ProposalQuestion(
         service=requests_of(service),
         wanted=Wanted(model, known, loss, budget_flops, law_raw),
         families=FAMILIES if family == BOTH else (family,),
@@ -98,7 +99,7 @@ def propose(
         name=name or "reference",
     )
     answer = search(question, progress)
-    inquiry = inquiry_of(question, cluster)
+    inquiry = _inquiry(question, cluster)
     inputs = {"seed": seed, "cluster": None}
     if out is not None:
         whole = propose_record(answer, inquiry, _unnamed(inputs, service))
@@ -117,12 +118,11 @@ def _is_workload(node: object) -> bool:
     return isinstance(node, Workload)
 
 
-def inquiry_of(question: Question, cluster: object) -> Inquiry:
+def _inquiry(question: ProposalQuestion, cluster: object) -> Inquiry:
     """What is asked, with the names that it was asked with."""
-    blank = question.reference if question.reference is not None else as_model("qwen3-32b")
     phrase = str(cluster) if isinstance(cluster, str | Path) else None
     return Inquiry(
-        blank,
+        shown_model(question),
         question.service,
         law=question.law,
         tokens=question.wanted.tokens,

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 
 from qsopt.arrays import is_concrete, scalar
@@ -208,3 +209,16 @@ def _catalog_file(text: str) -> Path:
     if name not in accelerator_names():
         raise unknown_name("accelerator", name, accelerator_names())
     return configs() / "hardware" / f"{name}.toml"
+
+
+def at_price(cluster: Cluster, price: float | None) -> Cluster:
+    """The cluster at another rental of a device [US dollar/hour]; None leaves the catalog's.
+
+    Raises:
+        InputError: if it is no positive number.
+    """
+    if price is None:
+        return cluster
+    if not 0 < price < float("inf"):
+        raise InputError(f"price = {price:g}: give a positive number of US dollars/hour")
+    return eqx.tree_at(lambda c: c.accelerator.price_per_hour, cluster, scalar(price))

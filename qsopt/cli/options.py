@@ -8,9 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import equinox as eqx
 import tyro
 
-from qsopt.arrays import scalar
-from qsopt.catalog.accelerators import accelerator_name, load_cluster
-from qsopt.catalog.efficiencies import assuming
+from qsopt.catalog.accelerators import at_price, load_cluster
 from qsopt.catalog.models import load_model
 from qsopt.cli.quantities import (
     OptionalDollars,
@@ -19,18 +17,17 @@ from qsopt.cli.quantities import (
     OptionalTokens,
     Share,
 )
-from qsopt.cli.values import format_of, part_formats, size, time_limit
+from qsopt.cli.values import format_of, part_formats, size
 from qsopt.comparison.dense import NAMED, MatchKind, Twin, match_kind
 from qsopt.errors import InputError
-from qsopt.fitted.expected import SOFTWARE, named_efficiency
+from qsopt.fitted.expected import efficiency_for
 from qsopt.quality.belief import DEFAULT
 from qsopt.report.inquiry import Inquiry, training_tokens
 from qsopt.spec.formats import number_format
-from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
 from qsopt.spec.rules import NO_SLOTS, LayoutRules, Stack
 from qsopt.spec.service import Service
-from qsopt.spec.workload import Workload
+from qsopt.spec.workload import Workload, time_limit
 
 Way = Literal["gathered", "dispatched"]
 
@@ -139,19 +136,10 @@ class Question:
         Raises:
             InputError: naming what is wrong.
         """
-        model, cluster, workload = self._model(), self._cluster(), self._workload()
-        chip = None if self.efficiency not in SOFTWARE else accelerator_name(cluster.accelerator)
-        efficiency = assuming(named_efficiency(self.efficiency, chip), self.assume)
+        model, cluster = self._model(), at_price(load_cluster(self.cluster), self.price)
+        workload = self._workload()
+        efficiency = efficiency_for(self.efficiency, cluster.accelerator, self.assume)
         return model, Service(cluster, workload, efficiency, self._rules())
-
-    def _cluster(self) -> Cluster:
-        cluster = load_cluster(self.cluster)
-        if self.price is None:
-            return cluster
-        if not 0 < self.price < float("inf"):
-            raise InputError(f"price = {self.price:g}: give a positive number of US dollars/hour")
-        price = scalar(self.price)
-        return eqx.tree_at(lambda c: c.accelerator.price_per_hour, cluster, price)
 
     def _rules(self) -> LayoutRules:
         return LayoutRules(

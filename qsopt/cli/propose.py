@@ -19,14 +19,14 @@ from qsopt.cli.quantities import (
 )
 from qsopt.cli.values import size
 from qsopt.errors import InputError
-from qsopt.proposals.answers import FAMILIES, Question
+from qsopt.proposals.answers import FAMILIES, ProposalQuestion
 from qsopt.proposals.changes import changes, family_of
 from qsopt.proposals.goals import Wanted
 from qsopt.proposals.propose import propose
 from qsopt.quality.belief import DEFAULT
 from qsopt.report.inquiry import ALL, training_tokens
 from qsopt.report.proposal_folder import check_folder, earlier, write_folder
-from qsopt.report.proposal_inputs import inquiry_of, service_of
+from qsopt.report.proposal_inputs import inquiry_of, service_of, shown_model
 from qsopt.report.proposals_text import show_changes, show_proposals
 from qsopt.report.records import to_json
 from qsopt.report.records.proposals import changes_record, propose_record, rows_from
@@ -134,11 +134,11 @@ class Propose:
             show_proposals(record, self._title())
 
     def _answer(
-        self, inputs: dict[str, Any], question: Question, known: dict[str, Any] | None
+        self, inputs: dict[str, Any], question: ProposalQuestion, known: dict[str, Any] | None
     ) -> dict[str, Any]:
         """The record of a search, written where a folder is given."""
         found = propose(_going_on(question, known), _told())
-        inquiry = inquiry_of(inputs, self._named(question), question.name)
+        inquiry = inquiry_of(inputs, shown_model(question), question.name)
         record = propose_record(found, inquiry, inputs)
         if self.out is not None:
             write_folder(found, record, self._title(), self.out)
@@ -152,16 +152,12 @@ class Propose:
         inputs, question = asked._inputs(), asked._question()
         question = replace(question, families=(family_of(question.reference),))
         found = changes(question, _told())
-        inquiry = inquiry_of(inputs, self._named(question), question.name)
+        inquiry = inquiry_of(inputs, shown_model(question), question.name)
         record = changes_record(found, inquiry, inputs)
         if self.json:
             print(to_json(record))
         else:
             show_changes(record, f"changes of {self.improve} on {self.cluster} at equal quality")
-
-    def _named(self, question: Question):
-        """A model for the names of a record, where no quality is a model's."""
-        return load_model("qwen3-32b") if question.reference is None else question.reference
 
     def _check(self, folder: Path) -> None:
         same = check_folder(folder)
@@ -212,10 +208,10 @@ class Propose:
         if self.like is not None and self.quality_of is not None:
             raise InputError("like is for --loss and --budget-flops: leave it out")
 
-    def _question(self) -> Question:
+    def _question(self) -> ProposalQuestion:
         model = None if self.quality_of is None else load_model(self.quality_of)
         tokens = training_tokens(self.tokens, self.quality_of)
-        return Question(
+        return ProposalQuestion(
             service=service_of(self._inputs()),
             wanted=Wanted(model, tokens, self.loss, self.budget_flops, self.law_raw),
             families=FAMILIES if self.family == BOTH else (self.family,),
@@ -277,7 +273,7 @@ def _spans(text: str) -> tuple[tuple[str, tuple[float, float]], ...]:
     return tuple(found)
 
 
-def _going_on(question: Question, known: dict[str, Any] | None) -> Question:
+def _going_on(question: ProposalQuestion, known: dict[str, Any] | None) -> ProposalQuestion:
     """The question, beginning at the designs of a run that was interrupted."""
     if known is None:
         return question

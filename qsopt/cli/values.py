@@ -1,24 +1,13 @@
-"""What the values of flags mean: limits on time, sizes that may be words, formats of parts."""
+"""What the values of flags mean: sizes that may be words, formats of parts."""
 
 from collections.abc import Callable
 
 from qsopt.errors import InputError
 from qsopt.spec.formats import Format
 from qsopt.spec.model import Model
-from qsopt.spec.workload import NO_LIMIT
-from qsopt.units import MILLISECOND
 
 MOST_RANKS = 10**6
 """No size is larger."""
-
-
-def time_limit(name: str, milliseconds: float | None) -> float:
-    """A limit on time [s]."""
-    if milliseconds is None:
-        return NO_LIMIT
-    if not 0 < milliseconds < float("inf"):
-        raise InputError(f"{name} = {milliseconds:g}: give a positive number of milliseconds")
-    return milliseconds * MILLISECOND
 
 
 def size(name: str, text: str, words: dict[str, int | None]) -> int | None:

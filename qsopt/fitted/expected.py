@@ -16,8 +16,14 @@ from pathlib import Path
 import equinox as eqx
 import numpy as np
 
-from qsopt.catalog.accelerators import hardware_facts
-from qsopt.catalog.efficiencies import KERNELS, efficiency_names, efficiency_set, load_efficiency
+from qsopt.catalog.accelerators import accelerator_name, hardware_facts
+from qsopt.catalog.efficiencies import (
+    KERNELS,
+    assuming,
+    efficiency_names,
+    efficiency_set,
+    load_efficiency,
+)
 from qsopt.errors import unknown_name
 from qsopt.fitted import sets
 from qsopt.fitted.choices import best_pool, link_groups, of_backend, representative
@@ -29,6 +35,7 @@ from qsopt.physics.step import core_kind
 from qsopt.record import named
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.formats import format_name
+from qsopt.spec.hardware import Accelerator
 from qsopt.spec.model import Model
 
 SOFTWARE = ("trtllm", "vllm", "sglang")
@@ -188,6 +195,21 @@ def named_efficiency(which: str | Path, accelerator: str | None) -> Efficiency:
     if not known_server(name):
         return efficiency_set(name)
     return served_set(name, accelerator if name in SOFTWARE else None)
+
+
+def efficiency_for(which: str | Path, accelerator: Accelerator, assume: str = "") -> Efficiency:
+    """The efficiency set of a name or a file on an accelerator, with some assumptions changed.
+
+    Args:
+        which: of `names_of_sets`, or a TOML file.
+        accelerator: whose own values a software's set takes, where it is in the catalog.
+        assume: as `assuming` takes them.
+
+    Raises:
+        InputError: if there is no such set or assumption.
+    """
+    chip = accelerator_name(accelerator) if which in SOFTWARE else None
+    return assuming(named_efficiency(which, chip), assume)
 
 
 def names_of_sets() -> tuple[str, ...]:

@@ -24,14 +24,14 @@ from qsopt.record import Record, Result
 from qsopt.spec.model import Model, routed_layers
 from qsopt.spec.service import Service
 
-Errors = Callable[[Model, Running, Running], SpeedErrors | None]
+KnownErrors = Callable[[Model, Running, Running], SpeedErrors | None]
 """How far the speeds of the MoE and of a match are off, by the match and how both are served."""
 
 FACTORS = (0.25, 4.0)
 """By which each input is moved, to see what would change the answer."""
 
 
-class Question(NamedTuple):
+class LifetimeQuestion(NamedTuple):
     """What is asked."""
 
     model: Model
@@ -56,7 +56,7 @@ class Question(NamedTuple):
     """Of the draws."""
 
 
-class Change(NamedTuple):
+class MovedInput(NamedTuple):
     """What an input would do to the answer."""
 
     input: str
@@ -91,7 +91,7 @@ class Lifetime(Result, Record):
     """In money, of every two of them."""
     energy: list[BreakEven]
     """In energy, without draws; none where a power limit is not known."""
-    changes: list[Change] = eqx.field(repr=False)
+    changes: list[MovedInput] = eqx.field(repr=False)
     """Of the order of `moe` and `dense`."""
     laws: list[LawOpinion] = eqx.field(repr=False)
     match: Model = eqx.field(repr=False)
@@ -101,7 +101,7 @@ class Lifetime(Result, Record):
     """Tokens of distillation over those of training."""
 
 
-def lifetime(asked: Question, errors: Errors) -> Lifetime:
+def lifetime(asked: LifetimeQuestion, errors: KnownErrors) -> Lifetime:
     """The three ways, with the served tokens at which their order changes.
 
     Args:
@@ -155,13 +155,13 @@ def checked_share(share: float | None) -> float:
     return STUDENT_SHARE[1] if share is None else share
 
 
-def _match(asked: Question, q: float) -> Model:
+def _match(asked: LifetimeQuestion, q: float) -> Model:
     if asked.named is not None:
         return asked.named
     return dense_match(asked.model, scalar(q), asked.kind)
 
 
-def _node(asked: Question, where: Setting, q: float, match: Model | None = None) -> Node:
+def _node(asked: LifetimeQuestion, where: Setting, q: float, match: Model | None = None) -> Node:
     """The match of a q, with distillation on as many tokens as training."""
     dense = _match(asked, q) if match is None else match
     sequence = float(asked.trainer.sequence)
@@ -169,12 +169,12 @@ def _node(asked: Question, where: Setting, q: float, match: Model | None = None)
     return Node(q, spent, where.match(dense))
 
 
-def _distribution(asked: Question) -> QDistribution | None:
+def _distribution(asked: LifetimeQuestion) -> QDistribution | None:
     """Of q; None where it is certain."""
     return None if asked.named is not None else asked.believed.distribution
 
 
-def _sizes(asked: Question) -> list[float]:
+def _sizes(asked: LifetimeQuestion) -> list[float]:
     """Values of q that are searched for the draws, increasing; one where q is certain."""
     distribution = _distribution(asked)
     if distribution is None:
@@ -184,12 +184,14 @@ def _sizes(asked: Question) -> list[float]:
     return sorted({max(q, least, 1.0) for q in quantiles})
 
 
-def _nodes(asked: Question, where: Setting, centre: Node) -> Iterator[Node]:
+def _nodes(asked: LifetimeQuestion, where: Setting, centre: Node) -> Iterator[Node]:
     for q in _sizes(asked):
         yield centre if q == centre.q else _node(asked, where, q)
 
 
-def _plans(asked: Question, node: Node, moe: Running, share: float) -> dict[str, LifetimePlan]:
+def _plans(
+    asked: LifetimeQuestion, node: Node, moe: Running, share: float
+) -> dict[str, LifetimePlan]:
     spent = node.spent._replace(distillation=node.spent.distillation * share)
     return plans(spent, asked.trainer, moe, node.running)
 
@@ -208,7 +210,9 @@ def _in_energy(chosen: dict[str, LifetimePlan]) -> list[BreakEven]:
     return break_evens(joules, joules)
 
 
-def _laws(asked: Question, where: Setting, moe: Running, share: float) -> Iterator[LawOpinion]:
+def _laws(
+    asked: LifetimeQuestion, where: Setting, moe: Running, share: float
+) -> Iterator[LawOpinion]:
     for law, q in asked.by_law.items():
         chosen = _plans(asked, _node(asked, where, q), moe, share)
         costs = {name: _dollars(plan) for name, plan in chosen.items()}
@@ -220,8 +224,8 @@ def _laws(asked: Question, where: Setting, moe: Running, share: float) -> Iterat
 
 
 def _changes(
-    asked: Question, match: Model, spent: Training, costs: dict[str, Line]
-) -> Iterator[Change]:
+    asked: LifetimeQuestion, match: Model, spent: Training, costs: dict[str, Line]
+) -> Iterator[MovedInput]:
     """What a quarter and four times of each input would do."""
     for factor in FACTORS:
         for name, service in _moved(asked.service, factor):
@@ -245,6 +249,6 @@ def _moved(service: Service, factor: float) -> Iterator[tuple[str, Service]]:
         yield name.removeprefix("decode_"), eqx.tree_at(number, service, moved)
 
 
-def _change(name: str, value: float, costs: dict[str, Line]) -> Change:
+def _change(name: str, value: float, costs: dict[str, Line]) -> MovedInput:
     first, later = sorted(("moe", "dense"), key=lambda each: float(costs[each].fixed))
-    return Change(name, value, float(crossing(costs[first], costs[later])), first)
+    return MovedInput(name, value, float(crossing(costs[first], costs[later])), first)

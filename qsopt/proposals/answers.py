@@ -8,7 +8,7 @@ from qsopt.proposals.boxes import RATIOS, Box, box_of, changed, including
 from qsopt.proposals.fields import Task
 from qsopt.proposals.fronts import Front
 from qsopt.proposals.goals import Wanted, quality_of
-from qsopt.proposals.opinions import Opinion
+from qsopt.proposals.opinions import DesignOpinion
 from qsopt.proposals.points import Point, State
 from qsopt.proposals.priors import DENSE, MOE
 from qsopt.proposals.responses import Response
@@ -25,7 +25,7 @@ FAMILIES = (MOE, DENSE)
 
 
 @dataclass(frozen=True)
-class Question:
+class ProposalQuestion:
     """What is asked."""
 
     service: Service
@@ -67,7 +67,7 @@ class Proposal:
     point: Point
     roles: tuple[str, ...]
     """Why it is proposed."""
-    opinions: tuple[Opinion, ...] = ()
+    opinions: tuple[DesignOpinion, ...] = ()
     responses: tuple[Response, ...] = ()
     marks: tuple[str, ...] = ()
     beats_reference: float | None = None
@@ -80,7 +80,7 @@ class Proposal:
 class Answer(Result):
     """What was found."""
 
-    question: Question = field(repr=False)
+    question: ProposalQuestion = field(repr=False)
     task: Task = field(repr=False)
     state: State = field(repr=False)
     reference: Companion | None = None
@@ -94,7 +94,7 @@ class Answer(Result):
     """Whether every step ran to its end."""
 
 
-def task_of(question: Question) -> Task:
+def task_of(question: ProposalQuestion) -> Task:
     """The search that a question stands for.
 
     Raises:
@@ -113,12 +113,12 @@ def task_of(question: Question) -> Task:
     return Task(question.service, body, goal, boxes, question.decode_alone, question.seed)
 
 
-def _body(question: Question) -> Body:
+def _body(question: ProposalQuestion) -> Body:
     like = question.like if question.like is not None else question.reference
     return plain_body() if like is None else body_of(like)
 
 
-def _box(question: Question, box: Box, body: Body) -> Box:
+def _box(question: ProposalQuestion, box: Box, body: Body) -> Box:
     known = {*box.bounds, *box.ratios}
     every = {name for family in FAMILIES for name in RATIOS[family]} | known
     for name, _ in question.bounds:
@@ -127,7 +127,7 @@ def _box(question: Question, box: Box, body: Body) -> Box:
     return changed(box, **{name: span for name, span in question.bounds if name in known})
 
 
-def _with_reference(box: Box, question: Question, goal, body: Body) -> Box:
+def _with_reference(box: Box, question: ProposalQuestion, goal, body: Body) -> Box:
     """The box, with the reference inside where it has the same body; stated bounds stay."""
     model = question.reference
     row = None if model is None else row_of(model, body)

@@ -15,7 +15,7 @@ import numpy as np
 
 from qsopt.errors import InputError
 from qsopt.precision import in_float64
-from qsopt.proposals.answers import Question, task_of
+from qsopt.proposals.answers import ProposalQuestion, task_of
 from qsopt.proposals.architecture import COLUMNS
 from qsopt.proposals.boxes import Box, changed
 from qsopt.proposals.fields import Task
@@ -60,7 +60,7 @@ class Changes:
 
 
 @in_float64
-def changes(question: Question, progress: Progress = lambda _: None) -> Changes:
+def changes(question: ProposalQuestion, progress: Progress = lambda _: None) -> Changes:
     """Changes of the reference of a question, ranked by what they gain.
 
     Raises:

@@ -11,7 +11,7 @@ from qsopt.proposals.answers import Answer, Proposal
 from qsopt.proposals.fronts import diverse
 from qsopt.proposals.goals import quality_of
 from qsopt.proposals.marks import marks
-from qsopt.proposals.opinions import Opinion
+from qsopt.proposals.opinions import DesignOpinion
 from qsopt.proposals.points import Point, Progress
 from qsopt.proposals.priors import DENSE, MOE
 from qsopt.proposals.responses import responses
@@ -125,7 +125,7 @@ def _plain_name(point: Point) -> str:
 
 
 def _roles(
-    answer: Answer, chosen: Sequence[Point], views: Sequence[Sequence[Opinion]]
+    answer: Answer, chosen: Sequence[Point], views: Sequence[Sequence[DesignOpinion]]
 ) -> list[tuple[str, ...]]:
     """Why each is proposed."""
     roles: list[list[str]] = [[] for _ in chosen]
@@ -143,7 +143,7 @@ def _roles(
     return [tuple(each) or ("another shape near the best",) for each in roles]
 
 
-def robustness(views: Sequence[Sequence[Opinion]]) -> np.ndarray:
+def robustness(views: Sequence[Sequence[DesignOpinion]]) -> np.ndarray:
     """Least and median throughput of every design over the laws that have an answer for one of
     them; 0 where a design has no width with the quality asked for [tokens/s].
     """
@@ -156,7 +156,7 @@ def robustness(views: Sequence[Sequence[Opinion]]) -> np.ndarray:
     return np.stack([known.min(axis=1), np.median(known, axis=1)], axis=1)
 
 
-def _robust(views: Sequence[Sequence[Opinion]]) -> dict[str, int]:
+def _robust(views: Sequence[Sequence[DesignOpinion]]) -> dict[str, int]:
     """Places of the designs with the best worst case, the better median among equals, and with the
     best median.
     """

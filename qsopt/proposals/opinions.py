@@ -42,7 +42,7 @@ CURVE = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 
 
 @dataclass(frozen=True)
-class Opinion:
+class DesignOpinion:
     """What one law says of one design."""
 
     law: str
@@ -69,13 +69,13 @@ def goals_by_law(wanted: Wanted) -> dict[str, Goal]:
 
 def opinions(
     state: State, designs: Sequence[Point], goals: Mapping[str, Goal]
-) -> list[list[Opinion]]:
+) -> list[list[DesignOpinion]]:
     """Every law's opinion of every design."""
     columns = [_by_law(state, designs, name, goal) for name, goal in goals.items()]
     return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in designs]
 
 
-def _by_law(state: State, designs: Sequence[Point], name: str, goal: Goal) -> list[Opinion]:
+def _by_law(state: State, designs: Sequence[Point], name: str, goal: Goal) -> list[DesignOpinion]:
     rows = np.stack([each.row for each in designs])
     step = state.task.boxes[designs[0].family].width_step
     as_is = judged(rows, goal, state.task.body)
@@ -85,7 +85,7 @@ def _by_law(state: State, designs: Sequence[Point], name: str, goal: Goal) -> li
     possible = physical & reached
     throughput = throughputs(state, designs, found.rows)
     return [
-        Opinion(
+        DesignOpinion(
             name,
             float(as_is.margin[place]) if physical[place] else np.nan,
             float(found.rows[place, -1]) if possible[place] else np.nan,

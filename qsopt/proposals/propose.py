@@ -5,7 +5,7 @@ any time.
 from concurrent.futures import ThreadPoolExecutor
 
 from qsopt.precision import in_float64, same_precision
-from qsopt.proposals.answers import Answer, Question, task_of
+from qsopt.proposals.answers import Answer, ProposalQuestion, task_of
 from qsopt.proposals.fields import Task
 from qsopt.proposals.judgement import judge, keep
 from qsopt.proposals.points import Progress, State
@@ -14,7 +14,7 @@ from qsopt.proposals.stages import search_all
 
 
 @in_float64
-def propose(question: Question, progress: Progress = lambda _: None) -> Answer:
+def propose(question: ProposalQuestion, progress: Progress = lambda _: None) -> Answer:
     """Architectures that serve most at the quality asked for, and what is known about them.
 
     An interrupt ends the search and keeps what was found.
@@ -44,7 +44,7 @@ def propose(question: Question, progress: Progress = lambda _: None) -> Answer:
 
 
 def _sides(
-    question: Question, task: Task
+    question: ProposalQuestion, task: Task
 ) -> tuple[Companion | None, Companion | None, tuple[Companion, ...]]:
     """The reference in its best deployment and in the usual one, and its dense matches."""
     model = question.reference

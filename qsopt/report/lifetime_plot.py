@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from qsopt.report.lifetime_text import tokens_text
+from qsopt.report.lifetime_text import served_text
 from qsopt.report.plot import BLUE, GREY, ORANGE
 
 COLOURS = {"moe": BLUE, "dense": ORANGE, "distilled": GREY}
@@ -39,7 +39,7 @@ def plot_lifetime(record: dict[str, Any], title: str, path: Path) -> None:
         if found["tokens"] and found["from"] in by_name:
             cost = _cost(by_name[found["from"]], found["tokens"])
             axes.plot(found["tokens"], cost, "o", color="black", markersize=4)
-            axes.annotate(tokens_text(found["tokens"]), (found["tokens"], cost), va="top")
+            axes.annotate(served_text(found["tokens"]), (found["tokens"], cost), va="top")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -3,7 +3,7 @@
 from qsopt.comparison.opinions import opinions
 from qsopt.errors import InputError
 from qsopt.fitted.server import known_server
-from qsopt.lifetimes.lifetime import Lifetime, Question, lifetime
+from qsopt.lifetimes.lifetime import Lifetime, LifetimeQuestion, lifetime
 from qsopt.lifetimes.training import Trainer
 from qsopt.precision import in_float64
 from qsopt.report.inquiry import Inquiry
@@ -13,7 +13,7 @@ from qsopt.report.records.lifetime import known_errors
 @in_float64
 def question(
     inquiry: Inquiry, trainer: Trainer, student_share: float | None, seed: int
-) -> Question:
+) -> LifetimeQuestion:
     """The question in numbers.
 
     Args:
@@ -29,7 +29,7 @@ def question(
     if tokens is None:
         raise InputError("the training tokens of this model are not known: give --tokens")
     found = opinions(inquiry.model, tokens) if inquiry.all_laws else []
-    return Question(
+    return LifetimeQuestion(
         inquiry.model,
         inquiry.service,
         trainer,
@@ -44,6 +44,6 @@ def question(
     )
 
 
-def answer_of(inquiry: Inquiry, asked: Question) -> Lifetime:
+def answer_of(inquiry: Inquiry, asked: LifetimeQuestion) -> Lifetime:
     """The answer, with the errors that are known of what was asked by name."""
     return lifetime(asked, known_errors(inquiry))

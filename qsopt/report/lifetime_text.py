@@ -22,13 +22,13 @@ def show_lifetime(record: dict[str, Any], title: str) -> None:
     for row in record["break_even_output_tokens"]:
         out.print(_break_even_text(row))
     for row in record["break_even_by_energy"]:
-        out.print(f"by energy alone: {_order(row)}: {tokens_text(row['tokens'])}")
+        out.print(f"by energy alone: {_order(row)}: {served_text(row['tokens'])}")
     out.print(_changes_table(record["changes"]))
     if record["laws"]:
         out.print(_laws_table(record["laws"]))
 
 
-def tokens_text(tokens: float | None) -> str:
+def served_text(tokens: float | None) -> str:
     """A number of served tokens as people say it; `never` for None."""
     if tokens is None:
         return "never"
@@ -53,7 +53,7 @@ def _question_text(record: dict[str, Any]) -> str:
     twin = record["twin"]
     return (
         f"q = {record['q']:.3f} ({record['law']}); dense match: {twin['kind']}, attention "
-        f"{twin['attention']}; trained on {tokens_text(record['training_tokens'])} tokens at "
+        f"{twin['attention']}; trained on {served_text(record['training_tokens'])} tokens at "
         f"{record['mfu']:.0%} of the bf16 peak, distilled on {share}; efficiency set: "
         f"{escape(str(record['efficiency']))}; every device is busy, or rented, all the time"
     )
@@ -87,11 +87,11 @@ def _order(row: dict[str, Any]) -> str:
 
 
 def _break_even_text(row: dict[str, Any]) -> str:
-    text = f"{_order(row)}: {tokens_text(row['tokens'])}"
+    text = f"{_order(row)}: {served_text(row['tokens'])}"
     if row["low"] is None:
         return text
     return (
-        f"{text} (80 %: {tokens_text(row['low'])} to {tokens_text(row['high'])}; never in "
+        f"{text} (80 %: {served_text(row['low'])} to {served_text(row['high'])}; never in "
         f"{row['probability_never']:.0%} of draws)"
     )
 
@@ -106,7 +106,7 @@ def _changes_table(rows: list[dict[str, Any]]) -> Table:
             f"{row['value']:,.4g}",
             row["from"],
             row["to"],
-            tokens_text(row["tokens"]),
+            served_text(row["tokens"]),
         )
     return table
 
@@ -120,6 +120,6 @@ def _laws_table(rows: list[dict[str, Any]]) -> Table:
         table.add_row(
             row["law"],
             f"{row['q']:.3g}",
-            *(tokens_text(tokens[name]) for name in ("dense", "distilled")),
+            *(served_text(tokens[name]) for name in ("dense", "distilled")),
         )
     return table

@@ -2,20 +2,17 @@
 
 from typing import Any
 
-import equinox as eqx
-
-from qsopt.arrays import scalar
-from qsopt.catalog.accelerators import accelerator_name, load_cluster
-from qsopt.catalog.efficiencies import assuming
+from qsopt.catalog.accelerators import at_price, load_cluster
+from qsopt.catalog.models import load_model
 from qsopt.errors import InputError
-from qsopt.fitted.expected import SOFTWARE, named_efficiency
+from qsopt.fitted.expected import efficiency_for
+from qsopt.proposals.answers import ProposalQuestion
 from qsopt.proposals.requests import as_requests
 from qsopt.report.inquiry import Inquiry
 from qsopt.spec.model import Model
 from qsopt.spec.rules import LayoutRules
 from qsopt.spec.service import Service
-from qsopt.spec.workload import NO_LIMIT, Workload
-from qsopt.units import MILLISECOND
+from qsopt.spec.workload import Workload, time_limit
 
 SERVED = (
     "cluster",
@@ -50,13 +47,8 @@ def service_of(inputs: dict[str, Any]) -> Service:
             "the record does not name what designs are served on, so nothing can be evaluated "
             "again: ask with names, not with records"
         )
-    cluster = load_cluster(inputs["cluster"])
-    if inputs["price"] is not None:
-        price = scalar(inputs["price"])
-        cluster = eqx.tree_at(lambda c: c.accelerator.price_per_hour, cluster, price)
-    name = inputs["efficiency"]
-    chip = accelerator_name(cluster.accelerator) if name in SOFTWARE else None
-    efficiency = assuming(named_efficiency(name, chip), inputs["assume"] or "")
+    cluster = at_price(load_cluster(inputs["cluster"]), inputs["price"])
+    efficiency = efficiency_for(inputs["efficiency"], cluster.accelerator, inputs["assume"] or "")
     rules = LayoutRules(
         inputs["dcp"], inputs["expert_slots"], inputs["stack"], inputs["whole_domains"]
     )
@@ -64,18 +56,22 @@ def service_of(inputs: dict[str, Any]) -> Service:
 
 
 def _workload(inputs: dict[str, Any]) -> Workload:
-    def limit(name: str) -> float:
-        return NO_LIMIT if inputs[name] is None else inputs[name] * MILLISECOND
-
     about = {name: inputs[name] for name in ("context", "prompt", "answer")}
     return Workload(
         **about,
         cached=inputs["cached"],
         load=inputs["load"],
-        ttft_limit=limit("ttft_ms"),
-        tpot_limit=limit("tpot_ms"),
+        ttft_limit=time_limit("ttft_ms", inputs["ttft_ms"]),
+        tpot_limit=time_limit("tpot_ms", inputs["tpot_ms"]),
         utilization=inputs["utilization"],
     )
+
+
+def shown_model(question: ProposalQuestion) -> Model:
+    """The reference; where no quality is a model's, a dense model for a record to hang its names
+    on.
+    """
+    return load_model("qwen3-32b") if question.reference is None else question.reference
 
 
 def inquiry_of(inputs: dict[str, Any], model: Model, name: str) -> Inquiry:

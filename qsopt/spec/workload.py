@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from qsopt.arrays import Scalar, is_concrete, scalar
 from qsopt.errors import InputError
 from qsopt.record import Record
+from qsopt.units import MILLISECOND
 
 NO_LIMIT = 1e15
 """A limit that nothing reaches [s]: finite, so that derivatives stay so."""
@@ -167,3 +168,16 @@ class Workload(Record):
 
 _NEVER_MISSED = 1e-5
 """Below this chance of a wrong draft the series of `accepted` is exact to 1e-10."""
+
+
+def time_limit(name: str, milliseconds: float | None) -> float:
+    """A limit on time [s], none where it is left out.
+
+    Raises:
+        InputError: if it is no positive number of milliseconds.
+    """
+    if milliseconds is None:
+        return NO_LIMIT
+    if not 0 < milliseconds < float("inf"):
+        raise InputError(f"{name} = {milliseconds:g}: give a positive number of milliseconds")
+    return milliseconds * MILLISECOND

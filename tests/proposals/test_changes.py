@@ -9,7 +9,7 @@ import pytest
 
 from qsopt import InputError, Workload, load_cluster, load_efficiency, load_model
 from qsopt.cli import main
-from qsopt.proposals.answers import Question
+from qsopt.proposals.answers import ProposalQuestion
 from qsopt.proposals.architecture import COLUMNS
 from qsopt.proposals.changes import changes
 from qsopt.proposals.goals import Wanted
@@ -17,10 +17,10 @@ from qsopt.proposals.sizing import judged
 from qsopt.spec.service import Service
 
 
-def question(name: str, cluster: str = "4xh100") -> Question:
+def question(name: str, cluster: str = "4xh100") -> ProposalQuestion:
     workload = Workload(prompt=2048, answer=512, ttft_limit=2.0, tpot_limit=0.05)
     service = Service(load_cluster(cluster), workload, load_efficiency("fitted"))
-    return Question(service, Wanted(load_model(name), None), families=("moe",))
+    return ProposalQuestion(service, Wanted(load_model(name), None), families=("moe",))
 
 
 @pytest.fixture(scope="module")

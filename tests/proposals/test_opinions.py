@@ -12,7 +12,7 @@ from qsopt.proposals.judgement import robustness
 from qsopt.proposals.opinions import (
     CURVE,
     DRAWS,
-    Opinion,
+    DesignOpinion,
     goals_by_law,
     law_errors,
     noise,
@@ -90,8 +90,8 @@ def test_laws_that_cannot_say_are_left_out() -> None:
 
 
 def test_robust_is_the_best_least_and_the_best_median() -> None:
-    def view(*values: float) -> list[Opinion]:
-        return [Opinion(f"law{n}", 0.0, 1.0, value) for n, value in enumerate(values)]
+    def view(*values: float) -> list[DesignOpinion]:
+        return [DesignOpinion(f"law{n}", 0.0, 1.0, value) for n, value in enumerate(values)]
 
     table = robustness([view(10, 1, 9, np.nan), view(5, 5, 5, 7)])
     assert table.tolist() == [[0.0, 5.0], [5.0, 5.0]]  # one law has no width for the first

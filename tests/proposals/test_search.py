@@ -10,7 +10,7 @@ import pytest
 
 from qsopt import Workload, load_cluster, load_efficiency, load_model
 from qsopt.deployments.batches import take
-from qsopt.proposals.answers import Question
+from qsopt.proposals.answers import ProposalQuestion
 from qsopt.proposals.bodies import body_of
 from qsopt.proposals.boxes import box_of, changed
 from qsopt.proposals.choices import coarse, every_layout, refined
@@ -150,7 +150,7 @@ def test_an_impossible_question_has_no_design_and_says_nothing_else() -> None:
 
 @pytest.mark.slow
 def test_answers_follow_from_the_seed() -> None:
-    question = Question(service("1xh200"), Wanted(MIXTRAL, 1e12), families=("dense",))
+    question = ProposalQuestion(service("1xh200"), Wanted(MIXTRAL, 1e12), families=("dense",))
     first, again = propose(question), propose(question)
     assert [each.name for each in first.proposals] == [each.name for each in again.proposals]
     rows = [each.point.key for each in first.proposals]

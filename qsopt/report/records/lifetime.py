@@ -6,7 +6,7 @@ from typing import Any
 from qsopt.comparison.twin import qs_numbers
 from qsopt.lifetimes.break_even import BreakEven
 from qsopt.lifetimes.draws import SpeedErrors
-from qsopt.lifetimes.lifetime import Change, Errors, LawOpinion, Lifetime, Question
+from qsopt.lifetimes.lifetime import KnownErrors, LawOpinion, Lifetime, LifetimeQuestion, MovedInput
 from qsopt.lifetimes.plans import WORDS, LifetimePlan
 from qsopt.lifetimes.running import Running
 from qsopt.lifetimes.training import STUDENT_SHARE
@@ -22,7 +22,7 @@ from qsopt.spec.model import Model
 from qsopt.units import JOULES_PER_KWH
 
 
-def known_errors(inquiry: Inquiry) -> Errors:
+def known_errors(inquiry: Inquiry) -> KnownErrors:
     """How far the speeds of an MoE and of its match are off."""
 
     def errors(match: Model, moe: Running, dense: Running) -> SpeedErrors | None:
@@ -36,7 +36,7 @@ def known_errors(inquiry: Inquiry) -> Errors:
 
 
 @in_float64
-def lifetime_record(result: Lifetime, inquiry: Inquiry, asked: Question) -> dict[str, Any]:
+def lifetime_record(result: Lifetime, inquiry: Inquiry, asked: LifetimeQuestion) -> dict[str, Any]:
     """Everything that `qsopt lifetime` says.
 
     Args:
@@ -71,7 +71,7 @@ def lifetime_record(result: Lifetime, inquiry: Inquiry, asked: Question) -> dict
     }
 
 
-def _share_range(asked: Question) -> tuple[float, float]:
+def _share_range(asked: LifetimeQuestion) -> tuple[float, float]:
     known = asked.student_share
     return (STUDENT_SHARE[0], STUDENT_SHARE[2]) if known is None else (known, known)
 
@@ -109,7 +109,7 @@ def _break_even(found: BreakEven, drawn: bool = True) -> dict[str, Any]:
     }
 
 
-def _change(change: Change) -> dict[str, Any]:
+def _change(change: MovedInput) -> dict[str, Any]:
     return {
         "input": change.input,
         "value": change.value,

@@ -14,7 +14,7 @@ from qsopt.proposals.configs import config_of, model_of
 from qsopt.proposals.fronts import Front
 from qsopt.proposals.judgement import robust_names
 from qsopt.proposals.marks import columns_of
-from qsopt.proposals.opinions import Opinion
+from qsopt.proposals.opinions import DesignOpinion
 from qsopt.proposals.plans import option_of, way_of
 from qsopt.proposals.points import Point
 from qsopt.proposals.priors import beyond, priors
@@ -170,7 +170,7 @@ def _side(side: Companion | None, answer: Answer, inquiry: Inquiry) -> dict[str,
     return {"name": side.name, "feasible": side.throughput > 0, **_sizes(model), **served}
 
 
-def _opinion(opinion: Opinion, answer: Answer) -> dict[str, Any]:
+def _opinion(opinion: DesignOpinion, answer: Answer) -> dict[str, Any]:
     reference = answer.reference
     known = reference is not None and reference.throughput > 0
     ratio = opinion.throughput / reference.throughput if known else np.nan  # pyright: ignore[reportOptionalMemberAccess]
