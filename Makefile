@@ -50,6 +50,7 @@ figures: setup  ## pages and plots of docs/ that are generated; goes on where it
 		--plot docs/images/ratio_over_context.png
 	$(BIN)/qsopt compare --model qwen3-30b-a3b --dense qwen3-14b --cluster 1xh100 --prompt 1024 --answer 1024 \
 		--plot docs/images/ratio_over_answer.png
+	$(BIN)/python -m experiments.pages.lifetime_page
 	$(BIN)/python -m experiments.framework.figures $(if $(DATA),--data $(DATA))
 
 clean:

@@ -44,3 +44,23 @@ def write_text(path: Path, text: str) -> None:
     """
     with replacement(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def check_plot(path: Path | None, endings: tuple[str, ...]) -> None:
+    """Refuse the file of a plot that cannot be written, before anything is computed.
+
+    Args:
+        path: of the file; None where no plot is wanted.
+        endings: that it may have.
+
+    Raises:
+        InputError: if it has another ending, or its folder cannot be there.
+    """
+    if path is None:
+        return
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.suffix not in endings or path.is_dir() or not parent.is_dir():
+        raise InputError(
+            f"plot = {path}: give a file that ends in {' or '.join(endings)}, in a folder that can "
+            f"be written"
+        )

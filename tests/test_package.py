@@ -313,6 +313,16 @@ def test_no_function_is_long() -> None:
                 assert lines <= LONGEST_BODY, f"{path}: {node.name} has {lines} lines"
 
 
+def test_slow_cases_are_cases() -> None:
+    """Every line of slow.txt names a test that is there, and stands once."""
+    lines = (ROOT / "tests" / "slow.txt").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(set(lines)) > 10
+    for line in lines:
+        path, _, case = line.partition("::")
+        name = case.partition("[")[0]
+        assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), line
+
+
 # ---- texts ---------------------------------------------------------------------------------------
 
 PRIVATE = re.compile(r"/(?:work|root|tmp)/|file://|localhost")

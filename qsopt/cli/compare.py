@@ -16,6 +16,7 @@ from qsopt.comparison.contenders import RequestDuel
 from qsopt.comparison.duel import throughput_of
 from qsopt.comparison.requests import requests_of_context, settle_requests, who_wins
 from qsopt.errors import InputError
+from qsopt.files import check_plot
 from qsopt.report.comparison_text import show_comparison
 from qsopt.report.inquiry import ALL
 from qsopt.report.records import to_json
@@ -25,11 +26,6 @@ from qsopt.report.records.serving import workload_record
 from qsopt.report.requests_text import show_request_comparison, show_requests_beside
 from qsopt.spec.model import Model, routed_layers
 from qsopt.spec.service import Service
-
-
-def _is_folder(path: Path) -> bool:
-    """Whether a folder can be there: it, or the first of its parents that exists, is one."""
-    return path.is_dir() or (not path.exists() and _is_folder(path.parent))
 
 
 class Lengths(NamedTuple):
@@ -112,15 +108,7 @@ class Compare(Question):
             )
         if self.seed < 0:
             raise InputError(f"seed = {self.seed}: give a whole number, zero or more")
-        if self.plot is not None and (
-            self.plot.suffix not in (".png", ".svg")
-            or self.plot.is_dir()
-            or not _is_folder(self.plot.parent)
-        ):
-            raise InputError(
-                f"plot = {self.plot}: give a file that ends in .png or .svg, in a folder that can "
-                f"be written"
-            )
+        check_plot(self.plot, (".png", ".svg"))
 
     def _plot(self, lengths: Lengths, record: dict[str, Any]) -> None:
         """The ratio along a length, and what makes it at the length that was asked about."""

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from qsopt.catalog.accelerators import load_accelerator
 from qsopt.cli.options import Question
-from qsopt.cli.quantities import Share
+from qsopt.cli.quantities import Share, Tokens
+from qsopt.files import check_plot
 from qsopt.lifetimes.training import MFU, SEQUENCE, trainer
 from qsopt.report.lifetime_question import answer_of, question
 from qsopt.report.lifetime_text import show_lifetime
@@ -27,7 +28,7 @@ class LifetimeCommand(Question):
     """Accelerator that trains, such as h800; the one that serves if left out."""
     mfu: Share = MFU
     """Share of its bf16 peak that the operations of the model reach over the whole run."""
-    sequence: float = SEQUENCE
+    sequence: Tokens = SEQUENCE
     """Tokens of a training sequence."""
     student_share: float | None = None
     """Tokens of distillation over those of training; a fortieth to all if left out, as no law says
@@ -40,6 +41,7 @@ class LifetimeCommand(Question):
 
     def run(self) -> None:
         """Search and print."""
+        check_plot(self.plot, (".png", ".svg", ".pdf"))
         model, service = self.load()
         inquiry = self.inquiry(model, service)
         serving = service.cluster.accelerator

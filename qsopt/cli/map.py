@@ -10,6 +10,7 @@ from qsopt.catalog.models import trained_context
 from qsopt.cli.options import Question
 from qsopt.cli.quantities import OptionalCount, range_end
 from qsopt.errors import InputError
+from qsopt.files import check_plot
 from qsopt.maps.axes import Axis, AxisName, axis
 from qsopt.maps.pair import MatchedPair
 from qsopt.maps.phase_map import PhaseMap, phase_map
@@ -58,8 +59,7 @@ class Map(Question):
 
     def run(self) -> None:
         """Make the map and print."""
-        if self.plot is not None and (self.plot.suffix != ".png" or self.plot.is_dir()):
-            raise InputError(f"plot = {self.plot}: give a file that ends in .png")
+        check_plot(self.plot, (".png",))
         self._check_batch()
         model, service = self.load()
         axes = self._axes(model, service)

@@ -10,9 +10,10 @@ import numpy as np
 from qsopt.catalog.models import load_model
 from qsopt.cli.options import Question
 from qsopt.errors import InputError
+from qsopt.files import check_plot
 from qsopt.report.records import to_json
 from qsopt.report.records.serving import serve_record
-from qsopt.report.serving_plot import check_path, write_front
+from qsopt.report.serving_plot import ENDINGS, write_front
 from qsopt.report.serving_text import show_serving
 from qsopt.serving.answer import serving
 from qsopt.serving.devices import fewest_devices
@@ -91,5 +92,4 @@ class Serve(Question):
             raise InputError(
                 f"requests_per_s = {self.requests_per_s:g}: give a positive number of requests"
             )
-        if self.plot is not None:
-            check_path(self.plot)
+        check_plot(self.plot, ENDINGS)

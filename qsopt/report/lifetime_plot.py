@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
+from qsopt.files import replacement
 from qsopt.report.lifetime_text import served_text
 from qsopt.report.plot import BLUE, GREY, ORANGE
 
@@ -48,8 +49,8 @@ def plot_lifetime(record: dict[str, Any], title: str, path: Path) -> None:
     axes.set_ylabel("training and serving [million US dollars]")
     axes.set_title(title, loc="left", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with replacement(path) as temporary:
+        figure.savefig(temporary, dpi=150)
     plt.close(figure)
 
 

@@ -5,25 +5,10 @@ import io
 from pathlib import Path
 from typing import Any
 
-from qsopt.errors import InputError
 from qsopt.files import write_text
 
 ENDINGS = (".png", ".svg", ".pdf", ".csv")
 """Endings of the files that can be written."""
-
-
-def check_path(path: Path) -> None:
-    """Refuse a path that cannot be written, before anything is computed.
-
-    Raises:
-        InputError: if its ending is none of `ENDINGS`, or its folder cannot be there.
-    """
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if path.suffix not in ENDINGS or path.is_dir() or not parent.is_dir():
-        raise InputError(
-            f"plot = {path}: give a file that ends in {', '.join(ENDINGS)}, in a folder that can "
-            f"be written"
-        )
 
 
 def write_front(points: list[dict[str, Any]], title: str, path: Path) -> None:

@@ -13,8 +13,9 @@ from qsopt.search.admission import Admission
 from qsopt.search.architecture import reference_row, with_architecture
 from qsopt.search.polish import Polished
 from qsopt.search.problem import DesignProblem, deployment_of
+from qsopt.slopes.first_order import ShadowPrice
 from qsopt.slopes.inputs import Design
-from qsopt.slopes.sensitivity import MEMORY, TPOT, ShadowPrice, throughput_slope
+from qsopt.slopes.sensitivity import MEMORY, TPOT, throughput_slope
 from qsopt.spec.workload import NO_LIMIT
 from qsopt.units import GB, MILLISECOND
 

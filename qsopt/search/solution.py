@@ -9,7 +9,8 @@ from qsopt.record import Result
 from qsopt.search.certificate import Certificate
 from qsopt.search.conflicts import Conflict
 from qsopt.search.problem import DesignProblem
-from qsopt.slopes.sensitivity import Sensitivity, ShadowPrice
+from qsopt.slopes.first_order import ShadowPrice
+from qsopt.slopes.sensitivity import Sensitivity
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.units import SECONDS_PER_HOUR

@@ -11,6 +11,7 @@ from qsopt.record import Record
 from qsopt.serving.plan import Plan
 from qsopt.serving.replica import Served
 from qsopt.slopes.inputs import Input, leaf_input, named_inputs
+from qsopt.slopes.inputs import scaled as by_logs
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 from qsopt.spec.workload import NO_LIMIT
@@ -87,7 +88,6 @@ def scaled(
     design: RequestDesign, inputs: tuple[Input, ...], logs: Float[Array, " inputs"]
 ) -> RequestDesign:
     """The design with the log of each input moved by an amount, and of the batch by the last."""
-    for index, given in enumerate(inputs):
-        design = given.scale(design, jnp.exp(logs[index]))  # pyright: ignore[reportArgumentType, reportAssignmentType]
-    batch = design.plan.decode.batch * jnp.exp(logs[len(inputs)])
-    return eqx.tree_at(lambda d: d.plan.decode.batch, design, batch)
+    moved: Any = by_logs(design, inputs, logs[:-1])  # pyright: ignore[reportArgumentType]
+    batch = moved.plan.decode.batch * jnp.exp(logs[-1])
+    return eqx.tree_at(lambda d: d.plan.decode.batch, moved, batch)

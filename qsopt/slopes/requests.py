@@ -30,16 +30,16 @@ from qsopt.serving.one_pool import BESIDE, alone, needed, one_pool
 from qsopt.serving.plan import Plan
 from qsopt.serving.queue import busiest
 from qsopt.serving.replica import Served, held
+from qsopt.slopes.first_order import ShadowPrice, Slopes, elasticities, gradients
 from qsopt.slopes.inputs import Input
 from qsopt.slopes.request_inputs import RequestDesign, request_inputs, scaled
-from qsopt.slopes.sensitivity import ShadowPrice, Slopes
 from qsopt.units import GB, MILLISECOND
 
 LIMITS = ("memory", "tpot", "ttft", "prompts")
 """Limits of the batch: prompts must be read as fast as answers end."""
 
-THROUGHPUT, TTFT, TPOT = range(3)
-"""Rows of `log_outputs` before those of the limits."""
+TTFT, TPOT = 1, 2
+"""Rows of `log_outputs` between that of the throughput and those of the limits."""
 
 _WIDE, _HALVINGS = 40.0, 100
 
@@ -166,23 +166,13 @@ def _slopes(
     design: RequestDesign, inputs: tuple[Input, ...], binding: str | None
 ) -> tuple[Slopes, Float[np.ndarray, "outputs inputs"]]:
     logs, slopes = map(np.asarray, _outputs_and_slopes(design, inputs))
-    elasticity = slopes[THROUGHPUT]
-    if binding is not None:
-        limit = slopes[_row(binding)]
-        elasticity = elasticity - elasticity[-1] * limit / limit[-1]
-    names = [each.name for each in inputs]
-    values = {each.name: float(each.value(design)) for each in inputs}  # pyright: ignore[reportArgumentType]
-    elasticities = dict(zip(names, map(float, elasticity), strict=False))
-    batch = float(design.plan.decode.batch)
-    if binding is None:
-        elasticities["batch"], values["batch"] = float(elasticity[-1]), batch
-    throughput = float(np.exp(logs[THROUGHPUT]))
-    gradient = {
-        name: slope * throughput / values[name] if values[name] else 0.0
-        for name, slope in elasticities.items()
-    }
+    names, batch = [each.name for each in inputs], float(design.plan.decode.batch)
+    found = elasticities(slopes, names, None if binding is None else _row(binding))
+    values = {each.name: float(each.value(design)) for each in inputs} | {"batch": batch}  # pyright: ignore[reportArgumentType]
+    throughput = float(np.exp(logs[0]))
+    gradient = gradients(found, values, throughput)
     gradient["cached"] = -gradient["uncached"]
-    return Slopes(batch, throughput, elasticities, gradient), slopes
+    return Slopes(batch, throughput, found, gradient), slopes
 
 
 def _row(limit: str) -> int:

@@ -13,7 +13,7 @@ limit itself is its shadow price. Legal sizes stay as they are: a slope belongs 
 says nothing of a jump to another layout.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import equinox as eqx
@@ -27,6 +27,7 @@ from qsopt.physics.evaluate import Metrics, compiled_metrics, timing
 from qsopt.physics.memory import memory
 from qsopt.physics.parameters import parameter_count
 from qsopt.record import Result
+from qsopt.slopes.first_order import ShadowPrice, Slopes, elasticities, gradients
 from qsopt.slopes.inputs import Design, Input, design_inputs, scaled
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.workload import NO_LIMIT
@@ -37,34 +38,6 @@ MEMORY, TPOT = "memory", "tpot"
 
 _CLOSE = 1e-13
 """Precision of the log of a batch."""
-
-
-@dataclass(frozen=True)
-class Slopes:
-    """First-order answer of the throughput of one design."""
-
-    batch: float
-    """Sequences of a replica, real at the relaxed optimum."""
-    throughput: float
-    """At that batch [tokens/s]."""
-    elasticity: dict[str, float]
-    """d log throughput / d log x by input."""
-    gradient: dict[str, float] = field(repr=False)
-    """d throughput / d x by input [tokens/s over the input's unit]."""
-
-
-@dataclass(frozen=True)
-class ShadowPrice:
-    """What one more unit of a limited resource is worth."""
-
-    constraint: str
-    """Whose limit it is."""
-    multiplier: float
-    """[tokens/s of the whole cluster over `unit`]."""
-    unit: str
-    """In words."""
-    active: bool
-    """Whether the design uses all of it."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -151,27 +124,16 @@ def throughput_slope(design: Design, name: str) -> float:
 
 def _slopes(design: Design, inputs: tuple[Input, ...], binding: str | None) -> Slopes:
     (logs, counts), (slopes, sizes) = jax.tree.map(np.asarray, _outputs_and_slopes(design, inputs))
-    elasticity = slopes[0]
-    if binding is not None:
-        # the batch, last of the inputs, moves so that the binding limit stays filled
-        limit = slopes[LIMIT_ROWS[binding]]
-        elasticity = elasticity - elasticity[-1] * limit / limit[-1]
-    names = [given.name for given in inputs]
-    elasticities = dict(zip(names, map(float, elasticity), strict=False))
-    values = {given.name: float(given.value(design)) for given in inputs}
+    names, batch = [given.name for given in inputs], float(design.deployment.batch)
+    found = elasticities(slopes, names, None if binding is None else LIMIT_ROWS[binding])
+    values = {given.name: float(given.value(design)) for given in inputs} | {"batch": batch}
     if "experts" in names:
         share = float(np.exp(counts[0] - counts[1]))
-        elasticities |= _share_elasticities(elasticities, dict(zip(names, sizes.T, strict=False)))
+        found |= _share_elasticities(found, dict(zip(names, sizes.T, strict=False)))
+        found |= {"batch": found.pop("batch")} if binding is None else {}  # the batch stands last
         values |= dict.fromkeys(("s_at_fixed_total", "s_at_fixed_active"), share)
-    if binding is None:
-        elasticities["batch"] = float(elasticity[-1])
-        values["batch"] = float(design.deployment.batch)
     throughput = float(np.exp(logs[0]))
-    gradient = {
-        name: slope * throughput / values[name] if values[name] else 0.0
-        for name, slope in elasticities.items()
-    }
-    return Slopes(float(design.deployment.batch), throughput, elasticities, gradient)
+    return Slopes(batch, throughput, found, gradients(found, values, throughput))
 
 
 def _share_elasticities(

@@ -229,6 +229,7 @@ def test_the_text_says_when_and_the_plot_is_written(
             "--model mixtral-8x7b --cluster 2xh200 --context 8k --tokens 1T --student-share 2",
             "share",
         ),
+        ("--model mixtral-8x7b --cluster 2xh200 --context 8k --plot costs.txt", ".png or .svg"),
         ("--model llama-3.1-8b --cluster 2xh200 --context 8k", "Mixture-of-Experts"),
         ("--model gpt-oss-20b --cluster 1xh200 --context 8k", "--tokens"),
         ("--model qwen3-30b-a3b --cluster 2xh200", "--context"),

@@ -9,8 +9,9 @@ from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.design import AS_GIVEN, asked_record, deployment_record
 from qsopt.report.records.serving import evaluate_request_record, workload_record
 from qsopt.serving.ranking import Option
+from qsopt.slopes.first_order import Slopes
 from qsopt.slopes.requests import RequestSensitivity
-from qsopt.slopes.sensitivity import Sensitivity, Slopes
+from qsopt.slopes.sensitivity import Sensitivity
 from qsopt.spec.deployment import Deployment
 
 
