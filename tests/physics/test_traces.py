@@ -23,6 +23,7 @@ from qsopt import (
 from qsopt.comparison.dense import RELEASED, dense_match
 from qsopt.comparison.duel import dense_optima, moe_optima
 from qsopt.comparison.twin import aligned
+from qsopt.deployments import layouts
 from qsopt.physics.evaluate import compiled_metrics, metrics
 from qsopt.spec.service import Service
 
@@ -143,8 +144,9 @@ def test_evaluate_compiles_once() -> None:
 
 def test_comparisons_of_one_size_compile_nothing_new() -> None:
     """A second comparison with other numbers, another limit, formats, law and accelerator runs what
-    the first compiled.
+    the first compiled. The first lists its layouts anew: lists outlive the programs that made them.
     """
+    layouts._listed.cache_clear()
     compare(load_model(MIXTRAL), load_cluster("2xh200"), Workload(8192), "ideal")
     with jax.log_compiles(False):
         misses = count_compilations(
