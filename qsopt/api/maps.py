@@ -13,7 +13,7 @@ from qsopt.api.names import (
     inquire_match,
     ruled,
 )
-from qsopt.catalog.accelerators import accelerator_name, hardware_facts, resized
+from qsopt.catalog.accelerators import accelerator_name, cards_of_a_host, hardware_facts, resized
 from qsopt.comparison.dense import Twin
 from qsopt.comparison.shapes import MatchAttention
 from qsopt.errors import InputError
@@ -216,7 +216,7 @@ def check_links(cluster: Cluster, axes: tuple[Axis, ...]) -> None:
     if devices <= domain or "scale_out" in values or name is None:
         return
     chip = hardware_facts(name)
-    if chip.scale_out_bandwidth is None:
+    if chip.scale_out_bandwidth is None and devices > cards_of_a_host(chip):
         raise InputError(
             f"{chip.name}: no link speed is known between domains, and {devices:g} devices in "
             f"domains of {domain:g}"
