@@ -6,7 +6,6 @@ design is an answer.
 
 import contextlib
 import io
-import re
 import sys
 from collections.abc import Sequence
 
@@ -14,12 +13,6 @@ from qsopt.version import __version__
 
 SLOW = ("calibrate", "map")
 """Commands that compute long enough for the compiler to do its best."""
-
-_ORNAMENT = re.compile(r"[─│╭╮╰╯━┃┏┓┗┛]|-{4,}|\x1b\[[0-9;]*m")
-"""Boxes, rules and colours of the parser."""
-
-_VALUE_ERROR = re.compile(r"^Value error Error parsing (--.*?; write .*?) Argument helptext:.*$")
-"""What the parser wraps around our own complaint about a value."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,13 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     words = sys.argv[1:] if arguments is None else arguments
     runtime.configure(quick=next(iter(words), "") not in SLOW)
+    from qsopt.cli.progress import progress  # noqa: PLC0415
     from qsopt.errors import InputError  # noqa: PLC0415
 
     try:
         if list(words) == ["--version"]:
             print(f"qsopt {__version__}")
         else:
-            _parsed(words).run()
+            command = _parsed(words)
+            with progress(words[0]):
+                command.run()
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -52,15 +48,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parsed(words: Sequence[str]):
     """The command that the words name; complaints of the parser become one line."""
-    from qsopt.cli.commands import parsed  # noqa: PLC0415
-    from qsopt.errors import InputError  # noqa: PLC0415
+    from qsopt.cli.commands import COMMANDS, help_of, load, parsed  # noqa: PLC0415
+    from qsopt.cli.complaints import check_command, complaint  # noqa: PLC0415
 
-    complaint = io.StringIO()
+    if {"-h", "--help"} & set(words):
+        print(help_of(words, __doc__ or ""))
+        raise SystemExit(0)
+    check_command(words, COMMANDS)
+    said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
-            return parsed(words, __doc__)
+        with contextlib.redirect_stderr(said):
+            return parsed(words)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        said = _ORNAMENT.sub(" ", complaint.getvalue()).split()
-        raise InputError(_VALUE_ERROR.sub(r"\1", " ".join(said))) from None
+        raise complaint(said.getvalue(), words, load(words[0])) from None
