@@ -15,13 +15,14 @@ import matplotlib.pyplot as plt
 import tyro
 
 from experiments.pages.template import render
+from qsopt import belief
 from qsopt.catalog.models import load_model, model_facts, model_names
 from qsopt.comparison.opinions import Opinion, opinions
 from qsopt.errors import InputError
 from qsopt.files import write_figure, write_text
 from qsopt.physics.parameters import parameter_count
 from qsopt.quality import BAND, FITTED, MATCHES, Match, law, laws, leave_one_out, power
-from qsopt.quality.belief import DEFAULT, LEVEL, belief
+from qsopt.quality.belief import DEFAULT, LEVEL
 from qsopt.report.plot import BLUE, GREY, ORANGE
 from qsopt.spec.model import Model, moe_layers
 

@@ -20,10 +20,10 @@ from matplotlib.figure import Figure
 from experiments.framework import study, style
 from experiments.framework.pieces import Row
 from experiments.paper import claims
+from qsopt import belief
 from qsopt.catalog.folder import configs
 from qsopt.cli.options import Question
 from qsopt.quality import BAND
-from qsopt.quality.belief import belief
 from qsopt.report.plot import tokens_text
 
 

@@ -26,9 +26,9 @@ from experiments.framework import study, style
 from experiments.framework.measured import measured_rows
 from experiments.framework.pieces import Row
 from experiments.paper.measured_runs import Group, Served, served_published, served_runs
+from qsopt import belief
 from qsopt.catalog.models import load_model, model_facts
 from qsopt.physics.parameters import parameter_count
-from qsopt.quality.belief import belief
 from qsopt.spec.model import moe_layers
 from qsopt.units import MILLISECOND
 

@@ -23,12 +23,12 @@ from experiments.framework import study, style
 from experiments.framework.measured import measured_rows
 from experiments.framework.pieces import Row
 from experiments.paper import claims
+from qsopt import belief
 from qsopt.catalog.models import load_model
 from qsopt.cli.options import Question
 from qsopt.deployments.capped import Optimum
 from qsopt.physics.routing import experts_hit
 from qsopt.physics.step import OPERATORS
-from qsopt.quality.belief import belief
 from qsopt.report.plot import tokens_text
 from qsopt.spec.model import Model, moe_layers
 

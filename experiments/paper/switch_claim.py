@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 from experiments.framework import study, style
 from experiments.framework.pieces import Row
 from experiments.paper import claims
+from qsopt import belief
 from qsopt.cli.options import Question
 from qsopt.comparison.twin import aligned, dense_twin
 from qsopt.deployments.batches import repeat, same_length
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.optimum import searched
-from qsopt.quality.belief import belief
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from experiments.framework import study, style
 from experiments.framework.pieces import Row
+from qsopt import belief
 from qsopt.api.names import load_efficiency
 from qsopt.catalog.accelerators import load_cluster
 from qsopt.catalog.models import load_model, model_facts
@@ -34,7 +35,6 @@ from qsopt.files import write_text
 from qsopt.maps.axes import Axis, axis
 from qsopt.maps.phase_map import phase_map
 from qsopt.maps.points import SERVICE_NUMBERS
-from qsopt.quality.belief import belief
 from qsopt.report.map_axes import axis_label, axis_unit
 from qsopt.report.plot import tokens_text
 from qsopt.slopes.inputs import Design

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from experiments.framework import study, style
 from experiments.framework.pieces import Row
+from qsopt import belief
 from qsopt.api.names import load_efficiency
 from qsopt.catalog.accelerators import load_cluster
 from qsopt.catalog.models import load_model, model_facts
@@ -26,7 +27,6 @@ from qsopt.files import write_text
 from qsopt.maps.axes import axis
 from qsopt.maps.phase_map import phase_map
 from qsopt.maps.points import Sparsity
-from qsopt.quality.belief import belief
 from qsopt.report.map_axes import axis_label
 from qsopt.report.map_plot import Mark, Picture, draw_map, finish
 from qsopt.spec.service import Service
@@ -135,7 +135,7 @@ def map_points(
     across, up = (
         axis(name, moe, service, *ranges.get(name, (None, None)), points=points) for name in (x, y)
     )
-    known = partial(belief, name=law, tokens=tokens, raw=True)
+    known = partial(belief, law=law, tokens=tokens, raw=True)
     outcome = phase_map(moe, service, across, up, known, interval=efficiency != "ideal")
     columns = {
         "x_value": np.broadcast_to(across.values[:, None], outcome.q.shape),

@@ -62,8 +62,8 @@ def load_model(
             understood.
     """
     name = str(name_or_path)
-    known = name.lower() if name.lower() in model_names() else name
-    return named(read_config(_config(name_or_path), family, ignore), known)
+    model = read_config(_config(name_or_path), family, ignore)
+    return named(model, name.lower() if name.lower() in model_names() else name)
 
 
 def trained_context(name: str | None) -> float | None:

@@ -128,7 +128,8 @@ class Inquiry:
         """q of the model, or of another one, by the law or as stated, and how sure it is."""
         asked = self.model if model is None else model
         if self.named is not None:
-            return given(float(size_factor(asked, self.named)))
+            size = size_factor(asked, self.named)
+            return given(float(size))
         if self.q is not None:
             return given(self.q)
         return belief(asked, self.quality_law, self.training_tokens, raw=self.law_raw)
@@ -151,7 +152,5 @@ def central_q(inquiry: Inquiry) -> float:
         InputError: if there is no such law, it lacks the training tokens, or it is unphysical for
             this model.
     """
-    if inquiry.q is not None:
-        return given(inquiry.q).q
     with jax.ensure_compile_time_eval():  # inside a user's jit too: the model is concrete
         return inquiry.believe().q

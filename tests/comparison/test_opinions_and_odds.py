@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from qsopt import Workload, load_cluster, load_efficiency, load_model
+from qsopt import Workload, belief, load_cluster, load_efficiency, load_model
 from qsopt.arrays import scalar
 from qsopt.comparison.compare import Comparison, settle
 from qsopt.comparison.duel import Duel
 from qsopt.comparison.odds import OPERATOR_SPREAD, odds
 from qsopt.comparison.opinions import opinions
 from qsopt.quality import QDistribution
-from qsopt.quality.belief import belief
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
