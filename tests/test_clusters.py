@@ -444,7 +444,7 @@ def test_wrong_cluster_files(tmp_path: Path, text: str, says: str) -> None:
 def test_file_that_is_not_text(tmp_path: Path) -> None:
     path = tmp_path / "binary.toml"
     path.write_bytes(b"\xff\xfe\x00name")
-    assert "not valid TOML" in refusal(path)
+    assert "cannot be read" in refusal(path)
 
 
 def test_folder_is_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import tyro
 
 from experiments.framework.measured import RECORDS
 from experiments.framework.study import module_name
+from qsopt.files import replacement
 
 MEASURED = "real_stacks"
 """Rests on measured tables, which do not ship: what it found is kept in `experiments/data`, for
@@ -79,7 +80,7 @@ def run(name: str, settings: Settings) -> bool:
         return restore(settings)
     done = subprocess.run(command(name, settings), check=False)
     if name == MEASURED and done.returncode == 0:
-        shutil.copy(settings.results / name / f"{name}.json", RECORDS)
+        _copy(settings.results / name / f"{name}.json", RECORDS / f"{name}.json")
     return done.returncode == 0
 
 
@@ -105,9 +106,8 @@ def restore(settings: Settings) -> bool:
     if not all(path.is_file() for path in kept):
         return False
     folder = settings.results / MEASURED
-    folder.mkdir(parents=True, exist_ok=True)
     for path in kept:
-        shutil.copy(path, folder)
+        _copy(path, folder / path.name)
     return True
 
 
@@ -118,7 +118,6 @@ def copy_figures(page: Path, results: Path) -> list[Path]:
         FileNotFoundError: if no experiment has made one of them.
     """
     folder, copied = page.parent / "images" / "findings", []
-    folder.mkdir(parents=True, exist_ok=True)
     made = {figure.name: figure for figure in sorted(results.glob("*/*.png"))}
     for name in dict.fromkeys(SHOWN.findall(page.read_text()) if page.exists() else []):
         if name not in made:
@@ -126,8 +125,15 @@ def copy_figures(page: Path, results: Path) -> list[Path]:
                 f"{page} shows {name}, and nothing under {results} is called that: run its "
                 f"experiment"
             )
-        copied.append(Path(shutil.copy(made[name], folder / name)))
+        copied.append(_copy(made[name], folder / name))
     return copied
+
+
+def _copy(source: Path, target: Path) -> Path:
+    """Copy a file whole; gives the copy."""
+    with replacement(target) as temporary:
+        shutil.copyfile(source, temporary)
+    return target
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.framework import study
-from experiments.framework.pieces import write_whole
 from experiments.pages.advice import advice
 from experiments.pages.evidence import Book
 from experiments.pages.findings_claims import contexts, headline, predictor, reuse, switch
 from experiments.pages.findings_maps import bound, hardware, maps, sparsity, stacks
 from experiments.pages.template import render
+from qsopt.files import write_text
 
 SECTIONS = (
     headline,
@@ -47,7 +47,7 @@ def page(book: Book) -> str:
 
 def main(settings: Settings) -> None:
     book = Book(Path(settings.results))
-    write_whole(Path(settings.page), page(book))
+    write_text(Path(settings.page), page(book))
     print(f"{settings.page}: written from {book.results}")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qsopt.cli import runtime
+from qsopt.files import write_text
 
 runtime.configure(quick=False)
 
@@ -78,4 +79,4 @@ if __name__ == "__main__":
     page = render(
         "lifetime.md", decode=rows(DECODE, BARE | MATCHES), requests=rows(REQUESTS, MATCHES)
     )
-    PAGE.write_text(page, encoding="utf-8")
+    write_text(PAGE, page)

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments.framework import study, style
-from experiments.framework.pieces import Row, write_whole
+from experiments.framework.pieces import Row
 from qsopt import belief
 from qsopt.api.names import load_efficiency
 from qsopt.catalog.accelerators import load_cluster
@@ -31,6 +31,7 @@ from qsopt.comparison.compare import verdict
 from qsopt.comparison.twin import dense_twin
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.request import best_batch
+from qsopt.files import write_text
 from qsopt.maps.axes import Axis, axis
 from qsopt.maps.phase_map import phase_map
 from qsopt.maps.points import SERVICE_NUMBERS
@@ -92,7 +93,7 @@ def main(settings: Settings) -> None:
         ]
         rows = [row for piece in run.pieces(keys, walks) for row in piece]
         points = [row for row in rows if row["kind"] == "point"]
-        write_whole(run.folder / "points.csv", study.table(points))
+        write_text(run.folder / "points.csv", study.table(points))
         run.write(
             [row for row in rows if row["kind"] == "walk"],
             lambda walked: draw(settings, walked, points),

@@ -18,11 +18,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.framework import study, style
-from experiments.framework.pieces import Row, write_whole
+from experiments.framework.pieces import Row
 from qsopt import belief
 from qsopt.api.names import load_efficiency
 from qsopt.catalog.accelerators import load_cluster
 from qsopt.catalog.models import load_model, model_facts
+from qsopt.files import write_text
 from qsopt.maps.axes import axis
 from qsopt.maps.phase_map import phase_map
 from qsopt.maps.points import Sparsity
@@ -95,7 +96,7 @@ def main(settings: Settings) -> None:
             ({name: key[name] for name in (*PLACE, "efficiency")}, rows)
             for key, rows in zip(keys, pieces, strict=True)
         ]
-        write_whole(
+        write_text(
             run.folder / "points.csv",
             study.table([{**key, **row} for key, rows in maps for row in rows]),
         )

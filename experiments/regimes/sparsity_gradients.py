@@ -17,9 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.framework import study, style
-from experiments.framework.pieces import Row, write_whole
+from experiments.framework.pieces import Row
 from experiments.regimes.sparsity import INPUTS, WAYS, slopes_and_curves
 from qsopt.catalog.models import load_model, model_names
+from qsopt.files import write_text
 from qsopt.spec.model import moe_layers
 
 SPAN = 1.0
@@ -58,7 +59,7 @@ def main(settings: Settings) -> None:
             for cluster in settings.clusters
         ]
         rows = [row for piece in run.pieces(keys, slopes_and_curves) for row in piece]
-        write_whole(
+        write_text(
             run.folder / "curves.csv", study.table([row for row in rows if row["kind"] == "curve"])
         )
         slopes = [row for row in rows if row["kind"] == "slopes"]

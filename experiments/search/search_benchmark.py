@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from experiments.framework import study
-from experiments.framework.pieces import Row, write_whole
+from experiments.framework.pieces import Row
 from experiments.search import search_report, search_rivals, search_tasks
 from experiments.search.search_rivals import METHODS, DesignBox, race
 from experiments.search.search_tasks import Task, narrow_tasks, wide_tasks
+from qsopt.files import write_text
 from qsopt.search.admission import Admission
 from qsopt.search.evaluator import Designs, Evaluator
 from qsopt.search.exact import Scorer
@@ -199,7 +200,7 @@ def main(settings: Settings) -> None:
             summary=summary,
         )
         if settings.page:
-            write_whole(
+            write_text(
                 Path(settings.page), search_report.page(rows, wider, summary, asdict(settings))
             )
 

@@ -26,9 +26,9 @@ from qsopt.catalog.hardware_file import (
     refuse_unknown,
 )
 from qsopt.catalog.phrases import MOST_DEVICES, one_line, read_phrase
-from qsopt.errors import InputError, unknown_name
+from qsopt.errors import InputError, exactly, unknown_name
 from qsopt.spec.formats import ARITHMETICS, FORMATS, default_arithmetic
-from qsopt.spec.hardware import Accelerator, Cluster
+from qsopt.spec.hardware import UNKNOWN_LINK, Accelerator, Cluster
 
 _APART = ("price_per_hour", "power_limit", "scale_up_devices")
 """Numbers of an accelerator that who builds and rents out the node decides."""
@@ -53,7 +53,8 @@ def load_accelerator(which: str | Path, devices: float = 1) -> Accelerator:
     """An accelerator of the catalog, or of a file that ends in `.toml`, for a cluster of so many
     devices.
 
-    A link speed that the file lacks and that cluster does not use is some finite number.
+    A link speed that the file lacks and that cluster does not use is `UNKNOWN_LINK`, with which no
+    larger cluster can be made.
 
     Raises:
         InputError: if the name is unknown, the file is wrong, or it lacks a link speed that the
@@ -158,8 +159,8 @@ def _accelerator(facts: HardwareFacts, devices: float) -> Accelerator:
         memory_bytes=scalar(facts.memory_bytes),
         bandwidth=scalar(facts.bandwidth),
         scale_up_devices=scalar(facts.scale_up_devices),
-        scale_up_bandwidth=scalar(inside or between or facts.bandwidth),
-        scale_out_bandwidth=scalar(between or inside or facts.bandwidth),
+        scale_up_bandwidth=scalar(inside or UNKNOWN_LINK),
+        scale_out_bandwidth=scalar(between or UNKNOWN_LINK),
         mesh_peers=scalar(facts.mesh_peers or 0.0),
         torus_links=scalar(facts.torus_links or 0.0),
         arithmetic=_arithmetic(facts),
@@ -220,5 +221,5 @@ def at_price(cluster: Cluster, price: float | None) -> Cluster:
     if price is None:
         return cluster
     if not 0 < price < float("inf"):
-        raise InputError(f"price = {price:g}: give a positive number of US dollars/hour")
+        raise InputError(f"price = {exactly(price)}: give a positive number of US dollars/hour")
     return eqx.tree_at(lambda c: c.accelerator.price_per_hour, cluster, scalar(price))

@@ -77,8 +77,7 @@ NAMES = [
         ("law = all", "one law"),
     ),
     (
-        "crossover --model mixtral-8x7b --cluster 8xh200 --context 4096 --from 1e3 --to 1e5 "
-        "--law all",
+        "crossover --model mixtral-8x7b --cluster 8xh200 --from 1e3 --to 1e5 --law all",
         ("law = all", "one law"),
     ),
     (f"{EVALUATE} --way sideways", ("way", "sideways", "gathered", "dispatched")),
