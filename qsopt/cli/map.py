@@ -19,6 +19,7 @@ from qsopt.report.inquiry import Inquiry
 from qsopt.report.map_text import show_map, show_ways
 from qsopt.report.records import to_json
 from qsopt.report.records.maps import map_record, request_map_record
+from qsopt.report.text import say_hardware
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
@@ -73,6 +74,7 @@ class Map(Question):
             print(to_json(self._record(found, inquiry)))
             return
         show_map(found, self._title(), trained_context(self.model))
+        say_hardware(inquiry.hardware_notes)
         if isinstance(found, RequestMap):
             show_ways(found)
 

@@ -38,6 +38,7 @@ def compare_requests_record(
     return {
         "model": inquiry.model_name,
         "cluster": inquiry.cluster_name,
+        "hardware_notes": inquiry.hardware_notes,
         "question": "request",
         **workload_record(inquiry.service.workload),
         "moe": _side(result.moe, inquiry),
