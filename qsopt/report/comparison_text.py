@@ -100,7 +100,8 @@ def _say_how_sure(record: dict[str, Any]) -> None:
         f"(error of the law on observed "
         f"matches); qs < 1 with probability {record['probability_qs_below_one']:.1%}"
     )
-    if _finite(record.get("probability_dense_wins")) is not None:
+    told = record["verdict"] != "both infeasible"
+    if told and _finite(record.get("probability_dense_wins")) is not None:
         won = record["probability_dense_wins"]
         out.print(f"dense wins in {won:.1%} of draws of q and of {_errors(record)}")
 
