@@ -3,7 +3,7 @@ one set of results.
 
 An experiment is one file with one question and one figure or table. Its defaults stand in
 `configs/experiments/<name>.toml`, and it writes `<name>.csv`, `<name>.json` (rows, inputs, seed,
-versions) and `<name>.png` into `results/<name>/`.
+versions), `<name>.png` and `<name>.svg` into `results/<name>/`.
 """
 
 import csv
@@ -140,13 +140,23 @@ class Study:
         )
 
 
+def joined(pieces: Iterable[list[Row]]) -> list[Row]:
+    """The rows of several pieces."""
+    return [row for piece in pieces for row in piece]
+
+
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG of few colours, which is a third of the size."""
-    temporary_png = io.BytesIO()
-    figure.savefig(temporary_png, dpi=DPI)
-    few = Image.open(temporary_png).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    """Write a figure as an SVG, and as a PNG of few colours, which is a third of the size."""
+    with (
+        plt.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}),
+        replacement(path.with_suffix(".svg")) as temporary,
+    ):
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=DPI)
+    few = Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     with replacement(path) as temporary:
-        few.save(temporary, optimize=True)
+        few.save(temporary, format="png", optimize=True)
 
 
 def module_name(name: str) -> str:
