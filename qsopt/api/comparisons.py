@@ -20,7 +20,7 @@ from qsopt.comparison.compare import Comparison, settle
 from qsopt.comparison.dense import Twin
 from qsopt.comparison.requests import RequestComparison, settle_requests
 from qsopt.comparison.shapes import MatchAttention
-from qsopt.errors import InputError
+from qsopt.errors import InputError, check_seed
 from qsopt.precision import in_float64
 from qsopt.quality import belief as beliefs
 from qsopt.quality import registry as laws
@@ -92,6 +92,7 @@ def compare(
             leaves the twin no feed-forward layers, or requests are asked about while a number is
             being traced.
     """
+    check_seed(seed)
     rules = LayoutRules(dcp, expert_slots, stack)
     served = ruled(as_service(cluster, workload, efficiency, service), workload, rules)
     how = {"law": law, "q": stated(q), "tokens": tokens, "law_raw": law_raw}

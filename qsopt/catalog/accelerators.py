@@ -28,9 +28,9 @@ from qsopt.catalog.hardware_file import (
     refuse_unknown,
 )
 from qsopt.catalog.phrases import MIXED, MOST_DEVICES, one_line, read_phrase
-from qsopt.errors import InputError, unknown_name
+from qsopt.errors import InputError, exactly, unknown_name
 from qsopt.spec.formats import ARITHMETICS, FORMATS, default_arithmetic
-from qsopt.spec.hardware import Accelerator, Cluster
+from qsopt.spec.hardware import UNKNOWN_LINK, Accelerator, Cluster
 from qsopt.units import GB
 
 HOST_CARDS = 8
@@ -59,7 +59,8 @@ def load_accelerator(which: str | Path, devices: float = 1) -> Accelerator:
     """An accelerator of the catalog, or of a file that ends in `.toml`, for a cluster of so many
     devices.
 
-    A link speed that the file lacks and that cluster does not use is some finite number.
+    A link speed that the file lacks and that cluster does not use is `UNKNOWN_LINK`, with which no
+    larger cluster can be made.
 
     Raises:
         InputError: if the name is unknown, the file is wrong, or it lacks a link speed that the
@@ -187,20 +188,23 @@ def _names_by_numbers() -> dict[tuple[float, ...], str]:
 
 def _accelerator(facts: HardwareFacts, devices: float) -> Accelerator:
     inside, between = facts.scale_up_bandwidth, facts.scale_out_bandwidth
-    most = max(facts.scale_up_devices, cards_of_a_host(facts))
+    cards = cards_of_a_host(facts)
+    most = max(facts.scale_up_devices, cards)
     if between is None and devices > most:
         raise InputError(
             f"{facts.name}: no link speed is known beyond its domain of {facts.scale_up_devices}, "
             f"and {devices:g} devices need one; use at most {most}, or state scale_out.GBps in a "
             f"copy of its file"
         )
+    if between is None and cards:
+        between = inside
     return Accelerator(
         peak_flops=[facts.peak(arithmetic) for arithmetic in ARITHMETICS],
         memory_bytes=scalar(facts.memory_bytes),
         bandwidth=scalar(facts.bandwidth),
         scale_up_devices=scalar(facts.scale_up_devices),
-        scale_up_bandwidth=scalar(inside or between or facts.bandwidth),
-        scale_out_bandwidth=scalar(between or inside or facts.bandwidth),
+        scale_up_bandwidth=scalar(inside or UNKNOWN_LINK),
+        scale_out_bandwidth=scalar(between or UNKNOWN_LINK),
         mesh_peers=scalar(facts.mesh_peers or 0.0),
         torus_links=scalar(facts.torus_links or 0.0),
         arithmetic=_arithmetic(facts),
@@ -263,5 +267,5 @@ def at_price(cluster: Cluster, price: float | None) -> Cluster:
     if price is None:
         return cluster
     if not 0 < price < float("inf"):
-        raise InputError(f"price = {price:g}: give a positive number of US dollars/hour")
+        raise InputError(f"price = {exactly(price)}: give a positive number of US dollars/hour")
     return eqx.tree_at(lambda c: c.accelerator.price_per_hour, cluster, scalar(price))

@@ -9,7 +9,7 @@ from qsopt.catalog.accelerators import load_cluster
 from qsopt.catalog.models import trained_context
 from qsopt.cli.options import Question
 from qsopt.cli.quantities import OptionalCount, range_end
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.files import check_plot
 from qsopt.maps.axes import Axis, AxisName, axis
 from qsopt.maps.pair import MatchedPair
@@ -85,7 +85,8 @@ class Map(Question):
             raise InputError("batch is about decode alone: of requests the best is taken")
         if not self.batch >= 1 or "batch" in self._names():
             raise InputError(
-                f"batch = {self.batch:g}: give 1 or more sequences, and none where batch is an axis"
+                f"batch = {exactly(self.batch)}: give 1 or more sequences, and none where "
+                "batch is an axis"
             )
 
     def _of_steps(self, inquiry: Inquiry, axes: tuple[Axis, Axis]) -> PhaseMap:

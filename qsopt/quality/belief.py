@@ -6,7 +6,7 @@ import equinox as eqx
 import numpy as np
 
 from qsopt.arrays import Scalar
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.calibration import Calibrated, calibrate
 from qsopt.quality.of_model import architecture, checked_q
@@ -82,5 +82,5 @@ def given(q: float) -> Belief:
         InputError: if it is no positive number.
     """
     if not 0 < q < np.inf:
-        raise InputError(f"q = {q:g}: give a positive size factor, such as 4.2")
+        raise InputError(f"q = {exactly(q)}: give a positive size factor, such as 4.2")
     return Belief(q, q, None, None, None)

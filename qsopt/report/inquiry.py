@@ -13,7 +13,7 @@ from qsopt.catalog.accelerators import accelerator_name, cluster_phrase, hardwar
 from qsopt.catalog.efficiencies import KERNELS
 from qsopt.catalog.models import model_facts, model_names
 from qsopt.comparison.dense import RELEASED, MatchKind, size_factor
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.fitted.expected import SOFTWARE, Expectation, expectation
 from qsopt.fitted.server import POOLED
 from qsopt.precision import in_float64
@@ -37,7 +37,7 @@ def training_tokens(stated: float | None, model_name: str | None) -> float | Non
         InputError: if the number stated is not positive.
     """
     if stated is not None and not 0 < stated < MOST_TOKENS:
-        raise InputError(f"tokens = {stated:g}: give the training tokens, such as 14.8e12")
+        raise InputError(f"tokens = {exactly(stated)}: give the training tokens, such as 14.8e12")
     name = (model_name or "").lower()
     return stated or (model_facts(name).training_tokens if name in model_names() else None)
 
