@@ -17,8 +17,8 @@ from pathlib import Path
 import tyro
 
 from experiments.framework.measured import RECORDS
-from experiments.framework.pieces import write_whole
 from experiments.framework.study import module_name
+from qsopt.files import replacement, write_text
 from qsopt.report.records import to_json
 
 FINDINGS = (
@@ -94,11 +94,11 @@ def keep(name: str, settings: Settings) -> None:
     folder = settings.results / name
     record = json.loads((folder / f"{name}.json").read_text())
     kept = {key: value for key, value in record.items() if key not in UNKEPT}
-    write_whole(settings.kept / f"{name}.json", to_json(kept) + "\n")
-    settings.images.mkdir(parents=True, exist_ok=True)
+    write_text(settings.kept / f"{name}.json", to_json(kept) + "\n")
     for figure in sorted(folder.glob(f"{name}.*")):
         if figure.suffix in (".png", ".svg"):
-            shutil.copy(figure, settings.images / figure.name)
+            with replacement(settings.images / figure.name) as temporary:
+                shutil.copyfile(figure, temporary)
 
 
 if __name__ == "__main__":

@@ -30,9 +30,10 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from experiments.framework.pieces import Row, Store, sources, write_whole
+from experiments.framework.pieces import Row, Store, sources
 from qsopt.cli import runtime
 from qsopt.errors import InputError
+from qsopt.files import replacement, write_text
 from qsopt.report.records import to_json
 
 SETTINGS = Path(__file__).parents[2] / "configs" / "experiments"
@@ -127,8 +128,8 @@ class Study:
             **more,
             "rows": rows,
         }
-        write_whole(self.folder / f"{self.name}.json", to_json(record))
-        write_whole(self.folder / f"{self.name}.csv", table(rows))
+        write_text(self.folder / f"{self.name}.json", to_json(record))
+        write_text(self.folder / f"{self.name}.csv", table(rows))
         figures = None if draw is None else draw(rows)
         named = {self.name: figures} if isinstance(figures, Figure) else figures or {}
         for name, figure in named.items():
@@ -146,13 +147,14 @@ def joined(pieces: Iterable[list[Row]]) -> list[Row]:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as an SVG, and as a PNG of few colours, which is a third of the size."""
+    vector, pixels = io.BytesIO(), io.BytesIO()
     with plt.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=DPI)
-    Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(
-        path, optimize=True
-    )
+        figure.savefig(vector, format="svg", metadata={"Date": None})
+    write_text(path.with_suffix(".svg"), vector.getvalue().decode())
+    figure.savefig(pixels, dpi=DPI)
+    few = Image.open(pixels).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    with replacement(path) as temporary:
+        few.save(temporary, optimize=True)
 
 
 def module_name(name: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from qsopt.arrays import scalar
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.dense import NAMED, check_q
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.maps.axes import SHARES
 from qsopt.maps.decode_samples import decode_measure
 from qsopt.maps.pair import MatchedPair, Samples
@@ -148,12 +148,15 @@ def _check(pair: MatchedPair, over: SweptInput, low: float, high: float) -> None
         other = "a context" if pair.on_requests else "a prompt and an answer"
         raise InputError(f"over = {over}: take one of {', '.join(known)}; or ask about {other}")
     if high > SHARES.get(over, np.inf):
-        raise InputError(f"to = {high:g}: {over} is a share, at most {SHARES[over]:g}")
+        raise InputError(
+            f"to = {exactly(high)}: {over} is a share, at most {exactly(SHARES[over])}"
+        )
     if over == "acceptance" and float(pair.service.workload.tokens_per_step) <= 1.0:
         raise InputError("over = acceptance: nothing is drafted; give more tokens_per_step than 1")
     if not 0 < low < high < np.inf:
         raise InputError(
-            f"from = {low:g}, to = {high:g}: give a range of positive numbers, the smaller first"
+            f"from = {exactly(low)}, to = {exactly(high)}: give a range of positive numbers, "
+            "the smaller first"
         )
     if over == "q" and pair.kind == NAMED:
         raise InputError("over = q: the size of a dense model that is named is its own")

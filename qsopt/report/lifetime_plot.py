@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from qsopt.files import replacement
+from qsopt.files import write_figure
 from qsopt.report.lifetime_text import served_text
 from qsopt.report.plot import BLUE, GREY, ORANGE
 
@@ -49,8 +49,7 @@ def plot_lifetime(record: dict[str, Any], title: str, path: Path) -> None:
     axes.set_ylabel("training and serving [million US dollars]")
     axes.set_title(title, loc="left", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
-    with replacement(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    write_figure(figure, path, dpi=150)
     plt.close(figure)
 
 

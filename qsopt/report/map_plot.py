@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from qsopt.files import write_figure
 from qsopt.maps.phase_map import PhaseMap
 from qsopt.maps.request_map import RequestMap
 from qsopt.quality.belief import LEVEL
@@ -86,8 +87,7 @@ def plot_map(
     axes.set_ylabel(axis_label(picture.y_name))
     axes.set_title(title, loc="left", fontsize=11)
     finish(figure, mesh, [axes], [picture])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    write_figure(figure, path, dpi=130)
     plt.close(figure)
 
 

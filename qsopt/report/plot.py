@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from qsopt.comparison.compare import verdict
+from qsopt.files import write_figure
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 """Colours that colour-blind readers tell apart (Okabe and Ito, 2008)."""
@@ -61,8 +62,7 @@ def comparison_plot(
         _waterfall(panels[0, 1], known)
         where = f"what makes the ratio at {tokens_text(marked)} tokens of {what}"
         panels[0, 1].set_title(where, loc="left", fontsize=11)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    write_figure(figure, path, dpi=150)
     plt.close(figure)
 
 

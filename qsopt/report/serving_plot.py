@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from qsopt.files import write_text
+from qsopt.files import write_figure, write_text
 
 ENDINGS = (".png", ".svg", ".pdf", ".csv")
 """Endings of the files that can be written."""
@@ -66,6 +66,5 @@ def _plot(points: list[dict[str, Any]], title: str, path: Path) -> None:
     axes.set_title(title, fontsize=10)
     if points:
         axes.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    write_figure(figure, path)
     plt.close(figure)
