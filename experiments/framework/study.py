@@ -3,7 +3,7 @@ one set of results.
 
 An experiment is one file with one question and one figure or table. Its defaults stand in
 `configs/experiments/<name>.toml`, and it writes `<name>.csv`, `<name>.json` (rows, inputs, seed,
-versions) and `<name>.png` into `results/<name>/`.
+versions), `<name>.png` and `<name>.svg` into `results/<name>/`.
 """
 
 import csv
@@ -50,7 +50,7 @@ class Settings:
     output: Path | None = None
     """Folder for the results; results/<name> if left out."""
     seed: int = 0
-    """Of whatever is temporary at random."""
+    """Of whatever is drawn at random."""
     fresh: bool = False
     """Compute everything anew instead of going on from finished pieces."""
 
@@ -140,11 +140,19 @@ class Study:
         )
 
 
+def joined(pieces: Iterable[list[Row]]) -> list[Row]:
+    """The rows of several pieces."""
+    return [row for piece in pieces for row in piece]
+
+
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG of few colours, which is a third of the size."""
-    temporary_png = io.BytesIO()
-    figure.savefig(temporary_png, dpi=DPI)
-    few = Image.open(temporary_png).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    """Write a figure as an SVG, and as a PNG of few colours, which is a third of the size."""
+    vector, pixels = io.BytesIO(), io.BytesIO()
+    with plt.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):
+        figure.savefig(vector, format="svg", metadata={"Date": None})
+    write_text(path.with_suffix(".svg"), vector.getvalue().decode())
+    figure.savefig(pixels, dpi=DPI)
+    few = Image.open(pixels).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     with replacement(path) as temporary:
         few.save(temporary, optimize=True)
 

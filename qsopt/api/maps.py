@@ -13,7 +13,7 @@ from qsopt.api.names import (
     inquire_match,
     ruled,
 )
-from qsopt.catalog.accelerators import resized
+from qsopt.catalog.accelerators import accelerator_name, cards_of_a_host, hardware_facts, resized
 from qsopt.comparison.dense import Twin
 from qsopt.comparison.shapes import MatchAttention
 from qsopt.errors import InputError
@@ -212,7 +212,10 @@ def check_links(cluster: Cluster, axes: tuple[Axis, ...]) -> None:
     values = {each.name: each.values for each in axes}
     devices = float(np.max(values.get("devices", np.asarray(cluster.devices))))
     domain = float(np.min(values.get("domain", np.asarray(cluster.accelerator.scale_up_devices))))
+    name = accelerator_name(cluster.accelerator)
+    cards = 0 if name is None else cards_of_a_host(hardware_facts(name))
     known = float(np.min(cluster.accelerator.scale_out_bandwidth)) > UNKNOWN_LINK
+    known = known and not 0 < cards < devices
     if devices > domain and "scale_out" not in values and not known:
         raise InputError(
             f"no link speed is known between domains, and {devices:g} devices in "

@@ -38,6 +38,8 @@ _NUMBER = _Kind(_positive, "a positive finite number")
 _SPEED = _Kind(_positive, _NUMBER.words, lambda value: value * GB)
 _ARITHMETIC = _Kind(ARITHMETICS.__contains__, f"one of {', '.join(ARITHMETICS)}")
 _PEAK = _Kind(_positive, _NUMBER.words, lambda value: value * TFLOPS)
+ANNOUNCED = "announced"
+_STATUS = _Kind(lambda value: value == ANNOUNCED, f'"{ANNOUNCED}", or leave it out')
 
 
 def _required(key: str, kind: _Kind) -> Any:
@@ -101,6 +103,8 @@ class HardwareFacts:
     price_note: str | None = _optional("price.note", _TEXT)
     price_date: str | None = _optional("price.date", _DATE)
     """When the price was listed."""
+    status: str | None = _optional("provenance.status", _STATUS)
+    """`announced` where figures are the maker's before hardware shipped; else None."""
     source: str | None = _optional("provenance.source", _TEXT)
     """Where the figures stand."""
     doubt: str | None = _optional("provenance.doubt", _TEXT)

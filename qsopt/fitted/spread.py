@@ -174,6 +174,18 @@ def ratio_quantiles(over: Quantiles, under: Quantiles, pairs: Pairs) -> Quantile
     return middle + np.sign(NORMAL) * np.sqrt(np.maximum(up**2 + down**2 - product, 0.0))
 
 
+def at_normal(
+    quantiles: Quantiles, normal: Float[np.ndarray, " draws"]
+) -> Float[np.ndarray, " draws"]:
+    """What standard normal draws stand for among these quantiles: straight lines between them and
+    beyond the outer ones.
+    """
+    steps = np.diff(quantiles) / np.diff(NORMAL)
+    inside = np.interp(normal, NORMAL, quantiles)
+    below, above = np.minimum(normal - NORMAL[0], 0.0), np.maximum(normal - NORMAL[-1], 0.0)
+    return inside + below * steps[0] + above * steps[-1]
+
+
 # ---- files ---------------------------------------------------------------------------------------
 
 

@@ -110,7 +110,9 @@ class Crossovers(Result):
     """Values of the input at which both optima were computed."""
 
 
-def crossovers(pair: MatchedPair, over: SweptInput, low: float, high: float) -> Crossovers:
+def crossovers(
+    pair: MatchedPair, over: SweptInput, low: float, high: float, grid: Grid | None = None
+) -> Crossovers:
     """All values of an input in [low, high] at which the verdict flips.
 
     Args:
@@ -118,6 +120,7 @@ def crossovers(pair: MatchedPair, over: SweptInput, low: float, high: float) -> 
         over: the input.
         low: lower end of the range.
         high: upper end.
+        grid: how closely it is looked at; as its kind of question needs if left out.
 
     Raises:
         InputError: if the model is dense, the range is not one, or q leaves the twin no
@@ -125,7 +128,7 @@ def crossovers(pair: MatchedPair, over: SweptInput, low: float, high: float) -> 
     """
     _check(pair, over, low, high)
     whole, requests = over in WHOLE, pair.on_requests
-    grid = REQUEST_GRID if requests else DECODE_GRID
+    grid = grid or (REQUEST_GRID if requests else DECODE_GRID)
     measure = request_measure(pair, over) if requests else decode_measure(pair, over, high)
     samples: Samples = {}
     new = _spaced(low, high, grid.points, whole)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import jax
 
-from qsopt.catalog.accelerators import accelerator_name, cluster_phrase
+from qsopt.catalog.accelerators import accelerator_name, cluster_phrase, hardware_notes
 from qsopt.catalog.efficiencies import KERNELS
 from qsopt.catalog.models import model_facts, model_names
 from qsopt.comparison.dense import RELEASED, MatchKind, size_factor
@@ -85,6 +85,11 @@ class Inquiry:
     def accelerator(self) -> str | None:
         """The catalog's name of the accelerator; None for any other."""
         return accelerator_name(self.service.cluster.accelerator)
+
+    @property
+    def hardware_notes(self) -> list[str]:
+        """What a reader should know of the figures behind the cluster."""
+        return hardware_notes(self.service.cluster)
 
     @property
     def all_laws(self) -> bool:

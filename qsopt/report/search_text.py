@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from qsopt.report.text import console, layout_text, say_context, show_rows, si
+from qsopt.report.text import LAYOUT_LEGEND, console, layout_text, say_context, show_rows, si
 
 
 def show_solution(record: dict[str, Any], seconds: Mapping[str, float]) -> None:
@@ -29,6 +29,7 @@ def show_solution(record: dict[str, Any], seconds: Mapping[str, float]) -> None:
     out.print(
         f"deployment: {layout_text(best['deployment'])}; efficiency set: {record['efficiency']}"
     )
+    out.print(LAYOUT_LEGEND)
     relaxed = record["relaxed_value"]
     beside = f" (relaxed {relaxed:,.6g})" if math.isfinite(relaxed) else ""
     out.print(

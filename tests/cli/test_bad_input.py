@@ -59,7 +59,7 @@ NAMES = [
     (f"{EVALUATE} --cluster 2x0xh200", ("cluster", "2x8xh200")),
     (f"{EVALUATE} --cluster 2x8x", ("cluster", "2x8xh200")),
     (f"{EVALUATE} --cluster 2x8xh20000", ("accelerator", "'h20000'", "h200")),
-    (f"{EVALUATE} --cluster 8xrtx-4090", ("link speed", "scale_out.GBps")),
+    (f"{EVALUATE} --cluster 16xrtx-4090", ("link speed", "scale_out.GBps")),
     (f"{EVALUATE} --cluster missing.toml", ("missing.toml",)),
     (f"{EVALUATE} --efficiency fited", ("efficiency", "'fited'", "fitted")),
     (f"{EVALUATE} --efficiency missing.toml", ("efficiency", "missing.toml", "fitted")),
