@@ -233,7 +233,7 @@ def _names() -> list[str]:
 def model_config(random: Random, _: Path) -> None:
     """A Hugging Face config with entries changed."""
     config = _config(random.choice(_names()))
-    for _ in range(random.randint(1, 3)):
+    for _change in range(random.randint(1, 3)):
         config = changed_entry(config, random)
     if isinstance(config, dict):
         sound(read_config(config))
