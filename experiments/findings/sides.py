@@ -20,7 +20,7 @@ from qsopt.deployments.batches import CHUNK, repeat, same_length, take
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.optimum import best_of_each
 from qsopt.report.inquiry import Inquiry
-from qsopt.report.records.intervals import of_dense, ratio_intervals
+from qsopt.report.records.intervals import of_dense, ratio_intervals, speed_errors
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -136,7 +136,8 @@ def _interval(case: Asked, moe: Reached, dense: Reached, ratio: float | None) ->
             (case.inquiry, moe.deployment),
             (of_dense(case.inquiry, case.dense), dense.deployment),
         )
-        found = ratio_intervals(*pair, ratio, requests=case.question.on_requests)
+        errors = speed_errors(*pair, requests=case.question.on_requests)
+        found = ratio_intervals(ratio, None if errors is None else errors[1])
     low, high = (None, None) if found is None else found["ratio_dense_over_moe"]["80"]
     return {"low": low, "high": high}
 
