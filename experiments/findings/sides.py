@@ -137,7 +137,7 @@ def _interval(case: Asked, moe: Reached, dense: Reached, ratio: float | None) ->
             (of_dense(case.inquiry, case.dense), dense.deployment),
         )
         errors = speed_errors(*pair, requests=case.question.on_requests)
-        found = ratio_intervals(ratio, None if errors is None else errors[1])
+        found = ratio_intervals(ratio, errors)
     low, high = (None, None) if found is None else found["ratio_dense_over_moe"]["80"]
     return {"low": low, "high": high}
 

@@ -13,7 +13,7 @@ from qsopt.errors import InputError
 from qsopt.maps.crossover import SweptInput, crossovers
 from qsopt.maps.pair import MatchedPair
 from qsopt.report.map_text import show_crossovers
-from qsopt.report.records import to_json
+from qsopt.report.records import answer_json
 from qsopt.report.records.maps import crossover_record
 
 Low = Annotated[str | None, tyro.conf.arg(name="from")]
@@ -56,6 +56,6 @@ class Crossover(Question):
         found = crossovers(pair, self.over, low, high)
         record = crossover_record(found, inquiry, self.over, pair)
         if self.json:
-            print(to_json(record))
+            print(answer_json(record))
         else:
             show_crossovers(record)

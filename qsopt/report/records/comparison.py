@@ -80,9 +80,10 @@ def _probabilities(
     expected = inquiry.expectation()
     spreads = None if expected is None else expected.spreads()
     qs = [held.q] if held.distribution is None else [held.q, held.distribution]
-    errors = _ratio_errors(result, inquiry)
+    errors = _speed_errors(result, inquiry)
+    ratio_errors = None if errors is None else errors[1]
     each = odds_of_each(
-        inquiry.model, inquiry.service, duel, qs, seed, spreads=spreads, ratio_errors=errors
+        inquiry.model, inquiry.service, duel, qs, seed, spreads=spreads, ratio_errors=ratio_errors
     )
     at_q, *of_law = (float(draws.dense_wins) for draws in each)
     return (of_law[0] if of_law else None), at_q
@@ -206,17 +207,16 @@ def _sides(result: Comparison, inquiry: Inquiry) -> list[tuple[str, Inquiry, Sid
     return [("moe", inquiry, result.moe), ("dense", dense, result.dense)]
 
 
-def _ratio_errors(result: Comparison, inquiry: Inquiry) -> Quantiles | None:
-    """How far the ratio is off, as measured; None without evidence or a ratio."""
+def _speed_errors(result: Comparison, inquiry: Inquiry) -> tuple[Quantiles, Quantiles] | None:
+    """How far the MoE's throughput and the ratio are off; None without evidence or a ratio."""
     if not (bool(result.moe.feasible) and bool(result.dense.feasible)):
         return None
     moe, dense = ((asked, side.deployment) for _, asked, side in _sides(result, inquiry))
-    errors = speed_errors(moe, dense, requests=False)
-    return None if errors is None else errors[1]
+    return speed_errors(moe, dense, requests=False)
 
 
 def _ratio_intervals(result: Comparison, inquiry: Inquiry) -> Intervals | None:
-    return ratio_intervals(float(result.ratio), _ratio_errors(result, inquiry))
+    return ratio_intervals(float(result.ratio), _speed_errors(result, inquiry))
 
 
 def _reason(side: Side) -> str:

@@ -162,16 +162,16 @@ def _intervals(record: Mapping[str, Any], quantiles: Mapping[str, Quantiles]) ->
     }
 
 
-def ratio_intervals(ratio: float, errors: Quantiles | None) -> Intervals | None:
+def ratio_intervals(ratio: float, errors: tuple[Quantiles, Quantiles] | None) -> Intervals | None:
     """The interval of the ratio of throughputs, dense over MoE; None without evidence or a ratio.
 
     Args:
         ratio: as predicted.
-        errors: of the ratio; the second of `speed_errors`.
+        errors: as `speed_errors` gives them.
     """
     if errors is None or not 0.0 < ratio < np.inf:
         return None
-    return {"ratio_dense_over_moe": interval(ratio, errors)}
+    return {"ratio_dense_over_moe": interval(ratio, errors[1])}
 
 
 def speed_errors(

@@ -124,8 +124,7 @@ def _intervals(
         (inquiry, moe.best.plan.decode),
         (of_dense(inquiry, dense.model), dense.best.plan.decode),
     )
-    errors = speed_errors(*sides, requests=True)
-    return ratio_intervals(ratio, None if errors is None else errors[1])
+    return ratio_intervals(ratio, speed_errors(*sides, requests=True))
 
 
 def _reasons(sides: dict[str, RequestSide], inquiry: Inquiry) -> str | None:
