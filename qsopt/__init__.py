@@ -22,6 +22,7 @@ from qsopt.api.lifetime import lifetime
 from qsopt.api.maps import axis, crossovers, phase_map
 from qsopt.api.names import load_efficiency
 from qsopt.api.requests import serve
+from qsopt.api.sweeps import Sweep, sweep
 from qsopt.catalog.accelerators import accelerator_names, load_accelerator, load_cluster
 from qsopt.catalog.models import load_model, model_names
 from qsopt.comparison.compare import Comparison, Side
@@ -96,6 +97,7 @@ __all__ = [
     "Side",
     "Solution",
     "Spent",
+    "Sweep",
     "Workload",
     "__version__",
     "accelerator_names",
@@ -126,6 +128,7 @@ __all__ = [
     "propose",
     "sensitivity",
     "serve",
+    "sweep",
 ]
 
 

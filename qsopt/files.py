@@ -9,6 +9,9 @@ from pathlib import Path
 
 from qsopt.errors import InputError
 
+PLOTS = (".png", ".svg", ".pdf")
+"""Endings of the files that every plot can be written to."""
+
 
 @contextmanager
 def replacement(path: Path) -> Iterator[Path]:
@@ -46,7 +49,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def check_plot(path: Path | None, endings: tuple[str, ...]) -> None:
+def check_plot(path: Path | None, endings: tuple[str, ...] = PLOTS) -> None:
     """Refuse the file of a plot that cannot be written, before anything is computed.
 
     Args:
@@ -56,11 +59,24 @@ def check_plot(path: Path | None, endings: tuple[str, ...]) -> None:
     Raises:
         InputError: if it has another ending, or its folder cannot be there.
     """
-    if path is None:
-        return
+    if path is not None:
+        check_file(path, "plot", endings)
+
+
+def check_file(path: Path, what: str, endings: tuple[str, ...]) -> None:
+    """Refuse a file that cannot be written, before anything is computed.
+
+    Args:
+        path: of the file.
+        what: the name of the option that gives it.
+        endings: that it may have.
+
+    Raises:
+        InputError: if it has another ending, or its folder cannot be there.
+    """
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if path.suffix not in endings or path.is_dir() or not parent.is_dir():
         raise InputError(
-            f"plot = {path}: give a file that ends in {' or '.join(endings)}, in a folder that can "
-            f"be written"
+            f"{what} = {path}: give a file that ends in {' or '.join(endings)}, in a folder that "
+            f"can be written"
         )

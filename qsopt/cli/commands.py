@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": ("qsopt.cli.evaluate", "Evaluate"),
     "serve": ("qsopt.cli.serve", "Serve"),
     "compare": ("qsopt.cli.compare", "Compare"),
+    "report": ("qsopt.cli.report", "Report"),
     "propose": ("qsopt.cli.propose", "Propose"),
     "lifetime": ("qsopt.cli.lifetime", "LifetimeCommand"),
     "optimize": ("qsopt.cli.optimize", "Optimize"),

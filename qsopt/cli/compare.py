@@ -52,7 +52,7 @@ class Compare(Question):
     """Of the draws behind the probability that dense wins."""
     plot: Path | None = None
     """Write a plot of the ratio over the length of context, or of the answer, and of the penalties
-    that make it, to this PNG or SVG file.
+    that make it, to this PNG, SVG or PDF file, and its numbers to a CSV file beside it.
     """
 
     def run(self) -> None:
@@ -108,7 +108,7 @@ class Compare(Question):
             )
         if self.seed < 0:
             raise InputError(f"seed = {self.seed}: give a whole number, zero or more")
-        check_plot(self.plot, (".png", ".svg"))
+        check_plot(self.plot)
 
     def _plot(self, lengths: Lengths, record: dict[str, Any]) -> None:
         """The ratio along a length, and what makes it at the length that was asked about."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+from jaxtyping import Float
 
 from qsopt.arrays import scalar
 from qsopt.comparison.compare import verdict
@@ -108,6 +109,10 @@ class Crossovers(Result):
     """The upper."""
     evaluated: int
     """Values of the input at which both optima were computed."""
+    values: Float[np.ndarray, " evaluated"]
+    """These, ascending."""
+    throughputs: Float[np.ndarray, "evaluated 2"]
+    """Of the MoE and of its match at each, 0 where infeasible [tokens/s]."""
 
 
 def crossovers(pair: MatchedPair, over: SweptInput, low: float, high: float) -> Crossovers:
@@ -210,7 +215,11 @@ def _crossovers(samples: Samples, whole: bool) -> Crossovers:
         else:
             edges.append(Edge(value, below, above))
     ends = (_end(value, *samples[value]) for value in (min(samples), max(samples)))
-    return Crossovers(tuple(crossings), tuple(edges), *ends, evaluated=len(samples))
+    values = sorted(samples)
+    reached = np.array([samples[value] for value in values])
+    return Crossovers(
+        tuple(crossings), tuple(edges), *ends, len(samples), np.array(values), reached
+    )
 
 
 def _end(value: float, moe: float, dense: float) -> End:

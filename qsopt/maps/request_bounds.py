@@ -38,6 +38,7 @@ from qsopt.maps.request_pairs import PairRows, Pool, at_same_points, pair_values
 from qsopt.maps.request_rows import Board, alike_for_readers, board
 from qsopt.serving.candidates import READER, UNIFORM, WRITER
 from qsopt.serving.narrowing import next_units, put, unknown, updated
+from qsopt.serving.plan import WAYS
 from qsopt.serving.replica import Served
 from qsopt.serving.trials import Asked
 from qsopt.spec.deployment import Deployment
@@ -62,6 +63,7 @@ def request_optima(
     shape: tuple[int, int],
     trends: Trends,
     shared: bool,
+    ways: tuple[str, ...] = WAYS,
 ) -> RequestOptima:
     """The optimum at every point.
 
@@ -72,8 +74,9 @@ def request_optima(
         shape: points along both axes.
         trends: of requests/s along both axes.
         shared: whether an axis moves how many sequences share the reading of prompts.
+        ways: of serving.
     """
-    return _Search(served, board(served, layouts, questions), shape, trends, shared).run()
+    return _Search(served, board(served, layouts, questions, ways), shape, trends, shared).run()
 
 
 class _Search:

@@ -242,6 +242,17 @@ class Model(Record):
                     f"{name} = {float(getattr(self, name)):g}: a model needs a positive {name}"
                 )
 
+    def with_(self, **sizes: float) -> "Model":
+        """The model with other sizes, such as `top_k`, `experts` or `layers` (see
+        `spec.changes.changed`).
+
+        Raises:
+            InputError: if there is no such size, or no such model can be.
+        """
+        from qsopt.spec.changes import changed  # noqa: PLC0415  (it knows models)
+
+        return changed(self, sizes)
+
 
 def stacks(model: Model) -> tuple[Stack, ...]:
     """Decoder, and encoder where there is one."""
