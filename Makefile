@@ -43,15 +43,14 @@ docs: .venv/.docs  ## the documentation as web pages in site/, every reference c
 bench: setup  ## measured speed: evaluations a second, time to a first answer
 	$(BIN)/python -m experiments.bench
 
-figures: setup  ## pages and plots of docs/ that are generated; goes on where it stopped (DATA=folder for measured tables)
+figures: setup  ## pages and plots of docs/ that are generated; goes on where it stopped
 	$(BIN)/python -m experiments.pages.quality_table
 	$(BIN)/python -m experiments.pages.quality_page
 	$(BIN)/qsopt compare --model deepseek-v3 --cluster 16xh200 --context 131072 \
 		--plot docs/images/ratio_over_context.png
 	$(BIN)/qsopt compare --model qwen3-30b-a3b --dense qwen3-14b --cluster 1xh100 --prompt 1024 --answer 1024 \
 		--plot docs/images/ratio_over_answer.png
-	$(BIN)/python -m experiments.pages.lifetime_page
-	$(BIN)/python -m experiments.framework.figures $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m experiments.framework.figures
 
 clean:
 	rm -rf .venv results dist build site .coverage

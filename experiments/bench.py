@@ -22,15 +22,15 @@ import numpy as np
 import tyro
 
 import qsopt
-from experiments.framework.pieces import write_whole
 from experiments.framework.style import cluster_name
 from experiments.pages.template import render
+from qsopt import belief
 from qsopt.catalog.models import model_facts
 from qsopt.deployments.layouts import legal_layouts
+from qsopt.files import write_text
 from qsopt.maps.axes import Axis, axis
 from qsopt.maps.phase_map import phase_map
 from qsopt.physics.evaluate import metrics
-from qsopt.quality.belief import belief
 from qsopt.report.plot import tokens_text
 from qsopt.serving.metrics import request_metrics
 from qsopt.serving.plan import in_one_pool
@@ -96,7 +96,7 @@ def main(settings: Settings) -> None:
         repeats=settings.repeats,
         rows=rows,
     )
-    write_whole(settings.output, page)
+    write_text(settings.output, page)
     print(page)
 
 

@@ -24,12 +24,17 @@ SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text("utf-8").splitli
 """Cases that take long beside quicker ones of the same kind: slow too, though no mark says so."""
 
 
+LONGEST = ("test_precision.py", "test_contract.py", "test_docs.py", "test_request_slopes.py")
+"""Files that take a minute or two: first, so that no worker is left with one at the end."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow cases, before cases are chosen by their marks."""
+    """Mark the slow cases, before cases are chosen by their marks; the longest files come first."""
     for item in items:
         if item.nodeid in SLOW:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -4,11 +4,11 @@ import equinox as eqx
 import numpy as np
 import pytest
 
-from qsopt import load_model
+from qsopt import belief, load_model
 from qsopt.catalog.models import model_facts
 from qsopt.errors import InputError
 from qsopt.quality import MoeArchitecture, law
-from qsopt.quality.belief import DEFAULT, belief, given
+from qsopt.quality.belief import DEFAULT, given
 from qsopt.quality.of_model import architecture, checked_q
 
 # q by geometric mean, Tian and Ludziejewski, computed elsewhere from the makers' rounded counts.

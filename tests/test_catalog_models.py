@@ -106,12 +106,14 @@ OUTLIERS = {
     "falcon-7b": -0.0413,  # the safetensors hold the one table twice
     "gemma-4-26b-a4b": 0.0178,  # published without the vision tower
     "gemma-4-31b": 0.0135,  # published without the vision tower
+    "glm-4.7": -0.0145,  # published with the prediction layer
     "kimi-k2": -0.0131,  # the report's 1.04T against 1.026T from the fields; not explained
     "kimi-k2.5": -0.0126,  # as kimi-k2, with a vision tower
     "kimi-linear-48b-a3b": 0.0236,  # "48B" is the name; the model page says 49B
     "ling-mini-2.0": 0.016,  # published as 16B
     "ling-mini-beta": 0.0304,  # published without tables
     "llama-4-scout": -0.0113,  # the published 109B include the vision tower
+    "mistral-medium-3.5": -0.0232,  # published with the vision encoder
     "persimmon-8b": 0.0104,  # published as 9.3B
     "qwen3-1.7b": 0.0121,  # "1.7B" is the name
     "qwen3.5-27b": 0.0132,  # "27B" is the language model; the total counts the vision tower
@@ -136,6 +138,7 @@ ACTIVE_OUTLIERS = {
     "ling-mini-beta": -0.0188,  # published as 0.855B
     "minimax-m2": -0.0199,  # published as 10B
     "minimax-m2.5": -0.0199,  # published as 10B
+    "minimax-m3": 0.0219,  # published as "about 23B"; vLLM's recipe counts 26B with tables
     "mistral-small-4-119b": 0.0204,  # published as 6.5B
     "nemotron-3-super-120b-a12b": 0.0194,  # "A12B" is the name
     "olmoe-1b-7b": -0.0138,  # published as 1.3B
@@ -162,6 +165,9 @@ def test_every_model_has_its_facts() -> None:
     assert len(names) >= 90
     assert all(model_facts(name).name == name for name in names)
     assert names == sorted(names)
+    for name in names:
+        facts = model_facts(name)
+        assert facts.source.strip() and facts.config_source.strip(), name
 
 
 def test_facts_have_no_orphans() -> None:
@@ -237,6 +243,7 @@ def test_state_bytes_per_sequence(name: str, expected: int) -> None:
         ("mixtral-8x7b", "bf16", "bf16", "bf16"),
         ("deepseek-v4-pro", "fp8_block", "mxfp4", "bf16"),
         ("kimi-k2.5", "bf16", "int4", "bf16"),
+        ("kimi-k3", "bf16", "mxfp4", "bf16"),
         ("devstral-2-123b", "fp8", "fp8", "bf16"),
     ],
 )

@@ -167,7 +167,7 @@ def test_import_is_silent_and_sets_nothing() -> None:
 # ---- layers --------------------------------------------------------------------------------------
 
 LAYERS = (
-    ("units", "arrays", "errors", "files", "record", "precision", "version"),
+    ("units", "arrays", "errors", "files", "interrupts", "record", "precision", "version"),
     ("spec",),
     ("catalog",),
     ("physics",),

@@ -11,7 +11,6 @@ import matplotlib.pyplot as plt
 import pytest
 
 from experiments.framework import figures, study
-from experiments.framework.figures import copy_figures
 from experiments.framework.pieces import Store
 from qsopt.errors import InputError
 
@@ -94,40 +93,45 @@ def test_settings_file_is_read_strictly(tmp_path, monkeypatch):
         study.defaults(Settings, "squares")
 
 
-def test_only_the_figures_of_the_page_are_copied(tmp_path):
-    results, page = tmp_path / "results", tmp_path / "docs" / "findings.md"
-    for name in ("a", "b"):
-        (results / name).mkdir(parents=True)
-        (results / name / f"{name}.png").write_bytes(name.encode())
-    page.parent.mkdir()
-    page.write_text("![text](images/findings/b.png) and again images/findings/b.png\n")
-    assert [path.name for path in copy_figures(page, results)] == ["b.png"]
-    assert [path.name for path in (page.parent / "images" / "findings").iterdir()] == ["b.png"]
-    page.write_text("![text](images/findings/c.png)\n")
-    with pytest.raises(FileNotFoundError, match=r"c\.png"):
-        copy_figures(page, results)
+def test_the_record_and_the_figures_of_a_finding_are_kept(tmp_path):
+    settings = figures.Settings(
+        results=tmp_path / "results", kept=tmp_path / "kept", images=tmp_path / "images"
+    )
+    folder = settings.results / "pairs"
+    folder.mkdir(parents=True)
+    (folder / "pairs.json").write_text(
+        '{"experiment": "pairs", "seconds": 1.0, "rows": [{"a": 2}]}'
+    )
+    for kind in ("png", "svg", "csv"):
+        (folder / f"pairs.{kind}").write_bytes(b"drawn")
+    figures.keep("pairs", settings)
+    kept = json.loads((settings.kept / "pairs.json").read_text())
+    assert kept == {"experiment": "pairs", "rows": [{"a": 2}]}
+    assert {file.name for file in settings.images.iterdir()} == {"pairs.png", "pairs.svg"}
+
+
+def test_a_figure_is_written_twice_alike(tmp_path):
+    for place in ("one", "other"):
+        (tmp_path / place).mkdir()
+        drawn, axes = plt.subplots()
+        axes.plot([0.0, 1.0])
+        study.save(drawn, tmp_path / place / "line.png")
+    for kind in ("png", "svg"):
+        one, other = (
+            (tmp_path / place / f"line.{kind}").read_bytes() for place in ("one", "other")
+        )
+        assert one == other
 
 
 def test_every_experiment_of_the_figures_is_run_by_its_own_module(tmp_path):
-    settings = figures.Settings(results=tmp_path / "results", page=tmp_path / "page.md")
+    settings = figures.Settings(results=tmp_path / "results")
     for name in figures.EXPERIMENTS:
         python, minus, module, *options = figures.command(name, settings)
         assert (python, minus) == (sys.executable, "-m")
         assert (ROOT / module.replace(".", "/")).with_suffix(".py").is_file()
-        assert str(settings.results) in options[1]
+        assert name == figures.PAGE or str(settings.results) in options[1]
     with pytest.raises(InputError, match="no such experiment"):
         study.module_name("nothing")
-
-
-def test_what_is_kept_of_measured_results_is_put_in_its_place(tmp_path):
-    settings = figures.Settings(results=tmp_path / "results", page=tmp_path / "docs" / "page.md")
-    assert not figures.run("real_stacks", settings), "its figure is missing"
-    figure = tmp_path / "docs" / "images" / "findings" / "real_stacks.png"
-    figure.parent.mkdir(parents=True)
-    figure.write_bytes(b"drawn")
-    assert figures.run("real_stacks", settings)
-    assert (settings.results / "real_stacks" / "real_stacks.png").read_bytes() == b"drawn"
-    assert json.loads((settings.results / "real_stacks" / "real_stacks.json").read_text())["rows"]
 
 
 # ---- the modules of the experiments --------------------------------------------------------------

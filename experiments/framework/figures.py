@@ -1,12 +1,12 @@
-"""Run all experiments one after the other, and put their figures into the docs.
+"""Run all experiments one after the other, keep what the findings rest on, and make the page.
 
-`python -m experiments.framework.figures` writes `results/`, docs/findings.md and its images; `make
-figures` runs it. Each experiment runs in a process of its own: a failure stops one of them, and
-memory goes back. Compiled functions come from the cache that they share. Finished pieces are
-loaded, so an interrupted run goes on where it stopped.
+`python -m experiments.framework.figures` writes `results/`, `experiments/data/findings/`,
+docs/findings.md and its images; `make figures` runs it. Each experiment runs in a process of its
+own: a failure stops one of them, and memory goes back. Compiled functions come from the cache that
+they share. Finished pieces are loaded, so an interrupted run goes on where it stopped.
 """
 
-import re
+import json
 import shutil
 import subprocess
 import sys
@@ -18,31 +18,39 @@ import tyro
 
 from experiments.framework.measured import RECORDS
 from experiments.framework.study import module_name
+from qsopt.files import replacement, write_text
+from qsopt.report.records import to_json
 
-MEASURED = "real_stacks"
-"""Rests on measured tables, which do not ship: what it found is kept in `experiments/data`, for
-those who do not have them.
-"""
+FINDINGS = (
+    "waterfall",
+    "lengths",
+    "rule",
+    "limits",
+    "attention",
+    "pairs",
+    "mixed",
+    "lifetimes",
+    "hardware",
+    "sparsity",
+)
+"""What the page rests on, in its order."""
+
+OTHERS = ("comparison_items",)
+"""Experiments with pages of their own."""
 
 PAGE = "findings"
-"""Reads what the others wrote, so it comes last."""
+"""Reads what is kept of the others, so it comes last."""
 
-EXPERIMENTS = (
-    "deepseek_claim",
-    "context_claim",
-    "switch_claim",
-    "reuse",
-    "qs_predictor",
-    MEASURED,
-    "phase_maps",
-    "sparsity_gradients",
-    "hardware_for_moe",
-    "comparison_items",
-    PAGE,
-)
+EXPERIMENTS = (*FINDINGS, *OTHERS, PAGE)
 """In the order in which they run."""
 
-SHOWN = re.compile(r"images/findings/([\w.-]+\.png)")
+KEPT = RECORDS / "findings"
+"""What the page is made of, so that it can be made anew, and tested, without a run."""
+
+UNKEPT = ("written", "seconds", "sources", "versions")
+"""Of a record: what differs between two runs that found the same."""
+
+IMAGES = Path("docs/images/findings")
 
 
 @dataclass(frozen=True)
@@ -51,11 +59,9 @@ class Settings:
 
     only: tuple[str, ...] = EXPERIMENTS
     """Experiments."""
-    page: Path = Path("docs/findings.md")
-    """Whose figures are copied beside it, into images/findings."""
     results: Path = Path("results")
-    data: Path | None = None
-    """Folder with measured results of serving; what was found with them is kept."""
+    kept: Path = KEPT
+    images: Path = IMAGES
 
 
 def main(settings: Settings) -> int:
@@ -64,70 +70,36 @@ def main(settings: Settings) -> int:
         began = time.perf_counter()
         if not run(name, settings):
             failed.append(name)
+        elif name in FINDINGS:
+            keep(name, settings)
         print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
-    if PAGE in settings.only:
-        copied = copy_figures(settings.page, settings.results)
-        print(f"{len(copied)} figures beside {settings.page}", file=sys.stderr)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return len(failed)
 
 
 def run(name: str, settings: Settings) -> bool:
-    """Run one experiment, or put what is kept of it in its place; whether that worked."""
-    if name == MEASURED and settings.data is None:
-        return restore(settings)
-    done = subprocess.run(command(name, settings), check=False)
-    if name == MEASURED and done.returncode == 0:
-        shutil.copy(settings.results / name / f"{name}.json", RECORDS)
-    return done.returncode == 0
+    """Run one experiment; whether that worked."""
+    return subprocess.run(command(name, settings), check=False).returncode == 0
 
 
 def command(name: str, settings: Settings) -> list[str]:
     """The command line of an experiment."""
-    options = {"--output": settings.results / name}
-    if name == PAGE:
-        options = {"--results": settings.results, "--page": settings.page}
-    if name == MEASURED and settings.data is not None:
-        options["--data"] = settings.data
-    words = [str(word) for option in options.items() for word in option]
-    return [sys.executable, "-m", module_name(name), *words]
+    words = [sys.executable, "-m", module_name(name)]
+    return words if name == PAGE else [*words, "--output", str(settings.results / name)]
 
 
-def restore(settings: Settings) -> bool:
-    """Put what is kept of the measured results where the page looks for it; whether there is
-    any.
-    """
-    kept = (
-        RECORDS / f"{MEASURED}.json",
-        settings.page.parent / "images" / "findings" / f"{MEASURED}.png",
-    )
-    if not all(path.is_file() for path in kept):
-        return False
-    folder = settings.results / MEASURED
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in kept:
-        shutil.copy(path, folder)
-    return True
-
-
-def copy_figures(page: Path, results: Path) -> list[Path]:
-    """Copy the figures that a page shows, and none else.
-
-    Raises:
-        FileNotFoundError: if no experiment has made one of them.
-    """
-    folder, copied = page.parent / "images" / "findings", []
-    folder.mkdir(parents=True, exist_ok=True)
-    made = {figure.name: figure for figure in sorted(results.glob("*/*.png"))}
-    for name in dict.fromkeys(SHOWN.findall(page.read_text()) if page.exists() else []):
-        if name not in made:
-            raise FileNotFoundError(
-                f"{page} shows {name}, and nothing under {results} is called that: run its "
-                f"experiment"
-            )
-        copied.append(Path(shutil.copy(made[name], folder / name)))
-    return copied
+def keep(name: str, settings: Settings) -> None:
+    """Keep the record of a finding and its figures beside the page."""
+    folder = settings.results / name
+    record = json.loads((folder / f"{name}.json").read_text())
+    kept = {key: value for key, value in record.items() if key not in UNKEPT}
+    write_text(settings.kept / f"{name}.json", to_json(kept) + "\n")
+    settings.images.mkdir(parents=True, exist_ok=True)
+    for figure in sorted(folder.glob(f"{name}.*")):
+        if figure.suffix in (".png", ".svg"):
+            with replacement(settings.images / figure.name) as temporary:
+                shutil.copyfile(figure, temporary)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ the old file is never read again.
 import hashlib
 import inspect
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +18,7 @@ from typing import Any
 
 import qsopt
 from qsopt.catalog.folder import configs
+from qsopt.files import write_text
 from qsopt.report.records import to_json
 
 Row = dict[str, Any]
@@ -61,16 +61,8 @@ class Store:
         them.
         """
         text = to_json({"key": key, "rows": rows})
-        write_whole(self.path(key), text)
+        write_text(self.path(key), text)
         return json.loads(text)["rows"]
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that nobody ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(text)
-    part.replace(path)
 
 
 @cache

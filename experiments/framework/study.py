@@ -3,7 +3,7 @@ one set of results.
 
 An experiment is one file with one question and one figure or table. Its defaults stand in
 `configs/experiments/<name>.toml`, and it writes `<name>.csv`, `<name>.json` (rows, inputs, seed,
-versions) and `<name>.png` into `results/<name>/`.
+versions), `<name>.png` and `<name>.svg` into `results/<name>/`.
 """
 
 import csv
@@ -30,9 +30,10 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from experiments.framework.pieces import Row, Store, sources, write_whole
+from experiments.framework.pieces import Row, Store, sources
 from qsopt.cli import runtime
 from qsopt.errors import InputError
+from qsopt.files import replacement, write_text
 from qsopt.report.records import to_json
 
 SETTINGS = Path(__file__).parents[2] / "configs" / "experiments"
@@ -49,7 +50,7 @@ class Settings:
     output: Path | None = None
     """Folder for the results; results/<name> if left out."""
     seed: int = 0
-    """Of whatever is drawn at random."""
+    """Of whatever is temporary at random."""
     fresh: bool = False
     """Compute everything anew instead of going on from finished pieces."""
 
@@ -127,8 +128,8 @@ class Study:
             **more,
             "rows": rows,
         }
-        write_whole(self.folder / f"{self.name}.json", to_json(record))
-        write_whole(self.folder / f"{self.name}.csv", table(rows))
+        write_text(self.folder / f"{self.name}.json", to_json(record))
+        write_text(self.folder / f"{self.name}.csv", table(rows))
         figures = None if draw is None else draw(rows)
         named = {self.name: figures} if isinstance(figures, Figure) else figures or {}
         for name, figure in named.items():
@@ -139,13 +140,23 @@ class Study:
         )
 
 
+def joined(pieces: Iterable[list[Row]]) -> list[Row]:
+    """The rows of several pieces."""
+    return [row for piece in pieces for row in piece]
+
+
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG of few colours, which is a third of the size."""
+    """Write a figure as an SVG, and as a PNG of few colours, which is a third of the size."""
+    with (
+        plt.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}),
+        replacement(path.with_suffix(".svg")) as temporary,
+    ):
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=DPI)
-    Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(
-        path, optimize=True
-    )
+    few = Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    with replacement(path) as temporary:
+        few.save(temporary, format="png", optimize=True)
 
 
 def module_name(name: str) -> str:

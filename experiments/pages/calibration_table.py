@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from qsopt.cli import runtime
+from qsopt.files import write_text
 
 runtime.configure(quick=False)
 
@@ -211,7 +212,7 @@ def main() -> None:
     write(outcome, groups)
     (groups / "kernels.toml").replace(groups.parent / "kernels.toml")
     plot(outcome.points, outcome.predictions, DOCS / "images" / "calibration.png")
-    (DOCS / "calibration.md").write_text(page(folder, outcome))
+    write_text(DOCS / "calibration.md", page(folder, outcome))
 
 
 def device() -> None:

@@ -1,55 +1,49 @@
 """What do the experiments find, in one page whose every number and figure comes from their results?
 
-`python -m experiments.pages.findings` writes docs/findings.md from `results/`. Words such as
-"holds" are chosen by the numbers, so the page stays true when results move.
+`python -m experiments.pages.findings` writes docs/findings.md from `experiments/data/findings`,
+which `make figures` makes anew. Words such as "holds" are chosen by the numbers, so the page stays
+true when results move.
 """
 
-from dataclasses import dataclass
+import json
 from pathlib import Path
+from typing import Any
 
-from experiments.framework import study
-from experiments.framework.pieces import write_whole
-from experiments.pages.advice import advice
-from experiments.pages.evidence import Book
-from experiments.pages.findings_claims import contexts, headline, predictor, reuse, switch
-from experiments.pages.findings_maps import bound, hardware, maps, sparsity, stacks
+from experiments.framework.figures import FINDINGS, KEPT
+from experiments.pages import findings_numbers
 from experiments.pages.template import render
 
+PAGE = Path(__file__).parents[2] / "docs" / "findings.md"
+
 SECTIONS = (
-    headline,
-    contexts,
-    switch,
-    reuse,
-    predictor,
-    maps,
-    bound,
-    sparsity,
-    hardware,
-    stacks,
-    advice,
+    "findings-opening.md",
+    "findings-waterfall.md",
+    "findings-lengths.md",
+    "findings-limits.md",
+    "findings-attention.md",
+    "findings-pairs.md",
+    "findings-mixed.md",
+    "findings-lifetimes.md",
+    "findings-hardware.md",
+    "findings-sparsity.md",
+    "findings-decisions.md",
 )
-"""What computes the numbers of a section; the template knows them by its name."""
+"""Templates, in the order of the page."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings(study.Settings):
-    """Where the results are and where the page goes."""
+def records(kept: Path) -> dict[str, Any]:
+    """What is kept of every experiment, by its name."""
+    return {
+        name: json.loads((kept / f"{name}.json").read_text(encoding="utf-8")) for name in FINDINGS
+    }
 
-    results: str
-    page: str
 
-
-def page(book: Book) -> str:
+def page(kept: Path = KEPT) -> str:
     """The whole page."""
-    numbers = {section.__name__: section(book) for section in SECTIONS}
-    return render("findings.md", book=book, **numbers)
-
-
-def main(settings: Settings) -> None:
-    book = Book(Path(settings.results))
-    write_whole(Path(settings.page), page(book))
-    print(f"{settings.page}: written from {book.results}")
+    found = records(kept)
+    numbers = {**found, "take": findings_numbers}
+    return "\n".join(render(section, **numbers) for section in SECTIONS)
 
 
 if __name__ == "__main__":
-    study.start(main, Settings, "findings")
+    PAGE.write_text(page(), encoding="utf-8")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from qsopt.cli import runtime
+from qsopt.files import write_text
 
 runtime.configure(quick=False)
 
@@ -103,7 +104,7 @@ def main() -> None:
     records = served(data)
     if len(sys.argv) > 2:
         records += [*energy(Path(sys.argv[2])), *room(Path(sys.argv[2]))]
-    PAGE.write_text(page(records))
+    write_text(PAGE, page(records))
 
 
 if __name__ == "__main__":

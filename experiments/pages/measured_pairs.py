@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qsopt.cli import runtime
+from qsopt.files import write_text
 
 runtime.configure(quick=False)
 
@@ -274,7 +275,7 @@ def numbers(found: Measured) -> dict[str, Any]:
 
 def main() -> None:
     folders = [read_folder(Path(path)) for path in sys.argv[1:]]
-    PAGE.write_text(render("measured-pairs.md", **numbers(measured(folders))))
+    write_text(PAGE, render("measured-pairs.md", **numbers(measured(folders))))
 
 
 if __name__ == "__main__":

@@ -15,12 +15,14 @@ import matplotlib.pyplot as plt
 import tyro
 
 from experiments.pages.template import render
+from qsopt import belief
 from qsopt.catalog.models import load_model, model_facts, model_names
 from qsopt.comparison.opinions import Opinion, opinions
 from qsopt.errors import InputError
+from qsopt.files import write_figure, write_text
 from qsopt.physics.parameters import parameter_count
 from qsopt.quality import BAND, FITTED, MATCHES, Match, law, laws, leave_one_out, power
-from qsopt.quality.belief import DEFAULT, LEVEL, belief
+from qsopt.quality.belief import DEFAULT, LEVEL
 from qsopt.report.plot import BLUE, GREY, ORANGE
 from qsopt.spec.model import Model, moe_layers
 
@@ -80,7 +82,7 @@ def main(settings: Settings) -> None:
         ],
     )
     settings.page.parent.mkdir(parents=True, exist_ok=True)
-    settings.page.write_text(page)
+    write_text(settings.page, page)
     draw(moes, answers, settings.plot)
 
 
@@ -155,7 +157,7 @@ def draw(moes: dict[str, Model], answers: dict[str, list[Opinion]], path: Path) 
         "Almost every released MoE is larger than its dense match", loc="left", fontsize=11
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    write_figure(figure, path, dpi=130)
     plt.close(figure)
 
 

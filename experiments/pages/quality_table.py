@@ -13,6 +13,7 @@ import numpy as np
 import tyro
 
 from experiments.pages.template import render
+from qsopt.files import write_text
 from qsopt.quality import (
     CONTROLLED,
     FITTED,
@@ -53,7 +54,7 @@ def main(settings: Settings) -> None:
         bound_laws=BOUND_LAWS,
     )
     settings.output.parent.mkdir(parents=True, exist_ok=True)
-    settings.output.write_text(page)
+    write_text(settings.output, page)
 
 
 def errors(matches: Sequence[Match]) -> dict[str, Any]:

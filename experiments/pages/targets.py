@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qsopt.cli import runtime
+from qsopt.files import write_text
 
 runtime.configure(quick=False)
 
@@ -167,7 +168,7 @@ def _row(page: str, name: str) -> list[str]:
 
 def main() -> None:
     lines = [*servers(Path(sys.argv[1])), *operators(), *constants(), *intervals(), ratio()]
-    (DOCS / "targets.md").write_text(render("targets.md", lines=lines))
+    write_text(DOCS / "targets.md", render("targets.md", lines=lines))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = (number, percent, figures, share, times, tokens, paragraph)
+    filters = (number, percent, figures, share, times, tokens, reach, paragraph)
     environment.filters |= {function.__name__: function for function in filters}
     environment.filters |= {"name": display_name, "cluster": cluster_name}
     return environment
@@ -86,6 +86,11 @@ def tokens(value: float) -> str:
         return tokens_text(power)
     size = next(size for size in (2.0**20, 2.0**10, 1.0) if value >= size)
     return tokens_text(float(f"{value / size:.2g}") * size)
+
+
+def reach(value: float | None) -> str:
+    """A number of tokens, a dash where there is none."""
+    return MISSING if value is None else tokens(value)
 
 
 def paragraph(text: str) -> str:

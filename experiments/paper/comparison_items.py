@@ -27,6 +27,7 @@ from qsopt.comparison.twin import aligned
 from qsopt.deployments.batches import CHUNK, repeat, same_length
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.optimum import best_of_each
+from qsopt.files import write_text
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
@@ -250,7 +251,7 @@ def write_page(rows: Sequence[Row], reviewed: Sequence[Row], settings: Settings)
         * len(settings.limits_ms),
         copies=merged_copies(8.0, 8.0),
     )  # fmt: skip
-    settings.page.write_text(text)
+    write_text(settings.page, text)
 
 
 def main(settings: Settings) -> None:

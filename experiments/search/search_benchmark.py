@@ -12,15 +12,17 @@ has the same seconds. Methods run when what they need is compiled.
 import os
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from experiments.framework import study
-from experiments.framework.pieces import Row, write_whole
+from experiments.framework.pieces import Row
 from experiments.search import search_report, search_rivals, search_tasks
-from experiments.search.search_rivals import METHODS, race
+from experiments.search.search_rivals import METHODS, DesignBox, race
 from experiments.search.search_tasks import Task, narrow_tasks, wide_tasks
+from qsopt.files import write_text
 from qsopt.search.admission import Admission
 from qsopt.search.evaluator import Designs, Evaluator
 from qsopt.search.exact import Scorer
@@ -78,7 +80,7 @@ def narrow_rows(task: Row, seconds: float, certify: float, seed: int) -> list[Ro
     }
     evaluator = _prepared(asked)
     for name in METHODS:
-        box = race(name, evaluator, seconds, seed)
+        box = race(name, partial(DesignBox, evaluator, seconds), seed)
         spent, count = box.time_to(merit - CLOSE) or (None, None)
         row |= {f"{name}_s": spent, f"{name}_evaluations": count, f"{name}_gap": merit - box.best}
     return [row]
@@ -159,7 +161,7 @@ def wide_rows(task: Row, seconds: float, seed: int) -> list[Row]:
     }
     evaluator = Evaluator.for_problem(problem)
     for name in METHODS:
-        box = race(name, evaluator, seconds, seed)
+        box = race(name, partial(DesignBox, evaluator, seconds), seed)
         row |= {name: box.best if np.isfinite(box.best) else None, f"{name}_evaluations": box.count}
     return [row]
 
@@ -198,7 +200,7 @@ def main(settings: Settings) -> None:
             summary=summary,
         )
         if settings.page:
-            write_whole(
+            write_text(
                 Path(settings.page), search_report.page(rows, wider, summary, asdict(settings))
             )
 

@@ -8,6 +8,7 @@ many, the dense optima that an advantage needs are known beforehand, and compili
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -39,22 +40,22 @@ class OutOfTime(Exception):
     """The budget is spent."""
 
 
-class BlackBox:
-    """The exact objective over the unit cube, with a clock that starts when everything is
+class BlackBox(ABC):
+    """An exact objective over the unit cube, with a clock that starts when everything is
     compiled.
     """
 
-    def __init__(self, evaluator: Evaluator, seconds: float, together: int) -> None:
-        self.evaluator, self.seconds, self.together = evaluator, seconds, together
-        self.relaxed = relaxed_problem(evaluator)
-        self.architecture, self.layouts = evaluator.problem.architecture, evaluator.scorer.layouts
-        self.legal = np.log(
-            np.stack([getattr(self.layouts, DEPLOYMENT[name]) for name in SEARCHED_SIZES], axis=1)
-        )
-        self.dimensions = len(self.architecture) + len(SEARCHED_SIZES) + 2
+    clock: Callable[[], float] = staticmethod(time.perf_counter)
+
+    def __init__(self, dimensions: int, seconds: float, together: int) -> None:
+        self.dimensions, self.seconds, self.together = dimensions, seconds, together
         self.count, self.history = 0, []
         self._merits(np.full((1, self.dimensions), 0.5))
-        self.began = time.perf_counter()
+        self.began = self.clock()
+
+    @abstractmethod
+    def _merits(self, points: Points) -> Float[np.ndarray, " n"]:
+        """Merits of at most as many points as are evaluated together."""
 
     def __call__(self, points: Points) -> Float[np.ndarray, " n"]:
         """Merits of some points: the log of what is wanted, far below where a limit is broken.
@@ -67,7 +68,7 @@ class BlackBox:
             for at in range(0, len(points), self.together)
         ]
         found = np.concatenate(parts)
-        spent, best = time.perf_counter() - self.began, float(found.max())
+        spent, best = self.clock() - self.began, float(found.max())
         self.count += len(points)
         if not self.history or best > self.history[-1][0]:
             self.history.append((best, spent, self.count))
@@ -81,11 +82,29 @@ class BlackBox:
         best = self.history[-1][0] if self.history else WORTHLESS
         return best if best > WORTHLESS / 2 else -np.inf
 
+    def best_after(self, seconds: float) -> float:
+        """The best merit within some time; -inf if every design broke a limit."""
+        within = [best for best, spent, _ in self.history if spent <= seconds]
+        return within[-1] if within and within[-1] > WORTHLESS / 2 else -np.inf
+
     def time_to(self, merit: float) -> tuple[float, int] | None:
         """Seconds and evaluations after which the best was at least so good; None if it never
         was.
         """
         return next(((spent, count) for best, spent, count in self.history if best >= merit), None)
+
+
+class DesignBox(BlackBox):
+    """Designs of a problem of `optimize`."""
+
+    def __init__(self, evaluator: Evaluator, seconds: float, together: int) -> None:
+        self.evaluator = evaluator
+        self.relaxed = relaxed_problem(evaluator)
+        self.architecture, self.layouts = evaluator.problem.architecture, evaluator.scorer.layouts
+        self.legal = np.log(
+            np.stack([getattr(self.layouts, DEPLOYMENT[name]) for name in SEARCHED_SIZES], axis=1)
+        )
+        super().__init__(len(self.architecture) + len(SEARCHED_SIZES) + 2, seconds, together)
 
     def _merits(self, points: Points) -> Float[np.ndarray, " n"]:
         filled = np.clip(
@@ -222,10 +241,16 @@ METHODS: dict[str, tuple[Callable[[BlackBox, int], None], int]] = {
 """Methods, and how many points each has evaluated at once."""
 
 
-def race(name: str, evaluator: Evaluator, seconds: float, seed: int) -> BlackBox:
-    """A method's box after its budget is spent."""
+def race(name: str, box_of: Callable[[int], BlackBox], seed: int) -> BlackBox:
+    """A method's box after its budget is spent.
+
+    Args:
+        name: of the method.
+        box_of: the box for so many points at once.
+        seed: of the method.
+    """
     method, together = METHODS[name]
-    box = BlackBox(evaluator, seconds, together)
+    box = box_of(together)
     with suppress(OutOfTime):
         method(box, seed)
     return box

@@ -1,5 +1,7 @@
 """An MoE against the dense model of its quality, and what is believed of its size."""
 
+from functools import partial
+
 from qsopt.api.names import (
     AnyCluster,
     AnyEfficiency,
@@ -18,9 +20,10 @@ from qsopt.comparison.compare import Comparison, settle
 from qsopt.comparison.dense import Twin
 from qsopt.comparison.requests import RequestComparison, settle_requests
 from qsopt.comparison.shapes import MatchAttention
-from qsopt.errors import InputError
+from qsopt.errors import InputError, check_seed
 from qsopt.precision import in_float64
 from qsopt.quality import belief as beliefs
+from qsopt.quality import registry as laws
 from qsopt.quality.belief import DEFAULT, Belief
 from qsopt.record import name_of
 from qsopt.report.inquiry import Inquiry, central_q, training_tokens
@@ -89,19 +92,22 @@ def compare(
             leaves the twin no feed-forward layers, or requests are asked about while a number is
             being traced.
     """
+    check_seed(seed)
     rules = LayoutRules(dcp, expert_slots, stack)
     served = ruled(as_service(cluster, workload, efficiency, service), workload, rules)
     how = {"law": law, "q": stated(q), "tokens": tokens, "law_raw": law_raw}
     inquiry = inquire_match(model, cluster, served, twin, twin_attention, dense, **how)
+    settled, record = _settle, partial(compare_record, seed=seed)
     if served.workload.prompt is not None:
-        return _on_requests(inquiry, q)
-    size = scalar(central_q(inquiry) if q is None else q)
-    result, duel = _settle(inquiry.model, served, size, inquiry.kind, inquiry.named)
-    return answered(result, compare_record, inquiry=inquiry, duel=duel, seed=seed)
+        _check_requests(inquiry, q)
+        settled, record = _settle_requests, compare_requests_record
+    size = central_q(inquiry) if q is None else q
+    result, duel = settled(inquiry.model, served, scalar(size), inquiry.kind, inquiry.named)
+    return answered(result, record, inquiry=inquiry, duel=duel)
 
 
-def _on_requests(inquiry: Inquiry, q: object) -> RequestComparison:
-    """The comparison on requests."""
+def _check_requests(inquiry: Inquiry, q: object) -> None:
+    """Refuse what a comparison on requests cannot answer."""
     if not is_concrete((inquiry.service, q)):
         raise InputError(
             "a comparison on requests searches over ways of serving, so it cannot be traced: call "
@@ -111,11 +117,6 @@ def _on_requests(inquiry: Inquiry, q: object) -> RequestComparison:
         raise InputError(
             "law = all: a comparison on requests rests on one law; give one, such as power"
         )
-    size = scalar(central_q(inquiry) if q is None else q)
-    result, duel = _settle_requests(
-        inquiry.model, inquiry.service, size, inquiry.kind, inquiry.named
-    )
-    return answered(result, compare_requests_record, inquiry=inquiry, duel=duel)
 
 
 @in_float64
@@ -156,4 +157,4 @@ def belief(
             this model.
     """
     found = as_model(model)
-    return _belief(found, law, training_tokens(tokens, name_of(found)), raw)
+    return _belief(found, laws.law(law), training_tokens(tokens, name_of(found)), raw)

@@ -13,7 +13,7 @@ from qsopt.api.names import (
     inquire_match,
     ruled,
 )
-from qsopt.catalog.accelerators import accelerator_name, hardware_facts, resized
+from qsopt.catalog.accelerators import accelerator_name, cards_of_a_host, hardware_facts, resized
 from qsopt.comparison.dense import Twin
 from qsopt.comparison.shapes import MatchAttention
 from qsopt.errors import InputError
@@ -29,7 +29,7 @@ from qsopt.precision import in_float64
 from qsopt.quality.belief import DEFAULT
 from qsopt.report.inquiry import central_q
 from qsopt.report.records.maps import crossover_record, map_record, request_map_record
-from qsopt.spec.hardware import Cluster
+from qsopt.spec.hardware import UNKNOWN_LINK, Cluster
 from qsopt.spec.model import Model
 from qsopt.spec.rules import LayoutRules, Stack
 from qsopt.spec.service import Service
@@ -213,12 +213,12 @@ def check_links(cluster: Cluster, axes: tuple[Axis, ...]) -> None:
     devices = float(np.max(values.get("devices", np.asarray(cluster.devices))))
     domain = float(np.min(values.get("domain", np.asarray(cluster.accelerator.scale_up_devices))))
     name = accelerator_name(cluster.accelerator)
-    if devices <= domain or "scale_out" in values or name is None:
-        return
-    chip = hardware_facts(name)
-    if chip.scale_out_bandwidth is None:
+    cards = 0 if name is None else cards_of_a_host(hardware_facts(name))
+    known = float(np.min(cluster.accelerator.scale_out_bandwidth)) > UNKNOWN_LINK
+    known = known and not 0 < cards < devices
+    if devices > domain and "scale_out" not in values and not known:
         raise InputError(
-            f"{chip.name}: no link speed is known between domains, and {devices:g} devices in "
+            f"no link speed is known between domains, and {devices:g} devices in "
             f"domains of {domain:g}"
             " need one; stay within a domain, or take scale_out as the other axis"
         )

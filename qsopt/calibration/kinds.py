@@ -16,6 +16,9 @@ from qsopt.fitted.groups import AcceleratorFit, FittedGroup, Values
 DRAWS = 16
 """Bootstrap draws of shapes for the intervals."""
 
+MOST_DRAWS = 10_000
+"""All are fitted together, in memory."""
+
 
 def calibrate(
     points: Mapping[str, Points],

@@ -11,7 +11,7 @@ import numpy as np
 from qsopt.calibration.held_out import CrossValidation
 from qsopt.calibration.points import Points
 from qsopt.calibration.quantities import quantities
-from qsopt.files import replacement
+from qsopt.files import write_figure
 from qsopt.fitted.errors import Errors, errors
 
 COLUMNS = ("fitted", "other_shapes", "other_accelerators")
@@ -97,6 +97,5 @@ def plot(
     for axes in list(grid.flat)[len(predictions) :]:
         axes.set_visible(False)
     figure.suptitle("Time of an operator, predicted by a fit that did not see its model or shape")
-    with replacement(path) as file:
-        figure.savefig(file, dpi=110)
+    write_figure(figure, path, dpi=110)
     plt.close(figure)

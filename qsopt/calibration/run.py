@@ -18,6 +18,7 @@ from qsopt.calibration.serving.served_fits import ServedFits, fit_spreads, read_
 from qsopt.calibration.tables.folder import Folder
 from qsopt.catalog.efficiencies import KERNELS, efficiency_set
 from qsopt.errors import InputError
+from qsopt.files import replacement
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column, Errors, errors
 from qsopt.fitted.groups import Calibration, save_calibration
@@ -190,9 +191,11 @@ def write_serving(outcome: Outcome, out: Path) -> list[Path]:
         return []
     path = out / "serving.toml"
     runs, host, _, _ = outcome.serving
-    save_host(host, runs.backends, outcome.errors_left(), path)
-    if outcome.spread is not None:
-        add_spreads(fit_spreads(outcome.spread), path)
+    spreads = None if outcome.spread is None else fit_spreads(outcome.spread)
+    with replacement(path) as whole:
+        save_host(host, runs.backends, outcome.errors_left(), whole)
+        if spreads is not None:
+            add_spreads(spreads, whole)
     return [path]
 
 

@@ -2,8 +2,9 @@
 copy and edit.
 
 Their form is that of `hardware_file`. A link speed that a file lacks is refused where a cluster
-would use it. The figures of each file in `configs/hardware` carry
-their source, doubt and grade there.
+would use it, but for cards of the catalog on PCIe: up to eight are taken to meet over it, which
+`hardware_notes` says. The figures of each file in `configs/hardware` carry their source, doubt and
+grade there.
 """
 
 from dataclasses import fields, replace
@@ -17,6 +18,7 @@ import numpy as np
 from qsopt.arrays import is_concrete, scalar
 from qsopt.catalog.folder import configs
 from qsopt.catalog.hardware_file import (
+    ANNOUNCED,
     CHIP,
     COUNT,
     HardwareFacts,
@@ -25,10 +27,14 @@ from qsopt.catalog.hardware_file import (
     read,
     refuse_unknown,
 )
-from qsopt.catalog.phrases import MOST_DEVICES, one_line, read_phrase
-from qsopt.errors import InputError, unknown_name
+from qsopt.catalog.phrases import MIXED, MOST_DEVICES, one_line, read_phrase
+from qsopt.errors import InputError, exactly, unknown_name
 from qsopt.spec.formats import ARITHMETICS, FORMATS, default_arithmetic
-from qsopt.spec.hardware import Accelerator, Cluster
+from qsopt.spec.hardware import UNKNOWN_LINK, Accelerator, Cluster
+from qsopt.units import GB
+
+HOST_CARDS = 8
+"""Most cards that are taken to meet over the PCIe of one host where no other link is known."""
 
 _APART = ("price_per_hour", "power_limit", "scale_up_devices")
 """Numbers of an accelerator that who builds and rents out the node decides."""
@@ -53,7 +59,8 @@ def load_accelerator(which: str | Path, devices: float = 1) -> Accelerator:
     """An accelerator of the catalog, or of a file that ends in `.toml`, for a cluster of so many
     devices.
 
-    A link speed that the file lacks and that cluster does not use is some finite number.
+    A link speed that the file lacks and that cluster does not use is `UNKNOWN_LINK`, with which no
+    larger cluster can be made.
 
     Raises:
         InputError: if the name is unknown, the file is wrong, or it lacks a link speed that the
@@ -112,6 +119,41 @@ def cluster_phrase(cluster: Cluster, name: str) -> str | None:
     return f"{devices / domain:g}x{domain:g}x{name}" if whole else None
 
 
+def hardware_notes(cluster: Cluster) -> list[str]:
+    """What a reader should know of the figures behind a cluster of the catalog's accelerators: that
+    they were announced only, and that cards are taken to meet over PCIe.
+    """
+    name = accelerator_name(cluster.accelerator)
+    if name is None:
+        return []
+    facts, devices = hardware_facts(name), float(cluster.devices)
+    notes = []
+    if facts.status == ANNOUNCED:
+        notes.append(
+            f"{facts.name}: figures as announced, before hardware shipped ({facts.collected})"
+        )
+    if facts.scale_out_bandwidth is None and devices > facts.scale_up_devices:
+        notes.append(
+            f"cards are taken to meet over {facts.technology}, "
+            f"{(facts.scale_up_bandwidth or 0.0) / GB:g} GB/s in one direction, as no other link "
+            f"between them is known"
+        )
+    return notes
+
+
+def cards_of_a_host(facts: HardwareFacts) -> int:
+    """Cards for which PCIe stands in for a link that nobody states. What a user's own file leaves
+    out is asked for instead.
+    """
+    alone = facts.scale_up_devices == 1 and (facts.technology or "").startswith("PCIe")
+    return HOST_CARDS if alone and facts in _catalog_facts() else 0
+
+
+@cache
+def _catalog_facts() -> frozenset[HardwareFacts]:
+    return frozenset(hardware_facts(name) for name in accelerator_names())
+
+
 def resized(cluster: Cluster, devices: float) -> Cluster:
     """A cluster of the same accelerator with other devices, read anew where the catalog has it.
 
@@ -146,20 +188,23 @@ def _names_by_numbers() -> dict[tuple[float, ...], str]:
 
 def _accelerator(facts: HardwareFacts, devices: float) -> Accelerator:
     inside, between = facts.scale_up_bandwidth, facts.scale_out_bandwidth
-    if between is None and devices > facts.scale_up_devices:
+    cards = cards_of_a_host(facts)
+    most = max(facts.scale_up_devices, cards)
+    if between is None and devices > most:
         raise InputError(
             f"{facts.name}: no link speed is known beyond its domain of {facts.scale_up_devices}, "
-            f"and {devices:g} devices"
-            f" need one; use at most {facts.scale_up_devices}, or state scale_out.GBps in a copy "
-            f"of its file"
+            f"and {devices:g} devices need one; use at most {most}, or state scale_out.GBps in a "
+            f"copy of its file"
         )
+    if between is None and cards:
+        between = inside
     return Accelerator(
         peak_flops=[facts.peak(arithmetic) for arithmetic in ARITHMETICS],
         memory_bytes=scalar(facts.memory_bytes),
         bandwidth=scalar(facts.bandwidth),
         scale_up_devices=scalar(facts.scale_up_devices),
-        scale_up_bandwidth=scalar(inside or between or facts.bandwidth),
-        scale_out_bandwidth=scalar(between or inside or facts.bandwidth),
+        scale_up_bandwidth=scalar(inside or UNKNOWN_LINK),
+        scale_out_bandwidth=scalar(between or UNKNOWN_LINK),
         mesh_peers=scalar(facts.mesh_peers or 0.0),
         torus_links=scalar(facts.torus_links or 0.0),
         arithmetic=_arithmetic(facts),
@@ -193,8 +238,10 @@ def _from_phrase(phrase: str) -> tuple[int, HardwareFacts]:
 def _from_file(path: Path) -> tuple[int, HardwareFacts]:
     table, where = read(path), str(path)
     refuse_unknown(table, ("accelerator", "devices"), where)
-    devices = checked("devices", table.get("devices"), COUNT, where)
     chip = table.get("accelerator")
+    if isinstance(chip, list):
+        raise InputError(f"{where}: accelerator: {MIXED}")
+    devices = checked("devices", table.get("devices"), COUNT, where)
     if isinstance(chip, dict):
         return devices, facts_of(chip, f"{where} [accelerator]")
     chip = checked("accelerator", chip, CHIP, where)
@@ -220,5 +267,5 @@ def at_price(cluster: Cluster, price: float | None) -> Cluster:
     if price is None:
         return cluster
     if not 0 < price < float("inf"):
-        raise InputError(f"price = {price:g}: give a positive number of US dollars/hour")
+        raise InputError(f"price = {exactly(price)}: give a positive number of US dollars/hour")
     return eqx.tree_at(lambda c: c.accelerator.price_per_hour, cluster, scalar(price))

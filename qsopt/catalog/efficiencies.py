@@ -2,7 +2,6 @@
 same form. Sets of servers are made of these in `fitted`.
 """
 
-import tomllib
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from qsopt.catalog.folder import configs
 from qsopt.catalog.server_memory import read_server_memory
 from qsopt.errors import InputError, unknown_name
+from qsopt.files import read_toml
 from qsopt.record import named
 from qsopt.spec.efficiency import (
     LINK_TIERS,
@@ -153,17 +153,11 @@ class _Reader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self.tables: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(
-                f"efficiency set {path}: cannot be read ({error.strerror}); give an existing TOML "
-                f"file, or ideal or fitted"
-            ) from None
-        except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"{path}: not valid TOML ({error}); compare it with configs/efficiency/kernels.toml"
-            ) from None
+        remedy = (
+            "give a file like configs/efficiency/kernels.toml, or the efficiency set ideal or "
+            "fitted"
+        )
+        self.tables = read_toml(path, remedy)
         kinds = (*OPERATOR_KINDS, *PREFILL_KINDS, *LINK_TIERS)
         known = {*kinds, "routing", "memory", "server", "server_memory", *_CHOICES, *_ABOUT_KEYS}
         for key in self.tables:

@@ -5,7 +5,6 @@ A file holds the figures of a datasheet in its units; what nobody states is left
 is that of the next wider arithmetic (fp4 -> fp8 -> bf16 -> fp16, int8 -> bf16).
 """
 
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from datetime import date
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 from qsopt.catalog.phrases import one_line
 from qsopt.errors import InputError, unknown_name
+from qsopt.files import read_toml
 from qsopt.spec.formats import ARITHMETICS
 from qsopt.units import GB, TFLOPS
 
@@ -38,6 +38,8 @@ _NUMBER = _Kind(_positive, "a positive finite number")
 _SPEED = _Kind(_positive, _NUMBER.words, lambda value: value * GB)
 _ARITHMETIC = _Kind(ARITHMETICS.__contains__, f"one of {', '.join(ARITHMETICS)}")
 _PEAK = _Kind(_positive, _NUMBER.words, lambda value: value * TFLOPS)
+ANNOUNCED = "announced"
+_STATUS = _Kind(lambda value: value == ANNOUNCED, f'"{ANNOUNCED}", or leave it out')
 
 
 def _required(key: str, kind: _Kind) -> Any:
@@ -101,6 +103,8 @@ class HardwareFacts:
     price_note: str | None = _optional("price.note", _TEXT)
     price_date: str | None = _optional("price.date", _DATE)
     """When the price was listed."""
+    status: str | None = _optional("provenance.status", _STATUS)
+    """`announced` where figures are the maker's before hardware shipped; else None."""
     source: str | None = _optional("provenance.source", _TEXT)
     """Where the figures stand."""
     doubt: str | None = _optional("provenance.doubt", _TEXT)
@@ -122,17 +126,8 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if it cannot be read.
     """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give an existing TOML file or a catalog "
-            f"name"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: not valid TOML ({error}); compare with configs/hardware/h100.toml"
-        ) from error
+    remedy = "give a catalog name, or a file like configs/hardware/h100.toml"
+    return read_toml(path, remedy)
 
 
 def facts_of(table: Mapping[str, Any], where: str) -> HardwareFacts:

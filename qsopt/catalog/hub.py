@@ -13,6 +13,7 @@ from pathlib import Path
 
 from qsopt.catalog.huggingface.source import INDEX_FILE, QUANT_FILE
 from qsopt.errors import InputError
+from qsopt.files import read_text
 
 CONFIG_FILE = "config.json"
 
@@ -43,7 +44,7 @@ def cached_folder(repository: str, revision: str = "main") -> Path | None:
     """The snapshot in the local cache that holds a config, or None."""
     folder = _cache() / f"models--{repository.replace('/', '--')}"
     reference = folder / "refs" / revision
-    commit = reference.read_text().strip() if reference.is_file() else revision
+    commit = read_text(reference, "remove it").strip() if reference.is_file() else revision
     snapshot = folder / "snapshots" / commit
     if (snapshot / CONFIG_FILE).is_file():
         return snapshot

@@ -2,7 +2,6 @@
 them in `catalog.toml`.
 """
 
-import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from qsopt.catalog.folder import configs
 from qsopt.catalog.hub import hub_config, is_hub_name
 from qsopt.catalog.huggingface import read_config
+from qsopt.catalog.huggingface.source import load
 from qsopt.errors import InputError, unknown_name
 from qsopt.record import named
 from qsopt.spec.model import Model
@@ -62,8 +62,8 @@ def load_model(
             understood.
     """
     name = str(name_or_path)
-    known = name.lower() if name.lower() in model_names() else name
-    return named(read_config(_config(name_or_path), family, ignore), known)
+    model = read_config(_config(name_or_path), family, ignore)
+    return named(model, name.lower() if name.lower() in model_names() else name)
 
 
 def trained_context(name: str | None) -> float | None:
@@ -73,11 +73,11 @@ def trained_context(name: str | None) -> float | None:
     if name is None or not (name.lower() in model_names() or _exists(Path(name))):
         return None
     path = _config(name)
-    fields = json.loads((path / "config.json" if path.is_dir() else path).read_text())
+    fields = load(path).fields
     inner = fields.get("text_config")
     stated = {**fields, **inner} if isinstance(inner, dict) else fields
-    known = [stated[key] for key in POSITIONS if isinstance(stated.get(key), int | float)]
-    return float(known[0]) if known else None
+    values = (stated.get(key) for key in POSITIONS)
+    return next((float(value) for value in values if isinstance(value, int | float)), None)
 
 
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")

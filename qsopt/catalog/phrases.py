@@ -9,6 +9,15 @@ from qsopt.errors import InputError
 MOST_DEVICES = 1e9
 """A phrase names fewer devices."""
 
+MIXED = (
+    "several kinds of accelerators in one cluster are not modelled; ask about each kind by itself, "
+    "or about the slowest one"
+)
+"""Why a heterogeneous cluster is refused."""
+
+_JOINED = re.compile(r"[+,;&]|\band\b")
+"""What stands between the kinds of a heterogeneous cluster."""
+
 
 class Phrase(NamedTuple):
     """What a phrase says."""
@@ -29,9 +38,11 @@ def read_phrase(phrase: str, accelerators: Collection[str]) -> Phrase:
         accelerators: names that are known, some of which hold an `x` themselves.
 
     Raises:
-        InputError: if a count is not a positive whole number.
+        InputError: if a count is not a positive whole number, or several kinds are named.
     """
     text = one_line(phrase).lower()
+    if _JOINED.search(text):
+        raise InputError(f"cluster '{text[:60]}': {MIXED}")
     first, rest = _counted(text, text, accelerators)
     if first is None:
         return Phrase(None, 1, rest)

@@ -1,7 +1,7 @@
 """The command line: `qsopt evaluate`, `compare`, `optimize`, `map` and others.
 
 Stdout holds only the answer. Bad input ends with status 2 and one line on stderr; an infeasible
-design is an answer.
+design is an answer. Ctrl-C ends with status 130, and SIGTERM with 143.
 """
 
 import contextlib
@@ -10,6 +10,9 @@ import re
 import sys
 from collections.abc import Sequence
 
+from qsopt.cli.flags import refuse_idle, refuse_repeats
+from qsopt.errors import InputError
+from qsopt.interrupts import answering_signals, interrupted
 from qsopt.version import __version__
 
 SLOW = ("calibrate", "map")
@@ -21,39 +24,67 @@ _ORNAMENT = re.compile(r"[─│╭╮╰╯━┃┏┓┗┛]|-{4,}|\x1b\[[0-9
 _VALUE_ERROR = re.compile(r"^Value error Error parsing (--.*?; write .*?) Argument helptext:.*$")
 """What the parser wraps around our own complaint about a value."""
 
+BAD_INPUT, INTERRUPTED = 2, 130
+"""Exit statuses."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: of the command line; those of the process if left out.
+        arguments: of the command line; if left out, those of the process, which Ctrl-C and SIGTERM
+            then end at once.
 
     Returns:
-        The exit status: 0 for an answer, 2 for bad input.
+        The exit status: 0 for an answer, 2 for bad input or no room for the answer, 130 for what
+        was found before an interrupt.
     """
-    from qsopt.cli import runtime  # noqa: PLC0415  (settings must precede JAX)
+    if arguments is not None:
+        return _status(arguments)
+    with answering_signals():
+        return _status(sys.argv[1:])
 
-    words = sys.argv[1:] if arguments is None else arguments
-    runtime.configure(quick=next(iter(words), "") not in SLOW)
-    from qsopt.errors import InputError  # noqa: PLC0415
 
+def _status(words: Sequence[str]) -> int:
+    """Run a command; what may go wrong becomes one line."""
     try:
-        if list(words) == ["--version"]:
-            print(f"qsopt {__version__}")
-        else:
-            _parsed(words).run()
+        _run(words)
+        sys.stdout.flush()
     except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return _refused(str(error))
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stdout = None
-    return 0
+    except OSError as error:
+        sys.stdout = None  # Python would try once more to write what does not fit
+        return _refused(f"the answer cannot be written ({error.strerror or error}); make room")
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _refused("there is not enough memory; ask for fewer points, starts or draws")
+    return INTERRUPTED if interrupted() else 0
+
+
+def _run(words: Sequence[str]) -> None:
+    if list(words) == ["--version"]:
+        print(f"qsopt {__version__}")
+        return
+    from qsopt.cli import runtime  # noqa: PLC0415  (settings must precede JAX)
+
+    runtime.configure(quick=next(iter(words), "") not in SLOW)
+    command = _parsed(words)
+    refuse_repeats(words)
+    refuse_idle(command)
+    command.run()
+
+
+def _refused(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return BAD_INPUT
 
 
 def _parsed(words: Sequence[str]):
     """The command that the words name; complaints of the parser become one line."""
     from qsopt.cli.commands import parsed  # noqa: PLC0415
-    from qsopt.errors import InputError  # noqa: PLC0415
 
     complaint = io.StringIO()
     try:

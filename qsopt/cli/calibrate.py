@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from qsopt.calibration.kinds import DRAWS
+from qsopt.calibration.kinds import DRAWS, MOST_DRAWS
 from qsopt.calibration.report import text_row
 from qsopt.calibration.run import Outcome, run, run_serving, write, write_serving
 from qsopt.calibration.serving.energy import energy_fits
@@ -22,7 +22,8 @@ from qsopt.calibration.serving.spread import spreads
 from qsopt.calibration.tables.aiconfigurator import Choice
 from qsopt.calibration.tables.folder import Folder, read_folder
 from qsopt.calibration.tables.memory import read_memory
-from qsopt.errors import InputError
+from qsopt.errors import InputError, check_count
+from qsopt.files import check_folder, replacement
 from qsopt.fitted.errors import Errors
 from qsopt.fitted.groups import load_calibration, shipped
 from qsopt.fitted.memory import memory_fit
@@ -48,6 +49,10 @@ _SERVER_HEADINGS = {
     "p90": "P90",
     "bias": "bias",
 }
+
+
+MOST_SHAPES = 1_000_000
+"""No table of the package has as many."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,9 @@ class Calibrate:
                 "calibrate takes --data DIR (measured tables) or --device (kernels run here), not "
                 "both"
             )
+        check_folder(self.out)
+        check_count("draws", self.draws, 0, MOST_DRAWS, ", as all are fitted together in memory")
+        check_count("shapes", self.shapes, 1, MOST_SHAPES)
         if self.device:
             from qsopt.calibration.device.measure import run_device  # noqa: PLC0415  (runs kernels)
 
@@ -169,9 +177,10 @@ class Calibrate:
             calibration = load_calibration(self.groups or shipped())
             rows = read_joules(table, calibration, folder.skipped)
             tokens = check_joules(rows)
-            save_power(rows.power, source, path, tokens_table(tokens))
             fits = energy_fits(table, calibration, server_fit(), rows.power)
-            add_spreads(spreads(fits, {}), path)
+            with replacement(path) as whole:
+                save_power(rows.power, source, whole, tokens_table(tokens))
+                add_spreads(spreads(fits, {}), whole)
             written[path] = [*power_errors(path), *joules_errors(tokens)]
         if folder.memory:
             path = self.out / "memory.toml"

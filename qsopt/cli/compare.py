@@ -15,7 +15,7 @@ from qsopt.comparison.compare import COMPARED, settle
 from qsopt.comparison.contenders import RequestDuel
 from qsopt.comparison.duel import throughput_of
 from qsopt.comparison.requests import requests_of_context, settle_requests, who_wins
-from qsopt.errors import InputError
+from qsopt.errors import InputError, check_seed
 from qsopt.files import check_plot
 from qsopt.report.comparison_text import show_comparison
 from qsopt.report.inquiry import ALL
@@ -106,8 +106,7 @@ class Compare(Question):
                 "law = all: a comparison on requests rests on one law; give one, such as power, or "
                 "see all side by side with --context"
             )
-        if self.seed < 0:
-            raise InputError(f"seed = {self.seed}: give a whole number, zero or more")
+        check_seed(self.seed)
         check_plot(self.plot)
 
     def _plot(self, lengths: Lengths, record: dict[str, Any]) -> None:

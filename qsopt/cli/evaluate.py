@@ -1,6 +1,5 @@
 """`qsopt evaluate`: one design."""
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -59,7 +58,6 @@ class Evaluate(Question):
 
     def run(self) -> None:
         """Evaluate and print."""
-        self.check_flags()
         model, service = self.load()
         record = (self._of_requests if self.on_requests else self._of_steps)(model, service)
         if self.json:
@@ -107,20 +105,6 @@ class Evaluate(Question):
                 "way_of_serving is about whole requests: give --prompt and --answer instead of "
                 "--context"
             )
-
-    def check_flags(self) -> None:
-        """Refuse flags that could change nothing here.
-
-        Raises:
-            InputError: naming the first.
-        """
-        usual = {field.name: field.default for field in dataclasses.fields(self)}
-        for name in ("q", "dense", "twin", "twin_attention"):
-            if getattr(self, name) != usual[name]:
-                raise InputError(
-                    f"{name} = {getattr(self, name)}: one model is asked about, and there is no "
-                    f"dense match; leave it out, or use compare"
-                )
 
     def _request(self) -> Request:
         way = None if self.way is None else DISPATCHED if self.way == "dispatched" else GATHERED

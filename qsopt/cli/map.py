@@ -9,7 +9,7 @@ from qsopt.catalog.accelerators import load_cluster
 from qsopt.catalog.models import trained_context
 from qsopt.cli.options import Question
 from qsopt.cli.quantities import OptionalCount, range_end
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.files import check_plot
 from qsopt.maps.axes import Axis, AxisName, axis
 from qsopt.maps.pair import MatchedPair
@@ -19,6 +19,7 @@ from qsopt.report.inquiry import Inquiry
 from qsopt.report.map_text import show_map, show_ways
 from qsopt.report.records import to_json
 from qsopt.report.records.maps import map_record, request_map_record
+from qsopt.report.text import say_hardware
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
@@ -73,6 +74,7 @@ class Map(Question):
             print(to_json(self._record(found, inquiry)))
             return
         show_map(found, self._title(), trained_context(self.model))
+        say_hardware(inquiry.hardware_notes)
         if isinstance(found, RequestMap):
             show_ways(found)
 
@@ -83,7 +85,8 @@ class Map(Question):
             raise InputError("batch is about decode alone: of requests the best is taken")
         if not self.batch >= 1 or "batch" in self._names():
             raise InputError(
-                f"batch = {self.batch:g}: give 1 or more sequences, and none where batch is an axis"
+                f"batch = {exactly(self.batch)}: give 1 or more sequences, and none where "
+                "batch is an axis"
             )
 
     def _of_steps(self, inquiry: Inquiry, axes: tuple[Axis, Axis]) -> PhaseMap:

@@ -87,15 +87,16 @@ class Optimize(Question):
                 "dense = given: over one dense model the best design is that of the largest "
                 "throughput; leave --dense out and take --objective throughput"
             )
-        if self.starts < 1:
-            raise InputError(f"starts = {self.starts}: give at least one")
+        names = [name.strip().replace("-", "_") for name in self.vary.split(",") if name.strip()]
+        if not names:
+            raise InputError(f"vary = '{self.vary}': name something, such as experts,tp,batch")
         model, service = self.load()
         fixed = {name: getattr(self, name) for name in DEPLOYMENT}
         inquiry = self.inquiry(model, service)
         return design_problem(
             model,
             service,
-            vary=[name.strip().replace("-", "_") for name in self.vary.split(",") if name.strip()],
+            vary=names,
             fixed={name: value for name, value in fixed.items() if value is not None},
             objective=self.objective,
             minimize=self.minimize,

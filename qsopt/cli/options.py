@@ -138,6 +138,11 @@ class Question:
         """
         model, cluster = self._model(), at_price(load_cluster(self.cluster), self.price)
         workload = self._workload()
+        if self.encoder_context is not None and model.encoder is None:
+            raise InputError(
+                "encoder_context: this model has no encoder; give it for an encoder-decoder, or "
+                "leave it out"
+            )
         efficiency = efficiency_for(self.efficiency, cluster.accelerator, self.assume)
         return model, Service(cluster, workload, efficiency, self._rules())
 

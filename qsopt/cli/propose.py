@@ -19,6 +19,7 @@ from qsopt.cli.quantities import (
 )
 from qsopt.cli.values import size
 from qsopt.errors import InputError
+from qsopt.files import check_folder as check_out
 from qsopt.proposals.answers import FAMILIES, ProposalQuestion
 from qsopt.proposals.changes import changes, family_of
 from qsopt.proposals.goals import Wanted
@@ -122,6 +123,8 @@ class Propose:
         if self.improve is not None:
             self._improve()
             return
+        if self.out is not None:
+            check_out(self.out)
         inputs, question = self._inputs(), self._question()
         known = None if self.out is None else earlier(self.out, inputs)
         if known is not None and known["complete"]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
 
 from qsopt.cli.options import Question
-from qsopt.errors import InputError
+from qsopt.errors import InputError, check_seed
 from qsopt.files import check_file
 from qsopt.report.inquiry import ALL
 from qsopt.report.page.html import check_library, write_page
@@ -39,8 +39,7 @@ class Report(Question):
         check_library()
         if self.law == ALL:
             raise InputError("law = all: a report rests on one law; give one, such as power")
-        if self.seed < 0:
-            raise InputError(f"seed = {self.seed}: give a whole number, zero or more")
+        check_seed(self.seed)
         model, service = self.load()
         record = page_record(self.inquiry(model, service), command_of(self, "report"), self.seed)
         write_page(record, self.out)

@@ -27,7 +27,6 @@ class SensitivityCommand(Evaluate):
 
     def run(self) -> None:
         """Differentiate and print."""
-        self.check_flags()
         model, service = self.load()
         record = (self._of_plan if self.on_requests else self._of_design)(model, service)
         if self.json:

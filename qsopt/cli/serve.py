@@ -9,7 +9,7 @@ import numpy as np
 
 from qsopt.catalog.models import load_model
 from qsopt.cli.options import Question
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.files import check_plot
 from qsopt.report.records import to_json
 from qsopt.report.records.serving import serve_record
@@ -90,6 +90,7 @@ class Serve(Question):
             raise InputError(f"top = {self.top}: give a whole number, one or more")
         if self.requests_per_s is not None and not 0 < self.requests_per_s < float("inf"):
             raise InputError(
-                f"requests_per_s = {self.requests_per_s:g}: give a positive number of requests"
+                f"requests_per_s = {exactly(self.requests_per_s)}: give a positive number of "
+                "requests"
             )
         check_plot(self.plot, ENDINGS)

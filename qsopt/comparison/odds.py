@@ -1,9 +1,11 @@
 """How sure a comparison is: both sides optimised anew for many draws of q and of the model's own
 error.
 
-q is drawn from the predictive distribution of its law, and every kind of operator gets an
-independent log-normal factor on its time, the same for both sides as both run on the same kernels.
-What is counted is the share of draws in which dense wins.
+q is drawn from the predictive distribution of its law, a server's memory from what start-up logs
+leave, and the ratio of both speeds is off as measured servers of an MoE and a dense model were.
+Where no server was measured, every kind of operator gets an independent log-normal factor on its
+time, the same for both sides as both run on the same kernels, and the ratio a residual. What is
+counted is the share of draws in which dense wins.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +22,7 @@ from qsopt.comparison.dense import NAMED, SAME_BODY, MatchKind, bracket, relaxed
 from qsopt.comparison.duel import Duel
 from qsopt.deployments.batches import CHUNK, in_batches, length, repeat, same_length, take
 from qsopt.deployments.optimum import CASES, best_of_each, searched
+from qsopt.fitted.spread import Quantiles, at_normal
 from qsopt.quality import QDistribution
 from qsopt.record import Record
 from qsopt.spec.deployment import Deployment
@@ -40,8 +43,8 @@ allowance, not a fit.
 
 RATIO_SPREAD = 0.37
 """Standard deviation of the log ratio of dense over MoE between prediction and measurement, beyond
-what operators explain: the root mean square over the measured pairs of the findings. What the two
-sides share cancels in a ratio; this is what does not.
+what operators explain, where no server was measured: the root mean square over measured pairs of
+operators alone. What the two sides share cancels in a ratio; this is what does not.
 """
 
 RESERVE_SPREAD = 0.7
@@ -93,6 +96,7 @@ def odds(
     seed: int = 0,
     draws: int = DRAWS,
     spreads: Mapping[str, float] | None = None,
+    ratio_errors: Quantiles | None = None,
 ) -> Odds:
     """Probability that the dense twin wins at this cluster and context.
 
@@ -105,8 +109,10 @@ def odds(
         draws: how many.
         spreads: standard deviation of the log of a time by kind of operator and tier of links,
             names as in `Efficiency`; `OPERATOR_SPREAD` where it says nothing.
+        ratio_errors: how far the ratio of whole servers is off, operators included; None where no
+            server was measured.
     """
-    return odds_of_each(model, service, duel, [q], seed, draws, spreads)[0]
+    return odds_of_each(model, service, duel, [q], seed, draws, spreads, ratio_errors)[0]
 
 
 def odds_of_each(
@@ -117,9 +123,10 @@ def odds_of_each(
     seed: int = 0,
     draws: int = DRAWS,
     spreads: Mapping[str, float] | None = None,
+    ratio_errors: Quantiles | None = None,
 ) -> list[Odds]:
     """The same for several beliefs about q, with the same draws of everything else."""
-    drawn = _drawn(service, seed, draws, spreads)
+    drawn = _drawn(service, seed, draws, spreads, ratio_errors)
     moe = repeat(duel.moe.model, CASES)
     near = _shortened(duel.moe.layouts, np.asarray(duel.moe.throughputs)[None])
     reached = _throughputs(service, near, drawn, lambda _: moe, np.zeros(draws))
@@ -138,14 +145,21 @@ def odds_of_each(
     return outcomes
 
 
-def _drawn(service: Service, seed: int, draws: int, spreads: Mapping[str, float] | None) -> _Draws:
+def _drawn(
+    service: Service,
+    seed: int,
+    draws: int,
+    spreads: Mapping[str, float] | None,
+    ratio_errors: Quantiles | None,
+) -> _Draws:
     spread = np.array([(spreads or {}).get(kind, OPERATOR_SPREAD) for kind in _KINDS])
     normal = np.random.default_rng([seed, 1]).normal(size=(draws, len(_KINDS) + 2))
-    return _Draws(
-        np.exp(spread * normal[:, :-2]),
-        _reserves(service, normal[:, -2], normal[:, -1]),
-        RATIO_SPREAD * np.random.default_rng([seed, 2]).normal(size=draws),
-    )
+    residual = np.random.default_rng([seed, 2]).normal(size=draws)
+    reserves = _reserves(service, normal[:, -2], normal[:, -1])
+    if ratio_errors is not None:
+        same = np.ones((draws, len(_KINDS)))
+        return _Draws(same, reserves, at_normal(ratio_errors, residual))
+    return _Draws(np.exp(spread * normal[:, :-2]), reserves, RATIO_SPREAD * residual)
 
 
 def _throughputs(

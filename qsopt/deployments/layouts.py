@@ -194,6 +194,11 @@ def combined_layouts(
         _rows(int(cluster.devices), sizes, traits, rules, ways),
         key=_order,
     )
+    if not rows and rules.dcp is None and rules.stack == "any":
+        raise InputError(
+            "no legal layout has these parallel sizes here; leave some of tp, dp, pp and ep open, "
+            "or take smaller ones"
+        )
     if not rows:
         raise InputError(
             f"no layout has dcp = {rules.dcp} with stack {rules.stack} here; take --dcp any"

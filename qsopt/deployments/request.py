@@ -18,7 +18,7 @@ from qsopt.deployments.layouts import layout_batch, legal_layouts
 from qsopt.deployments.legality import fills_units, legality, splits_experts, with_places
 from qsopt.deployments.optimum import Best, best_of_each, pick
 from qsopt.deployments.sizes import cache_shares, expert_sizes, tensor_sizes, whole
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.physics.evaluate import Metrics, compiled_metrics, metrics
 from qsopt.spec.deployment import DISPATCHED, GATHERED, PARALLEL_SIZES, Deployment
 from qsopt.spec.hardware import Cluster
@@ -150,13 +150,16 @@ def excess(result: Metrics, service: Service) -> Scalar:
 def at_batch(layouts: Deployment, batch: float) -> Deployment:
     """The layouts of which `batch` sequences fill all stages and data ranks, at that batch."""
     if not 0 < batch <= MOST:
-        raise InputError(f"batch = {batch:g}: give the sequences that decode at once, 1 or more")
+        raise InputError(
+            f"batch = {exactly(batch)}: give the sequences that decode at once, 1 or more"
+        )
     legal = np.asarray(fills_units(layouts, batch))
     if not legal.any():
         unit = float(np.min(layouts.pipeline * layouts.data))
         near = sorted({max(unit, batch // unit * unit), (batch // unit + 1) * unit})
         raise InputError(
-            f"batch = {batch:g} is no multiple of pp * dp = {unit:g}, so stages or ranks would "
+            f"batch = {exactly(batch)} is no multiple of pp * dp = {exactly(unit)}, so stages "
+            "or ranks would "
             f"differ; take {' or '.join(f'{value:g}' for value in near)}"
         )
     kept = take(layouts, legal)
@@ -181,7 +184,7 @@ def _given(model: Model, service: Service, request: Request) -> Deployment:
         _size(name, getattr(request, name)) for name in ("tensor", "data", "pipeline")
     )
     dcp, rules = service.rules.dcp or 1, service.rules
-    _check(model, service.cluster, Deployment(tensor, data, pipeline, dcp=dcp))
+    check_sizes(model, service.cluster, Deployment(tensor, data, pipeline, dcp=dcp))
     expert = _expert_size(model, tensor * data, request, rules)
     ways = (GATHERED, DISPATCHED) if expert > 1 else (GATHERED,)
     layouts = layout_batch([(tensor, data, pipeline, expert, way, dcp) for way in ways])
@@ -194,13 +197,14 @@ def _size(name: str, value: float | None) -> int:
         return 1
     if not (1 <= value <= MOST and value == int(value)):
         raise InputError(
-            f"{name} parallel size ({SHORT[name]}) = {value:g}: give a whole number, 1 to the "
+            f"{name} parallel size ({SHORT[name]}) = {exactly(value)}: give a whole number, 1 "
+            "to the "
             f"cluster's devices"
         )
     return int(value)
 
 
-def _check(model: Model, cluster: Cluster, layout: Deployment) -> None:
+def check_sizes(model: Model, cluster: Cluster, layout: Deployment) -> None:
     """Refuse sizes that attention cannot have here, whatever the experts have.
 
     Raises:

@@ -10,7 +10,7 @@ from qsopt.deployments.legality import (
     splits_kv_heads,
 )
 from qsopt.deployments.stacks import Traits
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.spec.model import Gqa, LinearAttention, Mla, Model
 from qsopt.spec.rules import LayoutRules
 
@@ -71,5 +71,7 @@ def whole(value: object, name: str) -> int:
     """
     number = float(value)  # pyright: ignore[reportArgumentType]
     if number != round(number):
-        raise InputError(f"{name} = {number:g}: legal layouts need a whole number; round it first")
+        raise InputError(
+            f"{name} = {exactly(number)}: legal layouts need a whole number; round it first"
+        )
     return round(number)

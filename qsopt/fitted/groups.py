@@ -5,7 +5,6 @@ The file holds no measurement. Times in it are microseconds, as in the other eff
 they are SI.
 """
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from typing import Any
 import tomlkit
 
 from qsopt.catalog.folder import configs
-from qsopt.errors import InputError
-from qsopt.files import write_text
+from qsopt.files import read_toml, understood, write_text
 from qsopt.fitted.errors import Errors
 from qsopt.fitted.generations import generation
 from qsopt.fitted.parameters import DEFAULTS
@@ -26,6 +24,9 @@ ACROSS = "-across"
 """What follows the name of a backend that exchanges tokens between scale-up domains."""
 
 _TIMES = ("launch", "step")
+
+WRITTEN = "`qsopt calibrate` writes such a file"
+"""What to give instead of a file that cannot be understood."""
 
 
 @dataclass(frozen=True)
@@ -118,18 +119,11 @@ def load_calibration(path: Path) -> Calibration:
     Raises:
         InputError: if it cannot be read or an entry is missing.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    table = read_toml(path, WRITTEN)
+    with understood(path, WRITTEN):
         groups = tuple(_group(entry) for entry in table["group"])
-        return Calibration(table["source"], table["version"], str(table["date"]), groups)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read as TOML ({error}); `qsopt calibrate` writes such a file"
-        ) from None
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: an entry is missing or wrong: {error}; `qsopt calibrate` writes such a file"
-        ) from None
+        source, version, day = (str(table[name]) for name in ("source", "version", "date"))
+        return Calibration(source, version, day, groups)
 
 
 def _group(entry: dict[str, Any]) -> FittedGroup:
@@ -160,9 +154,16 @@ def _key(name: str) -> str:
 def _values(table: dict[str, float]) -> Values:
     names = {_key(name): name for name in DEFAULTS}
     return {
-        names[key]: float(value) * (MICROSECOND if names[key] in _TIMES else 1.0)
+        names[key]: _size(key, value) * (MICROSECOND if names[key] in _TIMES else 1.0)
         for key, value in table.items()
     }
+
+
+def _size(key: str, value: Any) -> float:
+    """A number of a file that is none below zero."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
+        raise ValueError(f"{key} = {value!r} is no number of zero or more")
+    return float(value)
 
 
 # ---- writing -------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ A software takes the entries of its own table, then those that it has `on` the a
 and the accelerator itself. `pooled` is for anything else.
 """
 
-import tomllib
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,9 +15,9 @@ import numpy as np
 
 from qsopt.catalog.accelerators import hardware_facts
 from qsopt.catalog.server_memory import read_server_memory
-from qsopt.errors import InputError
+from qsopt.files import read_toml, understood
 from qsopt.fitted.errors import Errors
-from qsopt.fitted.groups import shipped
+from qsopt.fitted.groups import WRITTEN, shipped
 from qsopt.fitted.spread import INTERVALS, Quantiles
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.server_memory import ServerMemory
@@ -102,8 +101,8 @@ def load_memory_fit(path: Path) -> MemoryFit:
     Raises:
         InputError: if the file cannot be read or an entry is missing.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    document = read_toml(path, WRITTEN)
+    with understood(path, WRITTEN):
         tables = {name: each for name, each in document.items() if isinstance(each, dict)}
         left = {name: Errors(*each) for name, each in tables.pop("errors").items()}
         room = tables.pop(ROOM, {})
@@ -111,10 +110,6 @@ def load_memory_fit(path: Path) -> MemoryFit:
         fit = MemoryFit(tables, left, quantiles, tuple(room.get("models", ())), path.name)
         for software in tables:
             fit.of(software, None)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}); `qsopt calibrate` writes such a file"
-        ) from None
     return fit
 
 

@@ -1,15 +1,14 @@
 """Constants of the power law that ship, and the errors that they leave."""
 
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from qsopt.errors import InputError
+from qsopt.files import read_toml, understood
 from qsopt.fitted.errors import Errors
-from qsopt.fitted.groups import shipped
+from qsopt.fitted.groups import WRITTEN, shipped
 from qsopt.physics.energy import PowerLaw, TokenLaw
 from qsopt.units import MICROSECOND
 
@@ -78,13 +77,10 @@ def _read(
     path: Path, name: str, law: Callable[[dict[str, Any]], Law]
 ) -> tuple[Law, dict[str, Errors]]:
     """The law and the errors of one table of a file."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))[name]
+    document = read_toml(path, WRITTEN)
+    with understood(path, WRITTEN):
+        table = document[name]
         return law(table), {column: Errors(*table[column]) for column in COLUMNS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: [{name}] cannot be read ({error}); `qsopt calibrate` writes such a file"
-        ) from None
 
 
 @cache

@@ -16,16 +16,15 @@ A set that is pooled over software takes the mean; `ideal` and a user's own set 
 themselves.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from statistics import fmean
 
-from qsopt.errors import InputError
+from qsopt.files import read_toml, understood
 from qsopt.fitted.errors import Errors
-from qsopt.fitted.groups import shipped
+from qsopt.fitted.groups import WRITTEN, shipped
 from qsopt.spec.efficiency import Server
 from qsopt.units import MICROSECOND
 
@@ -73,8 +72,8 @@ def load_server_fit(path: Path) -> ServerFit:
     Raises:
         InputError: if the file cannot be read.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    table = read_toml(path, WRITTEN)
+    with understood(path, WRITTEN):
         backends = table["backend"]
         return ServerFit(
             {name: float(one["scale"]) for name, one in backends.items()},
@@ -85,10 +84,6 @@ def load_server_fit(path: Path) -> ServerFit:
             float(table["burst"]),
             Errors(*table["other_shapes"]),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}); `qsopt calibrate` writes such a file"
-        ) from None
 
 
 @cache

@@ -7,7 +7,6 @@ cell of few rows is drawn to that of the wider cell that holds it, as the fit di
 `calibration.serving.cells`).
 """
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,10 +17,9 @@ import numpy as np
 import tomlkit
 from jaxtyping import Float
 
-from qsopt.errors import InputError
-from qsopt.files import write_text
+from qsopt.files import read_text, read_toml, understood, write_text
 from qsopt.fitted.generations import generation
-from qsopt.fitted.groups import digits, shipped
+from qsopt.fitted.groups import WRITTEN, digits, shipped
 
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 """Probabilities of the quantiles."""
@@ -176,6 +174,18 @@ def ratio_quantiles(over: Quantiles, under: Quantiles, pairs: Pairs) -> Quantile
     return middle + np.sign(NORMAL) * np.sqrt(np.maximum(up**2 + down**2 - product, 0.0))
 
 
+def at_normal(
+    quantiles: Quantiles, normal: Float[np.ndarray, " draws"]
+) -> Float[np.ndarray, " draws"]:
+    """What standard normal draws stand for among these quantiles: straight lines between them and
+    beyond the outer ones.
+    """
+    steps = np.diff(quantiles) / np.diff(NORMAL)
+    inside = np.interp(normal, NORMAL, quantiles)
+    below, above = np.minimum(normal - NORMAL[0], 0.0), np.maximum(normal - NORMAL[-1], 0.0)
+    return inside + below * steps[0] + above * steps[-1]
+
+
 # ---- files ---------------------------------------------------------------------------------------
 
 
@@ -185,7 +195,7 @@ def add_spreads(spreads: Spreads, path: Path) -> None:
     Raises:
         InputError: if the file cannot be written.
     """
-    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    document = tomlkit.parse(read_text(path, WRITTEN))
     table = tomlkit.table()
     table.add(tomlkit.comment("Lists are [rows, quantiles of log(measured/predicted) at levels]."))
     table.add("levels", list(LEVELS))
@@ -216,13 +226,9 @@ def load_spreads(path: Path) -> Spreads | None:
     Raises:
         InputError: if they cannot be read.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("spread")
+    table = read_toml(path, WRITTEN).get("spread")
+    with understood(path, WRITTEN):
         return None if table is None else _spreads(table)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: [spread] cannot be read ({error}); `qsopt calibrate` writes such a file"
-        ) from None
 
 
 def _spreads(table: dict[str, Any]) -> Spreads:

@@ -12,7 +12,7 @@ import numpy as np
 from qsopt.arrays import scalar
 from qsopt.comparison.compare import COMPARED
 from qsopt.comparison.dense import MatchKind, dense_match, least_q
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.lifetimes.break_even import BreakEven, Line, break_evens, crossing
 from qsopt.lifetimes.draws import NODES, Node, SpeedErrors, lines
 from qsopt.lifetimes.plans import LifetimePlan, Training, plans, training
@@ -151,7 +151,9 @@ def checked_share(share: float | None) -> float:
         InputError: if it is out of range.
     """
     if share is not None and not 0.0 < share <= 1.0:
-        raise InputError(f"student_share = {share:g}: give a share of the training tokens, as 0.2")
+        raise InputError(
+            f"student_share = {exactly(share)}: give a share of the training tokens, as 0.2"
+        )
     return STUDENT_SHARE[1] if share is None else share
 
 

@@ -3,7 +3,7 @@
 import equinox as eqx
 
 from qsopt.arrays import Scalar, number
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.record import Record
 from qsopt.spec.formats import ARITHMETICS
 from qsopt.spec.hardware import Accelerator
@@ -60,9 +60,9 @@ def trainer(accelerator: Accelerator, mfu: float, sequence: float) -> Trainer:
         InputError: if a number is out of range, or the accelerator has no price.
     """
     if not 0.0 < mfu <= 1.0:
-        raise InputError(f"mfu = {mfu:g}: give a share of the peak, such as 0.4")
+        raise InputError(f"mfu = {exactly(mfu)}: give a share of the peak, such as 0.4")
     if not 1.0 <= sequence < float("inf"):
-        raise InputError(f"sequence = {sequence:g}: give the tokens of a training sequence")
+        raise InputError(f"sequence = {exactly(sequence)}: give the tokens of a training sequence")
     if not float(accelerator.price_per_hour) > 0.0:
         raise InputError("no price is known of the training accelerator: give --price")
     return Trainer(accelerator, mfu, sequence)

@@ -9,8 +9,9 @@ from jaxtyping import Float
 
 from qsopt.arrays import Scalar
 from qsopt.comparison.twin import smallest_q
-from qsopt.errors import InputError, unknown_name
+from qsopt.errors import InputError, exactly, unknown_name
 from qsopt.maps.points import REQUEST_NUMBERS, SERVICE_NUMBERS, Sparsity
+from qsopt.spec.hardware import UNKNOWN_LINK
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
@@ -37,6 +38,9 @@ AxisName = Literal[
 
 MOST_POINTS = 1000
 """Of one axis."""
+
+LINKS = ("scale_up", "scale_out")
+"""Axes that are speeds of links."""
 
 RISES, FALLS, NO_TREND, CONSTANT = 1, -1, 0, None
 """How the throughput of every layout at its largest admissible batch moves along an axis."""
@@ -75,6 +79,8 @@ def _around(name: str, factor: float) -> Callable[[Model, Service], tuple[float,
 
     def usual(_model: Model, service: Service) -> tuple[float, float]:
         middle = float(SERVICE_NUMBERS[name](service))
+        if name in LINKS and middle <= UNKNOWN_LINK:
+            raise InputError(f"{name}: this link speed is not known; give both ends of the range")
         return middle / factor, middle * factor
 
     return usual
@@ -197,15 +203,17 @@ def axis(
     """
     if name not in get_args(AxisName):
         raise unknown_name("axis", name[:60], get_args(AxisName))
-    usual = _KINDS[name].usual(model, service)
-    first, last = usual[0] if low is None else low, usual[1] if high is None else high
+    first, last = _range(name, model, service, low, high)
     if not 0 < first < last < np.inf:
         raise InputError(
-            f"{name} from {first:g} to {last:g}: give a range of positive numbers, the smaller "
+            f"{name} from {exactly(first)} to {exactly(last)}: give a range of positive "
+            "numbers, the smaller "
             f"first"
         )
     if last > SHARES.get(name, np.inf):
-        raise InputError(f"{name} up to {last:g}: it is a share, at most {SHARES[name]:g}")
+        raise InputError(
+            f"{name} up to {exactly(last)}: it is a share, at most {exactly(SHARES[name])}"
+        )
     if not 2 <= points <= MOST_POINTS:
         raise InputError(f"{name}: {points} points; give 2 to {MOST_POINTS}")
     values = np.geomspace(first, last, points)
@@ -213,3 +221,13 @@ def axis(
     if _KINDS[name].whole:
         values = np.unique(np.maximum(np.round(values), 1.0))
     return Axis(name, values)  # pyright: ignore[reportArgumentType]
+
+
+def _range(
+    name: str, model: Model, service: Service, low: float | None, high: float | None
+) -> tuple[float, float]:
+    """Both ends, taken from the model and the cluster where they are left out."""
+    if low is not None and high is not None:
+        return low, high
+    usual = _KINDS[name].usual(model, service)
+    return usual[0] if low is None else low, usual[1] if high is None else high

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from qsopt.arrays import scalar
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.dense import NAMED, check_q
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.maps.axes import SHARES
 from qsopt.maps.decode_samples import decode_measure
 from qsopt.maps.pair import MatchedPair, Samples
@@ -115,7 +115,9 @@ class Crossovers(Result):
     """Of the MoE and of its match at each, 0 where infeasible [tokens/s]."""
 
 
-def crossovers(pair: MatchedPair, over: SweptInput, low: float, high: float) -> Crossovers:
+def crossovers(
+    pair: MatchedPair, over: SweptInput, low: float, high: float, grid: Grid | None = None
+) -> Crossovers:
     """All values of an input in [low, high] at which the verdict flips.
 
     Args:
@@ -123,6 +125,7 @@ def crossovers(pair: MatchedPair, over: SweptInput, low: float, high: float) -> 
         over: the input.
         low: lower end of the range.
         high: upper end.
+        grid: how closely it is looked at; as its kind of question needs if left out.
 
     Raises:
         InputError: if the model is dense, the range is not one, or q leaves the twin no
@@ -130,7 +133,7 @@ def crossovers(pair: MatchedPair, over: SweptInput, low: float, high: float) -> 
     """
     _check(pair, over, low, high)
     whole, requests = over in WHOLE, pair.on_requests
-    grid = REQUEST_GRID if requests else DECODE_GRID
+    grid = grid or (REQUEST_GRID if requests else DECODE_GRID)
     measure = request_measure(pair, over) if requests else decode_measure(pair, over, high)
     samples: Samples = {}
     new = _spaced(low, high, grid.points, whole)
@@ -150,12 +153,15 @@ def _check(pair: MatchedPair, over: SweptInput, low: float, high: float) -> None
         other = "a context" if pair.on_requests else "a prompt and an answer"
         raise InputError(f"over = {over}: take one of {', '.join(known)}; or ask about {other}")
     if high > SHARES.get(over, np.inf):
-        raise InputError(f"to = {high:g}: {over} is a share, at most {SHARES[over]:g}")
+        raise InputError(
+            f"to = {exactly(high)}: {over} is a share, at most {exactly(SHARES[over])}"
+        )
     if over == "acceptance" and float(pair.service.workload.tokens_per_step) <= 1.0:
         raise InputError("over = acceptance: nothing is drafted; give more tokens_per_step than 1")
     if not 0 < low < high < np.inf:
         raise InputError(
-            f"from = {low:g}, to = {high:g}: give a range of positive numbers, the smaller first"
+            f"from = {exactly(low)}, to = {exactly(high)}: give a range of positive numbers, "
+            "the smaller first"
         )
     if over == "q" and pair.kind == NAMED:
         raise InputError("over = q: the size of a dense model that is named is its own")

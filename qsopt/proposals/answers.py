@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from qsopt.errors import InputError
+from qsopt.errors import InputError, check_seed
 from qsopt.proposals.bodies import Body, body_of, plain_body
 from qsopt.proposals.boxes import RATIOS, Box, box_of, changed, including
 from qsopt.proposals.fields import Task
@@ -100,6 +100,7 @@ def task_of(question: ProposalQuestion) -> Task:
     Raises:
         InputError: if the question has no meaning.
     """
+    check_seed(question.seed)
     for family in question.families:
         if family not in FAMILIES:
             raise InputError(f"family = {family}: take {MOE}, {DENSE} or both")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float
 
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.proposals.architecture import COLUMNS, is_dense, query_heads
 from qsopt.proposals.bodies import GROUPED, Body, plain_body
 from qsopt.proposals.goals import Quality
@@ -211,7 +211,9 @@ def changed(box: Box, **spans: tuple[float, float]) -> Box:
     bounds, ratios = dict(box.bounds), dict(box.ratios)
     for name, (low, high) in spans.items():
         if not low <= high:
-            raise InputError(f"{name} = {low:g}:{high:g}: the lower bound comes first")
+            raise InputError(
+                f"{name} = {exactly(low)}:{exactly(high)}: the lower bound comes first"
+            )
         if name in bounds:
             bounds[name] = (float(low), float(high))
         elif name in ratios:

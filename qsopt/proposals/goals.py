@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsopt.arrays import Scalar, number
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.physics.layer_weights import attention_weights
 from qsopt.quality import BESIROGLU, MoeArchitecture, QualityLaw, Status
 from qsopt.quality.calibration import calibrate
@@ -179,13 +179,15 @@ def of_loss(loss: float, law: QualityLaw, tokens: float | None = None, raw: bool
     floor = float(BESIROGLU.floor)
     if not floor < loss < math.inf:
         raise InputError(
-            f"loss = {loss:g}: give one above {floor:.4g} nat, below which no dense model comes"
+            f"loss = {exactly(loss)}: give one above {floor:.4g} nat, below which no dense "
+            "model comes"
         )
     spent = _tokens_of_loss(loss) if tokens is None else tokens
     size = float(_size_of_loss(np.float64(loss), np.float64(spent)))
     if size >= NEVER:
         raise InputError(
-            f"loss = {loss:g}: no dense model reaches it on {spent:.4g} tokens; give more tokens"
+            f"loss = {exactly(loss)}: no dense model reaches it on {spent:.4g} tokens; give "
+            "more tokens"
         )
     return Goal(law, correction_of(law, raw), size, spent)
 
@@ -197,7 +199,9 @@ def of_budget(flops: float, law: QualityLaw, raw: bool = False) -> Goal:
         InputError: if it is no positive number.
     """
     if not 0 < flops < math.inf:
-        raise InputError(f"budget_flops = {flops:g}: give the training compute, such as 1e25")
+        raise InputError(
+            f"budget_flops = {exactly(flops)}: give the training compute, such as 1e25"
+        )
     size, tokens = BESIROGLU.optimal_parameters(flops), BESIROGLU.optimal_tokens(flops)
     loss = float(BESIROGLU.loss(size, tokens))
     return Goal(law, correction_of(law, raw), 1.0, float(tokens), flops, loss)

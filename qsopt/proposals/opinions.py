@@ -18,10 +18,10 @@ from qsopt.comparison.odds import RATIO_SPREAD
 from qsopt.deployments.batches import length
 from qsopt.errors import InputError
 from qsopt.fitted.spread import (
-    NORMAL,
     POOL,
     Pairs,
     Quantiles,
+    at_normal,
     ratio_quantiles,
     regimes,
     shipped_spreads,
@@ -202,7 +202,7 @@ def noise(
         return RATIO_SPREAD * normal
     lean = pairs.lean * ((rival[0] == MOE) - 1.0 * (design[0] == MOE))
     own = Pairs(pairs.correlation, lean, pairs.pairs, pairs.models)
-    return _from_quantiles(ratio_quantiles(sides[0], sides[1], own), normal)
+    return at_normal(ratio_quantiles(sides[0], sides[1], own), normal)
 
 
 def _speed(side: tuple[str, float, float], accelerator: str | None) -> Quantiles | None:
@@ -211,13 +211,3 @@ def _speed(side: tuple[str, float, float], accelerator: str | None) -> Quantiles
     keys = regimes(POOL, side[1], side[2])
     cell = spreads.cell("throughput", spreads.seen(None, accelerator), keys)
     return None if cell is None else cell[1].quantiles
-
-
-def _from_quantiles(
-    quantiles: Quantiles, normal: Float[np.ndarray, " draws"]
-) -> Float[np.ndarray, " draws"]:
-    """Draws with these quantiles, straight between them and beyond the outer ones."""
-    steps = np.diff(quantiles) / np.diff(NORMAL)
-    inside = np.interp(normal, NORMAL, quantiles)
-    below, above = np.minimum(normal - NORMAL[0], 0.0), np.maximum(normal - NORMAL[-1], 0.0)
-    return inside + below * steps[0] + above * steps[-1]

@@ -4,6 +4,7 @@ any time.
 
 from concurrent.futures import ThreadPoolExecutor
 
+from qsopt.interrupts import keeping
 from qsopt.precision import in_float64, same_precision
 from qsopt.proposals.answers import Answer, ProposalQuestion, task_of
 from qsopt.proposals.fields import Task
@@ -31,11 +32,12 @@ def propose(question: ProposalQuestion, progress: Progress = lambda _: None) -> 
     with ThreadPoolExecutor(1, initializer=same_precision()) as beside:
         sides = beside.submit(_sides, question, task)
         try:
-            search_all(answer, progress)
-            progress("reference and dense matches")
-            answer.reference, answer.usual, answer.dense = sides.result()
-            judge(answer, progress)
-            answer.complete = True
+            with keeping():
+                search_all(answer, progress)
+                progress("reference and dense matches")
+                answer.reference, answer.usual, answer.dense = sides.result()
+                judge(answer, progress)
+                answer.complete = True
         except KeyboardInterrupt:
             progress("interrupted: what was found is kept")
             answer.reference, answer.usual, answer.dense = sides.result()

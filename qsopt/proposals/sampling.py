@@ -29,7 +29,7 @@ def sample(box: Box, goal: Goal, body: Body, most: int, seed: int, factor: float
 
     shift = np.random.default_rng([seed, 3]).random(7)
     points = (qmc.Sobol(7, scramble=False).random(DRAWN) + shift) % 1.0
-    rows = np.unique(_rows(points, box), axis=0)
+    rows = np.unique(rows_at(points, box), axis=0)
     rows = rows[np.random.default_rng(seed).permutation(len(rows))]
     return legal(rows, box, goal, body, np.full(len(rows), factor), most)
 
@@ -66,8 +66,10 @@ def _log_between(share: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.exp(np.log(low) + share * (np.log(high) - np.log(low)))
 
 
-def _rows(points: Float[np.ndarray, "points 7"], box: Box) -> Table:
-    """Architectures of points of the unit cube, without widths."""
+def rows_at(points: Float[np.ndarray, "points 7"], box: Box) -> Table:
+    """Architectures of points of the unit cube, without widths: logs of hidden size, hidden over
+    layers, top-k, share of active experts, then shared experts, leading dense layers, KV heads.
+    """
     step, spans = box.steps, box.bounds
     hidden = _log_between(points[:, 0], *spans["hidden"])
     hidden = np.round(hidden / step["hidden"]) * step["hidden"]

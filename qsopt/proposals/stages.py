@@ -37,8 +37,19 @@ def base_targets(answer: Answer) -> list[Target]:
 
 def search_all(answer: Answer, progress: Progress) -> None:
     """Search for the question in every family, and along the fronts."""
+    search_question(answer, progress)
     state, task = answer.state, answer.task
-    targets = base_targets(answer)
+    others = _others(answer, base_targets(answer))
+    for target in others:
+        progress(f"{target.family} at {_words(target, task)}")
+        _start(answer, target)
+    improve(state, others, progress)
+    answer.fronts = fronts(answer)
+
+
+def search_question(answer: Answer, progress: Progress) -> None:
+    """Search for the question itself in every family."""
+    state, targets = answer.state, base_targets(answer)
     for target in targets:
         progress(f"screening {target.family} architectures")
         begin(state, target, progress=progress)
@@ -48,12 +59,6 @@ def search_all(answer: Answer, progress: Progress) -> None:
     settle(state, targets, progress)
     for target in targets:
         _report(state, target, progress)
-    others = _others(answer, targets)
-    for target in others:
-        progress(f"{target.family} at {_words(target, task)}")
-        _start(answer, target)
-    improve(state, others, progress)
-    answer.fronts = fronts(answer)
 
 
 def _tracks(answer: Answer, targets: Sequence[Target]) -> list[Target]:

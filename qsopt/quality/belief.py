@@ -6,12 +6,11 @@ import equinox as eqx
 import numpy as np
 
 from qsopt.arrays import Scalar
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.calibration import Calibrated, calibrate
 from qsopt.quality.of_model import architecture, checked_q
 from qsopt.quality.quality_law import QualityLaw
-from qsopt.quality.registry import law
 from qsopt.quality.student import QDistribution
 from qsopt.record import Record
 from qsopt.spec.model import Model
@@ -44,7 +43,7 @@ class Belief(Record):
     """Probability that q s < 1."""
 
 
-def belief(model: Model, name: str | QualityLaw, tokens: float | None, raw: bool = False) -> Belief:
+def belief(model: Model, law: QualityLaw, tokens: float | None, raw: bool = False) -> Belief:
     """q of an MoE by one law, and how sure it is.
 
     Published laws are off on the observed matches (the geometric rule gives four fifths of them),
@@ -53,17 +52,16 @@ def belief(model: Model, name: str | QualityLaw, tokens: float | None, raw: bool
 
     Args:
         model: the MoE.
-        name: a law, or the name of one.
+        law: that gives q.
         tokens: training tokens, None if unknown.
         raw: take the bare law's value as the centre; the distribution stays as it is.
 
     Raises:
-        InputError: if there is no such law, it lacks the training tokens, or it is unphysical for
-            this model.
+        InputError: if the law lacks the training tokens, or it is unphysical for this model.
     """
-    seen, chosen = architecture(model, tokens), law(name)
-    bare = checked_q(chosen, seen, tokens is not None)
-    distribution, below = _predicted(calibrate(chosen), seen)
+    seen = architecture(model, tokens)
+    bare = checked_q(law, seen, tokens is not None)
+    distribution, below = _predicted(calibrate(law), seen)
     low, high = distribution.interval(LEVEL)
     median = float(np.clip(distribution.median, 1.0, seen.critical_q))
     return Belief(
@@ -84,5 +82,5 @@ def given(q: float) -> Belief:
         InputError: if it is no positive number.
     """
     if not 0 < q < np.inf:
-        raise InputError(f"q = {q:g}: give a positive size factor, such as 4.2")
+        raise InputError(f"q = {exactly(q)}: give a positive size factor, such as 4.2")
     return Belief(q, q, None, None, None)

@@ -100,11 +100,10 @@ def _say_how_sure(record: dict[str, Any]) -> None:
         f"(error of the law on observed "
         f"matches); qs < 1 with probability {record['probability_qs_below_one']:.1%}"
     )
-    if _finite(record.get("probability_dense_wins")) is not None:
+    told = record["verdict"] != "both infeasible"
+    if told and _finite(record.get("probability_dense_wins")) is not None:
         won = record["probability_dense_wins"]
-        out.print(
-            f"dense wins in {won:.1%} of draws of q and of the errors of every kind of operator"
-        )
+        out.print(f"dense wins in {won:.1%} of draws of q and of {_errors(record)}")
 
 
 SURVIVES = 0.9
@@ -121,14 +120,19 @@ def _say_expected_errors(record: dict[str, Any]) -> None:
     if _finite(dense) is not None and _finite(record["ratio_dense_over_moe"]) is not None:
         stands = dense if record["verdict"] == "dense wins" else 1.0 - dense
         word = "survives" if stands >= SURVIVES else "does not survive"
-        known = record["expected_error"]["moe"] is not None
-        what = (
-            "the errors of kernels" if known else "an allowance of +-15 % on every kind of operator"
-        )
         out.print(
-            f"the verdict {word} {what}: it stands in {stands:.1%} of draws of them at q = "
-            f"{record['q']:.2f}"
+            f"the verdict {word} {_errors(record)}: it stands in {stands:.1%} of draws of them at "
+            f"q = {record['q']:.2f}"
         )
+
+
+def _errors(record: dict[str, Any]) -> str:
+    """Which errors of predictions are drawn."""
+    if record["intervals"]:
+        return "the errors of measured servers"
+    if record["expected_error"]["moe"] is not None:
+        return "the errors of kernels"
+    return "an allowance of +-15 % on every kind of operator"
 
 
 def _laws_table(rows: list[dict[str, Any]]) -> Table:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import jax
 
-from qsopt.catalog.accelerators import accelerator_name, cluster_phrase
+from qsopt.catalog.accelerators import accelerator_name, cluster_phrase, hardware_notes
 from qsopt.catalog.efficiencies import KERNELS
 from qsopt.catalog.models import model_facts, model_names
 from qsopt.comparison.dense import RELEASED, MatchKind, size_factor
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.fitted.expected import SOFTWARE, Expectation, expectation
 from qsopt.fitted.server import POOLED
 from qsopt.precision import in_float64
@@ -37,7 +37,7 @@ def training_tokens(stated: float | None, model_name: str | None) -> float | Non
         InputError: if the number stated is not positive.
     """
     if stated is not None and not 0 < stated < MOST_TOKENS:
-        raise InputError(f"tokens = {stated:g}: give the training tokens, such as 14.8e12")
+        raise InputError(f"tokens = {exactly(stated)}: give the training tokens, such as 14.8e12")
     name = (model_name or "").lower()
     return stated or (model_facts(name).training_tokens if name in model_names() else None)
 
@@ -87,6 +87,11 @@ class Inquiry:
         return accelerator_name(self.service.cluster.accelerator)
 
     @property
+    def hardware_notes(self) -> list[str]:
+        """What a reader should know of the figures behind the cluster."""
+        return hardware_notes(self.service.cluster)
+
+    @property
     def all_laws(self) -> bool:
         """Whether the answers of all laws are wanted."""
         return self.law == ALL
@@ -128,7 +133,8 @@ class Inquiry:
         """q of the model, or of another one, by the law or as stated, and how sure it is."""
         asked = self.model if model is None else model
         if self.named is not None:
-            return given(float(size_factor(asked, self.named)))
+            size = size_factor(asked, self.named)
+            return given(float(size))
         if self.q is not None:
             return given(self.q)
         return belief(asked, self.quality_law, self.training_tokens, raw=self.law_raw)
@@ -151,7 +157,5 @@ def central_q(inquiry: Inquiry) -> float:
         InputError: if there is no such law, it lacks the training tokens, or it is unphysical for
             this model.
     """
-    if inquiry.q is not None:
-        return given(inquiry.q).q
     with jax.ensure_compile_time_eval():  # inside a user's jit too: the model is concrete
         return inquiry.believe().q

@@ -1,7 +1,7 @@
 """From what is asked by name to the question that `lifetime` answers, and its answer."""
 
 from qsopt.comparison.opinions import opinions
-from qsopt.errors import InputError
+from qsopt.errors import InputError, check_seed
 from qsopt.fitted.server import known_server
 from qsopt.lifetimes.lifetime import Lifetime, LifetimeQuestion, lifetime
 from qsopt.lifetimes.training import Trainer
@@ -23,8 +23,9 @@ def question(
         seed: of the draws.
 
     Raises:
-        InputError: if nobody knows the training tokens.
+        InputError: if nobody knows the training tokens, or the seed is none.
     """
+    check_seed(seed)
     tokens = inquiry.training_tokens
     if tokens is None:
         raise InputError("the training tokens of this model are not known: give --tokens")

@@ -7,7 +7,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from qsopt.report.text import console
+from qsopt.report.text import console, say_hardware
 
 _MEGA = 1e6
 
@@ -16,6 +16,7 @@ def show_lifetime(record: dict[str, Any], title: str) -> None:
     """The three ways, where their order changes, and what would change that."""
     out = console()
     out.print(f"[bold]{escape(title)}[/bold]")
+    say_hardware(record["hardware_notes"])
     out.print(_question_text(record))
     out.print(_options_table(record["options"]))
     out.print("[bold]served output tokens from which another way is cheaper[/bold]")

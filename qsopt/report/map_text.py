@@ -5,7 +5,7 @@ from typing import Any
 
 from qsopt.maps.phase_map import PhaseMap
 from qsopt.maps.request_map import RequestMap
-from qsopt.report.text import console
+from qsopt.report.text import console, say_hardware
 from qsopt.serving.ways import SEARCHED
 
 LETTERS = {
@@ -86,6 +86,7 @@ def show_crossovers(record: dict[str, Any]) -> None:
         f"[bold]{record['model']} against its dense twin on {record['cluster']}, over "
         f"{record['over']}[/bold]"
     )
+    say_hardware(record["hardware_notes"])
     for end in (record["at_low"], record["at_high"]):
         ratio = (
             ""

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from qsopt.comparison.compare import verdict
-from qsopt.files import replacement, write_text
+from qsopt.files import write_figure, write_text
 from qsopt.report.records import csv_text
 from qsopt.report.style import BLUE, FIGURES, GREY, ORANGE, tokens_text
 
@@ -70,8 +70,7 @@ def save(figure: Figure, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     Raises:
         InputError: if a file cannot be written.
     """
-    with replacement(path) as temporary:
-        figure.savefig(temporary, dpi=DPI)
+    write_figure(figure, path, dpi=DPI)
     plt.close(figure)
     write_text(path.with_suffix(".csv"), csv_text(rows))
 

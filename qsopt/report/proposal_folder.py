@@ -14,7 +14,7 @@ import numpy as np
 
 from qsopt.catalog.huggingface import read_config
 from qsopt.errors import InputError
-from qsopt.files import write_text
+from qsopt.files import read_text, understood, write_text
 from qsopt.precision import in_float64
 from qsopt.proposals.answers import Answer
 from qsopt.proposals.architecture import padded
@@ -71,11 +71,11 @@ def earlier(folder: Path, inputs: dict[str, Any]) -> dict[str, Any] | None:
     path = folder / WHOLE
     if not path.is_file():
         return None
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+    text = read_text(path, "give another folder")
+    with understood(path, "it is no record of proposals: give another folder"):
+        record = json.loads(text)
         same = record["inputs"] == json.loads(to_json(inputs))
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: is no record of proposals; give another folder") from None
+        record["complete"]  # a record says whether the search was finished
     if not same:
         raise InputError(f"{folder}: holds proposals for another question; give another folder")
     return record
@@ -112,16 +112,14 @@ def evaluated_again(folder: Path) -> str:
         InputError: if a file is missing or cannot be understood.
     """
     path = folder / PROPOSAL
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        name, inputs, plan = held["name"], held["inputs"], plan_from(held["plan"])
-        way = held["plan"]["way"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: is no record of a proposal ({error})") from None
+    text = read_text(path, "propose --out writes such a file")
     model = read_config(folder / CONFIG)
-    inquiry = inquiry_of(inputs, model, name)
-    option = reached(padded(model), plan, way, inquiry.service)
-    return to_json({**held, **evaluation_record(option, inquiry)}) + "\n"
+    with understood(path, "propose --out writes such a file"):
+        held = json.loads(text)
+        name, inputs, plan = held["name"], held["inputs"], plan_from(held["plan"])
+        inquiry = inquiry_of(inputs, model, name)
+        option = reached(padded(model), plan, held["plan"]["way"], inquiry.service)
+        return to_json({**held, **evaluation_record(option, inquiry)}) + "\n"
 
 
 def check_folder(folder: Path) -> dict[str, bool]:
@@ -134,6 +132,6 @@ def check_folder(folder: Path) -> dict[str, bool]:
     if not own:
         raise InputError(f"{folder}: holds no proposals; write some with --out")
     return {
-        each.name: evaluated_again(each) == (each / PROPOSAL).read_text(encoding="utf-8")
+        each.name: evaluated_again(each) == read_text(each / PROPOSAL, "write it again")
         for each in own
     }

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from qsopt.files import replacement, write_text
+from qsopt.files import write_figure, write_text
 
 AXES = {
     "speed": ("tokens_per_s_per_user", "output tokens/s of one user"),
@@ -69,8 +69,7 @@ def write_plot(record: dict[str, Any], title: str, path: Path) -> None:
     if handles:
         panels[0].legend(frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10)
-    with replacement(path) as temporary:
-        figure.savefig(temporary, metadata={"Software": None} if path.suffix == ".png" else None)
+    write_figure(figure, path, metadata={"Software": None} if path.suffix == ".png" else None)
     plt.close(figure)
 
 

@@ -5,13 +5,14 @@ the records.
 import math
 from typing import Any
 
-from qsopt.report.text import console, show_rows
+from qsopt.report.text import console, say_hardware, show_rows
 
 
 def show_proposals(record: dict[str, Any], title: str) -> None:
     """What stands beside, the proposals, and what laws say."""
     out = console()
     out.print(f"[bold]{title}[/bold]")
+    say_hardware(record["hardware_notes"])
     if not record["complete"]:
         out.print("interrupted: what was found until then")
     rows = [_row(each, words) for each, words in _sides(record)]
@@ -80,6 +81,7 @@ def show_changes(record: dict[str, Any], title: str) -> None:
     """Changes of a model, best first."""
     out = console()
     out.print(f"[bold]{title}[/bold]")
+    say_hardware(record["hardware_notes"])
     rate = record["reference"]["metrics"]["tokens_per_s_per_device"]
     out.print(f"as it is: {rate:,.1f} tokens/s per device in its best deployment")
     rows = [

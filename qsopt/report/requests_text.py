@@ -11,7 +11,7 @@ from rich.table import Table
 
 from qsopt.report.comparison_text import penalties_table
 from qsopt.report.serving_text import layouts_text, question_text
-from qsopt.report.text import GB, beside, console
+from qsopt.report.text import GB, beside, console, say_hardware
 
 
 def show_request_comparison(record: dict[str, Any], title: str) -> None:
@@ -20,6 +20,7 @@ def show_request_comparison(record: dict[str, Any], title: str) -> None:
     """
     out = console()
     out.print(f"[bold]{escape(title)}[/bold]")
+    say_hardware(record["hardware_notes"])
     out.print(f"{question_text(record)}; each side in its own best way, layouts and batch")
     out.print(_sides_table(record))
     if record["reason"]:

@@ -5,7 +5,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from qsopt.report.text import beside, console, si
+from qsopt.report.text import beside, console, say_hardware, si
 
 
 def show_serving(record: dict[str, Any], title: str) -> None:
@@ -13,6 +13,7 @@ def show_serving(record: dict[str, Any], title: str) -> None:
     out = console()
     out.print(f"[bold]{escape(title)}[/bold]")
     out.print(question_text(record))
+    say_hardware(record["hardware_notes"])
     for broken in record["violations"]:
         over = broken["value"] / broken["limit"]
         out.print(

@@ -49,8 +49,17 @@ def show_design(record: dict[str, Any], title: str) -> None:
     out.print(_breakdown_table(record["breakdown"]))
 
 
+def say_hardware(notes: list[str]) -> None:
+    """What a reader should know of the figures behind the cluster."""
+    for note in notes:
+        console().print(f"[bold]note[/bold]: {escape(note)}")
+
+
 def say_context(record: dict[str, Any]) -> None:
-    """Mark what is said of a context that the model was not made for."""
+    """Mark figures of hardware that are assumed, and what is said of a context that the model was
+    not made for.
+    """
+    say_hardware(record["hardware_notes"])
     if record["beyond_trained_context"]:
         console().print(
             f"[bold]beyond the model's context[/bold]: its config takes "

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsopt.deployments.batches import in_numpy
+from qsopt.errors import InputError, check_count, check_seed, exactly
+from qsopt.interrupts import keeping
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.precision import in_float64, same_precision
 from qsopt.search.ahead import prepare_evaluator, prepare_polish
@@ -36,6 +38,13 @@ ENUMERATED = 1e7
 """Designs that a certificate enumerates where nothing else is asked for."""
 
 
+MOST_STARTS = 4096
+"""Starts take memory together."""
+
+MOST_ENUMERATED = 1e9
+"""At some million designs a second on two cores."""
+
+
 @in_float64
 def optimize(
     problem: DesignProblem, seed: int = 0, starts: int = STARTS, certify: float = ENUMERATED
@@ -46,8 +55,13 @@ def optimize(
         problem: the question (see `design_problem`).
         seed: of the starts.
         starts: of the relaxed search.
-        certify: designs that may be enumerated to certify the answer; 0 for no certificate.
+        certify: designs that may be enumerated to certify the answer; 0 for no certificate. An
+            interrupt of the enumeration leaves the answer without one.
+
+    Raises:
+        InputError: if the seed, the starts or the designs are out of range.
     """
+    _check_counts(seed, starts, certify)
     began, clock = time.perf_counter(), CompileClock()
     evaluator = Evaluator.for_problem(problem)
     ends, relaxed = search_relaxed(evaluator, seed, starts)
@@ -58,7 +72,7 @@ def optimize(
     certificate = None
     if refined.answer is not None and certify > 0:
         better, certificate = _certified(evaluator, refined.answer, certify)
-        if certificate.gap > 0:
+        if certificate is not None and certificate.gap > 0:
             beside = None if problem.minimize else polished_at(evaluator, relaxed, better)
             refined = replace(refined, answer=better, beside=beside)
             fields = _solution_fields(evaluator, ends, refined)
@@ -70,6 +84,16 @@ def optimize(
     return Solution(
         **fields, certificate=certificate, starts=starts, evaluations=evaluations, seconds=seconds
     )
+
+
+def _check_counts(seed: int, starts: int, certify: float) -> None:
+    check_seed(seed)
+    check_count("starts", starts, 1, MOST_STARTS, ", as all descend together in memory")
+    if not 0 <= certify <= MOST_ENUMERATED:
+        raise InputError(
+            f"certify = {exactly(certify)}: give 0 to {MOST_ENUMERATED:g} designs, as more would "
+            f"take hours"
+        )
 
 
 def search_relaxed(evaluator: Evaluator, seed: int, starts: int) -> tuple[Ends, Relaxed]:
@@ -84,9 +108,17 @@ def search_relaxed(evaluator: Evaluator, seed: int, starts: int) -> tuple[Ends, 
     return in_numpy(ends), relaxed
 
 
-def _certified(evaluator: Evaluator, answer: Designs, limit: float) -> tuple[Designs, Certificate]:
-    """The answer, or the better one that enumeration meets, and how far the search was from it."""
-    listed = enumerate_grid(evaluator, answer, limit)
+def _certified(
+    evaluator: Evaluator, answer: Designs, limit: float
+) -> tuple[Designs, Certificate | None]:
+    """The answer, or the better one that enumeration meets, and how far the search was from it; no
+    certificate where an interrupt ends the enumeration.
+    """
+    try:
+        with keeping():
+            listed = enumerate_grid(evaluator, answer, limit)
+    except KeyboardInterrupt:
+        return answer, None
     optimum = answer
     if listed.best is not None and listed.best.merits[0] > answer.merits[0]:
         optimum = listed.best

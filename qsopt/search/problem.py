@@ -17,8 +17,9 @@ from qsopt.comparison.dense import (
     match_shape,
     with_sizes,
 )
+from qsopt.deployments.request import check_sizes
 from qsopt.deployments.sizes import whole
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly, unknown_name
 from qsopt.quality import QualityLaw, law
 from qsopt.quality.calibration import calibrate
 from qsopt.quality.of_model import UNKNOWN_TOKENS
@@ -128,6 +129,7 @@ def design_problem(
         InputError: if a name is unknown, or the question has no meaning.
     """
     names, fixed, bounds = _known_names(vary), dict(fixed or {}), dict(bounds or {})
+    _check_fixed(reference, service.cluster, names, fixed)
     model = [
         bounds.get(name) or usual_variable(reference, name)
         for name in ARCHITECTURE
@@ -155,7 +157,41 @@ def _known_names(vary: Iterable[str]) -> list[str]:
     return names
 
 
+def _check_fixed(
+    reference: Model, cluster: Cluster, names: list[str], fixed: Mapping[str, float]
+) -> None:
+    """Refuse sizes that vary too, and those that no layout of the reference has.
+
+    Raises:
+        InputError: naming the size.
+    """
+    for name, value in fixed.items():
+        if name in names:
+            raise InputError(
+                f"{name} = {exactly(value)}: it varies; leave it out, or {name} out of what varies"
+            )
+        if name not in DEPLOYMENT:
+            raise unknown_name("fixed size", name, DEPLOYMENT)
+        if not (1 <= value <= LARGEST_BATCH and value == int(value)):
+            raise InputError(
+                f"{name} = {exactly(value)}: give a whole number, 1 to {LARGEST_BATCH:,.0f}"
+            )
+    if not {"layers", "kv_heads"} & {*names}:
+        tensor, data, pipeline = (fixed.get(name, 1.0) for name in ("tp", "dp", "pp"))
+        check_sizes(reference, cluster, Deployment(tensor, data, pipeline))
+
+
+def _check_ceilings(problem: DesignProblem) -> None:
+    for name in ("most_total", "most_active"):
+        if not getattr(problem, name) > 0:
+            ceiling = exactly(float(getattr(problem, name)))
+            raise InputError(
+                f"{name.replace('most', 'max')} = {ceiling}: give a positive number of parameters"
+            )
+
+
 def _check(problem: DesignProblem) -> None:
+    _check_ceilings(problem)
     if problem.objective not in get_args(Objective):
         raise InputError(
             f"objective = {problem.objective}: take one of {', '.join(get_args(Objective))}"

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from jaxtyping import Float
 
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.spec.deployment import PARALLEL_SIZES
 
 ARCHITECTURE = (
@@ -56,7 +56,8 @@ class Variable:
     def __post_init__(self) -> None:
         if not 0 < self.low <= self.high < math.inf:
             raise InputError(
-                f"{self.name}: bounds {self.low:g} to {self.high:g}; give positive numbers, the "
+                f"{self.name}: bounds {exactly(self.low)} to {exactly(self.high)}; give "
+                "positive numbers, the "
                 f"smaller first"
             )
         if self.kind not in ("integer", "power_of_two", "divisor"):
@@ -65,7 +66,8 @@ class Variable:
             )
         if not self.legal().size:
             raise InputError(
-                f"{self.name}: no legal value between {self.low:g} and {self.high:g}; widen the "
+                f"{self.name}: no legal value between {exactly(self.low)} and "
+                f"{exactly(self.high)}; widen the "
                 f"bounds"
             )
 

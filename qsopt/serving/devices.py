@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.serving.candidates import ALTERNATING, WRITER, Candidates, Groups
 from qsopt.serving.optimum import Found
 from qsopt.serving.pairs import Pairs
@@ -42,7 +42,9 @@ def fewest_devices(
         InputError: if the load is not positive.
     """
     if not 0.0 < requests < math.inf:
-        raise InputError(f"requests_per_s = {requests:g}: give a positive number of requests")
+        raise InputError(
+            f"requests_per_s = {exactly(requests)}: give a positive number of requests"
+        )
     result = searched(served, every, groups, 0.0)
     rates, devices = _per_replica(served, every, result.found), result.found.seen.devices
     one, two = (

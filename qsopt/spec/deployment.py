@@ -11,7 +11,7 @@ import math
 import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, is_concrete, number
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.record import Record
 
 GATHERED, DISPATCHED = 0.0, 1.0
@@ -63,7 +63,7 @@ class Deployment(Record):
         for name in ("tensor", "data", "pipeline", "expert", "batch", "dcp"):
             value = float(getattr(self, name))
             if not (value > 0 and math.isfinite(value)):
-                raise InputError(f"{name} = {value:g}: it must be a positive number")
+                raise InputError(f"{name} = {exactly(value)}: it must be a positive number")
 
     @property
     def stage_devices(self) -> Scalar:

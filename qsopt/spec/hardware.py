@@ -4,11 +4,17 @@ stand in `efficiency`.
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 
 from qsopt.arrays import Scalar, Table, entry, is_concrete, number, numbers, scalar
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.record import Record
 from qsopt.spec.formats import Format, default_arithmetic
+
+UNKNOWN_LINK = 1.0
+"""Speed of a link that nobody states: a number, as what is traced must stay finite, and one that no
+link has and no best layout uses [byte/s].
+"""
 
 
 class Accelerator(Record):
@@ -71,7 +77,17 @@ class Cluster(Record):
     """Devices in the cluster."""
 
     def __check_init__(self) -> None:
-        if is_concrete(self) and not float(self.devices) >= 1:
+        if not is_concrete(self):
+            return
+        if not float(self.devices) >= 1:
             raise InputError(
-                f"devices = {float(self.devices):g}: a cluster needs at least one device"
+                f"devices = {exactly(float(self.devices))}: a cluster needs at least one device"
+            )
+        chip = self.accelerator
+        beyond = np.asarray(self.devices) > np.asarray(chip.scale_up_devices)
+        if np.any(beyond & (np.asarray(chip.scale_out_bandwidth) <= UNKNOWN_LINK)):
+            raise InputError(
+                f"{exactly(float(self.devices))} devices: no link speed is known beyond a domain "
+                f"of {exactly(float(chip.scale_up_devices))}; take no more, or state "
+                f"scale_out_bandwidth"
             )

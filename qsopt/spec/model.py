@@ -12,7 +12,7 @@ from typing import Generic, TypeAlias, TypeVar
 import equinox as eqx
 
 from qsopt.arrays import Scalar, is_concrete, number, scalar
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.record import Record
 from qsopt.spec.formats import Format
 
@@ -163,7 +163,8 @@ class MoeFfn(Record):
     def __check_init__(self) -> None:
         if is_concrete(self) and not 0 < self.top_k <= self.experts:
             raise InputError(
-                f"top_k = {float(self.top_k):g} with {float(self.experts):g} experts: a token "
+                f"top_k = {exactly(float(self.top_k))} with {exactly(float(self.experts))} "
+                "experts: a token "
                 f"uses at least one expert "
                 "and at most all of them; set 0 < top_k <= experts"
             )
@@ -239,7 +240,8 @@ class Model(Record):
         for name in ("hidden", "vocabulary", "layers"):
             if not float(getattr(self, name)) > 0:
                 raise InputError(
-                    f"{name} = {float(getattr(self, name)):g}: a model needs a positive {name}"
+                    f"{name} = {exactly(float(getattr(self, name)))}: a model needs a positive "
+                    f"{name}"
                 )
 
     def with_(self, **sizes: float) -> "Model":

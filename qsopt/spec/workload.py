@@ -8,7 +8,7 @@ whole requests; a decoding sequence then holds prompt + answer/2 tokens on avera
 import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, is_concrete, scalar
-from qsopt.errors import InputError
+from qsopt.errors import InputError, exactly
 from qsopt.record import Record
 from qsopt.units import MILLISECOND
 
@@ -131,7 +131,8 @@ class Workload(Record):
             value = getattr(self, name)
             if value is not None and not 0 <= float(value) < _MOST:
                 raise InputError(
-                    f"{name.removeprefix('decode_')} = {float(value):g}: give a number of tokens, "
+                    f"{name.removeprefix('decode_')} = {exactly(float(value))}: give a number "
+                    "of tokens, "
                     f"zero or more"
                 )
         if self.answer is not None and not float(self.answer) > 0:
@@ -140,7 +141,8 @@ class Workload(Record):
         for name in ("tokens_per_step", "tpot_limit", "ttft_limit"):
             if not 0 < float(getattr(self, name)) <= NO_LIMIT:
                 raise InputError(
-                    f"{name} = {float(getattr(self, name)):g}: it must be a positive finite number"
+                    f"{name} = {exactly(float(getattr(self, name)))}: it must be a positive "
+                    "finite number"
                 )
 
     def _check_kind(self) -> None:
@@ -154,14 +156,18 @@ class Workload(Record):
     def _check_shares(self) -> None:
         if not 0 < float(self.utilization) <= 1:
             raise InputError(
-                f"utilization = {float(self.utilization):g}: give a share of memory in (0, 1]"
+                f"utilization = {exactly(float(self.utilization))}: give a share of memory in "
+                "(0, 1]"
             )
         for name in ("cached", "acceptance"):
             if not 0 <= float(getattr(self, name)) <= 1:
-                raise InputError(f"{name} = {float(getattr(self, name)):g}: give a share in [0, 1]")
+                raise InputError(
+                    f"{name} = {exactly(float(getattr(self, name)))}: give a share in [0, 1]"
+                )
         if not 0 <= float(self.load) < 1:
             raise InputError(
-                f"load = {float(self.load):g}: give a share of the time in [0, 1); at 1 the queue "
+                f"load = {exactly(float(self.load))}: give a share of the time in [0, 1); at 1 "
+                "the queue "
                 f"has no end"
             )
 
@@ -179,5 +185,7 @@ def time_limit(name: str, milliseconds: float | None) -> float:
     if milliseconds is None:
         return NO_LIMIT
     if not 0 < milliseconds < float("inf"):
-        raise InputError(f"{name} = {milliseconds:g}: give a positive number of milliseconds")
+        raise InputError(
+            f"{name} = {exactly(milliseconds)}: give a positive number of milliseconds"
+        )
     return milliseconds * MILLISECOND

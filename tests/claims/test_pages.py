@@ -1,21 +1,17 @@
-"""The pages: templates filled with numbers, whole tables, words that follow the numbers."""
+"""The pages: templates filled with numbers, whole tables, and the findings as the records that are
+kept say them.
+"""
 
+import json
 import re
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import jinja2
-import numpy as np
 import pytest
-from random_results import random_results
 
-from experiments.framework import study
-from experiments.framework.measured import RECORDS
-from experiments.pages import advice, findings, template
-from experiments.pages.evidence import Book
+from experiments.framework.figures import FINDINGS, IMAGES, KEPT, UNKEPT
+from experiments.pages import findings, template
 from qsopt.calibration.report import COLUMNS, POOLED
-from qsopt.errors import InputError
 from qsopt.fitted.errors import Errors
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -36,23 +32,6 @@ def tables(page: str) -> list[list[str]]:
 def cells(line: str) -> list[str]:
     assert line.startswith("|") and line.rstrip().endswith("|")
     return [cell.strip() for cell in line.strip().strip("|").split("|")]
-
-
-def section(page: str, title: str) -> str:
-    """A section of the second level, without its heading."""
-    return page.split(f"\n## {title}\n")[1].partition("\n## ")[0].strip()
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("results")
-    random_results(folder, np.random.default_rng(1))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def page(results: Path) -> str:
-    return findings.page(Book(results))
 
 
 # ---- templates -----------------------------------------------------------------------------------
@@ -117,69 +96,55 @@ def test_every_template_is_rendered_by_some_module() -> None:
 # ---- findings ------------------------------------------------------------------------------------
 
 
-def test_tables_of_the_page_are_whole(page: str) -> None:
-    kept = (DOCS / "findings.md").read_text()
-    assert len(tables(page)) == len(tables(kept))
-    for table in [*tables(page), *tables(kept)]:
+@pytest.fixture(scope="module")
+def page() -> str:
+    return (DOCS / "findings.md").read_text(encoding="utf-8")
+
+
+def test_the_findings_are_those_of_the_records_that_are_kept(page: str) -> None:
+    """Every number of the page comes from a record through a template."""
+    assert findings.page() == page
+
+
+def test_a_record_that_moves_moves_the_page(tmp_path: Path) -> None:
+    for name in FINDINGS:
+        (tmp_path / f"{name}.json").write_text((KEPT / f"{name}.json").read_text())
+    record = json.loads((tmp_path / "waterfall.json").read_text())
+    record["rows"][0]["ratio"] *= 1.1
+    (tmp_path / "waterfall.json").write_text(json.dumps(record))
+    made, kept = findings.page(tmp_path), findings.page()
+    assert made != kept
+    assert f"{record['rows'][0]['ratio']:.2f}" in made
+
+
+def test_tables_of_the_findings_are_whole(page: str) -> None:
+    for table in tables(page):
         assert len({len(cells(line)) for line in table}) == 1, table[0]
         assert len(table) > 2, table[0]
     for line in page.splitlines():
         assert line == line.rstrip()
-    assert "\n\n\n" not in page and page.endswith(".*\n")
+    assert "\n\n\n" not in page
 
 
-def test_the_text_between_the_numbers_is_that_of_the_page_that_is_kept(page: str) -> None:
-    """Headings and heads of tables, which no number moves."""
-
-    def fixed(text: str) -> list[str]:
-        heads = [table[0] for table in tables(text)]
-        return [line for line in text.splitlines() if line.startswith("#") or line in heads]
-
-    assert fixed(page) == fixed((DOCS / "findings.md").read_text())
+def test_figures_of_the_findings_are_kept_as_png_and_svg(page: str) -> None:
+    shown = re.findall(r"images/findings/([\w-]+)\.png", page)
+    assert sorted(set(shown)) == sorted(FINDINGS)
+    kept = {file.name for file in (DOCS.parent / IMAGES).iterdir()}
+    assert kept == {f"{name}.{kind}" for name in FINDINGS for kind in ("png", "svg")}
 
 
-def test_rows_of_the_page_say_what_the_results_say(results: Path, page: str) -> None:
-    switch = next(table for table in tables(page) if "Switch-C fits from" in table[0])
-    rows = Book(results).evidence("switch_claim").rows(precision="bf16", efficiency="fitted")
-    for line, row in zip(switch[2:], rows[::3], strict=True):
-        assert cells(line)[1:3] == [str(row["dense_devices"]), str(row["moe_devices"])]
-        assert cells(line)[3] == template.times(row["ratio"])
+def test_records_that_are_kept_say_what_was_asked_and_not_when() -> None:
+    assert {file.stem for file in KEPT.iterdir()} == set(FINDINGS)
+    for name in FINDINGS:
+        record = json.loads((KEPT / f"{name}.json").read_text(encoding="utf-8"))
+        assert record["experiment"] == name
+        assert record["rows"] and not set(UNKEPT) & set(record)
 
 
-def test_the_section_on_measured_models_follows_from_the_record_that_is_kept(
-    results: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(results, tmp_path / "results")
-    shutil.copy(RECORDS / "real_stacks.json", tmp_path / "results" / "real_stacks")
-    made = section(findings.page(Book(tmp_path / "results")), "Measured models")
-    assert made == section((DOCS / "findings.md").read_text(), "Measured models")
-
-
-def test_without_measured_results_the_page_says_how_to_get_them(
-    results: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(results, tmp_path / "results")
-    shutil.rmtree(tmp_path / "results" / "real_stacks")
-    made = findings.page(Book(tmp_path / "results"))
-    assert "--data FOLDER" in section(made, "Measured models")
-    assert "**The model.**" not in made
-
-
-def test_the_page_names_the_command_that_makes_what_is_missing(
-    results: Path, tmp_path: Path
-) -> None:
-    settings = replace(
-        study.defaults(findings.Settings, "findings"),
-        results=str(tmp_path),
-        page=str(tmp_path / "page.md"),
-    )
-    with pytest.raises(InputError, match=r"python -m experiments\.paper\.deepseek_claim"):
-        findings.main(settings)
-    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "phase_maps" / "sparsity_q_deepseek-v3.png").unlink()
-    with pytest.raises(InputError, match=r"sparsity_q.*experiments\.regimes\.phase_maps"):
-        findings.main(settings)
-    assert not (tmp_path / "page.md").exists()
+def test_prior_work_is_cited(page: str) -> None:
+    for number in ("2404.02852", "2506.12119", "2507.14397", "2507.15465", "2603.17280"):
+        assert f"arxiv.org/abs/{number}" in page
+    assert "not in the abstract" in page and "not public" not in page
 
 
 def test_commands_that_pages_name_exist() -> None:
@@ -225,24 +190,3 @@ def test_the_calibration_page(whole: bool) -> None:
     assert "\n\n\n" not in made.strip()
     assert ("5 of 50 rows (10.0 %)" in made, "90.0 % are ranked right" in made) == (whole, whole)
     assert ("images/calibration-device.png" in made) == whole
-
-
-# ---- advice --------------------------------------------------------------------------------------
-
-
-def test_situations_take_every_row_once() -> None:
-    base = {"verdict": "dense wins", "weights": 0.2, "cap": None, "context": 1024.0}
-    rows = [
-        base,
-        base | {"verdict": "moe infeasible"},
-        base | {"weights": 0.9},
-        base | {"cap": 2.0},
-        base | {"context": 2.0**18},
-    ]
-    assert [len(members) for members in advice.situations(rows).values()] == [1, 1, 1, 0, 1, 0, 1]
-
-
-def test_advice_follows_the_shares_and_says_where_laws_differ() -> None:
-    assert advice.what_to_serve({"geometric": 0.9, "tian": 0.95}) == "**dense**"
-    assert advice.what_to_serve({"geometric": 0.1, "tian": None}) == "**MoE**"
-    assert advice.what_to_serve({"geometric": 0.9, "tian": 0.1}).endswith("if q is right")

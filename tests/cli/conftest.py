@@ -28,13 +28,33 @@ class Outcome:
 Run = Callable[..., Outcome]
 
 
+def changed(words: list[str]) -> list[str]:
+    """The words without flags that stand there again later, and without the values of those."""
+    parts: list[list[str]] = [[]]
+    for word in words:
+        if word.startswith("--"):
+            parts.append([word])
+        else:
+            parts[-1].append(word)
+    last = {part[0].partition("=")[0]: place for place, part in enumerate(parts) if part}
+    kept = (
+        part
+        for place, part in enumerate(parts)
+        if part and last[part[0].partition("=")[0]] == place
+    )
+    return [word for part in kept for word in part]
+
+
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run one command line, given as one text or as words."""
+    """Run one command line, given as one text or as words. A flag that stands there twice counts
+    the last time, so that cases are written as changes of another one, unless it is run `as_is`.
+    """
     from qsopt.cli import main
 
-    def outcome(*arguments: str) -> Outcome:
+    def outcome(*arguments: str, as_is: bool = False) -> Outcome:
         words = shlex.split(arguments[0]) if len(arguments) == 1 else list(arguments)
+        words = words if as_is else changed(words)
         capsys.readouterr()
         status = main(words)
         printed = capsys.readouterr()

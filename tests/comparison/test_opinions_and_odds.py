@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from qsopt import Workload, load_cluster, load_efficiency, load_model
+from qsopt import Workload, belief, load_cluster, load_efficiency, load_model
 from qsopt.arrays import scalar
 from qsopt.comparison.compare import Comparison, settle
 from qsopt.comparison.duel import Duel
 from qsopt.comparison.odds import OPERATOR_SPREAD, odds
 from qsopt.comparison.opinions import opinions
+from qsopt.fitted.spread import LEVELS
 from qsopt.quality import QDistribution
-from qsopt.quality.belief import belief
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
@@ -84,3 +84,14 @@ def test_odds_are_seeded_and_spread(case: Case) -> None:
     np.testing.assert_array_equal(first.ratio, again.ratio)
     assert not np.array_equal(first.ratio, other.ratio)
     assert 0.5 * OPERATOR_SPREAD < float(np.std(np.log(first.ratio))) < 1.0
+
+
+def test_odds_take_the_errors_of_measured_servers_where_there_are_some(case: Case) -> None:
+    """Draws of the ratio have the quantiles of its measured errors; operators are in them."""
+    model, service, _, duel = case
+    errors = np.array([-0.3, -0.1, 0.05, 0.2, 0.6])
+    drawn = odds(model, service, duel, 2.0, draws=512, ratio_errors=errors).ratio
+    middle = np.log(drawn) - np.log(float(np.median(drawn)))
+    np.testing.assert_allclose(np.quantile(middle, LEVELS), errors - 0.05, atol=0.08)
+    sure = odds(model, service, duel, 2.0, draws=64, ratio_errors=1e-9 * errors)
+    assert float(sure.dense_wins) in (0.0, 1.0)

@@ -22,8 +22,8 @@ PLAIN = tuple(name for name in STEPS if " of " not in name)
 
 TRACED = tuple(name for name in STEPS if " of " in name)
 
-SEARCHES = {"optimize", "propose"}
-"""Steps that take a minute each."""
+SEARCHES = {"crossovers", "lifetime", "map", "optimize", "propose", "sensitivity"}
+"""Steps that take long, and compute in float64 whatever the process does."""
 
 TRACED_FIRST = (
     "grad of compare",

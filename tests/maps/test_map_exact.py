@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import qsopt
-from qsopt import compare
+from qsopt import belief, compare
 from qsopt.cli.map import Map
 from qsopt.comparison.dense import NAMED, RELEASED, RELEASED_GQA8, size_factor
 from qsopt.comparison.twin import dense_twin, geometric_q, qs_numbers
@@ -24,7 +24,7 @@ from qsopt.maps import bounds
 from qsopt.maps.axes import AXIS_KINDS, Axis, axis
 from qsopt.maps.phase_map import PhaseMap, phase_map
 from qsopt.maps.points import Sparsity, point_grid, with_top_k_factor
-from qsopt.quality.belief import belief, given
+from qsopt.quality.belief import given
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 from qsopt.units import GB

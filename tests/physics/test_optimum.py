@@ -346,6 +346,8 @@ def test_penalties_multiply_to_the_ratio_and_are_averages_over_orders(case: str)
         assert factors[cause] == pytest.approx(math.exp(mean), rel=1e-9)
     rest = dense[0.0, 0.0] - moe[0.0, 0.0, 0.0, 0.0]
     assert factors["other"] == pytest.approx(math.exp(rest), rel=1e-9)
+    if case == "ideal":
+        assert factors["other"] == pytest.approx(1.0, abs=0.02), "nothing is left unnamed"
 
 
 def test_shapley_of_any_throughputs() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qsopt import InputError, laws, load_model, parameter_count
+from qsopt import InputError, belief, laws, load_model, parameter_count
 from qsopt.proposals.architecture import as_row
 from qsopt.proposals.bodies import body_of
 from qsopt.proposals.boxes import box_of, changed
@@ -12,7 +12,6 @@ from qsopt.proposals.rows import row_of
 from qsopt.proposals.sampling import legal, neighbours, sample
 from qsopt.proposals.sizing import judged, sized
 from qsopt.quality import BESIROGLU, law
-from qsopt.quality.belief import belief
 
 MIXTRAL = load_model("mixtral-8x7b")
 BODY = body_of(MIXTRAL)

@@ -82,7 +82,7 @@ def test_no_answer_is_told_not_raised(capsys):
     ("name", "more", "words"),
     [
         ("optimize", "--q 3", "needs a law"),
-        ("optimize", "--starts 0", "at least one"),
+        ("optimize", "--starts 0", "starts = 0"),
         ("crossover", "--to 100", "smaller"),
     ],
 )

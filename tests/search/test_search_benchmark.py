@@ -3,6 +3,7 @@ says what the rows say.
 """
 
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ for rival in ("cma", "optuna"):
     pytest.importorskip(rival, reason="needs the extra bench")
 
 from experiments.search import search_report
-from experiments.search.search_rivals import METHODS, BlackBox, nearest_legal, race
+from experiments.search.search_rivals import METHODS, DesignBox, nearest_legal, race
 from experiments.search.search_tasks import CLUSTERS, MODELS, WIDE_VARY, narrow_tasks, wide_tasks
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.search.architecture import with_architecture
@@ -40,7 +41,7 @@ def test_rivals_see_the_exact_model(evaluator):
     """A point that keeps the limits is worth the log throughput of its design; no design beats the
     best of its architecture.
     """
-    box = BlackBox(evaluator, seconds=1e9, together=256)
+    box = DesignBox(evaluator, seconds=1e9, together=256)
     points = np.random.default_rng(0).random((2048, box.dimensions))
     merits = box(points)
     best = int(np.argmax(merits))
@@ -60,7 +61,7 @@ def test_rivals_see_the_exact_model(evaluator):
     assert merits[best] <= evaluator.designs(row).merits[0] + 1e-9
 
 
-def _values(box: BlackBox, points: np.ndarray) -> dict[str, np.ndarray]:
+def _values(box: DesignBox, points: np.ndarray) -> dict[str, np.ndarray]:
     columns = points[:, : len(box.architecture)].T
     return {
         each.name: nearest_legal(each, x) for each, x in zip(box.architecture, columns, strict=True)
@@ -69,7 +70,7 @@ def _values(box: BlackBox, points: np.ndarray) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_rival_stops_in_time_and_remembers_when(evaluator, name):
-    box = race(name, evaluator, seconds=0.2, seed=0)
+    box = race(name, partial(DesignBox, evaluator, 0.2), seed=0)
     assert box.count > 0
     merits = [merit for merit, _, _ in box.history]
     assert merits == sorted(merits)

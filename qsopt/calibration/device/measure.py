@@ -25,7 +25,7 @@ from qsopt.calibration.fit import RELATED, Fit, fit
 from qsopt.calibration.form import FORMS
 from qsopt.calibration.points import Labels, OperatorPoints, where
 from qsopt.calibration.tables.operators import gqa_cost
-from qsopt.files import write_text
+from qsopt.files import read_text, write_text
 from qsopt.fitted.errors import errors
 from qsopt.physics import layer_weights, operators
 from qsopt.physics.roofline import Cost
@@ -242,7 +242,7 @@ def run_device(out: Path) -> dict[str, Any]:
     subprocess.run(
         [sys.executable, "-m", "qsopt.calibration.device.measure", str(out)], check=True, env=own
     )
-    return json.loads((out / "device.json").read_text())
+    return json.loads(read_text(out / "device.json", "measure again"))
 
 
 def write_device(out: Path) -> None:

@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from qsopt.files import replacement
+from qsopt.files import write_figure
 
 
 def plot_fragmentation(record: dict[str, Any], path: Path) -> None:
@@ -45,6 +45,5 @@ def plot_fragmentation(record: dict[str, Any], path: Path) -> None:
     )
     axes.set_title(f"Reuse fragmentation measured on {record['device']}\n{layer}", fontsize=10)
     axes.legend()
-    with replacement(path) as file:
-        figure.savefig(file, dpi=120)
+    write_figure(figure, path, dpi=120)
     plt.close(figure)

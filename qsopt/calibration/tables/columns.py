@@ -7,6 +7,7 @@ that the catalog does not know, or have no positive time.
 """
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,10 @@ from jaxtyping import Bool
 
 from qsopt.calibration.tables import names
 from qsopt.errors import InputError
+from qsopt.files import read_text
+
+LARGEST = 2**30
+"""No table is larger [byte]."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +87,10 @@ def read_table(path: Path) -> Table:
     Raises:
         InputError: if it cannot be read, or a row has another number of entries than the header.
     """
+    text = read_text(path, "give CSV with a header", LARGEST)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *rows = [row for row in csv.reader(file) if row]
-    except (OSError, ValueError, csv.Error) as error:
+        header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV with a header ({error})") from None
     wrong = next((number for number, row in enumerate(rows, 2) if len(row) != len(header)), None)
     if wrong is not None:

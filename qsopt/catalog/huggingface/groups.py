@@ -115,6 +115,8 @@ def _group_format(group: Reader) -> Format:
         form = number_format("fp8_block" if strategy == "block" else "fp8")
         return form if inputs else computing(form, "bf16")
     if kind == "float" and bits == 4:
+        if weights.holds("group_size", 32) and inputs is None:
+            return number_format("mxfp4")
         form = number_format("mxfp4" if weights.holds("group_size", 32) else "nvfp4")
         return computing(form, inputs or "bf16")
     if kind == "int" and bits in (4, 8):

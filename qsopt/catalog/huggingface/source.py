@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qsopt.errors import InputError
+from qsopt.files import read_text
 
 QUANT_FILE = "hf_quant_config.json"
 """Where ModelOpt writes what it quantised."""
@@ -84,13 +85,9 @@ def _total_size(index: Path) -> int | None:
 
 
 def _table(file: Path) -> Fields:
+    text = read_text(file, "give a config.json in JSON, or a folder that holds one")
     try:
-        fields = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_once)
-    except OSError as error:
-        raise InputError(
-            f"{file}: cannot be read ({error.strerror}); give a config.json or a folder that "
-            f"holds one"
-        ) from error
+        fields = json.loads(text, object_pairs_hook=_once)
     except _TwiceError as error:
         raise InputError(
             f"{file}: field '{error}' stands there twice; remove the one that is wrong"

@@ -14,6 +14,7 @@ from qsopt.comparison.odds import odds_of_each
 from qsopt.comparison.opinions import opinions
 from qsopt.comparison.penalties import Penalties
 from qsopt.comparison.slopes import comparison_slopes
+from qsopt.fitted.spread import Quantiles
 from qsopt.precision import in_float64
 from qsopt.quality.belief import Belief
 from qsopt.report.inquiry import Inquiry
@@ -24,6 +25,7 @@ from qsopt.report.records.intervals import (
     expected_error,
     of_dense,
     ratio_intervals,
+    speed_errors,
 )
 from qsopt.report.records.quality import belief_record, opinion_records
 from qsopt.spec.model import Model
@@ -47,7 +49,7 @@ def compare_record(
         seed: of the draws behind the probability that dense wins.
     """
     held = inquiry.believe()
-    of_law, at_q = _probabilities(inquiry, duel, held, seed)
+    of_law, at_q = _probabilities(result, inquiry, duel, held, seed)
     return {
         **asked_record(inquiry),
         "question": "decode",
@@ -70,7 +72,7 @@ def compare_record(
 
 
 def _probabilities(
-    inquiry: Inquiry, duel: Duel, held: Belief, seed: int
+    result: Comparison, inquiry: Inquiry, duel: Duel, held: Belief, seed: int
 ) -> tuple[float | None, float]:
     """Probability that dense wins under the model's own error, over what is believed of q, if it is
     no given number, and at its centre.
@@ -78,7 +80,11 @@ def _probabilities(
     expected = inquiry.expectation()
     spreads = None if expected is None else expected.spreads()
     qs = [held.q] if held.distribution is None else [held.q, held.distribution]
-    each = odds_of_each(inquiry.model, inquiry.service, duel, qs, seed, spreads=spreads)
+    errors = _speed_errors(result, inquiry)
+    ratio_errors = None if errors is None else errors[1]
+    each = odds_of_each(
+        inquiry.model, inquiry.service, duel, qs, seed, spreads=spreads, ratio_errors=ratio_errors
+    )
     at_q, *of_law = (float(draws.dense_wins) for draws in each)
     return (of_law[0] if of_law else None), at_q
 
@@ -201,10 +207,16 @@ def _sides(result: Comparison, inquiry: Inquiry) -> list[tuple[str, Inquiry, Sid
     return [("moe", inquiry, result.moe), ("dense", dense, result.dense)]
 
 
-def _ratio_intervals(result: Comparison, inquiry: Inquiry) -> Intervals | None:
+def _speed_errors(result: Comparison, inquiry: Inquiry) -> tuple[Quantiles, Quantiles] | None:
+    """How far the MoE's throughput and the ratio are off; None without evidence or a ratio."""
+    if not (bool(result.moe.feasible) and bool(result.dense.feasible)):
+        return None
     moe, dense = ((asked, side.deployment) for _, asked, side in _sides(result, inquiry))
-    feasible = bool(result.moe.feasible) and bool(result.dense.feasible)
-    return ratio_intervals(moe, dense, float(result.ratio)) if feasible else None
+    return speed_errors(moe, dense, requests=False)
+
+
+def _ratio_intervals(result: Comparison, inquiry: Inquiry) -> Intervals | None:
+    return ratio_intervals(float(result.ratio), _speed_errors(result, inquiry))
 
 
 def _reason(side: Side) -> str:

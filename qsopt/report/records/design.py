@@ -42,6 +42,7 @@ def asked_record(inquiry: Inquiry) -> dict[str, Any]:
     return {
         "model": inquiry.model_name,
         "cluster": inquiry.cluster_name,
+        "hardware_notes": inquiry.hardware_notes,
         "context": context,
         "trained_context": longest,
         "beyond_trained_context": longest is not None and context > longest,

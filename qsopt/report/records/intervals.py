@@ -163,32 +163,23 @@ def _intervals(record: Mapping[str, Any], quantiles: Mapping[str, Quantiles]) ->
     }
 
 
-def ratio_intervals(
-    moe: tuple[Inquiry, Deployment],
-    dense: tuple[Inquiry, Deployment],
-    ratio: float,
-    requests: bool = False,
-) -> Intervals | None:
-    """The interval of the ratio of throughputs, dense over MoE, with errors of both sides as they
-    were measured to go together; None without evidence or a ratio.
+def ratio_intervals(ratio: float, errors: tuple[Quantiles, Quantiles] | None) -> Intervals | None:
+    """The interval of the ratio of throughputs, dense over MoE; None without evidence or a ratio.
 
     Args:
-        moe: what was asked of this side, and the deployment that writes.
-        dense: of the other side.
         ratio: as predicted.
-        requests: whether the throughputs are of whole requests, not of decode steps.
+        errors: as `speed_errors` gives them.
     """
-    found = speed_errors(moe, dense, requests)
-    if found is None or not 0.0 < ratio < np.inf:
+    if errors is None or not 0.0 < ratio < np.inf:
         return None
-    return {"ratio_dense_over_moe": interval(ratio, found[1])}
+    return {"ratio_dense_over_moe": interval(ratio, errors[1])}
 
 
 def speed_errors(
     moe: tuple[Inquiry, Deployment], dense: tuple[Inquiry, Deployment], requests: bool
 ) -> tuple[Quantiles, Quantiles] | None:
-    """How far the throughput of an MoE and the ratio of a dense model's over it are off; None
-    without evidence.
+    """How far the throughput of an MoE and the ratio of a dense model's over it are off, with the
+    errors of both sides as they were measured to go together; None without evidence.
 
     Args:
         moe: what was asked of this side, and the deployment that writes.

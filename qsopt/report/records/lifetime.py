@@ -50,6 +50,7 @@ def lifetime_record(result: Lifetime, inquiry: Inquiry, asked: LifetimeQuestion)
     return {
         "model": inquiry.model_name,
         "cluster": inquiry.cluster_name,
+        "hardware_notes": inquiry.hardware_notes,
         "question": "request" if requests else "decode",
         **(workload_record(workload) if requests else context),
         "efficiency": inquiry.efficiency_name,

@@ -39,6 +39,7 @@ def crossover_record(
     return {
         "model": asked["model"],
         "cluster": asked["cluster"],
+        "hardware_notes": asked["hardware_notes"],
         "over": over,
         **_asked_workload(pair, over),
         "trained_context": asked["trained_context"],
@@ -81,6 +82,7 @@ def map_record(found: PhaseMap, inquiry: Inquiry, batch: float | None) -> dict[s
     return {
         "model": asked["model"],
         "cluster": asked["cluster"],
+        "hardware_notes": asked["hardware_notes"],
         "efficiency": inquiry.efficiency_name,
         "law": inquiry.law_name,
         "twin": twin_record(found.match, inquiry.kind),
@@ -120,6 +122,7 @@ def request_map_record(found: RequestMap, inquiry: Inquiry) -> dict[str, Any]:
     return {
         "model": asked["model"],
         "cluster": asked["cluster"],
+        "hardware_notes": asked["hardware_notes"],
         "question": "request",
         "efficiency": inquiry.efficiency_name,
         "law": inquiry.law_name,

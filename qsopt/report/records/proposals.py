@@ -48,6 +48,7 @@ def propose_record(answer: Answer, inquiry: Inquiry, inputs: dict[str, Any]) -> 
         "seed": answer.task.seed,
         "complete": answer.complete,
         "cluster": inquiry.cluster_name,
+        "hardware_notes": inquiry.hardware_notes,
         "efficiency": inquiry.efficiency_name,
         "law": goal.law.name,
         "question": "decode" if answer.task.decode_alone else "request",
@@ -232,6 +233,7 @@ def changes_record(found: Changes, inquiry: Inquiry, inputs: dict[str, Any]) -> 
         "inputs": inputs,
         "model": inquiry.model_name,
         "cluster": inquiry.cluster_name,
+        "hardware_notes": inquiry.hardware_notes,
         "law": task.goal.law.name,
         "reference": {
             **_sizes(model_of(found.reference.row, task.body)),

@@ -13,7 +13,7 @@ from qsopt.precision import in_float64
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.comparison import overall, penalties_record, twin_record
 from qsopt.report.records.design import model_record
-from qsopt.report.records.intervals import Intervals, of_dense, ratio_intervals
+from qsopt.report.records.intervals import Intervals, of_dense, ratio_intervals, speed_errors
 from qsopt.report.records.quality import belief_record
 from qsopt.report.records.serving import (
     decode_service,
@@ -38,6 +38,7 @@ def compare_requests_record(
     return {
         "model": inquiry.model_name,
         "cluster": inquiry.cluster_name,
+        "hardware_notes": inquiry.hardware_notes,
         "question": "request",
         **workload_record(inquiry.service.workload),
         "moe": _side(result.moe, inquiry),
@@ -123,7 +124,7 @@ def _intervals(
         (inquiry, moe.best.plan.decode),
         (of_dense(inquiry, dense.model), dense.best.plan.decode),
     )
-    return ratio_intervals(*sides, ratio, requests=True)
+    return ratio_intervals(ratio, speed_errors(*sides, requests=True))
 
 
 def _reasons(sides: dict[str, RequestSide], inquiry: Inquiry) -> str | None:

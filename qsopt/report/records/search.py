@@ -29,6 +29,7 @@ def optimize_record(found: Solution, inquiry: Inquiry, problem: DesignProblem) -
     return {
         "like": asked["model"],
         "cluster": asked["cluster"],
+        "hardware_notes": asked["hardware_notes"],
         "context": asked["context"],
         "trained_context": asked["trained_context"],
         "beyond_trained_context": asked["beyond_trained_context"],

@@ -73,6 +73,7 @@ def serve_record(
     return {
         "model": inquiry.model_name,
         "cluster": inquiry.cluster_name,
+        "hardware_notes": inquiry.hardware_notes,
         **workload_record(workload),
         "tokens_per_step": float(workload.tokens_per_step),
         "drafted_by": (draft or drafted_by(inquiry.model)) if drafts else None,

@@ -1,0 +1,146 @@
+"""What hardware would make the MoE win, or the dense match?
+
+`python -m experiments.findings.hardware` moves bandwidth, capacity, links, arithmetic and the size
+of the domain, one at a time, and compares whole requests anew, each side in its best way at every
+value; then it asks the same on today's accelerators and on those that are announced.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from experiments.findings import sides
+from experiments.findings.hardware_figure import draw
+from experiments.findings.sides import asked, compared, duel
+from experiments.framework import study
+from experiments.framework.measured import RECORDS
+from experiments.framework.pieces import Row
+from qsopt.comparison.compare import verdict
+
+NAME = "hardware"
+
+ANNOUNCED = RECORDS / "hardware"
+"""Accelerators that nobody can rent yet."""
+
+INPUTS: dict[str, Any] = {
+    "bandwidth": lambda s: s.cluster.accelerator.bandwidth,
+    "capacity": lambda s: s.cluster.accelerator.memory_bytes,
+    "arithmetic": lambda s: s.cluster.accelerator.peak_flops,
+    "links": lambda s: s.cluster.accelerator.scale_up_bandwidth,
+    "domain": lambda s: s.cluster.accelerator.scale_up_devices,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(study.Settings):
+    """What moves, and where."""
+
+    moved: tuple[tuple[str, str, tuple[str, ...]], ...]
+    """Model, cluster and inputs."""
+    factors: tuple[float, ...]
+    """On an input."""
+    prompt: float
+    answer: float
+    limits_ms: tuple[float, ...]
+    """Of the time per output token; 0 for none."""
+    accelerators: tuple[tuple[str, int, tuple[str, ...]], ...]
+    """Model, devices and accelerators; announced ones by the name of their file."""
+
+
+def along_input(
+    model: str, cluster: str, name: str, factors: list[float], requests: Row, limit_ms: float
+) -> list[Row]:
+    """The ratio with an input times each factor."""
+    case = asked({"model": model, "cluster": cluster, **requests, **_limit(limit_ms)})
+    both, rows = duel(case), []
+    for factor in factors:
+        moved = eqx.tree_at(
+            INPUTS[name], case.service, replace_fn=lambda value, by=factor: np.asarray(value * by)
+        )
+        reached = both.moe.throughput(moved), both.dense.throughput(moved)
+        rows.append(
+            {
+                "model": model,
+                "cluster": cluster,
+                "limit_ms": limit_ms,
+                "input": name,
+                "factor": factor,
+                "moe_tokens_per_s": reached[0],
+                "dense_tokens_per_s": reached[1],
+                "ratio": reached[1] / reached[0] if all(reached) else None,
+                "verdict": verdict(*reached),
+            }
+        )
+    return rows
+
+
+def on_accelerator(
+    model: str, devices: int, accelerator: str, requests: Row, limit_ms: float
+) -> list[Row]:
+    """The ratio on an accelerator."""
+    file = ANNOUNCED / f"{devices}x{accelerator}.toml"
+    cluster = str(file.relative_to(RECORDS.parents[1])) if file.exists() else None
+    flags = {"model": model, "cluster": cluster or f"{devices}x{accelerator}"}
+    found = compared(**flags, **requests, **_limit(limit_ms))
+    where = {"model": model, "accelerator": accelerator, "devices": devices, "limit_ms": limit_ms}
+    return [{**where, "announced": cluster is not None, **found}]
+
+
+def _limit(milliseconds: float) -> Row:
+    return {"tpot_ms": milliseconds} if milliseconds else {}
+
+
+def slopes(rows: list[Row]) -> list[Row]:
+    """Of every walk: the slope of the log ratio over a doubling, and the first factor at which the
+    verdict turns, on the straight line in logs between two values.
+    """
+    found = []
+    walks = dict.fromkeys((r["model"], r["cluster"], r["limit_ms"], r["input"]) for r in rows)
+    for walk in walks:
+        line = [r for r in rows if (r["model"], r["cluster"], r["limit_ms"], r["input"]) == walk]
+        ratios = {row["factor"]: row["ratio"] for row in line if row["ratio"]}
+        known = 1.0 in ratios and 2.0 in ratios
+        slope = float(np.log2(ratios[2.0] / ratios[1.0])) if known else None
+        names = ("model", "cluster", "limit_ms", "input")
+        own = {"own": ratios.get(1.0), "elasticity": slope, "turns_at": _turn(ratios)}
+        found.append({**dict(zip(names, walk, strict=True)), **own})
+    return found
+
+
+def _turn(ratios: dict[float, float]) -> float | None:
+    """The factor nearest to 1 at which the ratio is 1."""
+    ordered = sorted(ratios.items())
+    turns = []
+    for (low, first), (high, second) in itertools.pairwise(ordered):
+        if (first > 1.0) != (second > 1.0):
+            share = np.log(first) / np.log(first / second)
+            turns.append(float(np.exp(np.log(low) + share * np.log(high / low))))
+    return min(turns, key=lambda factor: abs(np.log(factor)), default=None)
+
+
+def main(settings: Settings) -> None:
+    with study.Study(NAME, settings) as this:
+        requests = {"prompt": settings.prompt, "answer": settings.answer}
+        keys: list[Row] = [
+            {"model": m, "cluster": c, "name": name, "factors": settings.factors,
+             "requests": requests, "limit_ms": limit}
+            for m, c, names in settings.moved
+            for name in names
+            for limit in settings.limits_ms
+        ]  # fmt: skip
+        walks = study.joined(this.pieces(keys, along_input, (sides,)))
+        keys = [
+            {"model": m, "devices": n, "accelerator": chip, "requests": requests, "limit_ms": limit}
+            for m, n, chips in settings.accelerators
+            for chip in chips
+            for limit in settings.limits_ms
+        ]
+        rows = study.joined(this.pieces(keys, on_accelerator, (sides,)))
+        this.write(walks, lambda some: draw(some, rows), slopes=slopes(walks), accelerators=rows)
+
+
+if __name__ == "__main__":
+    study.start(main, Settings, NAME)

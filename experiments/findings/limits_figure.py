@@ -1,0 +1,80 @@
+"""The figure of who wins along the limit on the time per token."""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.framework.pieces import Row
+from experiments.framework.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    cluster_name,
+    display_name,
+    label_ends,
+    log_axis,
+    plain,
+    ratio_axis,
+    subplots,
+)
+from qsopt.report.plot import tokens_text
+
+NONE_MS = 400.0
+"""Where no limit stands in the figure [ms]."""
+
+COLOURS = {
+    "same body": ORANGE,
+    "released shape": BLUE,
+    "released, 8 KV heads": GREEN,
+    "decode alone, geometric q": GREY,
+}
+
+
+def draw(rows: list[Row]) -> Figure:
+    """A panel for each case, the ratio along the limit."""
+    cases = list(dict.fromkeys((row["model"], row["cluster"]) for row in rows))
+    figure, panels = subplots(1, len(cases), width=5.0 * len(cases), height=4.6, sharey=True)
+    for axes, case in zip(panels, cases, strict=True):
+        _panel(axes, [row for row in rows if (row["model"], row["cluster"]) == case])
+    panels[0].set_ylabel("output tokens/s, dense match over MoE")
+    figure.suptitle(
+        "Who wins at so many milliseconds a token: whole requests, own formats, each side's best "
+        "way and batch, 90 % of memory; bands: 80 % of measured ratios; "
+        "lines begin where both sides keep the limit",
+        fontsize=10,
+        x=0.01,
+        ha="left",
+    )
+    return figure
+
+
+def _panel(axes: Axes, rows: list[Row]) -> None:
+    ends: list[Any] = []
+    for match in dict.fromkeys(row["match"] for row in rows):
+        colour = COLOURS.get(match, GREY if match.startswith("decode") else BLUE)
+        line = [row for row in rows if row["match"] == match and row["ratio"]]
+        line = sorted(line, key=lambda row: row["limit_ms"] or NONE_MS)
+        if not line:
+            continue
+        places = [row["limit_ms"] or NONE_MS for row in line]
+        style = "--" if match.startswith("decode") else "-"
+        axes.plot(places, [row["ratio"] for row in line], style, color=colour, marker="o", ms=3)
+        if match == "released shape" or match not in (*COLOURS, "decode alone"):
+            low, high = ([row[end] for row in line] for end in ("low", "high"))
+            axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+        ends.append((display_name(match), places[-1], line[-1]["ratio"], colour))
+    axes.axhline(1.0, color="black", linewidth=0.8)
+    ticks = [10.0, 15.0, 20.0, 30.0, 50.0, 100.0, NONE_MS]
+    log_axis(axes.xaxis, ticks, lambda value, _: "none" if value == NONE_MS else f"{value:g}")
+    ratio_axis(axes.yaxis, 0.1, 10.0)
+    axes.set_xlim(9.0, NONE_MS)
+    axes.set_ylim(0.1, 10.0)
+    axes.set_xlabel("limit on the time per output token [ms]")
+    first = rows[0]
+    prompt, answer = (tokens_text(first[name]) for name in ("prompt", "answer"))
+    place = f"{display_name(first['model'])} on {cluster_name(first['cluster'])}"
+    axes.set_title(f"{place}\n{prompt} of prompt, {answer} of answer", fontsize=9, loc="left")
+    plain(axes)
+    label_ends(axes, ends)

@@ -1,0 +1,34 @@
+"""The figure of measured pairs of equal quality."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.framework.pieces import Row
+from experiments.framework.style import BLACK, BLUE, ORANGE, plain, ratio_axis, subplots
+
+
+def draw(rows: list[Row]) -> Figure:
+    """A line for each way of asking: measured, predicted on requests, predicted for decode."""
+    figure, axes = subplots(width=8.5, height=3.6)
+    for place, row in enumerate(rows):
+        axes.plot([row["low"], row["high"]], [place, place], color=BLUE, linewidth=5, alpha=0.25)
+    places = np.arange(len(rows))
+    for name, mark, colour, words in (
+        ("measured", "D", BLACK, "measured"),
+        ("ratio", "o", BLUE, "predicted on requests (bar: 80 %)"),
+        ("decode", "x", ORANGE, "predicted for decode alone"),
+    ):
+        axes.plot([row[name] for row in rows], places, mark, color=colour, label=words, ms=6)
+    axes.axvline(1.0, color="black", linewidth=0.8)
+    ratio_axis(axes.xaxis, 0.2, 5.0)
+    axes.set_xlim(0.2, 5.0)
+    axes.set_yticks(places, [f"{row['pair']}\n{row['case']}" for row in rows], fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel("output tokens/s, dense over MoE   (MoE wins < 1 < dense wins)")
+    axes.set_title(
+        "Pairs that score alike, on the same servers; own formats, prompt / answer as stated",
+        fontsize=9, loc="left",
+    )  # fmt: skip
+    axes.legend(fontsize=7, loc="lower right", frameon=False)
+    plain(axes)
+    return figure

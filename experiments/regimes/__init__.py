@@ -1,1 +1,0 @@
-"""Where an MoE wins: maps, gradients of sparsity, hardware."""
