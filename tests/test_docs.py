@@ -147,6 +147,7 @@ def test_site_builds_strictly(tmp_path: Path) -> None:
     """Every link, anchor and reference of the pages is there, and nothing comes from elsewhere."""
     pytest.importorskip("mkdocs", reason="needs the extra docs")
     pytest.importorskip("mkdocstrings", reason="needs the extra docs")
+    pytest.importorskip("mkdocs_jupyter", reason="needs the extra docs")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"]
     done = subprocess.run(
         [*command, "--site-dir", str(tmp_path / "site")],

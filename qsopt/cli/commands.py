@@ -21,6 +21,7 @@ COMMANDS = {
     "sensitivity": ("qsopt.cli.sensitivity", "SensitivityCommand"),
     "crossover": ("qsopt.cli.crossover", "Crossover"),
     "map": ("qsopt.cli.map", "Map"),
+    "reproduce": ("qsopt.cli.reproduce", "Reproduce"),
     "calibrate": ("qsopt.cli.calibrate", "Calibrate"),
     "validate": ("qsopt.cli.validate", "Validate"),
     "list": ("qsopt.cli.listing", "List"),

@@ -220,11 +220,11 @@ def _crossovers(samples: Samples, whole: bool) -> Crossovers:
             crossings.append(Crossing(value, f"to {above.removesuffix(' wins')}"))
         else:
             edges.append(Edge(value, below, above))
-    ends = (_end(value, *samples[value]) for value in (min(samples), max(samples)))
     values = sorted(samples)
+    low, high = (_end(value, *samples[value]) for value in (values[0], values[-1]))
     reached = np.array([samples[value] for value in values])
     return Crossovers(
-        tuple(crossings), tuple(edges), *ends, len(samples), np.array(values), reached
+        tuple(crossings), tuple(edges), low, high, len(samples), np.array(values), reached
     )
 
 

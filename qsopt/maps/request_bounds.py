@@ -87,16 +87,13 @@ class _Search:
     ) -> None:
         self.served, self.board, self.shared = served, tried, shared
         self.shape, self.blocks = shape, Blocks(shape, trends)
-        every = tried.shares.every
-        layout = every.layout
+        every, layout = tried.shares.every, tried.shares.every.layout
         self.kind, self.answer = every.kind, tried.number("answer")
         self.limit, self.first = tried.number("tpot_limit"), tried.number("ttft_limit")
         self.cluster = np.asarray(tried.questions.cluster.devices)
-        self.unit = layout.data * layout.pipeline
-        self.size = layout.tensor * self.unit
+        self.unit, self.size = layout.data * layout.pipeline, layout.replica_devices
         self.holders = layout.tensor * layout.pipeline * every.sharing
-        self.read_alike = alike_for_readers(tried.questions)
-        self.evaluated = 0
+        self.read_alike, self.evaluated = alike_for_readers(tried.questions), 0
 
     def run(self) -> RequestOptima:
         """Blocks from wide to narrow, each time without what cannot win."""

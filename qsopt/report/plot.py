@@ -21,7 +21,7 @@ from qsopt.files import write_figure, write_text
 from qsopt.report.records import csv_text
 from qsopt.report.style import BLUE, FIGURES, GREY, ORANGE, tokens_text
 
-plt.rcParams.update(FIGURES)
+matplotlib.rcParams.update(FIGURES)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 DPI = 150
 """Of figures that are pictures of points."""

@@ -1,25 +1,17 @@
 """A model with other sizes, where they make a model that can be."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import equinox as eqx
 import numpy as np
 
 from qsopt.arrays import scalar
 from qsopt.errors import InputError, unknown_name
-from qsopt.spec.model import (
-    DenseFfn,
-    Ffn,
-    Gqa,
-    Layers,
-    Model,
-    MoeFfn,
-    Stack,
-    map_ffn,
-    routed_layers,
-)
+
+M = TypeVar("M", bound=Any)
+"""A `Model`, which knows this module: layers are told apart by their fields."""
 
 LONGEST_PERIOD = 16
 """Layers after which a mix of kinds repeats; what repeats later is some leading dense layers."""
@@ -43,7 +35,7 @@ SIZES = (*_ROUTED, *_ATTENTION, "ffn_width", "hidden", "vocabulary", "layers")
 _MAY_BE_ZERO = ("shared_experts", "shared_width")
 
 
-def changed(model: Model, sizes: Mapping[str, float]) -> Model:
+def changed(model: M, sizes: Mapping[str, float]) -> M:
     """A model with other sizes; the rest, formats too, is as it was.
 
     Args:
@@ -88,11 +80,37 @@ def _replaced(record: Any, sizes: Mapping[str, float]) -> Any:
     return type(record)(**{**fields, **sizes})
 
 
-def _with_routed(model: Model, sizes: Mapping[str, float]) -> Model:
-    routed_layers(model, f"it has no {', '.join(sizes)} to change; take a Mixture-of-Experts model")
+def _is_routed(group: Any) -> bool:
+    return hasattr(group.kind, "experts")
 
-    def change(group: Layers[Ffn]) -> Layers[Ffn]:
-        if not isinstance(group.kind, MoeFfn):
+
+def _is_dense(group: Any) -> bool:
+    return not _is_routed(group)
+
+
+def _is_grouped(group: Any) -> bool:
+    return hasattr(group.kind, "kv_heads")
+
+
+def _with_ffn(model: M, change: Callable[[Any], Any]) -> M:
+    """With the feed-forward layers of decoder and encoder changed."""
+    for name in ("decoder", "encoder"):
+        stack = getattr(model, name)
+        if stack is not None:
+            ffn = tuple(change(group) for group in stack.ffn)
+            model = eqx.tree_at(lambda m, name=name: getattr(m, name).ffn, model, ffn)
+    return model
+
+
+def _with_routed(model: M, sizes: Mapping[str, float]) -> M:
+    if not any(_is_routed(group) for group in model.decoder.ffn):
+        raise InputError(
+            f"{', '.join(sizes)}: the model is dense; take a Mixture-of-Experts model, or give "
+            "ffn_width"
+        )
+
+    def change(group: Any) -> Any:
+        if not _is_routed(group):
             return group
         kind = _replaced(group.kind, sizes)
         experts, groups, top = (float(x) for x in (kind.experts, kind.groups, kind.top_groups))
@@ -107,20 +125,20 @@ def _with_routed(model: Model, sizes: Mapping[str, float]) -> Model:
                 f"top_k = {float(kind.top_k):g}: {top:g} of {groups:g} groups hold only "
                 f"{experts / groups * top:g} experts; take fewer, or more top_groups"
             )
-        return Layers(group.count, kind)
+        return type(group)(group.count, kind)
 
-    return map_ffn(model, change)
+    return _with_ffn(model, change)
 
 
-def _with_attention(model: Model, sizes: Mapping[str, float]) -> Model:
-    if not any(isinstance(group.kind, Gqa) for group in model.decoder.attention):
+def _with_attention(model: M, sizes: Mapping[str, float]) -> M:
+    if not any(_is_grouped(group) for group in model.decoder.attention):
         raise InputError(
             f"{', '.join(sizes)}: the model has no grouped attention; change its records instead "
             "(qsopt.Model, eqx.tree_at)"
         )
 
-    def change(group: Layers) -> Layers:
-        if not isinstance(group.kind, Gqa):
+    def change(group: Any) -> Any:
+        if not _is_grouped(group):
             return group
         kind = _replaced(group.kind, sizes)
         if float(kind.heads) % float(kind.kv_heads):
@@ -128,31 +146,34 @@ def _with_attention(model: Model, sizes: Mapping[str, float]) -> Model:
                 f"heads = {float(kind.heads):g} with kv_heads = {float(kind.kv_heads):g}: take a "
                 "divisor of heads"
             )
-        return Layers(group.count, kind)
+        return type(group)(group.count, kind)
 
     attention = tuple(change(group) for group in model.decoder.attention)
     return eqx.tree_at(lambda m: m.decoder.attention, model, attention)
 
 
-def _with_dense_width(model: Model, width: float) -> Model:
-    if not any(isinstance(group.kind, DenseFfn) for group in model.decoder.ffn):
+def _with_dense_width(model: M, width: float) -> M:
+    if not any(_is_dense(group) for group in model.decoder.ffn):
         raise InputError("ffn_width: the model has no dense feed-forward layers; give expert_width")
 
-    def change(group: Layers[Ffn]) -> Layers[Ffn]:
-        dense = isinstance(group.kind, DenseFfn)
-        return Layers(group.count, _replaced(group.kind, {"width": width})) if dense else group
+    def change(group: Any) -> Any:
+        dense = _is_dense(group)
+        kind = _replaced(group.kind, {"width": width}) if dense else group.kind
+        return type(group)(group.count, kind)
 
-    return map_ffn(model, change)
+    return _with_ffn(model, change)
 
 
-def _with_layers(model: Model, layers: int) -> Model:
+def _with_layers(model: M, layers: int) -> M:
     decoder = model.decoder
     attention = _counts([float(group.count) for group in decoder.attention], layers, None)
-    routed = [place for place, group in enumerate(decoder.ffn) if isinstance(group.kind, MoeFfn)]
+    routed = [place for place, group in enumerate(decoder.ffn) if _is_routed(group)]
     ffn = _counts([float(group.count) for group in decoder.ffn], layers, routed[:1] or None)
-    stack = Stack(
+    stack = type(decoder)(
         *(
-            tuple(Layers(count, group.kind) for count, group in zip(counts, groups, strict=True))
+            tuple(
+                type(group)(count, group.kind) for count, group in zip(counts, groups, strict=True)
+            )
             for counts, groups in ((attention, decoder.attention), (ffn, decoder.ffn))
         )
     )

@@ -14,6 +14,7 @@ import equinox as eqx
 from qsopt.arrays import Scalar, is_concrete, number, scalar
 from qsopt.errors import InputError, exactly
 from qsopt.record import Record
+from qsopt.spec.changes import changed
 from qsopt.spec.formats import Format
 
 NO_WINDOW = 1e15
@@ -245,14 +246,7 @@ class Model(Record):
                 )
 
     def with_(self, **sizes: float) -> "Model":
-        """The model with other sizes, such as `top_k`, `experts` or `layers` (see
-        `spec.changes.changed`).
-
-        Raises:
-            InputError: if there is no such size, or no such model can be.
-        """
-        from qsopt.spec.changes import changed  # noqa: PLC0415  (it knows models)
-
+        """The model with other sizes, such as `top_k` or `layers` (see `spec.changes.changed`)."""
         return changed(self, sizes)
 
 

@@ -155,12 +155,12 @@ def test_limits_are_told_in_units_that_people_read(record: dict[str, Any]) -> No
 
 
 def _sentence(record: dict[str, Any], **changes: Any) -> str:
-    from qsopt import load_cluster, load_model
+    from qsopt import ideal, load_cluster, load_model
     from qsopt.report.inquiry import Inquiry
     from qsopt.spec.service import Service
     from qsopt.spec.workload import Workload
 
-    service = Service(load_cluster("1xh100"), Workload(prompt=1024, answer=1024))
+    service = Service(load_cluster("1xh100"), Workload(prompt=1024, answer=1024), ideal())
     inquiry = Inquiry(load_model("qwen3-30b-a3b"), service, q=2.0, phrase="1xh100")
     return words.verdict_sentence({**record["comparison"], **changes}, inquiry)
 

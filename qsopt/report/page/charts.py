@@ -2,42 +2,20 @@
 
 from typing import Any
 
-from qsopt.report.style import (
-    BLUE,
-    GREY,
-    INK,
-    NEITHER,
-    ONLY_DENSE,
-    ONLY_MOE,
-    ORANGE,
-    PALE,
-    SPAN,
-    chart_config,
-    tokens_text,
+from qsopt.report.page.causes import error_chart, operator_chart, waterfall_chart
+from qsopt.report.page.chart import (
+    TITLES,
+    TOKENS,
+    Chart,
+    calculated,
+    chart,
+    log_ratio,
+    number,
+    rule_at_one,
+    tooltip_of_sides,
+    word,
 )
-
-Chart = dict[str, Any]
-
-RATIO = "throughput, dense over MoE"
-
-_WHAT = {"prompt": "prompt [tokens]", "answer": "answer [tokens]", "context": "context [tokens]"}
-
-_TOKENS = (
-    "datum.value >= 1048576 ? format(datum.value / 1048576, '.3~g') + 'M' : "
-    "datum.value >= 1024 ? format(datum.value / 1024, '.3~g') + 'k' : format(datum.value, '.3~g')"
-)
-"""`tokens_text` as charts write it."""
-
-
-def _chart(height: int, **parts: Any) -> Chart:
-    return {
-        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-        "width": "container",
-        "height": height,
-        "autosize": {"type": "fit", "contains": "padding"},
-        "config": chart_config(),
-        **parts,
-    }
+from qsopt.report.style import BLUE, GREY, INK, NEITHER, ONLY_DENSE, ONLY_MOE, ORANGE, PALE, SPAN
 
 
 def charts(record: dict[str, Any]) -> dict[str, Chart]:
@@ -55,7 +33,7 @@ def charts(record: dict[str, Any]) -> dict[str, Chart]:
     return found
 
 
-# ---- the ratio along a length ------------------------------------------------------------------
+# ---- the ratio along a length --------------------------------------------------------------------
 
 
 def line_rows(line: dict[str, Any]) -> list[dict[str, Any]]:
@@ -85,295 +63,127 @@ def _side_columns(row: dict[str, Any]) -> dict[str, Any]:
 def line_chart(line: dict[str, Any]) -> Chart:
     """The ratio and its 80 % interval over a length; what each side runs in on hover."""
     what = line["what"]
-    x = {
-        "field": what,
-        "type": "quantitative",
-        "scale": {"type": "log", "base": 2, "nice": False},
-        "axis": {"labelExpr": _TOKENS, "title": _WHAT[what], "grid": False, "labelOverlap": True},
-    }
-    ratio = {"type": "log", "nice": False, "padding": 12}
-    axis = {"title": f"{RATIO}, log", "format": ".3~g", "tickCount": 5}
-    band = {
-        "transform": [{"filter": "isValid(datum.low)"}],
-        "mark": {"type": "area", "color": BLUE, "opacity": 0.14},
-        "encoding": {
-            "y": {"field": "low", "type": "quantitative", "scale": ratio, "axis": axis},
-            "y2": {"field": "high"},
-        },
-    }
-    y = {"field": "ratio", "type": "quantitative", "scale": ratio, "axis": axis}
+    axis = {"labelExpr": TOKENS, "title": TITLES[what], "grid": False, "labelOverlap": True}
+    x = number(what, scale={"type": "log", "base": 2, "nice": False}, axis=axis)
+    y = number("ratio", **log_ratio())
     tooltip = [
         {"field": what, "title": what, "format": ",.0f"},
         {"field": "verdict", "title": "verdict"},
         {"field": "ratio", "title": "dense over MoE", "format": ".3f"},
         {"field": "low", "title": "80 % from", "format": ".2f"},
         {"field": "high", "title": "80 % to", "format": ".2f"},
-        *_tooltip_of_sides(),
+        *tooltip_of_sides(),
     ]
-    layers = [
-        band,
-        {
-            "data": {"values": [{"one": 1.0}]},
-            "mark": {"type": "rule", "color": GREY, "strokeDash": [4, 4]},
-            "encoding": {"x": None, "y": {"datum": 1.0, "scale": ratio, "axis": axis}},
-        },
-        {
-            "data": {"values": [{what: line["own"]}]},
-            "mark": {"type": "rule", "color": GREY, "opacity": 0.5},
-        },
-        {"mark": {"type": "line", "color": BLUE}, "encoding": {"y": y}},
-        {
-            "mark": {"type": "point", "color": BLUE, "size": 70, "opacity": 1},
-            "encoding": {"y": y, "tooltip": tooltip},
-        },
-    ]
-    return _chart(300, data={"values": line_rows(line)}, encoding={"x": x}, layer=layers)
-
-
-def _tooltip_of_sides() -> list[dict[str, Any]]:
-    return [
-        {"field": "moe_tokens_per_s", "title": "MoE tokens/s", "format": ",.0f"},
-        {"field": "moe_layout", "title": "MoE in"},
-        {"field": "dense_tokens_per_s", "title": "dense tokens/s", "format": ",.0f"},
-        {"field": "dense_layout", "title": "dense in"},
-    ]
+    band = {
+        "transform": [{"filter": "isValid(datum.low)"}],
+        "mark": {"type": "area", "color": BLUE, "opacity": 0.14},
+        "encoding": {"y": number("low", **log_ratio()), "y2": {"field": "high"}},
+    }
+    here = {
+        "data": {"values": [{what: line["own"]}]},
+        "mark": {"type": "rule", "color": GREY, "opacity": 0.5},
+    }
+    points = {
+        "mark": {"type": "point", "color": BLUE, "size": 70, "opacity": 1},
+        "encoding": {"y": y, "tooltip": tooltip},
+    }
+    curve = {"mark": {"type": "line", "color": BLUE}, "encoding": {"y": y}}
+    layers = [band, rule_at_one("y"), here, curve, points]
+    return chart(300, line_rows(line), encoding={"x": x}, layer=layers)
 
 
 # ---- the map -------------------------------------------------------------------------------------
+
+_LOG2 = f"clamp(log(datum.ratio) / LN2, {-SPAN}, {SPAN})"
+_BOTH, _ONE = "isValid(datum.ratio)", "!isValid(datum.ratio)"
+_SHOWN = "datum.q_index == q_index && datum.cached_index == cached_index"
 
 
 def grid_chart(grid: dict[str, Any]) -> Chart:
     """Who wins over prompt and answer; signals `q_index` and `cached_index` say which of the grids
     is shown.
     """
-    centre = next((i for i, size in enumerate(grid["q"]) if size["asked"]), 0)
-    log2 = f"clamp(log(datum.ratio) / LN2, {-SPAN}, {SPAN})"
-    shown = "datum.q_index == q_index && datum.cached_index == cached_index"
-    axes = [
-        {
-            "field": name,
-            "type": "ordinal",
-            "sort": "ascending" if name == "prompt" else "descending",
-            "axis": {"labelExpr": _TOKENS, "title": _WHAT[name], "labelAngle": 0},
-        }
-        for name in ("prompt", "answer")
-    ]
     tooltip = [
         {"field": "prompt", "format": ",.0f"},
         {"field": "answer", "format": ",.0f"},
         {"field": "verdict"},
         {"field": "ratio", "title": "dense over MoE", "format": ".3f"},
-        *_tooltip_of_sides(),
+        *tooltip_of_sides(),
     ]
-    fits = {"filter": "isValid(datum.ratio)"}
-    colour = {
-        "field": "log2",
-        "type": "quantitative",
-        "scale": {"domain": [-SPAN, 0, SPAN], "range": [BLUE, PALE, ORANGE], "type": "linear"},
-        "legend": {
-            "title": "which side serves more",
-            "orient": "top",
-            "gradientLength": 220,
-            "labelExpr": "datum.value == 0 ? 'equal' : (datum.value > 0 ? 'dense ' : 'MoE ') + "
-            "pow(2, abs(datum.value)) + 'x'",
-            "values": [-SPAN, 0, SPAN],
-        },
-    }
-    lacking = {
-        "field": "verdict",
-        "type": "nominal",
-        "legend": None,
-        "scale": {
-            "domain": ["moe infeasible", "dense infeasible", "both infeasible"],
-            "range": [ONLY_DENSE, ONLY_MOE, NEITHER],
-        },
-    }
-    text = {
-        "type": "nominal",
-        "field": "label",
-    }
+    cell = {"type": "rect", "stroke": "white"}
     layers = [
         {
-            "transform": [fits, {"calculate": log2, "as": "log2"}],
-            "mark": {"type": "rect", "stroke": "white"},
-            "encoding": {"color": colour, "tooltip": tooltip},
+            "transform": [{"filter": _BOTH}, *calculated(log2=_LOG2)],
+            "mark": cell,
+            "encoding": {"color": _ratio_colour(), "tooltip": tooltip},
         },
         {
-            "transform": [{"filter": "!isValid(datum.ratio)"}],
-            "mark": {"type": "rect", "stroke": "white"},
-            "encoding": {"color": lacking, "tooltip": tooltip},
+            "transform": [{"filter": _ONE}],
+            "mark": cell,
+            "encoding": {"color": _lacking_colour(), "tooltip": tooltip},
         },
-        {
-            "transform": [
-                {
-                    "calculate": "isValid(datum.ratio) ? format(datum.ratio, '.2f') : "
-                    "datum.verdict == 'moe infeasible' ? 'dense' : "
-                    "datum.verdict == 'dense infeasible' ? 'MoE' : '-'",
-                    "as": "label",
-                },
-                {
-                    "calculate": f"isValid(datum.ratio) && abs({log2}) > 1.1 ? 'white' : '{INK}'",
-                    "as": "ink",
-                },
-            ],
-            "mark": {"type": "text", "fontSize": 11},
-            "encoding": {
-                "text": text,
-                "color": {"field": "ink", "type": "nominal", "scale": None},
-                "tooltip": tooltip,
-            },
-        },
+        {**_labels(), "encoding": {**_labels()["encoding"], "tooltip": tooltip}},
     ]
-    return _chart(
+    params = {"q_index": asked_place(grid), "cached_index": 0}
+    return chart(
         380,
-        params=[{"name": "q_index", "value": centre}, {"name": "cached_index", "value": 0}],
-        data={"values": grid["rows"]},
-        transform=[{"filter": shown}],
-        encoding={"x": axes[0], "y": axes[1]},
+        grid["rows"],
+        params=[{"name": name, "value": value} for name, value in params.items()],
+        transform=[{"filter": _SHOWN}],
+        encoding={"x": _lengths("prompt", "ascending"), "y": _lengths("answer", "descending")},
         layer=layers,
         resolve={"scale": {"color": "independent"}},
     )
 
 
-# ---- what makes the ratio ------------------------------------------------------------------------
+def asked_place(grid: dict[str, Any]) -> int:
+    """Which stop of the slider of q is the size that was asked about."""
+    return next((place for place, size in enumerate(grid["q"]) if size["asked"]), 0)
 
 
-def waterfall_chart(rows: list[dict[str, Any]]) -> Chart:
-    """Factors of the ratio, each bar from where the last one ends."""
-    order = [row["cause"] for row in rows]
-    colour = f"datum.cause == 'ratio' ? '{GREY}' : datum.factor > 1 ? '{ORANGE}' : '{BLUE}'"
-    x = {
-        "field": "start",
-        "type": "quantitative",
-        "scale": {"type": "log", "nice": False, "padding": 30},
-        "axis": {"title": "dense over MoE; orange helps dense, blue the MoE", "format": ".3~g"},
-    }
-    y = {"field": "cause", "type": "nominal", "sort": order, "axis": {"title": None}}
-    layers = [
-        {
-            "mark": {"type": "bar", "height": 18},
-            "encoding": {
-                "x": x,
-                "x2": {"field": "end"},
-                "color": {"field": "colour", "type": "nominal", "scale": None},
-                "tooltip": [
-                    {"field": "cause"},
-                    {"field": "factor", "format": ".3f"},
-                ],
-            },
+def _lengths(name: str, order: str) -> dict[str, Any]:
+    axis = {"labelExpr": TOKENS, "title": TITLES[name], "labelAngle": 0}
+    return {"field": name, "type": "ordinal", "sort": order, "axis": axis}
+
+
+def _ratio_colour() -> dict[str, Any]:
+    side = "(datum.value > 0 ? 'dense ' : 'MoE ') + pow(2, abs(datum.value)) + 'x'"
+    return number(
+        "log2",
+        scale={"domain": [-SPAN, 0, SPAN], "range": [BLUE, PALE, ORANGE], "type": "linear"},
+        legend={
+            "title": "which side serves more",
+            "orient": "top",
+            "gradientLength": 220,
+            "labelExpr": f"datum.value == 0 ? 'equal' : {side}",
+            "values": [-SPAN, 0, SPAN],
         },
-        {
-            "mark": {"type": "text", "align": "left", "dx": 5, "fontSize": 12, "color": INK},
-            "encoding": {
-                "x": {"field": "right", "type": "quantitative"},
-                "text": {"field": "label", "type": "nominal"},
-            },
-        },
-        {
-            "data": {"values": [{"one": 1.0}]},
-            "mark": {"type": "rule", "color": GREY, "strokeDash": [4, 4]},
-            "encoding": {"x": {"datum": 1.0}, "y": None},
-        },
-    ]
-    transform = [
-        {"calculate": colour, "as": "colour"},
-        {"calculate": "max(datum.start, datum.end)", "as": "right"},
-        {
-            "calculate": "(datum.cause == 'ratio' ? '' : 'x ') + format(datum.factor, '.2f')",
-            "as": "label",
-        },
-    ]
-    return _chart(
-        28 * len(rows) + 40,
-        data={"values": rows},
-        transform=transform,
-        encoding={"y": y},
-        layer=layers,
     )
 
 
-def _side_colour() -> dict[str, Any]:
+def _lacking_colour() -> dict[str, Any]:
+    """Of points where a side has no way."""
+    colours = {
+        "moe infeasible": ONLY_DENSE,
+        "dense infeasible": ONLY_MOE,
+        "both infeasible": NEITHER,
+    }
+    scale = {"domain": list(colours), "range": list(colours.values())}
+    return word("verdict", legend=None, scale=scale)
+
+
+def _labels() -> Chart:
+    """The ratio in every cell, or the side that is alone."""
+    label = (
+        f"{_BOTH} ? format(datum.ratio, '.2f') : datum.verdict == 'moe infeasible' ? 'dense' : "
+        "datum.verdict == 'dense infeasible' ? 'MoE' : '-'"
+    )
+    ink = f"{_BOTH} && abs({_LOG2}) > 1.1 ? 'white' : '{INK}'"
     return {
-        "field": "side",
-        "type": "nominal",
-        "scale": {"domain": ["moe", "dense"], "range": [BLUE, ORANGE]},
-        "legend": {
-            "title": None,
-            "orient": "top",
-            "labelExpr": "datum.value == 'moe' ? 'MoE' : 'dense'",
-        },
+        "transform": calculated(label=label, ink=ink),
+        "mark": {"type": "text", "fontSize": 11},
+        "encoding": {"text": word("label"), "color": word("ink", scale=None)},
     }
-
-
-def operator_chart(rows: list[dict[str, Any]]) -> Chart:
-    """Device time per output token of every operator, side by side."""
-    order = list(dict.fromkeys(row["operator"] for row in rows))
-    encoding = {
-        "y": {"field": "operator", "type": "nominal", "sort": order, "axis": {"title": None}},
-        "yOffset": {"field": "side", "sort": ["moe", "dense"]},
-        "x": {
-            "field": "device_us_per_token",
-            "type": "quantitative",
-            "axis": {"title": "device time per output token [µs]"},
-        },
-        "color": _side_colour(),
-        "tooltip": [
-            {"field": "operator"},
-            {"field": "side"},
-            {"field": "device_us_per_token", "title": "device µs per token", "format": ".2f"},
-            {"field": "seconds", "title": "seconds of a step", "format": ".3s"},
-            {"field": "bound", "title": "waits for"},
-        ],
-    }
-    return _chart(34 * len(order) + 70, data={"values": rows}, mark="bar", encoding=encoding)
-
-
-def error_chart(rows: list[dict[str, Any]]) -> Chart:
-    """What each error alone would make of the ratio."""
-    order = [row["what"] for row in rows]
-    y = {
-        "field": "what",
-        "type": "nominal",
-        "sort": order,
-        "axis": {"title": None, "labelLimit": 0, "labels": False, "ticks": False, "domain": False},
-    }
-    x = {
-        "field": "low",
-        "type": "quantitative",
-        "scale": {"type": "log", "nice": False, "padding": 12},
-        "axis": {"title": RATIO, "format": ".3~g", "tickCount": 5},
-    }
-    layers = [
-        {
-            "mark": {"type": "bar", "height": 10, "color": BLUE, "opacity": 0.75},
-            "encoding": {
-                "x": x,
-                "x2": {"field": "high"},
-                "tooltip": [
-                    {"field": "what"},
-                    {"field": "low", "format": ".2f"},
-                    {"field": "high", "format": ".2f"},
-                ],
-            },
-        },
-        {
-            "transform": [
-                {
-                    "calculate": "datum.what + ': ' + format(datum.low, '.2f') + ' to ' + "
-                    "format(datum.high, '.2f')",
-                    "as": "label",
-                }
-            ],
-            "mark": {"type": "text", "align": "left", "dy": -14, "color": INK, "fontSize": 12},
-            "encoding": {"x": {"value": 4}, "text": {"field": "label", "type": "nominal"}},
-        },
-        {
-            "data": {"values": [{"one": 1.0}]},
-            "mark": {"type": "rule", "color": GREY, "strokeDash": [4, 4]},
-            "encoding": {"x": {"datum": 1.0}, "y": None},
-        },
-    ]
-    return _chart(46 * len(rows) + 40, data={"values": rows}, encoding={"y": y}, layer=layers)
 
 
 def label_of_size(size: dict[str, Any]) -> str:
@@ -384,6 +194,3 @@ def label_of_size(size: dict[str, Any]) -> str:
 def label_of_share(share: float) -> str:
     """A stop of the slider of cached shares in words."""
     return "nothing cached" if share == 0.0 else f"{share:.0%} cached"
-
-
-__all__ = ["charts", "label_of_share", "label_of_size", "line_rows", "tokens_text"]

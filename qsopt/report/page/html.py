@@ -14,7 +14,7 @@ from typing import Any
 
 from qsopt.errors import InputError
 from qsopt.files import write_text
-from qsopt.report.page.charts import charts, label_of_share, label_of_size
+from qsopt.report.page.charts import asked_place, charts, label_of_share, label_of_size
 from qsopt.report.page.tables import (
     error_table,
     facts,
@@ -31,11 +31,42 @@ _HERE = Path(__file__).parent
 VEGA_LITE = "6.4"
 """Version of the charts' language."""
 
-LINE_WORDS = {
-    "prompt": "Ratio over the length of prompts",
-    "answer": "Ratio over the length of answers",
-    "context": "Ratio over the context, decode alone",
+_LINE = (
+    "Throughput of the dense side over that of the MoE, each in its best way of serving, with the "
+    "central 80 % of what is expected of a measurement."
+)
+
+LINES = {
+    "line-context": ("Ratio over the context, decode alone", _LINE),
+    "line-prompt": ("Ratio over the length of prompts", _LINE),
+    "line-answer": ("Ratio over the length of answers", _LINE),
 }
+"""Headings and words of figures by their charts."""
+
+CAUSES = {
+    "penalties": (
+        "What makes the ratio",
+        "Factors by cause, averaged over the orders in which causes are switched off; both sides "
+        "are optimised anew each time.",
+    ),
+    "operators": (
+        "Where the time of a decode step goes",
+        "Device time per output token, operator by operator.",
+    ),
+}
+"""The same of the causes of a ratio."""
+
+LIMITS = (
+    "Longest time to the first token (TTFT) and per output token (TPOT); both sides in their best "
+    "way under each."
+)
+
+ERRORS = "What each error alone would make of the ratio: central 80 %."
+
+GRID = (
+    "Numbers are throughput, dense over MoE. q is the size of the dense model over the active "
+    "parameters of the MoE; layouts are those that are best at the question and at the corners."
+)
 
 
 def check_library() -> None:
@@ -114,54 +145,24 @@ def _labels(record: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _sections(record: dict[str, Any], drawn: dict[str, Any]) -> Iterable[str]:
+    """In the order in which they are read."""
     downloads = {name: _download(name, rows) for name, rows in tables(record).items()}
-    yield _pair(
-        _figure(
-            LINE_WORDS[line["what"]],
-            "Throughput of the dense side over that of the MoE, each in its best way of serving, "
-            "with the central 80 % of what is expected of a measurement.",
-            f"line-{line['what']}",
-            downloads,
-        )
-        for line in record["lines"]
-    )
+
+    def figures(words: dict[str, tuple[str, str]]) -> str:
+        kept = {name: said for name, said in words.items() if name in drawn}
+        return _pair(_figure(*said, name, downloads) for name, said in kept.items())
+
+    yield figures(LINES)
     if "grid" in drawn:
         yield _grid(record, downloads)
-    small = []
-    if "penalties" in drawn:
-        small.append(
-            _figure(
-                "What makes the ratio",
-                "Factors by cause, averaged over the orders in which causes are switched off; both "
-                "sides are optimised anew each time.",
-                "penalties",
-                downloads,
-            )
-        )
-    if "operators" in drawn:
-        small.append(
-            _figure(
-                "Where the time of a decode step goes",
-                "Device time per output token, operator by operator.",
-                "operators",
-                downloads,
-            )
-        )
-    yield _pair(small)
+    yield figures(CAUSES)
     if record["limits"]:
-        yield _section(
-            "Under limits on both times",
-            "Longest time to the first token (TTFT) and per output token (TPOT); both sides in "
-            "their best way under each.",
-            limit_table(record["limits"]) + downloads["limits"] + launch_blocks(record["limits"]),
-        )
+        table = limit_table(record["limits"]) + downloads["limits"]
+        body = table + launch_blocks(record["limits"])
+        yield _section("Under limits on both times", LIMITS, body)
     if "errors" in drawn:
-        errors = _chart("errors") + downloads["errors"] + error_table(record)
-        yield _section(
-            "Which errors make the interval",
-            "What each error alone would make of the ratio: central 80 %.",
-            errors,
-        )
+        body = _chart("errors") + downloads["errors"] + error_table(record)
+        yield _section("Which errors make the interval", ERRORS, body)
     yield _section("What this rests on", "", provenance_table(record["provenance"]))
     yield _section("Ask again", "", f"<pre>{escape(record['command'])}</pre>")
     yield _section("Cite", "", f"<pre>{escape(record['bibtex'])}</pre>")
@@ -186,22 +187,17 @@ def _figure(heading: str, words: str, name: str, downloads: dict[str, str]) -> s
 
 def _grid(record: dict[str, Any], downloads: dict[str, str]) -> str:
     grid = record["grid"]
-    centre = next((place for place, size in enumerate(grid["q"]) if size["asked"]), 0)
     sliders = "".join(
         f'<label>{words} <output id="said-{signal}"></output>'
         f'<input type="range" min="0" max="{count - 1}" step="1" value="{start}" '
         f'data-signal="{signal}" aria-label="{words}"></label>'
         for words, signal, count, start in (
-            ("Size of the dense model:", "q_index", len(grid["q"]), centre),
+            ("Size of the dense model:", "q_index", len(grid["q"]), asked_place(grid)),
             ("Prompt:", "cached_index", len(grid["cached"]), 0),
         )
     )
-    words = (
-        "Numbers are throughput, dense over MoE. q is the size of the dense model over the active "
-        "parameters of the MoE; layouts are those that are best at the question and at the corners."
-    )
     body = f'<div class="sliders">{sliders}</div>{_chart("grid")}{downloads["grid"]}'
-    return _section("Who wins over prompt and answer", words, body)
+    return _section("Who wins over prompt and answer", GRID, body)
 
 
 def _download(name: str, rows: Sequence[dict[str, Any]]) -> str:

@@ -32,7 +32,7 @@ def _with(values: np.ndarray, own: float) -> list[float]:
 def request_line(sides: PageSides, what: str) -> dict[str, Any]:
     """The ratio on requests along the length of their prompt or answer."""
     own = float(np.asarray(getattr(sides.inquiry.service.workload, what)))
-    rows = [sides.at(**{what: value}) for value in _with(LENGTHS[what], own)]
+    rows = [sides.at({what: value}) for value in _with(LENGTHS[what], own)]
     return {"what": what, "own": own, "question": "request", "rows": rows}
 
 
@@ -46,7 +46,7 @@ def decode_line(inquiry: Inquiry, match: Model) -> dict[str, Any]:
 def _at_context(inquiry: Inquiry, match: Model, context: float) -> dict[str, Any]:
     service = eqx.tree_at(lambda s: s.workload.context, inquiry.service, np.asarray(context))
     moe, dense = (best_of(side, inquiry.model, service) for side in (inquiry.model, match))
-    row = {
+    row: dict[str, Any] = {
         "context": context,
         "verdict": verdict(moe[1], dense[1]),
         "ratio": None,
@@ -54,8 +54,8 @@ def _at_context(inquiry: Inquiry, match: Model, context: float) -> dict[str, Any
     }
     if moe[1] and dense[1]:
         row["ratio"] = dense[1] / moe[1]
-        placed = (inquiry, moe[0]), (of_dense(inquiry, match), dense[0])
-        found = ratio_intervals(*placed, row["ratio"])
+        other = of_dense(inquiry, match), dense[0]
+        found = ratio_intervals((inquiry, moe[0]), other, dense[1] / moe[1])
         row["interval"] = None if found is None else found["ratio_dense_over_moe"]["80"]
     for name, model, (layout, rate) in (("moe", inquiry.model, moe), ("dense", match, dense)):
         row[name] = _decode_side(model, service, layout, rate) if rate else None

@@ -8,7 +8,7 @@ import numpy as np
 
 from qsopt.arrays import scalar
 from qsopt.comparison.compare import COMPARED, settle
-from qsopt.comparison.contenders import allowed, request_duel, rival
+from qsopt.comparison.contenders import RequestSide, allowed, request_duel, rival
 from qsopt.comparison.dense import dense_match
 from qsopt.comparison.requests import MOST_LAYOUTS, requests_of_context, settle_requests
 from qsopt.precision import in_float64
@@ -101,13 +101,15 @@ def _of_requests(inquiry: Inquiry) -> Answer:
         match = dense_match(inquiry.model, scalar(other), kind)
         return PageSides(inquiry, rival(duel, match, inquiry.service, kind)).at()["ratio"]
 
-    layouts = [
-        None
-        if side.best is None or not float(side.throughput)
-        else (side.model, side.best.plan.decode)
-        for side in (result.moe, result.dense)
-    ]
-    return Answer(record, *layouts, sides, at_q, result.dense.model)
+    moe, dense = (_writes(side) for side in (result.moe, result.dense))
+    return Answer(record, moe, dense, sides, at_q, result.dense.model)
+
+
+def _writes(side: RequestSide) -> tuple[Model, Deployment] | None:
+    """Model and layout that writes answers."""
+    if side.best is None or not float(side.throughput):
+        return None
+    return side.model, side.best.plan.decode
 
 
 def _of_steps(inquiry: Inquiry, seed: int) -> Answer:
@@ -118,15 +120,15 @@ def _of_steps(inquiry: Inquiry, seed: int) -> Answer:
     rate = float(result.moe.metrics.throughput) if bool(result.moe.feasible) else 0.0
 
     def at_q(other: float) -> float | None:
-        _, dense = best_of(dense_match(model, scalar(other), kind), model, service)
-        return dense / rate if rate and dense else None
+        _, reached = best_of(dense_match(model, scalar(other), kind), model, service)
+        return reached / rate if rate and reached else None
 
-    layouts = [
+    moe, dense = (
         (side.model, side.deployment) if bool(side.feasible) else None
         for side in (result.moe, result.dense)
-    ]
+    )
     sides = _beside(inquiry, result.dense.model, requests_of_context(service))
-    return Answer(record, *layouts, sides, at_q, result.dense.model)
+    return Answer(record, moe, dense, sides, at_q, result.dense.model)
 
 
 def _beside(inquiry: Inquiry, match: Model, asked: Service) -> PageSides | None:

@@ -48,21 +48,22 @@ class PageSides:
         """The question about the dense side."""
         return of_dense(self.inquiry, self.duel.dense.model)
 
-    def at(self, launch: bool = False, **numbers: float) -> dict[str, Any]:
+    def at(self, numbers: dict[str, float] | None = None, launch: bool = False) -> dict[str, Any]:
         """Both sides where some numbers of the requests are others: who wins, by how much and with
         which interval, and in which layouts.
 
         Args:
+            numbers: of `NUMBERS`, by name; those of the question if left out.
             launch: whether the commands that launch them are wanted.
-            numbers: of `NUMBERS`.
         """
-        service = moved(self.inquiry.service, **numbers)
+        known = numbers or {}
+        service = moved(self.inquiry.service, **known)
         moe, dense = (side.side(service) for side in (self.duel.moe, self.duel.dense))
         rates = float(moe.throughput), float(dense.throughput)
-        asked = tuple(replace(each, service=service) for each in (self.inquiry, self.dense))
+        asked = replace(self.inquiry, service=service), replace(self.dense, service=service)
         both = all(rates)
         return {
-            **numbers,
+            **known,
             "verdict": verdict(*rates),
             "ratio": rates[1] / rates[0] if both else None,
             "interval": _interval(asked, (moe, dense), rates[1] / rates[0]) if both else None,
@@ -72,15 +73,14 @@ class PageSides:
 
 
 def _interval(
-    asked: tuple[Inquiry, ...], sides: tuple[RequestSide, RequestSide], ratio: float
+    asked: tuple[Inquiry, Inquiry], sides: tuple[RequestSide, RequestSide], ratio: float
 ) -> list[float] | None:
     """The central 80 % of the ratio; None without evidence."""
-    placed = [
-        (each, side.best.plan.decode)
-        for each, side in zip(asked, sides, strict=True)
-        if side.best is not None
-    ]
-    found = ratio_intervals(placed[0], placed[1], ratio, requests=True)
+    (moe, dense), (first, second) = asked, sides
+    if first.best is None or second.best is None:
+        return None
+    one, other = (moe, first.best.plan.decode), (dense, second.best.plan.decode)
+    found = ratio_intervals(one, other, ratio, requests=True)
     return None if found is None else found["ratio_dense_over_moe"]["80"]
 
 
