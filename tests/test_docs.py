@@ -5,6 +5,7 @@ Blocks of Python that need nothing but the package run with those of the README,
 (tests/library); blocks that need files of their page, marked `py`, run here.
 """
 
+import os
 import re
 import shlex
 import subprocess
@@ -152,6 +153,7 @@ def test_site_builds_strictly(tmp_path: Path) -> None:
     done = subprocess.run(
         [*command, "--site-dir", str(tmp_path / "site")],
         cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},  # of the notebooks
         capture_output=True,
         text=True,
         timeout=300,

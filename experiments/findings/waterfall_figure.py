@@ -1,6 +1,7 @@
 """The figure of the way from 4.5 times to what a user gets."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.framework.pieces import Row
@@ -19,21 +20,7 @@ def draw(rows: list[Row]) -> Figure:
         np.array(values)[main], places[main], where="post", color=GREY, linewidth=0.8, zorder=1
     )
     for place, row in zip(places, rows, strict=True):
-        colour = ORANGE if row["ratio"] > 1.0 else BLUE
-        if row["low"] is not None:
-            axes.plot(
-                [row["low"], row["high"]], [place, place], color=colour, linewidth=4, alpha=0.25
-            )
-        axes.plot(row["ratio"], place, "o", color=colour, markersize=7)
-        text = f"{row['ratio']:.2f}"
-        axes.annotate(
-            text,
-            (row["ratio"], place),
-            (6, 5),
-            textcoords="offset points",
-            fontsize=8,
-            color=colour,
-        )
+        _step(axes, place, row)
     axes.axvline(1.0, color="black", linewidth=0.8)
     ratio_axis(axes.xaxis, 0.2, 10.0)
     axes.set_xlim(0.15, 10.0)
@@ -50,3 +37,20 @@ def draw(rows: list[Row]) -> Figure:
         fontsize=9, x=0.01, ha="left",
     )  # fmt: skip
     return figure
+
+
+def _step(axes: Axes, place: float, row: Row) -> None:
+    """One ratio, with its interval."""
+    colour = ORANGE if row["ratio"] > 1.0 else BLUE
+    if row["low"] is not None:
+        axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=4, alpha=0.25)
+    axes.plot(row["ratio"], place, "o", color=colour, markersize=7)
+    text = f"{row['ratio']:.2f}"
+    axes.annotate(
+        text,
+        (row["ratio"], place),
+        (6, 5),
+        textcoords="offset points",
+        fontsize=8,
+        color=colour,
+    )

@@ -46,4 +46,4 @@ def page(kept: Path = KEPT) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    write_text(PAGE, page())

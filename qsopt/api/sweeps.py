@@ -208,7 +208,8 @@ def _at_once(
 
     if not free:
         return {name: np.repeat(np.asarray(value), rows) for name, value in one({}).items()}
-    return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(jax.tree.map(jnp.asarray, free)))
+    found = jax.jit(jax.vmap(one))(jax.tree.map(jnp.asarray, free))
+    return {name: np.asarray(found[name]) for name in metrics}
 
 
 def _slopes_at_once(question: Question, free: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

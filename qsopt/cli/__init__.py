@@ -6,23 +6,17 @@ design is an answer. Ctrl-C ends with status 130, and SIGTERM with 143.
 
 import contextlib
 import io
-import re
 import sys
 from collections.abc import Sequence
 
 from qsopt.cli.flags import refuse_idle, refuse_repeats
+from qsopt.cli.progress import progress
 from qsopt.errors import InputError
 from qsopt.interrupts import answering_signals, interrupted
 from qsopt.version import __version__
 
 SLOW = ("calibrate", "map")
 """Commands that compute long enough for the compiler to do its best."""
-
-_ORNAMENT = re.compile(r"[─│╭╮╰╯━┃┏┓┗┛]|-{4,}|\x1b\[[0-9;]*m")
-"""Boxes, rules and colours of the parser."""
-
-_VALUE_ERROR = re.compile(r"^Value error Error parsing (--.*?; write .*?) Argument helptext:.*$")
-"""What the parser wraps around our own complaint about a value."""
 
 BAD_INPUT, INTERRUPTED = 2, 130
 """Exit statuses."""
@@ -74,7 +68,8 @@ def _run(words: Sequence[str]) -> None:
     command = _parsed(words)
     refuse_repeats(words)
     refuse_idle(command)
-    command.run()
+    with progress(words[0]):
+        command.run()
 
 
 def _refused(message: str) -> int:
@@ -84,14 +79,18 @@ def _refused(message: str) -> int:
 
 def _parsed(words: Sequence[str]):
     """The command that the words name; complaints of the parser become one line."""
-    from qsopt.cli.commands import parsed  # noqa: PLC0415
+    from qsopt.cli.commands import COMMANDS, help_of, load, parsed  # noqa: PLC0415
+    from qsopt.cli.complaints import check_command, complaint  # noqa: PLC0415
 
-    complaint = io.StringIO()
+    if {"-h", "--help"} & set(words):
+        print(help_of(words, __doc__ or ""))
+        raise SystemExit(0)
+    check_command(words, COMMANDS)
+    said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
-            return parsed(words, __doc__)
+        with contextlib.redirect_stderr(said):
+            return parsed(words)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        said = _ORNAMENT.sub(" ", complaint.getvalue()).split()
-        raise InputError(_VALUE_ERROR.sub(r"\1", " ".join(said))) from None
+        raise complaint(said.getvalue(), words, load(words[0])) from None

@@ -29,7 +29,7 @@ from qsopt.fitted.groups import load_calibration, shipped
 from qsopt.fitted.memory import memory_fit
 from qsopt.fitted.server import server_fit
 from qsopt.fitted.spread import add_spreads
-from qsopt.report.records import to_json
+from qsopt.report.records import answer_json
 from qsopt.report.text import show_rows
 
 _HEADINGS = {
@@ -118,7 +118,7 @@ class Calibrate:
             from qsopt.calibration.device.measure import run_device  # noqa: PLC0415  (runs kernels)
 
             record = run_device(self.out)
-            print(to_json(record)) if self.json else _show_device(record, self.out)
+            print(answer_json(record)) if self.json else _show_device(record, self.out)
         else:
             self._fit()
 
@@ -160,7 +160,9 @@ class Calibrate:
                 for row in outcome.rows()
             ]
             print(
-                to_json({"rows": records, "skipped": folder.skipped.records(), "written": written})
+                answer_json(
+                    {"rows": records, "skipped": folder.skipped.records(), "written": written}
+                )
             )
             return
         show_rows([text_row(row) for row in outcome.rows()], _HEADINGS)
@@ -194,7 +196,7 @@ class Calibrate:
         written = [str(path) for path in servers]
         if self.json:
             skipped = folder.skipped.records()
-            print(to_json({"rows": records, "skipped": skipped, "written": written}))
+            print(answer_json({"rows": records, "skipped": skipped, "written": written}))
             return
         show_rows(records, _SERVER_HEADINGS)
         show_rows(folder.skipped.records(), {"file": "file", "reason": "not used", "rows": "rows"})

@@ -3,10 +3,9 @@ the others.
 """
 
 from collections.abc import Sequence
-from functools import reduce
+from dataclasses import fields
 from importlib import import_module
-from operator import or_
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 
@@ -25,24 +24,32 @@ COMMANDS = {
     "calibrate": ("qsopt.cli.calibrate", "Calibrate"),
     "validate": ("qsopt.cli.validate", "Validate"),
     "list": ("qsopt.cli.listing", "List"),
+    "completion": ("qsopt.cli.completion", "Completion"),
 }
 """Where the class of each command stands."""
 
 
-def parsed(words: Sequence[str], description: str | None) -> Any:
+def help_of(words: Sequence[str], about: str) -> str:
+    """The help that words with --help ask for: of a command, or of the whole."""
+    from qsopt.cli.help import help_text, overview  # noqa: PLC0415
+    from qsopt.cli.options import Question  # noqa: PLC0415
+
+    name = next((word for word in words if word in COMMANDS), None)
+    if name is None:
+        return overview(about, {each: load(each) for each in COMMANDS})
+    return help_text(load(name), name, [field.name for field in fields(Question)])
+
+
+def parsed(words: Sequence[str]) -> Any:
     """The command that the words of a command line stand for.
 
     Raises:
-        SystemExit: as the parser does, after help or a complaint.
+        SystemExit: as the parser does, after a complaint.
     """
-    if words and words[0] in COMMANDS:
-        return tyro.cli(_load(words[0]), prog=f"qsopt {words[0]}", args=words[1:])
-    every: Any = reduce(
-        or_, (Annotated[_load(name), tyro.conf.subcommand(name)] for name in COMMANDS)
-    )
-    return tyro.cli(every, prog="qsopt", args=words, description=description)
+    return tyro.cli(load(words[0]), prog=f"qsopt {words[0]}", args=words[1:])
 
 
-def _load(name: str) -> Any:
+def load(name: str) -> Any:
+    """The class of a command."""
     module, kind = COMMANDS[name]
     return getattr(import_module(module), kind)

@@ -19,7 +19,7 @@ from qsopt.errors import InputError, check_seed
 from qsopt.files import check_plot
 from qsopt.report.comparison_text import show_comparison
 from qsopt.report.inquiry import ALL
-from qsopt.report.records import to_json
+from qsopt.report.records import answer_json
 from qsopt.report.records.comparison import compare_record
 from qsopt.report.records.requests import compare_requests_record
 from qsopt.report.records.serving import workload_record
@@ -69,7 +69,7 @@ class Compare(Question):
         record = compare_record(result, inquiry, duel, self.seed)
         self._plot(_contexts(service, model, result.dense.model), record)
         if self.json:
-            print(to_json(record))
+            print(answer_json(record))
         else:
             title = (
                 f"{self.model} against its dense twin on {self.cluster}, {self.context:,.0f} "
@@ -89,7 +89,7 @@ class Compare(Question):
         record = compare_requests_record(result, inquiry, duel)
         self._plot(_answers(service, duel), record)
         if self.json:
-            print(to_json(record))
+            print(answer_json(record))
         else:
             title = f"{self.model} against its dense match on {self.cluster}: "
             show_request_comparison(record, title + self.asked_in_words())

@@ -15,7 +15,7 @@ from qsopt.files import check_plot
 from qsopt.maps.crossover import SweptInput, crossovers
 from qsopt.maps.pair import MatchedPair
 from qsopt.report.map_text import show_crossovers
-from qsopt.report.records import to_json
+from qsopt.report.records import answer_json
 from qsopt.report.records.maps import crossover_record
 
 Low = Annotated[str | None, tyro.conf.arg(name="from")]
@@ -68,6 +68,6 @@ class Crossover(Question):
             title = f"{self.model} on {self.cluster}, {self.efficiency} efficiencies"
             plot_crossovers(found, self.over, title, self.plot)
         if self.json:
-            print(to_json(record))
+            print(answer_json(record))
         else:
             show_crossovers(record)

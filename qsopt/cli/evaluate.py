@@ -11,7 +11,7 @@ from qsopt.cli.quantities import OptionalCount
 from qsopt.deployments.request import Request, at_batch, open_layouts, resolve
 from qsopt.errors import InputError
 from qsopt.physics.evaluate import compiled_metrics
-from qsopt.report.records import to_json
+from qsopt.report.records import answer_json
 from qsopt.report.records.design import evaluate_record
 from qsopt.report.records.serving import evaluate_request_record
 from qsopt.report.text import show_design
@@ -61,7 +61,7 @@ class Evaluate(Question):
         model, service = self.load()
         record = (self._of_requests if self.on_requests else self._of_steps)(model, service)
         if self.json:
-            print(to_json(record))
+            print(answer_json(record))
         else:
             show_design(record, f"{self.model} on {self.cluster}, {self.asked_in_words()}")
 

@@ -11,7 +11,7 @@ from qsopt.files import check_plot
 from qsopt.lifetimes.training import MFU, SEQUENCE, trainer
 from qsopt.report.lifetime_question import answer_of, question
 from qsopt.report.lifetime_text import show_lifetime
-from qsopt.report.records import to_json
+from qsopt.report.records import answer_json
 from qsopt.report.records.lifetime import lifetime_record
 
 
@@ -58,6 +58,6 @@ class LifetimeCommand(Question):
 
             plot_lifetime(record, title, self.plot)
         if self.json:
-            print(to_json(record))
+            print(answer_json(record))
         else:
             show_lifetime(record, title)

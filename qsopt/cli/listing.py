@@ -4,40 +4,51 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import tyro
+from rich.markup import escape
 
 from qsopt.catalog.accelerators import accelerator_names, hardware_facts
 from qsopt.catalog.models import load_model, model_facts, model_names
 from qsopt.physics.parameters import parameter_count
 from qsopt.quality import BAND, laws
 from qsopt.quality.fit_range import short
-from qsopt.report.records import to_json
-from qsopt.report.text import show_rows
+from qsopt.report.records import answer_json
+from qsopt.report.text import console, show_rows
+from qsopt.units import GB, TB, TFLOPS
 
-_COLUMNS = {
+_COLUMNS: dict[str, dict[str, tuple[str, float]]] = {
     "models": {
-        "name": "model",
-        "total": "total",
-        "active": "active",
-        "published_total": "published",
-        "source": "source",
+        "name": ("model", 1.0),
+        "total": ("total [B]", GB),
+        "active": ("active [B]", GB),
+        "published_total": ("published [B]", GB),
+        "published_active": ("active [B]", GB),
     },
     "hardware": {
-        "name": "accelerator",
-        "memory_bytes": "memory [byte]",
-        "bandwidth_bytes_per_s": "bandwidth [byte/s]",
-        "bf16_flops": "bf16 [FLOP/s]",
-        "fp8_flops": "fp8 [FLOP/s]",
-        "scale_up_devices": "domain",
-        "scale_up_bytes_per_s": "link [byte/s]",
-        "usd_per_hour": "US$/h",
+        "name": ("accelerator", 1.0),
+        "memory_bytes": ("GB", GB),
+        "bandwidth_bytes_per_s": ("TB/s", TB),
+        "bf16_flops": ("bf16", TFLOPS),
+        "fp8_flops": ("fp8", TFLOPS),
+        "fp4_flops": ("fp4", TFLOPS),
+        "scale_up_devices": ("domain", 1.0),
+        "scale_up_bytes_per_s": ("GB/s", GB),
+        "usd_per_hour": ("US$/h", 1.0),
     },
     "laws": {
-        "name": "law",
-        "in_band": "band",
-        "uses_tokens": "needs tokens",
-        "fitted_on": "fitted on",
-        "source": "source",
+        "name": ("law", 1.0),
+        "in_band": ("band", 1.0),
+        "uses_tokens": ("needs tokens", 1.0),
+        "fitted_on": ("fitted on", 1.0),
+        "source": ("source", 1.0),
     },
+}
+"""Headings, and what a number is divided by to stand in the heading's unit."""
+
+_NOTES = {
+    "models": "parameters with all tables counted, and as published; sources and notes: --json",
+    "hardware": "dense peaks in TFLOP/s; domain: devices joined by links of so many GB/s in one "
+    "direction; * as announced; sources, doubts and dates of prices: --json",
+    "laws": "band: whether a law counts in the band of docs/quality.md",
 }
 
 
@@ -54,9 +65,24 @@ class List:
         """Print the list."""
         rows = {"models": _models, "hardware": _hardware, "laws": _laws}[self.what]()
         if self.json:
-            print(to_json(rows))
+            print(answer_json(rows))
         else:
-            show_rows(rows, _COLUMNS[self.what])
+            columns = _COLUMNS[self.what]
+            scaled = [
+                {key: _scaled(row[key], unit) for key, (_, unit) in columns.items()} for row in rows
+            ]
+            for row, told in zip(rows, scaled, strict=True):
+                told["name"] += "*" * (row.get("status") is not None)
+            show_rows(scaled, {key: heading for key, (heading, _) in columns.items()})
+            console().print(escape(_NOTES[self.what]))
+
+
+def _scaled(value: Any, unit: float) -> Any:
+    """A number in the unit of its column, with the digits that people read."""
+    if type(value) not in (int, float):
+        return {True: "yes", False: "no"}.get(value, value) if type(value) is bool else value
+    number = value / unit
+    return f"{number:,.0f}" if number >= 1000.0 else f"{number:.4g}"
 
 
 def _models() -> list[dict[str, Any]]:
@@ -94,8 +120,13 @@ def _hardware() -> list[dict[str, Any]]:
                 "scale_out_bytes_per_s": facts.scale_out_bandwidth,
                 "tdp_watt": facts.tdp,
                 "usd_per_hour": facts.price_per_hour,
+                "price_note": facts.price_note,
+                "price_date": facts.price_date,
+                "status": facts.status,
+                "grade": facts.grade,
                 "source": facts.source,
                 "doubt": facts.doubt,
+                "date": facts.collected,
             }
         )
     return rows

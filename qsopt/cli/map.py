@@ -17,7 +17,7 @@ from qsopt.maps.phase_map import PhaseMap, phase_map
 from qsopt.maps.request_map import RequestMap, request_map
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.map_text import show_map, show_ways
-from qsopt.report.records import to_json
+from qsopt.report.records import answer_json
 from qsopt.report.records.maps import map_record, request_map_record
 from qsopt.report.text import say_hardware
 from qsopt.spec.model import Model
@@ -71,7 +71,7 @@ class Map(Question):
         if self.plot is not None:
             self._plot(found, self.plot)
         if self.json:
-            print(to_json(self._record(found, inquiry)))
+            print(answer_json(self._record(found, inquiry)))
             return
         show_map(found, self._title(), trained_context(self.model))
         say_hardware(inquiry.hardware_notes)

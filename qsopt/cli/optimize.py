@@ -10,7 +10,7 @@ from qsopt.api.searches import design_problem
 from qsopt.cli.options import Question
 from qsopt.cli.quantities import Large, OptionalCount
 from qsopt.errors import InputError
-from qsopt.report.records import to_json
+from qsopt.report.records import answer_json
 from qsopt.report.records.search import optimize_record
 from qsopt.report.search_text import show_solution
 from qsopt.search.optimize import ENUMERATED, STARTS, optimize
@@ -72,9 +72,9 @@ class Optimize(Question):
         inquiry = self.inquiry(problem.reference, problem.service)
         record = optimize_record(found, inquiry, problem)
         if self.json:
-            print(to_json(record))
+            print(answer_json(record))
         else:
-            show_solution(record)
+            show_solution(record, found.seconds)
 
     def _problem(self) -> DesignProblem:
         if self.q is not None:

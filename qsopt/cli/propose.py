@@ -29,7 +29,7 @@ from qsopt.report.inquiry import ALL, training_tokens
 from qsopt.report.proposal_folder import check_folder, earlier, write_folder
 from qsopt.report.proposal_inputs import inquiry_of, service_of, shown_model
 from qsopt.report.proposals_text import show_changes, show_proposals
-from qsopt.report.records import to_json
+from qsopt.report.records import answer_json
 from qsopt.report.records.proposals import changes_record, propose_record, rows_from
 from qsopt.spec.rules import NO_SLOTS, Stack
 
@@ -132,7 +132,7 @@ class Propose:
         else:
             record = self._answer(inputs, question, known)
         if self.json:
-            print(to_json(record))
+            print(answer_json(record))
         else:
             show_proposals(record, self._title())
 
@@ -158,14 +158,14 @@ class Propose:
         inquiry = inquiry_of(inputs, shown_model(question), question.name)
         record = changes_record(found, inquiry, inputs)
         if self.json:
-            print(to_json(record))
+            print(answer_json(record))
         else:
             show_changes(record, f"changes of {self.improve} on {self.cluster} at equal quality")
 
     def _check(self, folder: Path) -> None:
         same = check_folder(folder)
         if self.json:
-            print(to_json({"same": same}))
+            print(answer_json({"same": same}))
         else:
             for name, kept in same.items():
                 print(f"{name}: {'the same bytes' if kept else 'other bytes'}")

@@ -12,7 +12,7 @@ from qsopt.files import check_file
 from qsopt.report.inquiry import ALL
 from qsopt.report.page.html import check_library, write_page
 from qsopt.report.page.record import page_record
-from qsopt.report.records import to_json
+from qsopt.report.records import answer_json
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Report(Question):
         model, service = self.load()
         record = page_record(self.inquiry(model, service), command_of(self, "report"), self.seed)
         write_page(record, self.out)
-        print(to_json(record) if self.json else f"{record['verdict']}\nwritten: {self.out}")
+        print(answer_json(record) if self.json else f"{record['verdict']}\nwritten: {self.out}")
 
 
 def command_of(question: Question, command: str) -> str:

@@ -9,7 +9,7 @@ import tyro
 from qsopt.claims.paper import CLAIMS, SOURCE, found
 from qsopt.errors import InputError, unknown_name
 from qsopt.files import check_plot
-from qsopt.report.records import to_json
+from qsopt.report.records import answer_json
 from qsopt.report.text import console, show_rows
 
 
@@ -53,14 +53,14 @@ class Reproduce:
             "found": answer.words,
             "rows": answer.rows,
         }
-        print(to_json(record)) if self.json else _show(record)
+        print(answer_json(record)) if self.json else _show(record)
 
     def _list(self) -> None:
         if self.plot is not None:
             raise InputError("plot: give the name of a claim; a list has no plot")
         rows = [{"claim": claim.name, "statement": claim.statement} for claim in CLAIMS.values()]
         if self.json:
-            print(to_json({"claims": rows}))
+            print(answer_json({"claims": rows}))
         else:
             show_rows(rows, {"claim": "claim", "statement": "what the paper says"})
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from qsopt.cli.evaluate import Evaluate
 from qsopt.deployments.request import resolve
-from qsopt.report.records import to_json
+from qsopt.report.records import answer_json
 from qsopt.report.records.slopes import request_sensitivity_record, sensitivity_record
 from qsopt.report.sensitivity_text import show_sensitivity
 from qsopt.slopes.inputs import Design
@@ -30,7 +30,7 @@ class SensitivityCommand(Evaluate):
         model, service = self.load()
         record = (self._of_plan if self.on_requests else self._of_design)(model, service)
         if self.json:
-            print(to_json(record))
+            print(answer_json(record))
         else:
             show_sensitivity(record)
 

@@ -11,7 +11,7 @@ from qsopt.catalog.models import load_model
 from qsopt.cli.options import Question
 from qsopt.errors import InputError, exactly
 from qsopt.files import check_plot
-from qsopt.report.records import to_json
+from qsopt.report.records import answer_json
 from qsopt.report.records.serving import serve_record
 from qsopt.report.serving_plot import ENDINGS, write_front
 from qsopt.report.serving_text import show_serving
@@ -67,7 +67,7 @@ class Serve(Question):
         if self.plot is not None:
             write_front(record["pareto"], title, self.plot)
         if self.json:
-            print(to_json(record))
+            print(answer_json(record))
         else:
             show_serving(record, title)
 

@@ -9,7 +9,7 @@ from qsopt.calibration.tables.template import template
 from qsopt.calibration.validation import end_to_end_rows, rows
 from qsopt.errors import InputError
 from qsopt.fitted.groups import load_calibration, shipped
-from qsopt.report.records import to_json
+from qsopt.report.records import answer_json
 from qsopt.report.text import show_rows
 
 _COLUMNS = {
@@ -57,7 +57,7 @@ class Validate:
         records += end_to_end_rows(folder, calibration, shipped("serving"))
         records += server_rows(folder, calibration)
         if self.json:
-            print(to_json({"rows": records, "skipped": folder.skipped.records()}))
+            print(answer_json({"rows": records, "skipped": folder.skipped.records()}))
             return
         shares = ("median", "p90", "bias", "coverage80")
         percent = [

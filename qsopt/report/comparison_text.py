@@ -8,7 +8,17 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from qsopt.report.text import GB, beside, console, error_text, layout_text, say_context, show_rows
+from qsopt.report.text import (
+    GB,
+    LAYOUT_LEGEND,
+    beside,
+    console,
+    error_text,
+    layout_text,
+    say_context,
+    show_rows,
+    stacked,
+)
 
 
 def show_comparison(record: dict[str, Any], title: str) -> None:
@@ -21,6 +31,7 @@ def show_comparison(record: dict[str, Any], title: str) -> None:
     )
     say_context(record)
     out.print(_sides_table(record))
+    out.print(LAYOUT_LEGEND)
     if record["reason"]:
         out.print(record["reason"])
     out.print(_question_text(record))
@@ -172,7 +183,8 @@ def _sides_table(record: dict[str, Any]) -> Table:
 
     def row(name: str, text: Any) -> None:
         table.add_row(
-            escape(name), *("infeasible" if side is None else text(side) for side in sides)
+            escape(name),
+            *("infeasible" if side is None else stacked(text(side)) for side in sides),
         )
 
     row("parameters [B]", lambda side: f"{side['parameters']['total'] / GB:,.1f}")

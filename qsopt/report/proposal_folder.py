@@ -23,7 +23,7 @@ from qsopt.proposals.plans import option_of, reached
 from qsopt.report.proposal_inputs import inquiry_of
 from qsopt.report.proposals_plot import write_plot, write_table
 from qsopt.report.proposals_text import report_page
-from qsopt.report.records import to_json
+from qsopt.report.records import answer_json, to_json
 from qsopt.report.records.proposals import evaluation_record
 from qsopt.serving.plan import Plan
 from qsopt.spec.deployment import Deployment
@@ -52,7 +52,7 @@ def write_folder(answer: Answer, record: dict[str, Any], title: str, folder: Pat
         write_text(own / PAGE, report_page(found, record))
     write_table(record, folder / TABLE)
     write_plot(record, title, folder / PLOT)
-    write_text(folder / WHOLE, to_json(record) + "\n")
+    write_text(folder / WHOLE, answer_json(record) + "\n")
 
 
 def _longest(record: dict[str, Any]) -> int:

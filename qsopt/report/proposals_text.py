@@ -12,7 +12,7 @@ def show_proposals(record: dict[str, Any], title: str) -> None:
     """What stands beside, the proposals, and what laws say."""
     out = console()
     out.print(f"[bold]{title}[/bold]")
-    say_hardware(record["hardware_notes"])
+    say_hardware(record.get("hardware_notes", []))
     if not record["complete"]:
         out.print("interrupted: what was found until then")
     rows = [_row(each, words) for each, words in _sides(record)]

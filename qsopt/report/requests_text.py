@@ -11,7 +11,7 @@ from rich.table import Table
 
 from qsopt.report.comparison_text import penalties_table
 from qsopt.report.serving_text import layouts_text, question_text
-from qsopt.report.text import GB, beside, console, say_hardware
+from qsopt.report.text import GB, LAYOUT_LEGEND, beside, console, say_hardware, stacked
 
 
 def show_request_comparison(record: dict[str, Any], title: str) -> None:
@@ -23,6 +23,7 @@ def show_request_comparison(record: dict[str, Any], title: str) -> None:
     say_hardware(record["hardware_notes"])
     out.print(f"{question_text(record)}; each side in its own best way, layouts and batch")
     out.print(_sides_table(record))
+    out.print(LAYOUT_LEGEND)
     if record["reason"]:
         out.print(escape(record["reason"]))
     out.print(
@@ -76,7 +77,7 @@ def _sides_table(record: dict[str, Any]) -> Table:
     sides = (record["moe"], record["dense"])
     for name, text in _ROWS.items():
         cells = ("infeasible" if side is None else text(side) for side in sides)
-        table.add_row(escape(name), *map(escape, cells))
+        table.add_row(escape(name), *(escape(stacked(cell)) for cell in cells))
     return table
 
 

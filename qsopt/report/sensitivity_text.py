@@ -3,7 +3,7 @@
 from typing import Any
 
 from qsopt.report.serving_text import question_text
-from qsopt.report.text import console, layout_text, say_context, show_rows
+from qsopt.report.text import LAYOUT_LEGEND, console, layout_text, say_context, show_rows
 
 
 def show_sensitivity(record: dict[str, Any]) -> None:
@@ -16,6 +16,7 @@ def show_sensitivity(record: dict[str, Any]) -> None:
         out.print(f"{question_text(record)}; {deployment}")
     else:
         out.print(f"efficiency set: {record['efficiency']}; {deployment}")
+    out.print(LAYOUT_LEGEND)
     say_context(record)
     largest = record["at_largest_batch"]
     _show_slopes(record, {} if largest is None else largest["elasticity"])

@@ -5,7 +5,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from qsopt.report.text import beside, console, say_hardware, si
+from qsopt.report.text import LAYOUT_LEGEND, beside, console, say_hardware, si
 
 
 def show_serving(record: dict[str, Any], title: str) -> None:
@@ -24,6 +24,7 @@ def show_serving(record: dict[str, Any], title: str) -> None:
     if record["best"] is not None:
         out.print(_best_table(record["best"]))
         out.print(_ranked_table(record["ranked"]))
+        out.print(LAYOUT_LEGEND)
         if record["best"]["command"] is not None:
             out.print(f"[bold]a replica of the best, with {record['best']['stack']}[/bold]")
             out.print(escape(record["best"]["command"]), soft_wrap=True)

@@ -1,5 +1,6 @@
 """One design, and rows of any kind, as tables for people. Every number here is one of `records`."""
 
+import os
 import sys
 from typing import Any
 
@@ -11,9 +12,28 @@ from qsopt.spec.deployment import PARALLEL_SIZES
 
 GB = 1e9
 
+PIPED = 160
+"""Width of tables where nothing says how wide they may be [characters]."""
+
+NARROW = 100
+"""Width below which an interval stands under its value in tables of two sides [characters]."""
+
+LAYOUT_LEGEND = (
+    "sizes of a layout: tp tensor, dp data, pp pipeline parallel; ep ranks that share out the "
+    "experts, etp ranks that share one expert; dcp ranks that share a cache; batch of a replica x "
+    "replicas"
+)
+"""What the names in `layout_text` stand for."""
+
 
 class _Output(Console):
-    """A console whose reader may leave early."""
+    """A console whose reader may leave early, and whose tables keep to its width."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As of any console; text that is wider than a pipe stays in one line."""
+        if objects and isinstance(objects[0], Table):
+            options.setdefault("soft_wrap", False)
+        super().print(*objects, **options)
 
     def on_broken_pipe(self) -> None:
         """Leave it to the command line, instead of ending the process with an error."""
@@ -21,8 +41,16 @@ class _Output(Console):
 
 
 def console() -> Console:
-    """Where tables go: stdout, without colour where it is not a terminal."""
-    return _Output(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+    """Where tables go: stdout, without colour where it is not a terminal; as wide as the terminal,
+    or as COLUMNS says.
+    """
+    known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return _Output(highlight=False, soft_wrap=not known, width=None if known else PIPED)
+
+
+def stacked(text: str) -> str:
+    """A value with its interval under it where the terminal is narrow."""
+    return text.replace(" (80 %", "\n(80 %") if console().width < NARROW else text
 
 
 def show_design(record: dict[str, Any], title: str) -> None:
@@ -33,6 +61,8 @@ def show_design(record: dict[str, Any], title: str) -> None:
         f"efficiency set: {escape(record['efficiency'])}; deployment: "
         f"{layout_text(record['deployment'])} ({record['chosen']})"
     )
+    out.print(f"in words: {record['deployment']['in_words']}")
+    out.print(LAYOUT_LEGEND)
     if record["question"] == "decode":
         out.print("decode alone: prompts come from elsewhere")
     say_context(record)
@@ -172,8 +202,8 @@ def _breakdown_table(rows: list[dict[str, Any]]) -> Table:
 def show_rows(rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
     """A list as a table; `columns` maps a key of the rows to its heading."""
     table = Table(box=None)
-    for heading in columns.values():
-        table.add_column(escape(heading))
+    for place, heading in enumerate(columns.values()):
+        table.add_column(escape(heading), no_wrap=place == 0, overflow="fold")
     for row in rows:
         table.add_row(*(escape(_cell(row[key])) for key in columns))
     console().print(table)
@@ -199,4 +229,6 @@ def si(value: float, unit: str) -> str:
     """A value of a limit in the unit that people read."""
     if unit.startswith("byte"):
         return f"{value / GB:.2f} GB" + unit.removeprefix("byte")
-    return f"{value * 1e3:.3g} ms" if unit == "s" else f"{value:g} {unit}s"
+    if unit == "s":
+        return f"{value * 1e3:,.0f} ms" if value >= 1.0 else f"{value * 1e3:.3g} ms"
+    return f"{value:g} {unit}s"

@@ -80,6 +80,7 @@ def result(name: str) -> Any:
 def test_to_dict_is_the_json_of_the_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*QUESTIONS[name][1].split(), "--json"]) == 0
     printed, found = json.loads(capsys.readouterr().out), result(name).to_dict()
+    assert printed.pop("schema_version") == 1
     for record in (printed, found):
         record.pop("seconds", None)
     assert list(found) == list(printed)

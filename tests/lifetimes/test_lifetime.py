@@ -199,6 +199,7 @@ def test_the_json_has_what_others_rely_on(
     status, out, _ = run(f"{ASKED} --student-share 0.1 --json", capsys)
     record = json.loads(out)
     assert status == 0
+    assert record.pop("schema_version") == 1
     assert record == answer.to_dict()
     assert [row["name"] for row in record["options"]] == ["moe", "dense", "distilled"]
     wanted = {"training_flops", "training_cost", "distillation_cost", "joules_per_output_token"}

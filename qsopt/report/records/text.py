@@ -8,6 +8,11 @@ from typing import Any
 
 from qsopt.record import plain
 
+SCHEMA_VERSION = 1
+"""Of the JSON of commands: it grows when a key goes away or changes its meaning, not when one comes
+(docs/json.md).
+"""
+
 
 def to_json(record: object) -> str:
     """JSON text of a record; a number that is not finite is null."""
@@ -24,3 +29,10 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(plain(dict(row)) for row in rows)
     return text.getvalue()
+
+
+def answer_json(record: dict[str, Any] | list[dict[str, Any]]) -> str:
+    """JSON text of a command's answer, or of each row of a list, with the version of its schema."""
+    if isinstance(record, list):
+        return to_json([{"schema_version": SCHEMA_VERSION, **row} for row in record])
+    return to_json({"schema_version": SCHEMA_VERSION, **record})
