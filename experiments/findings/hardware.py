@@ -16,14 +16,12 @@ from experiments.findings import sides
 from experiments.findings.hardware_figure import draw
 from experiments.findings.sides import asked, compared, duel
 from experiments.framework import study
-from experiments.framework.measured import RECORDS
 from experiments.framework.pieces import Row
+from qsopt.catalog.accelerators import hardware_facts
+from qsopt.catalog.hardware_file import ANNOUNCED
 from qsopt.comparison.compare import verdict
 
 NAME = "hardware"
-
-ANNOUNCED = RECORDS / "hardware"
-"""Accelerators that nobody can rent yet."""
 
 INPUTS: dict[str, Any] = {
     "bandwidth": lambda s: s.cluster.accelerator.bandwidth,
@@ -47,7 +45,7 @@ class Settings(study.Settings):
     limits_ms: tuple[float, ...]
     """Of the time per output token; 0 for none."""
     accelerators: tuple[tuple[str, int, tuple[str, ...]], ...]
-    """Model, devices and accelerators; announced ones by the name of their file."""
+    """Model, devices and accelerators."""
 
 
 def along_input(
@@ -81,12 +79,10 @@ def on_accelerator(
     model: str, devices: int, accelerator: str, requests: Row, limit_ms: float
 ) -> list[Row]:
     """The ratio on an accelerator."""
-    file = ANNOUNCED / f"{devices}x{accelerator}.toml"
-    cluster = str(file.relative_to(RECORDS.parents[1])) if file.exists() else None
-    flags = {"model": model, "cluster": cluster or f"{devices}x{accelerator}"}
+    flags = {"model": model, "cluster": f"{devices}x{accelerator}"}
     found = compared(**flags, **requests, **_limit(limit_ms))
     where = {"model": model, "accelerator": accelerator, "devices": devices, "limit_ms": limit_ms}
-    return [{**where, "announced": cluster is not None, **found}]
+    return [{**where, "announced": hardware_facts(accelerator).status == ANNOUNCED, **found}]
 
 
 def _limit(milliseconds: float) -> Row:

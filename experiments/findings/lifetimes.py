@@ -13,6 +13,7 @@ from experiments.findings.lifetimes_figure import draw
 from experiments.framework import study
 from experiments.framework.pieces import Row
 from experiments.pages.template import render
+from qsopt.files import write_text
 
 NAME = "lifetimes"
 
@@ -82,7 +83,7 @@ def main(settings: Settings) -> None:
         this.write(rows, draw)
     decode, requests = ([r for r in rows if r["requests"] == kind] for kind in (False, True))
     page = render("lifetime.md", decode=decode, requests=requests)
-    settings.page.write_text(page, encoding="utf-8")
+    write_text(settings.page, page)
 
 
 if __name__ == "__main__":

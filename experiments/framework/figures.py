@@ -95,7 +95,6 @@ def keep(name: str, settings: Settings) -> None:
     record = json.loads((folder / f"{name}.json").read_text())
     kept = {key: value for key, value in record.items() if key not in UNKEPT}
     write_text(settings.kept / f"{name}.json", to_json(kept) + "\n")
-    settings.images.mkdir(parents=True, exist_ok=True)
     for figure in sorted(folder.glob(f"{name}.*")):
         if figure.suffix in (".png", ".svg"):
             with replacement(settings.images / figure.name) as temporary:

@@ -5,4 +5,4 @@ need not make it anew.
 from pathlib import Path
 
 RECORDS = Path(__file__).parents[1] / "data"
-"""Records of findings, measured pairs with their sources, announced accelerators."""
+"""Records of findings, and measured pairs with their sources."""

@@ -50,7 +50,7 @@ class Settings:
     output: Path | None = None
     """Folder for the results; results/<name> if left out."""
     seed: int = 0
-    """Of whatever is temporary at random."""
+    """Of whatever is drawn at random."""
     fresh: bool = False
     """Compute everything anew instead of going on from finished pieces."""
 
@@ -147,16 +147,14 @@ def joined(pieces: Iterable[list[Row]]) -> list[Row]:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as an SVG, and as a PNG of few colours, which is a third of the size."""
-    with (
-        plt.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}),
-        replacement(path.with_suffix(".svg")) as temporary,
-    ):
-        figure.savefig(temporary, format="svg", metadata={"Date": None})
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=DPI)
-    few = Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    vector, pixels = io.BytesIO(), io.BytesIO()
+    with plt.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):
+        figure.savefig(vector, format="svg", metadata={"Date": None})
+    write_text(path.with_suffix(".svg"), vector.getvalue().decode())
+    figure.savefig(pixels, dpi=DPI)
+    few = Image.open(pixels).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     with replacement(path) as temporary:
-        few.save(temporary, format="png", optimize=True)
+        few.save(temporary, optimize=True)
 
 
 def module_name(name: str) -> str:

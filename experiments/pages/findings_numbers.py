@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.pages.template import tokens
+
 Row = dict[str, Any]
 
 
@@ -46,6 +48,13 @@ def span(values: Iterable[float | None], pattern: str = ".2f") -> str:
     """From the least to the most of some numbers."""
     known = [value for value in values if value is not None]
     low, high = format(min(known), pattern), format(max(known), pattern)
+    return low if low == high else f"{low} to {high}"
+
+
+def lengths(values: Iterable[float | None]) -> str:
+    """From the least to the most of some lengths, as people say them."""
+    known = [value for value in values if value is not None]
+    low, high = tokens(min(known)), tokens(max(known))
     return low if low == high else f"{low} to {high}"
 
 
@@ -99,12 +108,19 @@ def paying(rows: Sequence[Row]) -> int:
     return sum(row["distilled"]["tokens"] is not None for row in rows)
 
 
-def trillions(tokens: float | None) -> str:
+def trillions(count: float | None) -> str:
     """Tokens in units of 10^12, to three figures."""
-    if tokens is None:
+    if count is None:
         return "never"
-    value = tokens / 1e12
+    value = count / 1e12
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def pays_after(even: Row) -> str:
+    """Tokens after which a choice pays, in units of 10^12, with the 80 % interval."""
+    low, high = trillions(even["low"]), trillions(even["high"])
+    middle_of = trillions(even["tokens"])
+    return middle_of if middle_of == low == high else f"{middle_of} ({low} to {high})"
 
 
 # ---- attention -----------------------------------------------------------------------------------
@@ -168,6 +184,12 @@ def slope(rows: Sequence[Row], place: tuple[str, str, float], name: str) -> str:
 def sureness(row: Row) -> str:
     """Whether the interval of a ratio leaves the verdict open."""
     return "the interval lies on one side of 1" if sure(row) else "the interval holds 1"
+
+
+def agree(rows: Sequence[Row]) -> str:
+    """Whether all dense shapes and laws name one winner."""
+    same = len({winner(row) for row in rows}) == 1
+    return "all dense shapes and laws agree" if same else "dense shapes or laws disagree"
 
 
 def flip_limit(rows: Sequence[Row], model: str, match: str) -> str:

@@ -74,7 +74,7 @@ class Optimize(Question):
         if self.json:
             print(answer_json(record))
         else:
-            show_solution(record)
+            show_solution(record, found.seconds)
 
     def _problem(self) -> DesignProblem:
         if self.q is not None:

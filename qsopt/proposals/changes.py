@@ -1,13 +1,13 @@
-"""What to change of a model that exists: single changes of its architecture and pairs of them, at
-equal quality, ranked.
+"""What to change of a model that exists: single changes and pairs, at equal quality, ranked.
 
-The width of experts follows from the quality, so every change is one of shape. The gradient at the
-reference predicts each (see `slopes`), and an exact score follows: its best deployment among all
-that are known, and for the best few among all layouts.
+The width of experts follows from the quality, so a change of architecture is one of shape; formats
+of weights and drafts are changed too (see `storage`). The gradient at the reference predicts each
+(see `slopes`), and an exact score follows: its best deployment among all that are known, and for
+the best few among all layouts.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import jax
@@ -20,13 +20,22 @@ from qsopt.proposals.architecture import COLUMNS
 from qsopt.proposals.boxes import Box, changed
 from qsopt.proposals.fields import Task
 from qsopt.proposals.goals import Quality
+from qsopt.proposals.plans import way_of
 from qsopt.proposals.points import Point, Progress, State, Target
 from qsopt.proposals.priors import DENSE, MOE
 from qsopt.proposals.rows import near_row
 from qsopt.proposals.sampling import legal
 from qsopt.proposals.search import learn, try_rows
 from qsopt.proposals.sizing import Sized, judged
-from qsopt.proposals.slopes import slopes
+from qsopt.proposals.slopes import slope_towards, slopes
+from qsopt.proposals.storage import (
+    DRAFTED,
+    best_with_drafts,
+    other_formats,
+    served_as,
+    with_drafts,
+)
+from qsopt.serving.replica import Served
 from qsopt.spec.model import Model, moe_layers
 
 COMBINED = 6
@@ -34,6 +43,10 @@ COMBINED = 6
 
 SETTLED = 5
 """Best changes that are tried in all layouts."""
+
+
+Named = tuple[tuple[str, ...], np.ndarray]
+"""A change in the names of what moves, and the architecture that it makes."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,10 @@ class Change:
     """Relative gain in throughput by the gradient at the reference."""
     gain: float
     """The same exactly."""
+    task: Task
+    """The search that it was scored in, which has its formats."""
+    way: str
+    """Of serving."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +77,15 @@ class Changes:
 
 
 @in_float64
-def changes(question: ProposalQuestion, progress: Progress = lambda _: None) -> Changes:
+def changes(
+    question: ProposalQuestion, progress: Progress = lambda _: None, storage: bool = True
+) -> Changes:
     """Changes of the reference of a question, ranked by what they gain.
+
+    Args:
+        question: what is asked.
+        progress: told what is being done.
+        storage: whether formats of weights and drafts are changed too.
 
     Raises:
         InputError: if the question has no reference, or nothing serves it here.
@@ -70,12 +94,7 @@ def changes(question: ProposalQuestion, progress: Progress = lambda _: None) -> 
     if model is None:
         raise InputError("changes are of a model: name it with --from")
     task = task_of(question)
-    row = near_row(model, task.body)
-    if row is None:
-        raise InputError(
-            "the layers of this model are of more kinds than changes can be made of; take "
-            "--quality-of to search from nothing"
-        )
+    row = _row(model, task)
     family = DENSE if row[COLUMNS.index("experts")] <= row[COLUMNS.index("top_k")] else MOE
     state, target = State(task), Target(family, task.limit)
     quality = judged(row[None], task.goal, task.body)
@@ -98,8 +117,82 @@ def changes(question: ProposalQuestion, progress: Progress = lambda _: None) -> 
     for _, point in every[:SETTLED]:
         learn(state, target, point.row, point.quality, whole=True)
     found = [_change(state, target, reference, gradient, names, point) for names, point in every]
+    if storage:
+        progress("other formats of weights")
+        shapes = [named for named, _ in best]
+        for text, stored in other_formats(task, family).items():
+            slope = _slope(reference, task, served_as(reference, stored.body, task.service))
+            found += _stored(State(stored), target, reference, gradient, (text, slope), shapes, box)
+    if storage and not task.decode_alone:
+        progress("drafts")
+        found += _drafting(reference, max(found, key=lambda each: each.gain, default=None), task)
     ranked = sorted(found, key=lambda each: (-each.gain, each.text))
     return Changes(task, reference, tuple(ranked))
+
+
+def _row(model: Model, task: Task) -> np.ndarray:
+    """The architecture of the model.
+
+    Raises:
+        InputError: if its layers are of more kinds than a row tells.
+    """
+    row = near_row(model, task.body)
+    if row is None:
+        raise InputError(
+            "the layers of this model are of more kinds than changes can be made of; take "
+            "--quality-of to search from nothing"
+        )
+    return row
+
+
+def _slope(reference: Point, task: Task, there: Served, drafting: bool = False) -> float:
+    """The slope of the log throughput on the way from the reference as it is served."""
+    here = served_as(reference, task.body, task.service)
+    return slope_towards(reference, task, with_drafts(here, 1.0) if drafting else here, there)
+
+
+def _stored(
+    state: State,
+    target: Target,
+    reference: Point,
+    gradient: dict[str, float],
+    format_change: tuple[str, float],
+    shapes: Sequence[Named],
+    box: Box,
+) -> list[Change]:
+    """The reference, and its best changes of architecture, with weights in another format."""
+    learn(state, target, reference.row, reference.quality, whole=True)
+    if target not in state.best:
+        return []
+    own = state.points[(target, reference.key)]
+    made = [(((), reference.row), own), *_scored(state, target, shapes, box)]
+    return [
+        _change(state, target, reference, gradient, named, point, format_change)
+        for named, point in made
+    ]
+
+
+def _drafting(reference: Point, best: Change | None, task: Task) -> list[Change]:
+    """The reference, and the best change, with a layer that drafts."""
+    here = served_as(reference, task.body, task.service)
+    slope = _slope(reference, task, with_drafts(here, 2.0), drafting=True)
+    none = Change((), reference, 0.0, 0.0, task, way_of(reference, task.decode_alone))
+    found = []
+    for each in (none, *(() if best is None else (best,))):
+        option = best_with_drafts(served_as(each.point, each.task.body, task.service))
+        if option is not None:
+            rate, tpot = float(option.reached.throughput), float(option.reached.tpot)
+            found.append(
+                Change(
+                    (*each.text, DRAFTED),
+                    replace(each.point, throughput=rate, tpot=tpot),
+                    (1.0 + each.predicted) * float(np.exp(slope)) - 1.0,
+                    rate / reference.throughput - 1.0,
+                    each.task,
+                    option.way,
+                )
+            )
+    return found
 
 
 def family_of(model: Model | None) -> str:
@@ -126,9 +219,6 @@ def _roomy(box: Box, row: np.ndarray, free: bool) -> Box:
 
 ROOM = 2.0
 """How far ratios of changed designs may leave the range of a search."""
-
-Named = tuple[tuple[str, ...], np.ndarray]
-"""A change in the names of what moves, and the architecture that it makes."""
 
 
 def _singles(row: np.ndarray, box: Box) -> list[Named]:
@@ -193,13 +283,21 @@ def _change(
     gradient: dict[str, float],
     named: Named,
     point: Point,
+    format_change: tuple[str, float] = ("", 0.0),
 ) -> Change:
     """A change with what was predicted and what it brings."""
-    names, _ = named
+    (names, _), (stored, slope) = named, format_change
     best = state.points[(target, point.key)]
     before = {name: float(reference.row[COLUMNS.index(name)]) for name in names}
     after = {name: float(best.row[COLUMNS.index(name)]) for name in names}
-    moved = sum(gradient[name] * (after[name] - before[name]) for name in names)
-    text = tuple(f"{name} {before[name]:g} to {after[name]:g}" for name in names)
+    moved = slope + sum(gradient[name] * (after[name] - before[name]) for name in names)
+    text = (*(f"{name} {before[name]:g} to {after[name]:g}" for name in names), stored)
     gain = best.throughput / reference.throughput - 1.0
-    return Change(text, best, float(np.expm1(moved)), gain)
+    return Change(
+        tuple(filter(None, text)),
+        best,
+        float(np.expm1(moved)),
+        gain,
+        state.task,
+        way_of(best, state.task.decode_alone),
+    )

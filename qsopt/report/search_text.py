@@ -1,13 +1,16 @@
 """Searched designs as text for people. Every number here is one of `search_records`."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from qsopt.report.text import LAYOUT_LEGEND, console, layout_text, say_context, show_rows, si
 
 
-def show_solution(record: dict[str, Any]) -> None:
-    """The best design, how good it is, and what would make it better; or why there is none."""
+def show_solution(record: dict[str, Any], seconds: Mapping[str, float]) -> None:
+    """The best design, how good it is, what would make it better and what the search took; or why
+    there is none.
+    """
     out = console()
     out.print(
         f"[bold]best design like {record['like']} on {record['cluster']}, "
@@ -40,10 +43,14 @@ def show_solution(record: dict[str, Any]) -> None:
     _show_beside(record)
     _show_certificate(record["certificate"])
     _show_slopes(record)
+    spent = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())
+    console().print(
+        f"{record['starts']} starts, {record['evaluations']:,} evaluations; seconds: {spent}"
+    )
 
 
 def _show_slopes(record: dict[str, Any]) -> None:
-    """Prices, slopes, and what the search took."""
+    """Prices and slopes."""
     out = console()
     for price in record["shadow_prices"]:
         if price["active"]:
@@ -51,10 +58,6 @@ def _show_slopes(record: dict[str, Any]) -> None:
     rows = [{"input": name, "slope": slope} for name, slope in record["elasticities"].items()]
     show_rows(
         rows, {"input": "d log throughput / d log", "slope": f"at the {record['elasticities_at']}"}
-    )
-    seconds = ", ".join(f"{name} {value:.2f}" for name, value in record["seconds"].items())
-    out.print(
-        f"{record['starts']} starts, {record['evaluations']:,} evaluations; seconds: {seconds}"
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from experiments.framework.figures import FINDINGS, IMAGES, KEPT, UNKEPT
 from experiments.pages import findings, template
+from experiments.pages import findings_numbers as take
 from qsopt.calibration.report import COLUMNS, POOLED
 from qsopt.fitted.errors import Errors
 
@@ -139,6 +140,43 @@ def test_records_that_are_kept_say_what_was_asked_and_not_when() -> None:
         record = json.loads((KEPT / f"{name}.json").read_text(encoding="utf-8"))
         assert record["experiment"] == name
         assert record["rows"] and not set(UNKEPT) & set(record)
+
+
+def test_what_the_findings_say_in_words_holds_in_their_records() -> None:
+    """Sentences of the templates that name no number."""
+    found = findings.records(KEPT)
+    mixed, hardware = found["mixed"], found["hardware"]
+    for model, _ in mixed["inputs"]["models"]:
+        changes = {row["change"]: row for row in take.every(mixed["changes"], model=model)}
+        own = changes["as it is"]
+        for words in ("no spare experts", "unmerged dispatch"):
+            assert changes[words]["ratio"] == pytest.approx(own["ratio"], rel=0.01)
+        for words in ("2 tokens a step", "4 tokens a step"):
+            assert changes[words]["ratio"] < own["ratio"]
+            assert changes[words]["penalty"] < own["penalty"]
+        for limit, falls in ((0.0, True), (50.0, False)):
+            rows = take.every(mixed["rows"], model=model, limit_ms=limit)
+            line = [row["penalty"] for row in rows if row["way"] == "mixed"]
+            beside = [row["penalty"] for row in rows if row["way"] == "alternating"]
+            assert line == pytest.approx(beside, rel=0.05)
+            assert (line[-1] < line[0]) == falls
+    signs = {"arithmetic": 1.0, "bandwidth": -1.0, "capacity": -1.0}
+    for row in take.every(hardware["slopes"], limit_ms=0.0):
+        assert row["elasticity"] * signs.get(row["input"], 0.0) >= 0.0
+        assert row["input"] in signs or abs(row["elasticity"]) < 0.1
+    for row in take.every(found["attention"]["rows"], shape="released"):
+        same = {name: row[name] for name in ("model", "question", "shape")}
+        both = take.pick(found["attention"]["rows"], **same, attention="latent on both")
+        if row["attention"] == "latent on the MoE alone":
+            assert row["ratio"] < both["ratio"]
+    for row in take.every(found["sparsity"]["best"], question="8k all cached, 1k out"):
+        assert row["slope"] > 0.0
+    turns = [
+        row["from"] for row in take.every(found["lengths"]["rows"], model="deepseek-v3", cached=0.0)
+    ]
+    assert max(turns) < 1.5 * min(turns), "the length of the prompt hardly matters"
+    paid = take.every(found["lifetimes"]["rows"], requests=True)
+    assert take.paying(paid) < len(paid) / 4
 
 
 def test_prior_work_is_cited(page: str) -> None:

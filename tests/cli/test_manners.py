@@ -138,8 +138,8 @@ SHOWN: dict[str, Callable[[dict[str, Any]], None]] = {
     "evaluate_best": lambda record: show_design(record, "a title"),
     "evaluate_given": lambda record: show_design(record, "a title"),
     "optimize": lambda record: show_solution(
-        {**record, "relaxed_value": float("nan"), "all_real_value": 1.0, "seconds": {"all": 1.0},
-         "evaluations": 1}
+        {**record, "relaxed_value": float("nan"), "all_real_value": 1.0, "evaluations": 1},
+        {"all": 1.0},
     ),
     "sensitivity": show_sensitivity,
 }  # fmt: skip

@@ -36,7 +36,6 @@ COMMANDS = {
             "elasticities",
             "starts",
             "evaluations",
-            "seconds",
         },
     ),
 }
@@ -66,7 +65,7 @@ def test_json_has_its_keys_and_the_table_says_the_same(capsys, name):
         assert record["value"] == pytest.approx(record["best"]["throughput_tokens_per_s"])
         assert set(record["best"]["architecture"]) == {"experts", "top_k", "expert_width"}
         assert set(record["certificate"]) >= {"enumerated", "exact_optimum", "gap", "complete"}
-        assert set(record["seconds"]) == {"compile", "search", "certify"}
+        assert "seconds" not in record, "answers of one question are the same bytes"
         assert record["certificate"]["complete"]
     assert "mixtral-8x7b" in printed(capsys, name)
 

@@ -9,13 +9,13 @@ from qsopt.precision import in_float64
 from qsopt.proposals.answers import Answer, Proposal
 from qsopt.proposals.architecture import COLUMNS, as_row, trimmed
 from qsopt.proposals.bodies import GROUPED, Body
-from qsopt.proposals.changes import Changes
+from qsopt.proposals.changes import Change, Changes
 from qsopt.proposals.configs import config_of, model_of
 from qsopt.proposals.fronts import Front
 from qsopt.proposals.judgement import robust_names
 from qsopt.proposals.marks import columns_of
 from qsopt.proposals.opinions import DesignOpinion
-from qsopt.proposals.plans import option_of, way_of
+from qsopt.proposals.plans import option_of
 from qsopt.proposals.points import Point
 from qsopt.proposals.priors import beyond, priors
 from qsopt.proposals.responses import Response
@@ -218,6 +218,14 @@ def point_record(point: Point, answer: Answer) -> dict[str, Any]:
     }
 
 
+def _marks_of_change(change: Change) -> list[str]:
+    """What a change leaves: released shapes, or what laws know of."""
+    model = model_of(change.point.row, change.task.body)
+    marks = beyond(model, priors(change.point.family))
+    stored = [text for text in change.text if text.startswith("weights")]
+    return [*marks, *(["no law prices number formats"] if stored else [])]
+
+
 @in_float64
 def changes_record(found: Changes, inquiry: Inquiry, inputs: dict[str, Any]) -> dict[str, Any]:
     """Everything that `qsopt propose --from` says.
@@ -246,10 +254,10 @@ def changes_record(found: Changes, inquiry: Inquiry, inputs: dict[str, Any]) -> 
                 "predicted_gain": _finite(each.predicted),
                 "gain": each.gain,
                 "tokens_per_s_per_device": each.point.throughput / devices,
-                **_sizes(model_of(each.point.row, task.body)),
-                "architecture": architecture_record(each.point, task.body),
-                "way": way_of(each.point, task.decode_alone),
-                "marks": beyond(model_of(each.point.row, task.body), priors(each.point.family)),
+                **_sizes(model_of(each.point.row, each.task.body)),
+                "architecture": architecture_record(each.point, each.task.body),
+                "way": each.way,
+                "marks": _marks_of_change(each),
             }
             for each in found.ranked
         ],

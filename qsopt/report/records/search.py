@@ -54,7 +54,6 @@ def optimize_record(found: Solution, inquiry: Inquiry, problem: DesignProblem) -
         "conflicts": [asdict(conflict) for conflict in found.conflicts],
         "starts": found.starts,
         "evaluations": found.evaluations,
-        "seconds": found.seconds,
     }
 
 
