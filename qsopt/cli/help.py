@@ -26,7 +26,7 @@ FIRST = ("--help", "--model", "--like", "--cluster")
 INDENT = 22
 """Where descriptions begin [columns]."""
 
-_ROW = re.compile(r"^  (?P<option>-\S.*?|\{\S+\})(?:\s{2,}(?P<text>\S.*?))?\s*$")
+_ROW = re.compile(r"^  (?P<option>\S.*?)(?:\s{2,}(?P<text>\S.*?))?\s*$")
 _MORE = re.compile(r"^\s{6,}(\S.*?)\s*$")
 _NONE = re.compile(r"\{None\}\||(?<=\{)None,")
 _DEFAULT = re.compile(r"\s*\(default: (None|False|''|)\)")
