@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qsopt.api.proposals import propose
     from qsopt.api.requests import serve
     from qsopt.api.searches import design_problem, optimize
+    from qsopt.api.sweeps import Sweep, sweep
     from qsopt.catalog.accelerators import accelerator_names, load_accelerator, load_cluster
     from qsopt.catalog.models import load_model, model_names
     from qsopt.comparison.compare import Comparison, Side
@@ -67,6 +68,7 @@ _PLACES = {
     "qsopt.api.proposals": "propose",
     "qsopt.api.requests": "serve",
     "qsopt.api.searches": "design_problem optimize",
+    "qsopt.api.sweeps": "Sweep sweep",
     "qsopt.catalog.accelerators": "accelerator_names load_accelerator load_cluster",
     "qsopt.catalog.models": "load_model model_names",
     "qsopt.comparison.compare": "Comparison Side",
@@ -131,6 +133,7 @@ __all__ = [
     "Side",
     "Solution",
     "Spent",
+    "Sweep",
     "Workload",
     "__version__",
     "accelerator_names",
@@ -161,6 +164,7 @@ __all__ = [
     "propose",
     "sensitivity",
     "serve",
+    "sweep",
 ]
 
 

@@ -17,6 +17,9 @@ from typing import Any
 
 from qsopt.errors import InputError
 
+PLOTS = (".png", ".svg", ".pdf")
+"""Endings of the files that every plot can be written to."""
+
 LARGEST = 2**26
 """Configs, settings and records are smaller [byte]."""
 
@@ -108,7 +111,7 @@ def check_folder(path: Path) -> None:
         raise _unwritable(path, error) from None
 
 
-def check_plot(path: Path | None, endings: tuple[str, ...]) -> None:
+def check_plot(path: Path | None, endings: tuple[str, ...] = PLOTS) -> None:
     """Refuse the file of a plot that cannot be written, before anything is computed.
 
     Args:
@@ -118,10 +121,23 @@ def check_plot(path: Path | None, endings: tuple[str, ...]) -> None:
     Raises:
         InputError: if it has another ending, or cannot be written.
     """
-    if path is None:
-        return
+    if path is not None:
+        check_file(path, "plot", endings)
+
+
+def check_file(path: Path, what: str, endings: tuple[str, ...]) -> None:
+    """Refuse a file of another kind, or one that cannot be written, before anything is computed.
+
+    Args:
+        path: of the file.
+        what: the name of the option that gives it.
+        endings: that it may have.
+
+    Raises:
+        InputError: if it has another ending, or cannot be written.
+    """
     if path.suffix not in endings:
-        raise InputError(f"plot = {path}: give a file that ends in {' or '.join(endings)}")
+        raise InputError(f"{what} = {path}: give a file that ends in {' or '.join(endings)}")
     check_writable(path)
 
 

@@ -5,6 +5,7 @@ Blocks of Python that need nothing but the package run with those of the README,
 (tests/library); blocks that need files of their page, marked `py`, run here.
 """
 
+import os
 import re
 import shlex
 import subprocess
@@ -147,10 +148,12 @@ def test_site_builds_strictly(tmp_path: Path) -> None:
     """Every link, anchor and reference of the pages is there, and nothing comes from elsewhere."""
     pytest.importorskip("mkdocs", reason="needs the extra docs")
     pytest.importorskip("mkdocstrings", reason="needs the extra docs")
+    pytest.importorskip("mkdocs_jupyter", reason="needs the extra docs")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"]
     done = subprocess.run(
         [*command, "--site-dir", str(tmp_path / "site")],
         cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},  # of the notebooks
         capture_output=True,
         text=True,
         timeout=300,

@@ -177,7 +177,7 @@ LAYERS = (
     ("fitted",),
     ("slopes", "comparison"),
     ("lifetimes",),
-    ("maps",),
+    ("maps", "claims"),
     ("search",),
     ("proposals",),
     ("calibration",),

@@ -52,7 +52,7 @@ class Compare(Question):
     """Of the draws behind the probability that dense wins."""
     plot: Path | None = None
     """Write a plot of the ratio over the length of context, or of the answer, and of the penalties
-    that make it, to this PNG or SVG file.
+    that make it, to this PNG, SVG or PDF file, and its numbers to a CSV file beside it.
     """
 
     def run(self) -> None:
@@ -107,7 +107,7 @@ class Compare(Question):
                 "see all side by side with --context"
             )
         check_seed(self.seed)
-        check_plot(self.plot, (".png", ".svg"))
+        check_plot(self.plot)
 
     def _plot(self, lengths: Lengths, record: dict[str, Any]) -> None:
         """The ratio along a length, and what makes it at the length that was asked about."""

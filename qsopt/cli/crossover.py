@@ -1,6 +1,7 @@
 """`qsopt crossover`: where along one input the verdict of a comparison flips."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import equinox as eqx
@@ -10,6 +11,7 @@ from qsopt.catalog.accelerators import resized
 from qsopt.cli.options import Question
 from qsopt.cli.quantities import range_end
 from qsopt.errors import InputError
+from qsopt.files import check_plot
 from qsopt.maps.crossover import SweptInput, crossovers
 from qsopt.maps.pair import MatchedPair
 from qsopt.report.map_text import show_crossovers
@@ -40,9 +42,14 @@ class Crossover(Question):
     """Lower end of the range in units of what moves, such as 1k or 3.35TB/s."""
     high: High = None
     """Upper end of the range."""
+    plot: Path | None = None
+    """Write the ratio along the range to this PNG, SVG or PDF file, and its numbers to a CSV file
+    beside it.
+    """
 
     def run(self) -> None:
         """Find the flips and print."""
+        check_plot(self.plot)
         low, high = range_end(self.low, self.over, "from"), range_end(self.high, self.over, "to")
         if low is None or high is None:
             raise InputError(f"crossover over {self.over} needs a range: give --from and --to")
@@ -55,6 +62,11 @@ class Crossover(Question):
         pair = MatchedPair(model, service, q, inquiry.kind, inquiry.named)
         found = crossovers(pair, self.over, low, high)
         record = crossover_record(found, inquiry, self.over, pair)
+        if self.plot is not None:
+            from qsopt.report.crossover_plot import plot_crossovers  # noqa: PLC0415  (matplotlib is slow to import)
+
+            title = f"{self.model} on {self.cluster}, {self.efficiency} efficiencies"
+            plot_crossovers(found, self.over, title, self.plot)
         if self.json:
             print(answer_json(record))
         else:

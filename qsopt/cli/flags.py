@@ -65,7 +65,7 @@ def _is(*names: str) -> Callable[[Any], bool]:
 
 
 def _compares(command: Any) -> bool:
-    return _is("Compare", "Crossover", "Map")(command)
+    return _is("Compare", "Crossover", "Map", "Report")(command)
 
 
 def _stated(command: Any) -> bool:
@@ -127,7 +127,7 @@ RULES = (
     ),
     Idle(
         ("seed",),
-        lambda command: _is("Compare")(command) and _on_requests(command),
+        lambda command: _is("Compare", "Report")(command) and _on_requests(command),
         "nothing is drawn for whole requests; leave it out",
     ),
 )

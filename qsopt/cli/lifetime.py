@@ -37,11 +37,13 @@ class LifetimeCommand(Question):
     seed: int = 0
     """Of the draws behind the intervals."""
     plot: Path | None = None
-    """Write the costs over served tokens to this PNG, SVG or PDF file."""
+    """Write the costs over served tokens to this PNG, SVG or PDF file, and its numbers to a CSV
+    file beside it.
+    """
 
     def run(self) -> None:
         """Search and print."""
-        check_plot(self.plot, (".png", ".svg", ".pdf"))
+        check_plot(self.plot)
         model, service = self.load()
         inquiry = self.inquiry(model, service)
         serving = service.cluster.accelerator

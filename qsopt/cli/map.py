@@ -56,11 +56,11 @@ class Map(Question):
     batch: OptionalCount = None
     """Sequences that may decode at once in the whole cluster; as many as fit if left out."""
     plot: Path | None = None
-    """Write the map to this PNG file."""
+    """Write the map to this PNG, SVG or PDF file, and its numbers to a CSV file beside it."""
 
     def run(self) -> None:
         """Make the map and print."""
-        check_plot(self.plot, (".png",))
+        check_plot(self.plot)
         self._check_batch()
         model, service = self.load()
         axes = self._axes(model, service)

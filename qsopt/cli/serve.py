@@ -48,8 +48,8 @@ class Serve(Question):
     cluster.
     """
     plot: Path | None = None
-    """Write the front of tokens/s per device against tokens/s per user to this PNG, SVG, PDF or CSV
-    file.
+    """Write the front of tokens/s per device against tokens/s per user to this PNG, SVG or PDF
+    file with its numbers in a CSV file beside it, or to a CSV file alone.
     """
 
     def run(self) -> None:

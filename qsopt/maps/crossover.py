@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+from jaxtyping import Float
 
 from qsopt.arrays import scalar
 from qsopt.comparison.compare import verdict
@@ -108,6 +109,10 @@ class Crossovers(Result):
     """The upper."""
     evaluated: int
     """Values of the input at which both optima were computed."""
+    values: Float[np.ndarray, " evaluated"]
+    """These, ascending."""
+    throughputs: Float[np.ndarray, "evaluated 2"]
+    """Of the MoE and of its match at each, 0 where infeasible [tokens/s]."""
 
 
 def crossovers(
@@ -215,8 +220,12 @@ def _crossovers(samples: Samples, whole: bool) -> Crossovers:
             crossings.append(Crossing(value, f"to {above.removesuffix(' wins')}"))
         else:
             edges.append(Edge(value, below, above))
-    ends = (_end(value, *samples[value]) for value in (min(samples), max(samples)))
-    return Crossovers(tuple(crossings), tuple(edges), *ends, evaluated=len(samples))
+    values = sorted(samples)
+    low, high = (_end(value, *samples[value]) for value in (values[0], values[-1]))
+    reached = np.array([samples[value] for value in values])
+    return Crossovers(
+        tuple(crossings), tuple(edges), low, high, len(samples), np.array(values), reached
+    )
 
 
 def _end(value: float, moe: float, dense: float) -> End:

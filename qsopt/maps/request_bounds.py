@@ -38,6 +38,7 @@ from qsopt.maps.request_pairs import PairRows, Pool, at_same_points, pair_values
 from qsopt.maps.request_rows import Board, alike_for_readers, board
 from qsopt.serving.candidates import READER, UNIFORM, WRITER
 from qsopt.serving.narrowing import next_units, put, unknown, updated
+from qsopt.serving.plan import WAYS
 from qsopt.serving.replica import Served
 from qsopt.serving.trials import Asked
 from qsopt.spec.deployment import Deployment
@@ -62,6 +63,7 @@ def request_optima(
     shape: tuple[int, int],
     trends: Trends,
     shared: bool,
+    ways: tuple[str, ...] = WAYS,
 ) -> RequestOptima:
     """The optimum at every point.
 
@@ -72,8 +74,9 @@ def request_optima(
         shape: points along both axes.
         trends: of requests/s along both axes.
         shared: whether an axis moves how many sequences share the reading of prompts.
+        ways: of serving.
     """
-    return _Search(served, board(served, layouts, questions), shape, trends, shared).run()
+    return _Search(served, board(served, layouts, questions, ways), shape, trends, shared).run()
 
 
 class _Search:
@@ -84,16 +87,13 @@ class _Search:
     ) -> None:
         self.served, self.board, self.shared = served, tried, shared
         self.shape, self.blocks = shape, Blocks(shape, trends)
-        every = tried.shares.every
-        layout = every.layout
+        every, layout = tried.shares.every, tried.shares.every.layout
         self.kind, self.answer = every.kind, tried.number("answer")
         self.limit, self.first = tried.number("tpot_limit"), tried.number("ttft_limit")
         self.cluster = np.asarray(tried.questions.cluster.devices)
-        self.unit = layout.data * layout.pipeline
-        self.size = layout.tensor * self.unit
+        self.unit, self.size = layout.data * layout.pipeline, layout.replica_devices
         self.holders = layout.tensor * layout.pipeline * every.sharing
-        self.read_alike = alike_for_readers(tried.questions)
-        self.evaluated = 0
+        self.read_alike, self.evaluated = alike_for_readers(tried.questions), 0
 
     def run(self) -> RequestOptima:
         """Blocks from wide to narrow, each time without what cannot win."""

@@ -22,6 +22,7 @@ from qsopt.serving.candidates import (
     Candidates,
     candidates,
 )
+from qsopt.serving.plan import WAYS
 from qsopt.serving.replica import Served
 from qsopt.serving.trials import Ask, Asked, Rows, asking
 from qsopt.spec.deployment import Deployment
@@ -52,14 +53,17 @@ def doubles(questions: Asked) -> Int[np.ndarray, " points"]:
     return np.minimum(np.floor(np.log2(LARGEST / read)), CHUNKS - 1.0).astype(int)
 
 
-def shares(layouts: Deployment, most: Int[np.ndarray, " points"]) -> Shares:
-    """Every candidate of some layouts in every way.
+def shares(
+    layouts: Deployment, most: Int[np.ndarray, " points"], ways: tuple[str, ...] = WAYS
+) -> Shares:
+    """Every candidate of some layouts in some ways.
 
     Args:
         layouts: legal ones.
         most: from `doubles`, of all points.
+        ways: of serving.
     """
-    every = candidates(layouts)
+    every = candidates(layouts, ways)
     chunked = np.isin(every.kind, (MIXED, READER)) | (every.kind == 2)
     first = np.flatnonzero(~chunked | (every.chunk == 0.0))
     exponents = np.arange(int(most.min()) - CHUNKS + 1, int(most.max()) + 1)
@@ -142,15 +146,18 @@ class Board(NamedTuple):
         return np.asarray(getattr(self.questions.workload, name))
 
 
-def board(served: Served, layouts: Deployment, questions: Asked) -> Board:
+def board(
+    served: Served, layouts: Deployment, questions: Asked, ways: tuple[str, ...] = WAYS
+) -> Board:
     """Everything of one side.
 
     Args:
         served: model, service and draft; what no axis moves of it.
         layouts: legal ones on the cluster of the map.
         questions: of all points in one row.
+        ways: of serving.
     """
     most = doubles(questions)
-    found = shares(layouts, most)
+    found = shares(layouts, most, ways)
     ask = asking(served, without_first_limit(questions), found.every, briefly=True)
     return Board(found, questions, most, ask, len(most))

@@ -7,9 +7,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from qsopt.files import write_figure
 from qsopt.report.lifetime_text import served_text
-from qsopt.report.plot import BLUE, GREY, ORANGE
+from qsopt.report.plot import BLUE, GREY, ORANGE, save
 
 COLOURS = {"moe": BLUE, "dense": ORANGE, "distilled": GREY}
 """Of the lines."""
@@ -48,9 +47,17 @@ def plot_lifetime(record: dict[str, Any], title: str, path: Path) -> None:
     axes.set_xlabel("served output tokens [trillion]")
     axes.set_ylabel("training and serving [million US dollars]")
     axes.set_title(title, loc="left", fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    write_figure(figure, path, dpi=150)
-    plt.close(figure)
+    save(figure, path, _table(rows, tokens))
+
+
+def _table(rows: list[dict[str, Any]], tokens: np.ndarray) -> list[dict[str, float]]:
+    """The lines as a table has them [million US dollars]."""
+    names = {row["name"]: row for row in rows}
+    return [
+        {"output_tokens": float(count)}
+        | {f"{name}_million_dollars": float(_cost(row, count)) for name, row in names.items()}
+        for count in tokens
+    ]
 
 
 def _cost(row: dict[str, Any], tokens: Any) -> Any:

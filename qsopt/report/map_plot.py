@@ -5,6 +5,7 @@ winner is unsure.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -19,24 +20,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from qsopt.files import write_figure
 from qsopt.maps.phase_map import PhaseMap
 from qsopt.maps.request_map import RequestMap
 from qsopt.quality.belief import LEVEL
 from qsopt.report.map_axes import FORMS, axis_label, cell_edges, set_ticks
-from qsopt.report.plot import BLUE, GREY, ORANGE
+from qsopt.report.plot import save
+from qsopt.report.style import BLUE, GREY, NEITHER, ONLY_DENSE, ONLY_MOE, ORANGE, PALE, SPAN
 
 Grid = Float[np.ndarray, "x y"]
 
-SPAN = 2.0
-"""Powers of two of the ratio that the colours span on each side of 1."""
-
-COLOURS = LinearSegmentedColormap.from_list("moe_dense", [BLUE, "#F7F7F7", ORANGE])
+COLOURS = LinearSegmentedColormap.from_list("moe_dense", [BLUE, PALE, ORANGE])
 
 NOT_FIT = {
-    "moe infeasible": ("#F3B27F", "////", "only dense fits"),
-    "dense infeasible": ("#8FBBD9", "\\\\\\\\", "only MoE fits"),
-    "both infeasible": ("#BBBBBB", "xxxx", "neither fits"),
+    "moe infeasible": (ONLY_DENSE, "////", "only dense fits"),
+    "dense infeasible": (ONLY_MOE, "\\\\\\\\", "only MoE fits"),
+    "both infeasible": (NEITHER, "xxxx", "neither fits"),
 }
 """Colour, hatching and words of points where a side has no deployment."""
 
@@ -79,7 +77,7 @@ class Mark:
 def plot_map(
     found: PhaseMap | RequestMap, title: str, path: Path, marks: Sequence[Mark] = ()
 ) -> None:
-    """Write a map to a PNG file."""
+    """Write a map, and its numbers to a CSV file beside it."""
     picture = Picture.of(found)
     figure, axes = plt.subplots(figsize=(8, 5.6), layout="constrained")
     mesh = draw_map(axes, picture, marks)
@@ -87,8 +85,24 @@ def plot_map(
     axes.set_ylabel(axis_label(picture.y_name))
     axes.set_title(title, loc="left", fontsize=11)
     finish(figure, mesh, [axes], [picture])
-    write_figure(figure, path, dpi=130)
-    plt.close(figure)
+    save(figure, path, map_rows(found))
+
+
+def map_rows(found: PhaseMap | RequestMap) -> list[dict[str, Any]]:
+    """Points of a map as a table has them."""
+    return [
+        {
+            found.x.name: float(found.x.values[i]),
+            found.y.name: float(found.y.values[j]),
+            "verdict": found.verdicts[i][j],
+            "ratio_dense_over_moe": float(found.ratio[i, j]),
+            "q": float(found.q[i, j]),
+            "sure": None if found.sure is None else bool(found.sure[i, j]),
+            "moe_tokens_per_s": float(found.moe.throughput[i, j]),
+            "dense_tokens_per_s": float(found.dense.throughput[i, j]),
+        }
+        for i, j in np.ndindex(found.ratio.shape)
+    ]
 
 
 def draw_map(axes: Axes, picture: Picture, marks: Sequence[Mark] = ()) -> QuadMesh:

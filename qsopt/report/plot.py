@@ -4,6 +4,7 @@ the curves, safe colours.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -12,21 +13,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from qsopt.comparison.compare import verdict
-from qsopt.files import write_figure
+from qsopt.files import write_figure, write_text
+from qsopt.report.records import csv_text
+from qsopt.report.style import BLUE, FIGURES, GREY, ORANGE, tokens_text
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
-"""Colours that colour-blind readers tell apart (Okabe and Ito, 2008)."""
+matplotlib.rcParams.update(FIGURES)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
-
-def tokens_text(value: float, _position: object = None) -> str:
-    """A number of tokens as people say it: 512, 4k, 128k, 1M."""
-    for size, letter in ((2.0**20, "M"), (2.0**10, "k")):
-        if value >= size:
-            return f"{value / size:g}{letter}"
-    return f"{value:g}"
+DPI = 150
+"""Of figures that are pictures of points."""
 
 
 def comparison_plot(
@@ -47,7 +45,7 @@ def comparison_plot(
         marked: the length that is pointed out, and of the penalties.
         penalties: factors of the ratio there; where a side is infeasible there are none to show.
         title: of the plot.
-        path: PNG or SVG file to write.
+        path: file to write; its numbers go into a CSV file beside it.
         what: the lengths are of, context or answer.
     """
     known = {name: factor for name, factor in penalties.items() if factor and np.isfinite(factor)}
@@ -62,8 +60,31 @@ def comparison_plot(
         _waterfall(panels[0, 1], known)
         where = f"what makes the ratio at {tokens_text(marked)} tokens of {what}"
         panels[0, 1].set_title(where, loc="left", fontsize=11)
-    write_figure(figure, path, dpi=150)
+    rows = [_row(what, *each) for each in zip(lengths, throughputs, strict=True)]
+    save(figure, path, [*rows, *({"cause": k, "factor": v} for k, v in penalties.items())])
+
+
+def save(figure: Figure, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a figure, and the numbers that it shows to a CSV file of the same name beside it.
+
+    Raises:
+        InputError: if a file cannot be written.
+    """
+    write_figure(figure, path, dpi=DPI)
     plt.close(figure)
+    write_text(path.with_suffix(".csv"), csv_text(rows))
+
+
+def _row(what: str, length: float, reached: tuple[float, float]) -> dict[str, Any]:
+    """A point of the ratio as a table has it."""
+    moe, dense = reached
+    return {
+        what: float(length),
+        "verdict": verdict(moe, dense),
+        "ratio_dense_over_moe": dense / moe if moe and dense else None,
+        "moe_tokens_per_s": moe,
+        "dense_tokens_per_s": dense,
+    }
 
 
 def _waterfall(axes: Axes, penalties: Mapping[str, float]) -> None:

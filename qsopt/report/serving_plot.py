@@ -1,13 +1,12 @@
 """The front of throughput against speed as a plot, or as a table of numbers."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
-from qsopt.files import write_figure, write_text
+from qsopt.files import PLOTS, write_text
+from qsopt.report.records import csv_text
 
-ENDINGS = (".png", ".svg", ".pdf", ".csv")
+ENDINGS = (*PLOTS, ".csv")
 """Endings of the files that can be written."""
 
 
@@ -20,7 +19,7 @@ def write_front(points: list[dict[str, Any]], title: str, path: Path) -> None:
         path: file to write, of one of `ENDINGS`.
     """
     if path.suffix == ".csv":
-        write_text(path, _as_csv(points))
+        write_text(path, csv_text(_rows(points)))
     else:
         _plot(points, title, path)
 
@@ -28,18 +27,17 @@ def write_front(points: list[dict[str, Any]], title: str, path: Path) -> None:
 _COLUMNS = ("tokens_per_s_per_device", "tokens_per_s_per_user", "ttft_s", "tpot_s", "way")
 
 
-def _as_csv(points: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow((*_COLUMNS, "decode", "prefill"))
-    for point in points:
-        words = (point["decode"]["in_words"], point["prefill"]["in_words"])
-        writer.writerow((*(point[name] for name in _COLUMNS), *words))
-    return text.getvalue()
+def _rows(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Points as a table has them."""
+    return [
+        {name: point[name] for name in _COLUMNS}
+        | {phase: point[phase]["in_words"] for phase in ("decode", "prefill")}
+        for point in points
+    ]
 
 
 def _plot(points: list[dict[str, Any]], title: str, path: Path) -> None:
-    from qsopt.report.plot import BLUE, GREY, ORANGE, plt  # noqa: PLC0415  (slow to import)
+    from qsopt.report.plot import BLUE, GREY, ORANGE, plt, save  # noqa: PLC0415  (slow to import)
 
     styles = {"mixed": (BLUE, "o"), "alternating": (GREY, "^"), "disaggregated": (ORANGE, "s")}
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
@@ -66,5 +64,4 @@ def _plot(points: list[dict[str, Any]], title: str, path: Path) -> None:
     axes.set_title(title, fontsize=10)
     if points:
         axes.legend(frameon=False)
-    write_figure(figure, path)
-    plt.close(figure)
+    save(figure, path, _rows(points))

@@ -33,6 +33,9 @@ with few candidates left, are quick.
 MANY_AT_ONCE = 4096
 """The same where there are many."""
 
+FEW_AT_ONCE = 64
+"""The same where a search has few candidates in all, as on small clusters."""
+
 AHEAD = 4
 """Calls that are under way while the next is prepared."""
 
@@ -109,7 +112,8 @@ def asking(
         capped: whether units are cut to the most that memory and chunks allow.
         briefly: whether many rows are to be tried of which the `Outcome` is enough.
     """
-    size, function = (MANY_AT_ONCE, _outcomes) if briefly else (AT_ONCE, _tried)
+    count = len(every.kind) * (len(jax.tree.leaves(questions)[0]) if briefly else 1)
+    size, function = _size(count, briefly), _outcomes if briefly else _tried
 
     def part(rows: Rows, units: Float[np.ndarray, " rows"]) -> Any:
         some = take(every, pad_to(rows.candidate, size))
@@ -129,6 +133,20 @@ def asking(
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(units)], *parts)
 
     return ask
+
+
+def _size(count: int, briefly: bool) -> int:
+    """Trials of a call, for so many candidates, or candidates at points."""
+    if briefly:
+        return MANY_AT_ONCE if count > 16 * MANY_AT_ONCE else AT_ONCE
+    return AT_ONCE if count > AT_ONCE // 2 else FEW_AT_ONCE
+
+
+def _size(count: int, briefly: bool) -> int:
+    """Trials of a call, for so many candidates, or candidates at points."""
+    if briefly:
+        return MANY_AT_ONCE if count > 16 * MANY_AT_ONCE else AT_ONCE
+    return AT_ONCE if count > AT_ONCE // 2 else FEW_AT_ONCE
 
 
 def _one(

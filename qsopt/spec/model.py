@@ -14,6 +14,7 @@ import equinox as eqx
 from qsopt.arrays import Scalar, is_concrete, number, scalar
 from qsopt.errors import InputError, exactly
 from qsopt.record import Record
+from qsopt.spec.changes import changed
 from qsopt.spec.formats import Format
 
 NO_WINDOW = 1e15
@@ -243,6 +244,10 @@ class Model(Record):
                     f"{name} = {exactly(float(getattr(self, name)))}: a model needs a positive "
                     f"{name}"
                 )
+
+    def with_(self, **sizes: float) -> "Model":
+        """The model with other sizes, such as `top_k` or `layers` (see `spec.changes.changed`)."""
+        return changed(self, sizes)
 
 
 def stacks(model: Model) -> tuple[Stack, ...]:

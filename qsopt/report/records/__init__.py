@@ -2,6 +2,6 @@
 of the output.
 """
 
-from qsopt.report.records.text import SCHEMA_VERSION, answer_json, to_json
+from qsopt.report.records.text import SCHEMA_VERSION, answer_json, csv_text, to_json
 
-__all__ = ["SCHEMA_VERSION", "answer_json", "to_json"]
+__all__ = ["SCHEMA_VERSION", "answer_json", "csv_text", "to_json"]

@@ -11,6 +11,7 @@ from qsopt.fitted.server import POOLED, known_server
 from qsopt.fitted.spread import (
     INTERVALS,
     JOULES,
+    MIDDLE,
     POOL,
     SOFTWARE,
     Cell,
@@ -219,3 +220,22 @@ def expected_error(inquiry: Inquiry, deployment: Deployment) -> dict[str, Any] |
         "basis": f"{operators.basis}; {times.basis}",
         "by_kind": operators.errors,
     }
+
+
+def ratio_budget(
+    moe: tuple[Inquiry, Deployment],
+    dense: tuple[Inquiry, Deployment],
+    ratio: float,
+    requests: bool = False,
+) -> dict[str, list[float]] | None:
+    """What each error alone would make of the ratio, as central 80 % intervals: that of one side's
+    speed, of the other's, and both as they were measured to go together. Arguments are those of
+    `ratio_intervals`; None without evidence.
+    """
+    found = speed_errors(moe, dense, requests)
+    over = _speed(*dense, requests)
+    if found is None or over is None or not 0.0 < ratio < np.inf:
+        return None
+    under, both = found
+    of_each = {"moe": inverse(under - under[MIDDLE]), "dense": over - over[MIDDLE], "both": both}
+    return {name: interval(ratio, one)["80"] for name, one in of_each.items()}

@@ -1,6 +1,9 @@
-"""Plain records as JSON text."""
+"""Plain records as JSON text, flat ones as CSV."""
 
+import csv
+import io
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qsopt.record import plain
@@ -14,6 +17,18 @@ SCHEMA_VERSION = 1
 def to_json(record: object) -> str:
     """JSON text of a record; a number that is not finite is null."""
     return json.dumps(plain(record), indent=2, allow_nan=False)
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """CSV of flat rows, with a column for every key that any of them has; a number that is not
+    finite, or not there, is an empty cell.
+    """
+    text = io.StringIO()
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(plain(dict(row)) for row in rows)
+    return text.getvalue()
 
 
 def answer_json(record: dict[str, Any] | list[dict[str, Any]]) -> str:

@@ -1,0 +1,110 @@
+"""Both sides of a page's question in their exact best ways of serving, whatever is moved."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from qsopt.comparison.compare import verdict
+from qsopt.comparison.contenders import RequestDuel, RequestSide
+from qsopt.report.inquiry import Inquiry
+from qsopt.report.records.intervals import of_dense, ratio_intervals
+from qsopt.report.records.launch import launch_record
+from qsopt.report.records.serving import point_record
+from qsopt.serving.ranking import Option
+from qsopt.spec.service import Service
+
+Places = dict[str, Callable[[Service], Any]]
+
+NUMBERS: Places = {
+    "prompt": lambda service: service.workload.prompt,
+    "answer": lambda service: service.workload.answer,
+    "cached": lambda service: service.workload.cached,
+    "ttft_limit": lambda service: service.workload.ttft_limit,
+    "tpot_limit": lambda service: service.workload.tpot_limit,
+}
+"""Numbers of a service that a page moves."""
+
+
+def moved(service: Service, **numbers: float) -> Service:
+    """A service with other numbers of its requests."""
+    for name, value in numbers.items():
+        service = eqx.tree_at(NUMBERS[name], service, np.asarray(float(value)))
+    return service
+
+
+@dataclass(frozen=True)
+class PageSides:
+    """Both sides, on requests."""
+
+    inquiry: Inquiry
+    """What was asked; its service has a prompt and an answer."""
+    duel: RequestDuel
+
+    @property
+    def dense(self) -> Inquiry:
+        """The question about the dense side."""
+        return of_dense(self.inquiry, self.duel.dense.model)
+
+    def at(self, numbers: dict[str, float] | None = None, launch: bool = False) -> dict[str, Any]:
+        """Both sides where some numbers of the requests are others: who wins, by how much and with
+        which interval, and in which layouts.
+
+        Args:
+            numbers: of `NUMBERS`, by name; those of the question if left out.
+            launch: whether the commands that launch them are wanted.
+        """
+        known = numbers or {}
+        service = moved(self.inquiry.service, **known)
+        moe, dense = (side.side(service) for side in (self.duel.moe, self.duel.dense))
+        rates = float(moe.throughput), float(dense.throughput)
+        asked = replace(self.inquiry, service=service), replace(self.dense, service=service)
+        both = all(rates)
+        return {
+            **known,
+            "verdict": verdict(*rates),
+            "ratio": rates[1] / rates[0] if both else None,
+            "interval": _interval(asked, (moe, dense), rates[1] / rates[0]) if both else None,
+            "moe": _side(asked[0], moe, launch),
+            "dense": _side(asked[1], dense, launch),
+        }
+
+
+def _interval(
+    asked: tuple[Inquiry, Inquiry], sides: tuple[RequestSide, RequestSide], ratio: float
+) -> list[float] | None:
+    """The central 80 % of the ratio; None without evidence."""
+    (moe, dense), (first, second) = asked, sides
+    if first.best is None or second.best is None:
+        return None
+    one, other = (moe, first.best.plan.decode), (dense, second.best.plan.decode)
+    found = ratio_intervals(one, other, ratio, requests=True)
+    return None if found is None else found["ratio_dense_over_moe"]["80"]
+
+
+def _side(asked: Inquiry, side: RequestSide, launch: bool) -> dict[str, Any] | None:
+    """What a side reaches and how; None where nothing keeps the limits."""
+    if side.best is None or not float(side.throughput):
+        return None
+    point = point_record(side.best, asked)
+    row = {
+        "tokens_per_s": float(side.throughput),
+        "tokens_per_s_per_device": point["tokens_per_s_per_device"],
+        "ttft_s": point["ttft_s"],
+        "tpot_s": point["tpot_s"],
+        "layout": layout_words(side.best, point),
+    }
+    return row | (launch_record(side.best, asked) if launch else {})
+
+
+def layout_words(option: Option, point: dict[str, Any]) -> str:
+    """The way and the layouts of a plan, as people say them."""
+    writes = point["decode"]["in_words"]
+    if option.way == "disaggregated":
+        reads = point["prefill"]
+        return (
+            f"two pools; writes: {writes}; reads, {reads['devices']} devices: {reads['in_words']}"
+        )
+    return f"{option.way}; {writes}"
