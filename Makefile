@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all check coverage docs bench figures clean
+.PHONY: setup demo test test-all check coverage docs bench figures sbom clean
 
 setup: .venv/.ready
 
@@ -51,6 +51,17 @@ figures: setup  ## pages and plots of docs/ that are generated; goes on where it
 	$(BIN)/qsopt compare --model qwen3-30b-a3b --dense qwen3-14b --cluster 1xh100 --prompt 1024 --answer 1024 \
 		--plot docs/images/ratio_over_answer.png
 	$(BIN)/python -m experiments.framework.figures
+
+sbom: .venv/.sbom  ## what `pip install qsopt` brings along, as a CycloneDX bill of materials
+	rm -rf results/sbom
+	$(BIN)/python -m venv results/sbom/installed
+	results/sbom/installed/bin/python -m pip install --quiet --disable-pip-version-check .
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type library --output-reproducible \
+		--output-file results/sbom/qsopt.cdx.json results/sbom/installed/bin/python
+
+.venv/.sbom: .venv/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[sbom]'
+	touch $@
 
 clean:
 	rm -rf .venv results dist build site .coverage

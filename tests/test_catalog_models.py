@@ -14,6 +14,7 @@ from qsopt.catalog.models import load_model, model_facts, model_names
 from qsopt.errors import InputError
 from qsopt.physics.kv_cache import kv_bytes_per_token
 from qsopt.physics.parameters import Parameters, parameter_count
+from qsopt.quality import MATCHES
 from qsopt.spec.formats import format_name
 from qsopt.spec.model import LinearAttention
 
@@ -168,6 +169,13 @@ def test_every_model_has_its_facts() -> None:
     for name in names:
         facts = model_facts(name)
         assert facts.source.strip() and facts.config_source.strip(), name
+
+
+def test_models_that_calibrate_q_are_there() -> None:
+    """All but two: a variant of a paper's, and one that was not released."""
+    made = {match.moe.lower() for match in MATCHES}
+    assert len(made & set(model_names())) >= 16
+    assert made - set(model_names()) == {"deepseekmoe-142b", "stepfun moe-7b"}
 
 
 def test_facts_have_no_orphans() -> None:

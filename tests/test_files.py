@@ -207,7 +207,7 @@ WRITES = {"write_text", "write_bytes", "savefig", "save", "to_csv", "dump", "cop
 
 
 def _writes(path: Path) -> Iterator[str]:
-    """Calls of a file that write another one, but for those to a temporary one."""
+    """Calls in a file that write another one, but for those to a temporary one or to memory."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
@@ -216,7 +216,7 @@ def _writes(path: Path) -> Iterator[str]:
         text = ast.unparse(node)
         if node.func.attr == "open" and not any(mode in text for mode in ("'w", "'a", "'x")):
             continue
-        if "temporary" not in text and "store.save" not in text:
+        if not any(word in text for word in ("temporary", "store.save", "vector", "pixels")):
             yield f"{path.relative_to(ROOT)}:{node.lineno}: {text[:60]}"
 
 

@@ -27,6 +27,8 @@ FP8 = {"quant_method": "fp8"}
 @pytest.mark.parametrize(
     ("base", "change", "named"),
     [
+        (DEEPSEEK, {"num_nextn_predict_layers": -1}, "num_nextn_predict_layers = -1: give a whole"),
+        (DEEPSEEK, {"num_nextn_predict_layers": "1"}, "num_nextn_predict_layers = '1'"),
         (LLAMA, {"foo": 1}, "'foo' is not understood by qsopt and may change counts"),
         (LLAMA, {"num_local_experts": 8}, "'num_local_experts' is not understood"),
         (LLAMA, {"hidden_size": None}, "'hidden_size' is missing; add it"),

@@ -12,6 +12,7 @@ from typing import Any
 from experiments.framework.figures import FINDINGS, KEPT
 from experiments.pages import findings_numbers
 from experiments.pages.template import render
+from qsopt.files import write_text
 
 PAGE = Path(__file__).parents[2] / "docs" / "findings.md"
 

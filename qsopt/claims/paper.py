@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from qsopt.precision import in_float64
 from qsopt.spec.model import routed_layers
 
 Row = dict[str, Any]
+
+ClaimName = Literal["deepseek-128k", "switch-fit", "long-context", "reuse", "qs-criterion"]
+"""What a claim is called."""
 
 SOURCE = "V. Adhinarayanan and N. Jayasena, The qs Inequality, arXiv 2603.08960 (2026)"
 

@@ -117,8 +117,11 @@ def _rows(rows: Sequence[Option], width: int) -> list[str]:
     """Options with their descriptions, indented; long options have a line of their own."""
     lines = []
     for each in rows:
-        text = textwrap.wrap(each.text, width - INDENT, break_on_hyphens=False) or [""]
-        head = f"  {each.written}"
+        head, told = f"  {each.written}", each.text
+        if len(head) > width:  # more choices than a line holds
+            head = f"  {each.names[0]} NAME"
+            told = f"{told} One of {', '.join(each.choices)}."
+        text = textwrap.wrap(told, width - INDENT, break_on_hyphens=False) or [""]
         if len(head) <= INDENT - 2:
             lines.append(f"{head:<{INDENT}}{text.pop(0)}".rstrip())
         else:

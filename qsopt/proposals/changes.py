@@ -94,12 +94,7 @@ def changes(
     if model is None:
         raise InputError("changes are of a model: name it with --from")
     task = task_of(question)
-    row = near_row(model, task.body)
-    if row is None:
-        raise InputError(
-            "the layers of this model are of more kinds than changes can be made of; take "
-            "--quality-of to search from nothing"
-        )
+    row = _row(model, task)
     family = DENSE if row[COLUMNS.index("experts")] <= row[COLUMNS.index("top_k")] else MOE
     state, target = State(task), Target(family, task.limit)
     quality = judged(row[None], task.goal, task.body)
@@ -133,6 +128,21 @@ def changes(
         found += _drafting(reference, max(found, key=lambda each: each.gain, default=None), task)
     ranked = sorted(found, key=lambda each: (-each.gain, each.text))
     return Changes(task, reference, tuple(ranked))
+
+
+def _row(model: Model, task: Task) -> np.ndarray:
+    """The architecture of the model.
+
+    Raises:
+        InputError: if its layers are of more kinds than a row tells.
+    """
+    row = near_row(model, task.body)
+    if row is None:
+        raise InputError(
+            "the layers of this model are of more kinds than changes can be made of; take "
+            "--quality-of to search from nothing"
+        )
+    return row
 
 
 def _slope(reference: Point, task: Task, there: Served, drafting: bool = False) -> float:

@@ -13,6 +13,9 @@ from qsopt.spec.model import Attention, Ffn, Model, MoeFfn, stacks
 TOLERANCE = 0.02
 """Largest difference between counted and stored bytes that passes."""
 
+_MOST_LAYERS = 10**6
+"""No config has as many."""
+
 _EXTRA_LAYERS = (
     "num_nextn_predict_layers",
     "num_mtp_modules",
@@ -23,11 +26,19 @@ _EXTRA_LAYERS = (
 
 
 def draft_layers(fields: Mapping[str, object]) -> int:
-    """Multi-token prediction modules of a config; none where it says that they are not used."""
-    if fields.get("use_mtp") is False:
-        return 0
-    stated = [fields.get(name) for name in _EXTRA_LAYERS]
-    return max((each for each in stated if isinstance(each, int)), default=0)
+    """Multi-token prediction modules of a config; none where it says that they are not used.
+
+    Raises:
+        InputError: if their number is none.
+    """
+    stated = [_count(name, fields[name]) for name in _EXTRA_LAYERS if fields.get(name) is not None]
+    return 0 if fields.get("use_mtp") is False else max(stated, default=0)
+
+
+def _count(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MOST_LAYERS:
+        raise InputError(f"{name} = {value!r}: give a whole number, zero or more")
+    return value
 
 
 def check_stored(

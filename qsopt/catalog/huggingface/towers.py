@@ -107,7 +107,13 @@ def _embedding(inner: Reader, hidden: int) -> int:
 
 
 def _side(inner: Reader, key: str) -> int:
-    return inner.wholes(key)[0] if inner.listed(key) else inner.count(key)
+    """The side of a square, or the height where height and width are given."""
+    if not inner.listed(key):
+        return inner.count(key)
+    sides = inner.wholes(key)
+    if not sides or sides[0] < 1:
+        raise inner.error(f"field '{key}' = {sides}: give a positive side, or height and width")
+    return sides[0]
 
 
 def _projector(inner: Reader, kind: str, outer: Outer) -> int:
