@@ -89,6 +89,8 @@ def _others(answer: Answer, known: Sequence[Point]) -> list[Point]:
         if target.family != MOE:
             continue
         points = [p for (each, _), p in state.points.items() if each == target and p.throughput]
+        if not points:
+            continue
         table = np.array([_shape(point) for point in points]).reshape(len(points), 2)
         cuts = [np.quantile(column, np.arange(1, BINS) / BINS) for column in table.T]
         bins = [np.searchsorted(cut, column) for cut, column in zip(cuts, table.T, strict=True)]

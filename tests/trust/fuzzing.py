@@ -375,7 +375,7 @@ def command_line(random: Random, folder: Path) -> None:
 
 @cache
 def _flags(name: str) -> list[str]:
-    kind = commands._load(name)
+    kind = commands.load(name)
     return [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)]
 
 
