@@ -142,13 +142,6 @@ def _size(count: int, briefly: bool) -> int:
     return AT_ONCE if count > AT_ONCE // 2 else FEW_AT_ONCE
 
 
-def _size(count: int, briefly: bool) -> int:
-    """Trials of a call, for so many candidates, or candidates at points."""
-    if briefly:
-        return MANY_AT_ONCE if count > 16 * MANY_AT_ONCE else AT_ONCE
-    return AT_ONCE if count > AT_ONCE // 2 else FEW_AT_ONCE
-
-
 def _one(
     served: Served, question: Asked, candidate: Candidates, units: Scalar, capped: Scalar
 ) -> Tried:

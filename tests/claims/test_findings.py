@@ -120,7 +120,8 @@ def end(ratio: float) -> End:
     ],
 )
 def test_dense_wins_from_the_last_turn_to_it(monkeypatch, crossings, ends, start, always) -> None:
-    found = Crossovers(crossings, (), end(ends[0]), end(ends[1]), 7)
+    none = np.zeros(0), np.zeros((0, 2))
+    found = Crossovers(crossings, (), end(ends[0]), end(ends[1]), 7, *none)
     monkeypatch.setattr(turns, "crossovers", lambda *_: found)
     (row,) = turns.break_even(**_question(SMALL["dense"]), prompt=1024.0, cached=0.0)
     assert (row["from"], row["always"]) == (start, always)

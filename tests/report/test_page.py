@@ -186,9 +186,9 @@ def test_the_command_asks_the_same_question_again() -> None:
         "report --model m --cluster 2x8xh200 --prompt 8k --answer 1k --ttft-ms 2s --cached 50% "
         "--as qwen3_moe --ignore one --ignore two --load 0.5 --law-raw"
     )
-    first = parsed(text.split(), None)
+    first = parsed(text.split())
     command = command_of(first, "report")
-    assert parsed(command.split()[1:], None) == first
+    assert parsed(command.split()[1:]) == first
     assert "--prompt 8192" in command
 
 

@@ -23,7 +23,7 @@ def test_every_reader_answers_or_refuses(tmp_path: Path, name: str) -> None:
         deadline=None,
         derandomize=True,
         database=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     @given(random=st.randoms(use_true_random=False))
     def check(random: Random) -> None:

@@ -13,7 +13,7 @@ from qsopt.deployments.optimum import best_of_each
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.page.sides import PageSides
 from qsopt.report.records.design import deployment_record
-from qsopt.report.records.intervals import of_dense, ratio_intervals
+from qsopt.report.records.intervals import of_dense, ratio_intervals, speed_errors
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
@@ -55,7 +55,8 @@ def _at_context(inquiry: Inquiry, match: Model, context: float) -> dict[str, Any
     if moe[1] and dense[1]:
         row["ratio"] = dense[1] / moe[1]
         other = of_dense(inquiry, match), dense[0]
-        found = ratio_intervals((inquiry, moe[0]), other, dense[1] / moe[1])
+        errors = speed_errors((inquiry, moe[0]), other, requests=False)
+        found = ratio_intervals(row["ratio"], errors)
         row["interval"] = None if found is None else found["ratio_dense_over_moe"]["80"]
     for name, model, (layout, rate) in (("moe", inquiry.model, moe), ("dense", match, dense)):
         row[name] = _decode_side(model, service, layout, rate) if rate else None

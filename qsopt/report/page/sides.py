@@ -10,7 +10,7 @@ import numpy as np
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.contenders import RequestDuel, RequestSide
 from qsopt.report.inquiry import Inquiry
-from qsopt.report.records.intervals import of_dense, ratio_intervals
+from qsopt.report.records.intervals import of_dense, ratio_intervals, speed_errors
 from qsopt.report.records.launch import launch_record
 from qsopt.report.records.serving import point_record
 from qsopt.serving.ranking import Option
@@ -80,7 +80,7 @@ def _interval(
     if first.best is None or second.best is None:
         return None
     one, other = (moe, first.best.plan.decode), (dense, second.best.plan.decode)
-    found = ratio_intervals(one, other, ratio, requests=True)
+    found = ratio_intervals(ratio, speed_errors(one, other, requests=True))
     return None if found is None else found["ratio_dense_over_moe"]["80"]
 
 
