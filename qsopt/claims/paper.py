@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from qsopt.precision import in_float64
 from qsopt.spec.model import routed_layers
 
 Row = dict[str, Any]
+
+ClaimName = Literal["deepseek-128k", "switch-fit", "context", "reuse", "qs"]
+"""What a claim is called."""
 
 SOURCE = "V. Adhinarayanan and N. Jayasena, The qs Inequality, arXiv 2603.08960 (2026)"
 
@@ -239,7 +242,7 @@ CLAIMS = {
             Picture("accelerator", "devices", "side", "Smallest clusters of Switch-C"),
         ),
         Claim(
-            "long-context",
+            "context",
             "the dense advantage holds for DeepSeek-V3, Qwen3-235B and Grok-1 at long contexts",
             "decode along the context on 16 H200, each side at its exact optimum",
             long_contexts,
@@ -253,7 +256,7 @@ CLAIMS = {
             Picture("tokens", "of_dense", "model", "Reuse of weights, of a dense layer's"),
         ),
         Claim(
-            "qs-criterion",
+            "qs",
             "an MoE is at a structural disadvantage where q s is below 1",
             "q s against who wins, five models on 16 H200 at three contexts",
             criterion,

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from qsopt.claims.paper import CLAIMS, SOURCE, found
-from qsopt.errors import InputError, unknown_name
+from qsopt.claims.paper import CLAIMS, SOURCE, ClaimName, found
+from qsopt.errors import InputError
 from qsopt.files import check_plot
 from qsopt.report.records import answer_json
 from qsopt.report.text import console, show_rows
@@ -19,8 +19,8 @@ class Reproduce:
     argues and as qsopt counts.
     """
 
-    claim: tyro.conf.Positional[str] = "list"
-    """Name of a claim, or list for all names."""
+    claim: Annotated[Literal["list", ClaimName], tyro.conf.Positional]
+    """Name of a claim, or list for all of them."""
     plot: Path | None = None
     """Write the numbers as a plot to this PNG, SVG or PDF file, and as CSV beside it."""
     json: bool = False
@@ -30,14 +30,12 @@ class Reproduce:
         """Compute and print.
 
         Raises:
-            InputError: if there is no such claim, or no plot can be written.
+            InputError: if no plot can be written, or of a list.
         """
         check_plot(self.plot)
         if self.claim == "list":
             self._list()
             return
-        if self.claim not in CLAIMS:
-            raise unknown_name("claim", self.claim[:60], tuple(CLAIMS))
         answer = found(self.claim)
         claim = CLAIMS[self.claim]
         if self.plot is not None:

@@ -52,7 +52,9 @@ def made() -> dict[str, Any]:
         path = Path(folder) / "report.html"
         assert main([*COMMAND.split(), "--json", "--out", str(path)]) == 0
         assert path.stat().st_size < 5e6
-    return json.loads(said.getvalue())
+    record = json.loads(said.getvalue())
+    assert record.pop("schema_version") >= 1
+    return record
 
 
 if __name__ == "__main__":

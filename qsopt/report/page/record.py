@@ -28,9 +28,6 @@ from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model, routed_layers
 from qsopt.spec.service import Service
 
-SCHEMA = 1
-"""Version of the record's form."""
-
 
 class Answer(NamedTuple):
     """A comparison, and what the rest of a page needs of it."""
@@ -72,7 +69,6 @@ def page_record(inquiry: Inquiry, command: str, seed: int = 0) -> dict[str, Any]
     )
     return plain(
         {
-            "schema": SCHEMA,
             "model": inquiry.model_name,
             "dense": name_of(inquiry.named),
             "cluster": inquiry.cluster_name,
