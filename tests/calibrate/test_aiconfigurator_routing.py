@@ -107,3 +107,18 @@ def test_agrees_with_columns_derived_elsewhere():
     for error in (hit, computed):
         assert abs(np.median(error)) < 0.01
         assert np.quantile(np.abs(error), 0.9) < 0.12
+
+
+@pytest.mark.parametrize(
+    ("distribution", "sizes"),
+    [
+        ("power_law_1.2", (-(2**63), 128, 8, 4)),
+        ("power_law_1.2", (512, 128, 0, 4)),
+        ("power_law_1.2", (512, 128, 8, 0)),
+        ("power_law_1.0", (512, 128, 8, 4)),
+        ("balanced", (512, 8, 9, 4)),
+        ("balanced", (10**15, 128, 8, 4)),
+    ],
+)
+def test_sizes_that_no_layer_has_are_no_rows(distribution: str, sizes: tuple[int, ...]) -> None:
+    assert routed(distribution, *sizes) is None

@@ -47,7 +47,7 @@ def test_stored_answers_are_as_documented(name: str) -> None:
         "evaluate --model qwen3-8b --cluster 1xh200 --context 4096 --efficiency ideal --batch 8",
         *(
             pytest.param(question, marks=pytest.mark.slow)
-            for command in ("serve", "lifetime", "evaluate", "compare")
+            for command in ("serve", "lifetime", "evaluate")
             for question in QUESTIONS[command]
         ),
     ],

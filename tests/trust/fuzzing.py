@@ -18,6 +18,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -425,22 +426,23 @@ def survives(target: Target, random: Random, folder: Path) -> bool:
 
 
 def campaign(minutes: float, seed: int, names: list[str]) -> int:
-    """Run targets in turn for a time; print the cases of each, and what failed. The number of kinds
-    of failures.
+    """Run targets in turn for a time, or until Ctrl-C; print the cases of each, and what failed.
+
+    Returns:
+        The number of kinds of failures.
     """
     warnings.simplefilter("error")
     cases, answered, seen = dict.fromkeys(names, 0), dict.fromkeys(names, 0), set()
     end = time.process_time() + 60 * minutes
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, suppress(KeyboardInterrupt):
         while time.process_time() < end:
-            for name in names:
-                for _ in range(50):
-                    one = f"{seed}/{cases[name]}"
-                    cases[name] += 1
-                    try:
-                        answered[name] += survives(TARGETS[name], Random(one), Path(folder))
-                    except Exception as error:
-                        _tell(name, one, error, seen)
+            for name in [name for name in names for _ in range(50)]:
+                one = f"{seed}/{cases[name]}"
+                cases[name] += 1
+                try:
+                    answered[name] += survives(TARGETS[name], Random(one), Path(folder))
+                except Exception as error:
+                    _tell(name, one, error, seen)
     for name in names:
         print(f"{name:18} {cases[name]:9,} cases, {answered[name]:9,} answered")
     print(f"{'all':18} {sum(cases.values()):9,} cases, {len(seen)} kinds of failures")

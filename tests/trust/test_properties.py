@@ -20,6 +20,9 @@ DRAWS = 256
 
 PRECISIONS = ("float32", "float64")
 
+BOTH = ["float32", pytest.param("float64", marks=pytest.mark.slow)]
+"""As `tests/physics/test_no_nan.py` is quick in float64."""
+
 README = qsopt.Deployment(tensor=4, data=2, expert=8, batch=256)
 
 STRUCTURES = [
@@ -98,7 +101,7 @@ def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return sizes, factors
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", BOTH)
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_numbers_are_finite_and_positive_and_so_are_derivatives(name: str, precision: str) -> None:
     found, finite, names = compiled(name, precision)(*drawn(0))
@@ -108,7 +111,7 @@ def test_numbers_are_finite_and_positive_and_so_are_derivatives(name: str, preci
     assert wrong == [], "derivatives that are not finite"
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", BOTH)
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_more_of_what_helps_never_hurts(name: str, precision: str) -> None:
     run = compiled(name, precision)
@@ -127,6 +130,7 @@ def test_more_of_what_helps_never_hurts(name: str, precision: str) -> None:
             assert (memory >= 1.0 - tolerance).all(), f"more {which} needs less memory"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_both_precisions_say_the_same(name: str) -> None:
     sizes, factors = drawn(2)

@@ -28,6 +28,10 @@ DRAWS = 12
 Loads = Int[np.ndarray, "draws ranks experts"]
 
 
+MOST_ROWS = 2**24
+"""Token rows, experts and places that no benchmark goes beyond; all are drawn in memory."""
+
+
 class Routed(NamedTuple):
     """Work of the measured rank, mean over draws."""
 
@@ -49,7 +53,8 @@ def routed(
     slots: int = 0,
     hottest: bool = False,
 ) -> Routed | None:
-    """Work of the rank that was measured, or None for a distribution without a rule here.
+    """Work of the rank that was measured, or None for a distribution without a rule here, or sizes
+    that no layer has.
 
     Args:
         distribution: `balanced`, `uniform` or `power_law_<alpha>`, the last also with `_eplb`.
@@ -61,7 +66,7 @@ def routed(
         hottest: whether what rounding left went to the most loaded experts, as in earlier releases
             without EPLB.
     """
-    if experts % ranks or (slots or experts) % ranks:
+    if not _is_layer(tokens, experts, top_k, ranks, slots):
         return None
     if distribution in ("balanced", "uniform"):
         return _measured(
@@ -70,6 +75,8 @@ def routed(
     alpha = distribution.removeprefix("power_law_").removesuffix("_eplb")
     if not distribution.startswith("power_law_") or not alpha.replace(".", "", 1).isdigit():
         return None
+    if float(alpha) == 1.0:  # where the inverse of the distribution has another form
+        return None
     balanced = distribution.endswith("_eplb")
     loads = _power_law(
         tokens, experts, top_k, 1 if balanced else ranks, float(alpha), hottest and not balanced
@@ -77,6 +84,14 @@ def routed(
     if balanced:
         loads = np.stack([_placed(one.ravel(), slots or experts, ranks) for one in loads])
     return _measured(loads, np.argmax(loads.sum(axis=2), axis=1))
+
+
+def _is_layer(tokens: int, experts: int, top_k: int, ranks: int, slots: int) -> bool:
+    """Whether a layer has such sizes, spread evenly over its ranks."""
+    if min(tokens, top_k, ranks) < 1 or slots < 0 or top_k > experts:
+        return False
+    even = experts % ranks == 0 and (slots or experts) % ranks == 0
+    return even and max(tokens * top_k, experts, slots) <= MOST_ROWS
 
 
 def _measured(loads: np.ndarray, rank: Int[np.ndarray, " draws"]) -> Routed:
