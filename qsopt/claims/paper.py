@@ -23,7 +23,7 @@ from qsopt.spec.model import routed_layers
 
 Row = dict[str, Any]
 
-ClaimName = Literal["deepseek-128k", "switch-fit", "context", "reuse", "qs"]
+ClaimName = Literal["deepseek-128k", "switch-fit", "length", "reuse", "qs"]
 """What a claim is called."""
 
 SOURCE = "V. Adhinarayanan and N. Jayasena, The qs Inequality, arXiv 2603.08960 (2026)"
@@ -242,7 +242,7 @@ CLAIMS = {
             Picture("accelerator", "devices", "side", "Smallest clusters of Switch-C"),
         ),
         Claim(
-            "context",
+            "length",
             "the dense advantage holds for DeepSeek-V3, Qwen3-235B and Grok-1 at long contexts",
             "decode along the context on 16 H200, each side at its exact optimum",
             long_contexts,
