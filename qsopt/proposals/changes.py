@@ -10,23 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-import jax
 import numpy as np
 
 from qsopt.errors import InputError
 from qsopt.precision import in_float64
 from qsopt.proposals.answers import ProposalQuestion, task_of
 from qsopt.proposals.architecture import COLUMNS
-from qsopt.proposals.boxes import Box, changed
+from qsopt.proposals.boxes import Box
 from qsopt.proposals.fields import Task
-from qsopt.proposals.goals import Quality
+from qsopt.proposals.moves import Named, first, pair, roomy, scored, singles
 from qsopt.proposals.plans import way_of
 from qsopt.proposals.points import Point, Progress, State, Target
 from qsopt.proposals.priors import DENSE, MOE
 from qsopt.proposals.rows import near_row
-from qsopt.proposals.sampling import legal
-from qsopt.proposals.search import learn, try_rows
-from qsopt.proposals.sizing import Sized, judged
+from qsopt.proposals.search import learn
+from qsopt.proposals.sizing import judged
 from qsopt.proposals.slopes import slope_towards, slopes
 from qsopt.proposals.storage import (
     DRAFTED,
@@ -43,10 +41,6 @@ COMBINED = 6
 
 SETTLED = 5
 """Best changes that are tried in all layouts."""
-
-
-Named = tuple[tuple[str, ...], np.ndarray]
-"""A change in the names of what moves, and the architecture that it makes."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +92,7 @@ def changes(
     family = DENSE if row[COLUMNS.index("experts")] <= row[COLUMNS.index("top_k")] else MOE
     state, target = State(task), Target(family, task.limit)
     quality = judged(row[None], task.goal, task.body)
-    one = _first(quality)
+    one = first(quality)
     progress("the model as it is, in all layouts")
     learn(state, target, row, one, whole=True)
     if target not in state.best:
@@ -106,13 +100,13 @@ def changes(
     reference = state.best[target]
     progress("the gradient at it")
     gradient = slopes(reference, task)
-    box = _roomy(task.boxes[family], row, question.free_attention)
-    singles = _scored(state, target, _singles(row, box), box)
-    best = sorted(singles, key=lambda each: -each[1].throughput)[:COMBINED]
+    box = roomy(task.boxes[family], row, question.free_attention)
+    alone = scored(state, target, singles(row, box), box)
+    best = sorted(alone, key=lambda each: -each[1].throughput)[:COMBINED]
     progress("pairs of the best changes")
-    pairs = [_pair(row, a, b) for (a, _), (b, _) in combinations(best, 2)]
-    pairs = _scored(state, target, [each for each in pairs if each is not None], box)
-    every = sorted([*singles, *pairs], key=lambda each: -each[1].throughput)
+    pairs = [pair(row, a, b) for (a, _), (b, _) in combinations(best, 2)]
+    pairs = scored(state, target, [each for each in pairs if each is not None], box)
+    every = sorted([*alone, *pairs], key=lambda each: -each[1].throughput)
     progress("the best in all layouts")
     for _, point in every[:SETTLED]:
         learn(state, target, point.row, point.quality, whole=True)
@@ -165,7 +159,7 @@ def _stored(
     if target not in state.best:
         return []
     own = state.points[(target, reference.key)]
-    made = [(((), reference.row), own), *_scored(state, target, shapes, box)]
+    made = [(((), reference.row), own), *scored(state, target, shapes, box)]
     return [
         _change(state, target, reference, gradient, named, point, format_change)
         for named, point in made
@@ -198,82 +192,6 @@ def _drafting(reference: Point, best: Change | None, task: Task) -> list[Change]
 def family_of(model: Model | None) -> str:
     """Of a model."""
     return DENSE if model is None or moe_layers(model) is None else MOE
-
-
-def _first(quality: Quality) -> Quality:
-    """The first of a batch."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[0], quality)
-
-
-def _roomy(box: Box, row: np.ndarray, free: bool) -> Box:
-    """The box with ratios that go twice as far to either side: what leaves the released shapes is
-    marked, not left out. KV heads, or the rank of latents, move from a quarter to four times the
-    model's, if they may.
-    """
-    kv = float(row[COLUMNS.index("kv")])
-    spans = {name: (low / ROOM, high * ROOM) for name, (low, high) in box.ratios.items()}
-    if free:
-        spans["kv"] = (max(1.0, kv / 4.0), kv * 4.0)
-    return changed(box, **spans)
-
-
-ROOM = 2.0
-"""How far ratios of changed designs may leave the range of a search."""
-
-
-def _singles(row: np.ndarray, box: Box) -> list[Named]:
-    """One number moved: half and double, and steps to either side."""
-    found = []
-    for name in COLUMNS[:-1]:
-        place, step = COLUMNS.index(name), box.steps.get(name, 1.0)
-        low, high = box.bounds[name]
-        value = float(row[place])
-        reach = {"layers": (4.0, 8.0), "hidden": (4.0, 8.0)}.get(name, (1.0,))
-        values = [value + sign * each * step for each in reach for sign in (-1.0, 1.0)]
-        values += [2.0 * value, np.round(value / 2.0 / step) * step]
-        for other in dict.fromkeys(values):
-            if low <= other <= high and other != value:
-                moved = row.copy()
-                moved[place] = other
-                found.append(((name,), moved))
-    return found
-
-
-def _pair(row: np.ndarray, one: Named, other: Named) -> Named | None:
-    """Two changes of different numbers at once."""
-    if one[0] == other[0]:
-        return None
-    return (*one[0], *other[0]), row + (one[1] - row) + (other[1] - row)
-
-
-def _scored(
-    state: State, target: Target, asked: Sequence[Named], box: Box
-) -> list[tuple[Named, Point]]:
-    """Changes at equal quality, each in all known deployments."""
-    if not asked:
-        return []
-    task = state.task
-    found: list[tuple[Named, Point]] = []
-    for named in asked:
-        made = legal(named[1][None], box, task.goal, task.body, np.ones(1))
-        if len(made.rows):
-            found.append(((named[0], made.rows[0]), _blank(target, made)))
-    if not found:
-        return []
-    rows = np.stack([named[1] for named, _ in found])
-    quality = jax.tree.map(lambda *leaves: np.stack(leaves), *(p.quality for _, p in found))
-    every = state.choices[target.family].every
-    try_rows(state, [target] * len(rows), rows, quality, [every] * len(rows))
-    known = [(named, state.points[(target, tuple(named[1].tolist()))]) for named, _ in found]
-    return [(named, point) for named, point in known if point.throughput > 0]
-
-
-def _blank(target: Target, made: Sized) -> Point:
-    """A change that was not tried yet."""
-    quality = _first(made.quality)
-    return Point(
-        target.family, made.rows[0], 0.0, target.limit, target.factor, 0.0, np.inf, quality
-    )
 
 
 def _change(
