@@ -8,6 +8,7 @@ import pytest
 from qsopt.cli.runtime import compile_in_haste, configure
 
 compile_in_haste()
+os.environ.pop("COLUMNS", None)  # which workers have of the terminal that started them
 
 import jax  # noqa: E402  (reads the environment when imported)
 

@@ -250,7 +250,7 @@ def test_file_folder_and_table_agree(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "named"),
-    [("{", "is not valid JSON"), ("[1]", "holds no table"), ("\udcff", "is not valid JSON")],
+    [("{", "is not valid JSON"), ("[1]", "holds no table"), ("\udcff", "cannot be read")],
 )
 def test_malformed_file(tmp_path: Path, text: str, named: str) -> None:
     file = tmp_path / "config.json"
@@ -276,6 +276,7 @@ def test_field_that_stands_there_twice(tmp_path: Path) -> None:
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"config\.json: cannot be read .* give a config\.json or a folder"
+        InputError,
+        match=r"config\.json: cannot be read .* give a config\.json in JSON, or a folder",
     ):
         read_config(tmp_path)

