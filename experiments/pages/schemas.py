@@ -49,8 +49,8 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = {
     ),
     "crossover": (
         "crossover --model mixtral-8x7b --cluster 2xh200 --over context --from 1k --to 64k",
-        "crossover --model qwen3-30b-a3b --dense qwen3-14b --cluster 1xh100 --prompt 1k --answer 1k "
-        "--over answer --from 16 --to 4k",
+        "crossover --model qwen3-30b-a3b --dense qwen3-14b --cluster 1xh100 --prompt 1k "
+        "--answer 1k --over answer --from 16 --to 4k",
     ),
     "map": ("map --model mixtral-8x7b --cluster 2xh200 --x-points 4 --y-points 3",),
 }
