@@ -15,12 +15,10 @@ from qsopt.cli.compare import Compare
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.contenders import Contender, RequestDuel, request_duel
 from qsopt.comparison.dense import SAME_BODY, dense_match
-from qsopt.comparison.twin import aligned, qs_numbers
-from qsopt.deployments.batches import CHUNK, repeat, same_length, take
-from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import best_of_each
+from qsopt.comparison.duel import best_of
+from qsopt.comparison.twin import qs_numbers
 from qsopt.report.inquiry import Inquiry
-from qsopt.report.records.intervals import of_dense, ratio_intervals, speed_errors
+from qsopt.report.records.intervals import central_ratio, of_dense, ratio_intervals, speed_errors
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -138,7 +136,7 @@ def _interval(case: Asked, moe: Reached, dense: Reached, ratio: float | None) ->
         )
         errors = speed_errors(*pair, requests=case.question.on_requests)
         found = ratio_intervals(ratio, errors)
-    low, high = (None, None) if found is None else found["ratio_dense_over_moe"]["80"]
+    low, high = central_ratio(found) or (None, None)
     return {"low": low, "high": high}
 
 
@@ -164,12 +162,8 @@ def served(side: Contender, service: Service) -> Reached:
 
 
 def decoding(side: Model, case: Asked) -> Reached:
-    """A side in its best deployment, decode alone. All lists of layouts are filled up to one
-    length, so that few programs are compiled for all cases.
-    """
-    legal = legal_layouts(side, case.service.cluster, case.service.rules)
-    (layouts,) = same_length(legal, at_least=CHUNK)
-    best = take(best_of_each(repeat(aligned(side, case.model), 1), case.service, layouts), 0)
+    """A side in its best deployment, decode alone."""
+    best = best_of(side, case.model, case.service)
     found = float(best.throughput)
     return Reached(found, best.deployment if found else None)
 

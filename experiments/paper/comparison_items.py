@@ -17,31 +17,19 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from experiments.findings.sides import AS_THE_PAPER
 from experiments.framework import study
 from experiments.framework.pieces import Row
 from experiments.pages.template import render
 from qsopt.cli.options import Question
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.dense import SAME_BODY, dense_match, match_kind
-from qsopt.comparison.twin import aligned
-from qsopt.deployments.batches import CHUNK, repeat, same_length
-from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import best_of_each
+from qsopt.comparison.duel import throughput_of
 from qsopt.files import write_text
-from qsopt.spec.model import Model
-from qsopt.spec.service import Service
 
 NAME = "comparison_items"
 
-BEFORE = {
-    "twin": "same-body",
-    "law": "geometric",
-    "law_raw": True,
-    "dcp": "1",
-    "expert_slots": "none",
-    "packing": "loose",
-    "assume": "merged_dispatch=0,shared_links=0",
-}
+BEFORE = AS_THE_PAPER
 """The comparison as it was first made."""
 
 ITEMS = {
@@ -107,17 +95,8 @@ def ratio(question: Question) -> tuple[float | None, str]:
     q = question.inquiry(model, service).believe().q
     kind = match_kind(question.twin, question.twin_attention)
     dense = dense_match(model, jnp.asarray(q), kind if model.encoder is None else SAME_BODY)
-    reached = tuple(throughput(side, model, service) for side in (model, dense))
+    reached = tuple(throughput_of(side, model, service) for side in (model, dense))
     return (reached[1] / reached[0] if all(reached) else None), verdict(*reached)
-
-
-def throughput(side: Model, like: Model, service: Service) -> float:
-    """Of a side in its best deployment, 0 where none is feasible [tokens/s]. All lists of layouts
-    are filled up to one length, so that few programs are compiled for all cases.
-    """
-    legal = legal_layouts(side, service.cluster, service.rules)
-    (layouts,) = same_length(legal, at_least=CHUNK)
-    return float(best_of_each(repeat(aligned(side, like), 1), service, layouts).throughput[0])
 
 
 # ---- the numbers of an independent review --------------------------------------------------------

@@ -9,15 +9,12 @@ import numpy as np
 
 from qsopt.arrays import Scalar
 from qsopt.errors import InputError, unknown_name
-from qsopt.maps.points import REQUEST_NUMBERS, SERVICE_NUMBERS
+from qsopt.maps.points import NUMBERS, REQUEST_NUMBERS
 from qsopt.record import Record
 from qsopt.spec.changes import SIZES
 from qsopt.spec.deployment import PARALLEL_SIZES, Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
-
-SHORT = {**SERVICE_NUMBERS, **REQUEST_NUMBERS}
-"""Numbers of a service by the names of maps."""
 
 LAYOUT = {**PARALLEL_SIZES, "batch": "batch"}
 """Numbers of a deployment by their short names."""
@@ -66,13 +63,13 @@ def place_of(name: str) -> Callable[[Question], Any]:
     Raises:
         InputError: if there is no such number.
     """
-    if name in SHORT:
-        return lambda question: SHORT[name](question.service)
+    if name in NUMBERS:
+        return lambda question: NUMBERS[name](question.service)
     if name in LAYOUT:
         return lambda question: getattr(question.deployment, LAYOUT[name])
     root, *steps = name.split(".")
     if root not in _ROOTS or not steps:
-        raise unknown_name("input", name[:80], (Q, *SHORT, *LAYOUT, *SIZES, *_ROOTS))
+        raise unknown_name("input", name[:80], (Q, *NUMBERS, *LAYOUT, *SIZES, *_ROOTS))
     return lambda question: _followed(name, _ROOTS[root](question), steps)
 
 

@@ -12,10 +12,8 @@ from qsopt.arrays import scalar
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.contenders import Contender, RequestDuel, draft_of, request_duel
 from qsopt.comparison.dense import dense_match, size_factor
-from qsopt.comparison.duel import layouts_of
+from qsopt.comparison.duel import best_of
 from qsopt.comparison.twin import aligned
-from qsopt.deployments.batches import repeat, take
-from qsopt.deployments.optimum import best_of_each
 from qsopt.errors import unknown_name
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.precision import in_float64
@@ -124,8 +122,7 @@ class PairSweep:
 
     def _decoding(self, model: Model, asked: Question, free: dict[str, float]) -> Best:
         service, side = asked.service, aligned(model, asked.model)
-        layouts = layouts_of(model, service)
-        best = take(best_of_each(repeat(side, 1), service, layouts), 0)
+        best = best_of(model, asked.model, service)
         if not float(best.throughput):
             return _nothing(DECODE, free if self.slopes else {})
         layout = best.deployment

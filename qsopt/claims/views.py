@@ -10,10 +10,9 @@ from qsopt.catalog.accelerators import load_cluster
 from qsopt.catalog.models import load_model, model_facts
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.dense import RELEASED, SAME_BODY, MatchKind, dense_match
-from qsopt.comparison.duel import throughput_of
+from qsopt.comparison.duel import layouts_of, throughput_of
 from qsopt.comparison.twin import aligned, qs_numbers
-from qsopt.deployments.batches import repeat, same_length
-from qsopt.deployments.layouts import legal_layouts
+from qsopt.deployments.batches import repeat
 from qsopt.deployments.optimum import searched
 from qsopt.fitted.expected import efficiency_for
 from qsopt.quality import law
@@ -107,7 +106,7 @@ def smallest_replica(side: Model, like: Model, service: Service) -> int | None:
     """Devices of the smallest replica of a side that keeps the limits; None where a cluster holds
     none. A deployment fits whatever the number of its replicas, so this is the smallest cluster.
     """
-    (layouts,) = same_length(legal_layouts(side, service.cluster, service.rules))
+    layouts = layouts_of(side, service)
     reached = searched(repeat(aligned(side, like), 1), service, layouts).throughputs[0]
     sizes = np.asarray(layouts.replica_devices)[np.asarray(reached) > 0.0]
     return int(sizes.min()) if len(sizes) else None

@@ -14,7 +14,8 @@ from qsopt.comparison.twin import aligned
 from qsopt.comparison.worlds import in_all_worlds
 from qsopt.deployments.batches import CHUNK, length, repeat, same_length, stack, take
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Best, Searched, best_of_each, searched
+from qsopt.deployments.optimum import Best, Searched, searched
+from qsopt.deployments.request import best_batch
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -121,7 +122,17 @@ def layouts_of(model: Model, service: Service) -> Deployment:
     return layouts
 
 
+def best_of(model: Model, like: Model, service: Service) -> Best:
+    """A side in its best deployment, as things are.
+
+    Args:
+        model: the side.
+        like: whose structure it is given, so that both sides share a compilation.
+        service: what it is served on and for.
+    """
+    return best_batch(aligned(model, like), service, layouts_of(model, service))
+
+
 def throughput_of(model: Model, like: Model, service: Service) -> float:
-    """A side's throughput in its best deployment, as things are [tokens/s]."""
-    side, layouts = aligned(model, like), layouts_of(model, service)
-    return float(best_of_each(repeat(side, 1), service, layouts).throughput[0])
+    """A side's throughput in its best deployment, 0 where none is feasible [tokens/s]."""
+    return float(best_of(model, like, service).throughput)

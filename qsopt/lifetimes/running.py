@@ -7,10 +7,8 @@ import numpy as np
 from qsopt.arrays import Scalar
 from qsopt.comparison.contenders import Contender, RequestDuel, request_duel, rival
 from qsopt.comparison.dense import MatchKind
-from qsopt.comparison.duel import layouts_of
+from qsopt.comparison.duel import best_of
 from qsopt.comparison.twin import aligned
-from qsopt.deployments.batches import repeat, take
-from qsopt.deployments.optimum import best_of_each
 from qsopt.fitted.power import PACE, STEP, shipped_power
 from qsopt.physics.energy import PowerLaw, busy_shares, energy
 from qsopt.physics.evaluate import compiled_metrics
@@ -77,9 +75,7 @@ class Setting(NamedTuple):
         )
 
     def _decoding(self, model: Model) -> Running:
-        side = aligned(model, self.model)
-        layouts = layouts_of(model, self.service)
-        best = take(best_of_each(repeat(side, 1), self.service, layouts), 0)
+        side, best = aligned(model, self.model), best_of(model, self.model, self.service)
         if not bool(best.feasible):
             return self._nothing()
         layout = best.deployment

@@ -65,6 +65,9 @@ REQUEST_NUMBERS: dict[str, Callable[[Service | Asked], Scalar]] = {
 }
 """Numbers of whole requests that maps and crossovers move."""
 
+NUMBERS = SERVICE_NUMBERS | REQUEST_NUMBERS
+"""All of them."""
+
 
 def point_grid(
     service: Service,

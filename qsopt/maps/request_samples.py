@@ -9,7 +9,7 @@ from qsopt.arrays import scalar
 from qsopt.comparison.contenders import RequestDuel, request_duel, rival
 from qsopt.comparison.dense import dense_match
 from qsopt.maps.pair import MatchedPair, Measure, Samples
-from qsopt.maps.points import REQUEST_NUMBERS, SERVICE_NUMBERS
+from qsopt.maps.points import NUMBERS
 from qsopt.spec.service import Service
 
 
@@ -30,7 +30,7 @@ def request_measure(pair: MatchedPair, over: str) -> Measure:
 
 
 def _at_number(duel: RequestDuel, service: Service, over: str, value: float) -> tuple[float, float]:
-    number = (REQUEST_NUMBERS | SERVICE_NUMBERS)[over]
+    number = NUMBERS[over]
     moved = eqx.tree_at(number, service, np.asarray(value))
     return duel.moe.throughput(moved), duel.dense.throughput(moved)
 

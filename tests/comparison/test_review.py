@@ -19,10 +19,10 @@ from experiments.paper.comparison_items import (
     VLLM,
     merged_copies,
     ratio,
-    throughput,
 )
 from qsopt import Workload, load_cluster, load_model
 from qsopt.cli.options import Question
+from qsopt.comparison.duel import throughput_of
 from qsopt.spec.efficiency import ideal
 from qsopt.spec.rules import LayoutRules
 from qsopt.spec.service import Service
@@ -88,7 +88,7 @@ def test_any_number_of_devices_is_no_worse_than_the_nearest_that_divides(devices
 
     def best(count: int, rules: LayoutRules) -> float:
         cluster = load_cluster(f"{count}xh100")
-        return throughput(model, model, Service(cluster, Workload(8192.0), ideal(), rules))
+        return throughput_of(model, model, Service(cluster, Workload(8192.0), ideal(), rules))
 
     free, bare = LayoutRules(dcp=1), LayoutRules(dcp=1, expert_slots=0)
     divisor = max(size for size in (1, 2, 4) if size <= devices)

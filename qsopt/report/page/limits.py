@@ -33,5 +33,5 @@ def _seconds(limit: float) -> float | None:
 
 def _row(sides: PageSides, pair: tuple[float | None, float | None], asked: bool) -> dict[str, Any]:
     ttft, tpot = (NO_LIMIT if each is None else each for each in pair)
-    found = sides.at({"ttft_limit": ttft, "tpot_limit": tpot}, launch=True)
+    found = sides.at({"ttft": ttft, "tpot": tpot}, launch=True)
     return {**found, "ttft_limit": pair[0], "tpot_limit": pair[1], "asked": asked}

@@ -6,14 +6,12 @@ import equinox as eqx
 import numpy as np
 
 from qsopt.comparison.compare import verdict
-from qsopt.comparison.duel import layouts_of
-from qsopt.comparison.twin import aligned
-from qsopt.deployments.batches import repeat, take
-from qsopt.deployments.optimum import best_of_each
+from qsopt.comparison.duel import best_of
+from qsopt.deployments.optimum import Best
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.page.sides import PageSides
 from qsopt.report.records.design import deployment_record
-from qsopt.report.records.intervals import of_dense, ratio_intervals, speed_errors
+from qsopt.report.records.intervals import central_ratio, of_dense, ratio_intervals, speed_errors
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
@@ -32,7 +30,7 @@ def _with(values: np.ndarray, own: float) -> list[float]:
 def request_line(sides: PageSides, what: str) -> dict[str, Any]:
     """The ratio on requests along the length of their prompt or answer."""
     own = float(np.asarray(getattr(sides.inquiry.service.workload, what)))
-    rows = [sides.at({what: value}) for value in _with(LENGTHS[what], own)]
+    rows = [{what: value, **sides.at({what: value})} for value in _with(LENGTHS[what], own)]
     return {"what": what, "own": own, "question": "request", "rows": rows}
 
 
@@ -46,32 +44,25 @@ def decode_line(inquiry: Inquiry, match: Model) -> dict[str, Any]:
 def _at_context(inquiry: Inquiry, match: Model, context: float) -> dict[str, Any]:
     service = eqx.tree_at(lambda s: s.workload.context, inquiry.service, np.asarray(context))
     moe, dense = (best_of(side, inquiry.model, service) for side in (inquiry.model, match))
+    rates = float(moe.throughput), float(dense.throughput)
     row: dict[str, Any] = {
         "context": context,
-        "verdict": verdict(moe[1], dense[1]),
+        "verdict": verdict(*rates),
         "ratio": None,
         "interval": None,
     }
-    if moe[1] and dense[1]:
-        row["ratio"] = dense[1] / moe[1]
-        other = of_dense(inquiry, match), dense[0]
-        errors = speed_errors((inquiry, moe[0]), other, requests=False)
-        found = ratio_intervals(row["ratio"], errors)
-        row["interval"] = None if found is None else found["ratio_dense_over_moe"]["80"]
-    for name, model, (layout, rate) in (("moe", inquiry.model, moe), ("dense", match, dense)):
-        row[name] = _decode_side(model, service, layout, rate) if rate else None
+    if all(rates):
+        row["ratio"] = rates[1] / rates[0]
+        other = of_dense(inquiry, match), dense.deployment
+        errors = speed_errors((inquiry, moe.deployment), other, requests=False)
+        row["interval"] = central_ratio(ratio_intervals(row["ratio"], errors))
+    for name, model, best in (("moe", inquiry.model, moe), ("dense", match, dense)):
+        row[name] = _decode_side(model, service, best) if float(best.throughput) else None
     return row
 
 
-def best_of(model: Model, like: Model, service: Service) -> tuple[Any, float]:
-    """The best deployment of a side, and its throughput, 0 where none is feasible."""
-    side, layouts = aligned(model, like), layouts_of(model, service)
-    best = take(best_of_each(repeat(side, 1), service, layouts), 0)
-    return best.deployment, float(best.throughput)
-
-
-def _decode_side(model: Model, service: Service, layout: Any, rate: float) -> dict[str, Any]:
-    devices = float(service.cluster.devices)
+def _decode_side(model: Model, service: Service, best: Best) -> dict[str, Any]:
+    layout, rate, devices = best.deployment, float(best.throughput), float(service.cluster.devices)
     replicas = np.floor(devices / float(layout.replica_devices))
     record = deployment_record(model, service, layout, replicas)
     return {

@@ -10,6 +10,7 @@ from qsopt.arrays import scalar
 from qsopt.comparison.compare import COMPARED, settle
 from qsopt.comparison.contenders import RequestSide, allowed, request_duel, rival
 from qsopt.comparison.dense import dense_match
+from qsopt.comparison.duel import throughput_of
 from qsopt.comparison.requests import MOST_LAYOUTS, requests_of_context, settle_requests
 from qsopt.precision import in_float64
 from qsopt.record import name_of, plain
@@ -17,7 +18,7 @@ from qsopt.report.inquiry import Inquiry
 from qsopt.report.page.budget import budget_record
 from qsopt.report.page.grid import grid_record
 from qsopt.report.page.limits import limit_rows
-from qsopt.report.page.lines import best_of, decode_line, request_line
+from qsopt.report.page.lines import decode_line, request_line
 from qsopt.report.page.operators import operator_rows
 from qsopt.report.page.sides import PageSides
 from qsopt.report.page.sources import bibtex, provenance_rows
@@ -116,7 +117,7 @@ def _of_steps(inquiry: Inquiry, seed: int) -> Answer:
     rate = float(result.moe.metrics.throughput) if bool(result.moe.feasible) else 0.0
 
     def at_q(other: float) -> float | None:
-        _, reached = best_of(dense_match(model, scalar(other), kind), model, service)
+        reached = throughput_of(dense_match(model, scalar(other), kind), model, service)
         return reached / rate if rate and reached else None
 
     moe, dense = (

@@ -1,6 +1,5 @@
 """Both sides of a page's question in their exact best ways of serving, whatever is moved."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,27 +8,17 @@ import numpy as np
 
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.contenders import RequestDuel, RequestSide
+from qsopt.maps.points import NUMBERS
 from qsopt.report.inquiry import Inquiry
-from qsopt.report.records.intervals import of_dense, ratio_intervals, speed_errors
+from qsopt.report.records.intervals import central_ratio, of_dense, ratio_intervals, speed_errors
 from qsopt.report.records.launch import launch_record
 from qsopt.report.records.serving import point_record
 from qsopt.serving.ranking import Option
 from qsopt.spec.service import Service
 
-Places = dict[str, Callable[[Service], Any]]
-
-NUMBERS: Places = {
-    "prompt": lambda service: service.workload.prompt,
-    "answer": lambda service: service.workload.answer,
-    "cached": lambda service: service.workload.cached,
-    "ttft_limit": lambda service: service.workload.ttft_limit,
-    "tpot_limit": lambda service: service.workload.tpot_limit,
-}
-"""Numbers of a service that a page moves."""
-
 
 def moved(service: Service, **numbers: float) -> Service:
-    """A service with other numbers of its requests."""
+    """A service with other numbers, by the names of maps."""
     for name, value in numbers.items():
         service = eqx.tree_at(NUMBERS[name], service, np.asarray(float(value)))
     return service
@@ -53,17 +42,15 @@ class PageSides:
         which interval, and in which layouts.
 
         Args:
-            numbers: of `NUMBERS`, by name; those of the question if left out.
+            numbers: by the names of maps; those of the question if left out.
             launch: whether the commands that launch them are wanted.
         """
-        known = numbers or {}
-        service = moved(self.inquiry.service, **known)
+        service = moved(self.inquiry.service, **(numbers or {}))
         moe, dense = (side.side(service) for side in (self.duel.moe, self.duel.dense))
         rates = float(moe.throughput), float(dense.throughput)
         asked = replace(self.inquiry, service=service), replace(self.dense, service=service)
         both = all(rates)
         return {
-            **known,
             "verdict": verdict(*rates),
             "ratio": rates[1] / rates[0] if both else None,
             "interval": _interval(asked, (moe, dense), rates[1] / rates[0]) if both else None,
@@ -80,8 +67,7 @@ def _interval(
     if first.best is None or second.best is None:
         return None
     one, other = (moe, first.best.plan.decode), (dense, second.best.plan.decode)
-    found = ratio_intervals(ratio, speed_errors(one, other, requests=True))
-    return None if found is None else found["ratio_dense_over_moe"]["80"]
+    return central_ratio(ratio_intervals(ratio, speed_errors(one, other, requests=True)))
 
 
 def _side(asked: Inquiry, side: RequestSide, launch: bool) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from qsopt.record import name_of
 from qsopt.report.inquiry import Inquiry
+from qsopt.report.records.intervals import central_ratio
 from qsopt.report.style import tokens_text
 
 _FLIPS = {
@@ -24,7 +25,7 @@ def verdict_sentence(record: dict[str, Any], inquiry: Inquiry) -> str:
     moe, dense = inquiry.model_name or "the MoE", dense_words(record, inquiry)
     if ratio is None or not math.isfinite(ratio):
         return f"For {subject}: {record['verdict']}. {record['reason'] or ''}".strip()
-    times, ends = ratio, _interval(record)
+    times, ends = ratio, central_ratio(record["intervals"])
     first, second = dense, moe
     if ratio < 1.0:
         times, first, second = 1.0 / ratio, moe, dense
@@ -32,11 +33,6 @@ def verdict_sentence(record: dict[str, Any], inquiry: Inquiry) -> str:
     sure = "" if ends is None else f" (80 % interval: {ends[0]:.2f} to {ends[1]:.2f})"
     sentence = f"For {subject}, {first} reaches {times:.2f} times the throughput of {second}{sure}."
     return sentence + _turns(record)
-
-
-def _interval(record: dict[str, Any]) -> list[float] | None:
-    found = record["intervals"]
-    return None if found is None else found["ratio_dense_over_moe"]["80"]
 
 
 def _turns(record: dict[str, Any]) -> str:

@@ -175,6 +175,11 @@ def ratio_intervals(ratio: float, errors: tuple[Quantiles, Quantiles] | None) ->
     return {"ratio_dense_over_moe": interval(ratio, errors[1])}
 
 
+def central_ratio(intervals: Intervals | None) -> list[float] | None:
+    """Ends of the central 80 % of a ratio; None without evidence."""
+    return None if intervals is None else intervals["ratio_dense_over_moe"]["80"]
+
+
 def speed_errors(
     moe: tuple[Inquiry, Deployment], dense: tuple[Inquiry, Deployment], requests: bool
 ) -> tuple[Quantiles, Quantiles] | None:
@@ -229,8 +234,8 @@ def ratio_budget(
     requests: bool = False,
 ) -> dict[str, list[float]] | None:
     """What each error alone would make of the ratio, as central 80 % intervals: that of one side's
-    speed, of the other's, and both as they were measured to go together. Arguments are those of
-    `ratio_intervals`; None without evidence.
+    speed, of the other's, and both as they were measured to go together; None without evidence.
+    Arguments are those of `speed_errors`, and the ratio as predicted.
     """
     found = speed_errors(moe, dense, requests)
     over = _speed(*dense, requests)
