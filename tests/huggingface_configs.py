@@ -6,7 +6,8 @@ from pathlib import Path
 from qsopt.catalog.huggingface import read_config
 from qsopt.physics.parameters import parameter_count
 from qsopt.spec.formats import format_name
-from qsopt.spec.model import NO_WINDOW, Model
+from qsopt.spec.layers import NO_WINDOW
+from qsopt.spec.model import Model
 
 LLAMA = {
     "model_type": "llama",

@@ -16,7 +16,7 @@ from qsopt.physics.kv_cache import kv_bytes_per_token
 from qsopt.physics.parameters import Parameters, parameter_count
 from qsopt.quality import MATCHES
 from qsopt.spec.formats import format_name
-from qsopt.spec.model import LinearAttention
+from qsopt.spec.layers import LinearAttention
 
 TOTALS = {
     "arctic": 478_584_608_768,

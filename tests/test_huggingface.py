@@ -27,7 +27,7 @@ from huggingface_configs import (
 from qsopt.catalog.huggingface import read_config
 from qsopt.physics.kv_cache import index_key_bytes, kv_bytes_per_token
 from qsopt.physics.parameters import parameter_count
-from qsopt.spec.model import NO_WINDOW, DenseFfn, Gqa, LinearAttention, Mla, MoeFfn
+from qsopt.spec.layers import NO_WINDOW, DenseFfn, Gqa, LinearAttention, Mla, MoeFfn
 
 
 def test_llama_by_hand() -> None:

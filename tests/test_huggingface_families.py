@@ -10,7 +10,8 @@ from qsopt.catalog.huggingface import read_config
 from qsopt.cli.options import Question
 from qsopt.physics.kv_cache import kv_bytes_per_token
 from qsopt.physics.parameters import parameter_count
-from qsopt.spec.model import DenseFfn, Gqa, LinearAttention, Mla, Model, MoeFfn
+from qsopt.spec.layers import DenseFfn, Gqa, LinearAttention, Mla, MoeFfn
+from qsopt.spec.model import Model
 
 TOWERS = ("vision_config", "audio_config")
 

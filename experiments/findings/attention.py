@@ -21,7 +21,8 @@ from qsopt.comparison.compare import verdict
 from qsopt.comparison.contenders import request_duel
 from qsopt.comparison.dense import RELEASED, RELEASED_GQA8, SAME_BODY, MatchKind, dense_match
 from qsopt.physics.kv_cache import kv_bytes_per_token
-from qsopt.spec.model import Gqa, Layers, Mla, Model, Stack
+from qsopt.spec.layers import Gqa, Layers, Mla, Stack
+from qsopt.spec.model import Model
 
 NAME = "attention"
 

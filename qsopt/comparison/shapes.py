@@ -26,7 +26,8 @@ from qsopt.arrays import Scalar, number
 from qsopt.comparison.twin import WIDTH_STEP, with_format_of_experts
 from qsopt.physics import smooth
 from qsopt.physics.parameters import parameter_count
-from qsopt.spec.model import Attention, DenseFfn, Gqa, Layers, Model, Stack
+from qsopt.spec.layers import Attention, DenseFfn, Gqa, Layers, Stack
+from qsopt.spec.model import Model
 
 MatchAttention = Literal["same", "gqa8"]
 """Attention of a dense match: the MoE's own, or eight KV heads of 128."""

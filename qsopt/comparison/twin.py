@@ -23,16 +23,8 @@ from qsopt.physics.layer_weights import weights
 from qsopt.physics.parameters import parameter_count
 from qsopt.record import Record
 from qsopt.spec.hardware import Cluster
-from qsopt.spec.model import (
-    DenseFfn,
-    Layers,
-    Model,
-    MoeFfn,
-    Precision,
-    Stack,
-    moe_layers,
-    stacks,
-)
+from qsopt.spec.layers import DenseFfn, Layers, MoeFfn, Stack
+from qsopt.spec.model import Model, Precision, moe_layers, stacks
 from qsopt.spec.workload import Workload
 
 WIDTH_STEP = 128.0

@@ -28,7 +28,8 @@ from qsopt.deployments.batches import in_numpy
 from qsopt.physics import placement
 from qsopt.spec.deployment import GATHERED, Deployment
 from qsopt.spec.hardware import Cluster
-from qsopt.spec.model import Gqa, Model, MoeFfn
+from qsopt.spec.layers import Gqa, MoeFfn
+from qsopt.spec.model import Model
 from qsopt.spec.rules import EVERY, NO_SLOTS, LayoutRules
 
 Kept = Bool[Array, "*layouts"]

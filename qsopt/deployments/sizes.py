@@ -11,7 +11,8 @@ from qsopt.deployments.legality import (
 )
 from qsopt.deployments.stacks import Traits
 from qsopt.errors import InputError, exactly
-from qsopt.spec.model import Gqa, LinearAttention, Mla, Model
+from qsopt.spec.layers import Gqa, LinearAttention, Mla
+from qsopt.spec.model import Model
 from qsopt.spec.rules import LayoutRules
 
 

@@ -22,7 +22,8 @@ from qsopt.errors import InputError
 from qsopt.physics.parameters import compiled_parameter_count, parameter_count
 from qsopt.serving.trials import Asked
 from qsopt.spec.hardware import Cluster
-from qsopt.spec.model import Layers, Model, MoeFfn, map_ffn, routed_layers
+from qsopt.spec.layers import Layers, MoeFfn, map_ffn
+from qsopt.spec.model import Model, routed_layers
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 

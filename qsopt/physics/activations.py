@@ -13,7 +13,8 @@ from qsopt.physics import layer_weights, smooth
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.hardware import Accelerator
-from qsopt.spec.model import DenseFfn, Gqa, Layers, LinearAttention, Mla, Model, MoeFfn
+from qsopt.spec.layers import DenseFfn, Gqa, Layers, LinearAttention, Mla, MoeFfn
+from qsopt.spec.model import Model
 
 
 def peak(

@@ -18,7 +18,7 @@ from qsopt.arrays import Scalar, number
 from qsopt.physics import kv_cache
 from qsopt.physics.prompt_core import prompt_core
 from qsopt.physics.roofline import Cost
-from qsopt.spec.model import NO_WINDOW, Attention, Gqa, LinearAttention, Mla
+from qsopt.spec.layers import NO_WINDOW, Attention, Gqa, LinearAttention, Mla
 
 
 class Chunk(eqx.Module):

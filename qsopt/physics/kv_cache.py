@@ -6,7 +6,8 @@ import jax.numpy as jnp
 
 from qsopt.arrays import Scalar
 from qsopt.physics import smooth
-from qsopt.spec.model import Attention, Gqa, LinearAttention, Mla, Model
+from qsopt.spec.layers import Attention, Gqa, LinearAttention, Mla
+from qsopt.spec.model import Model
 
 
 def device_kv_heads(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from qsopt.arrays import Scalar, number
 from qsopt.physics.kv_cache import device_kv_heads
-from qsopt.spec.model import Attention, DenseFfn, Gqa, Mla, MoeFfn
+from qsopt.spec.layers import Attention, DenseFfn, Gqa, Mla, MoeFfn
 
 
 class Gemm(eqx.Module):

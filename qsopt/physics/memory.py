@@ -21,7 +21,8 @@ from qsopt.record import Record
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
-from qsopt.spec.model import DenseFfn, Ffn, Model, MoeFfn, stacks
+from qsopt.spec.layers import DenseFfn, Ffn, MoeFfn
+from qsopt.spec.model import Model, stacks
 from qsopt.spec.server_memory import ServerMemory
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload

@@ -11,7 +11,7 @@ from qsopt.physics.collectives import Links
 from qsopt.physics.memory import ends_together
 from qsopt.physics.roofline import Spent
 from qsopt.physics.stage import Stage, reader_of, several_data, turns
-from qsopt.spec.model import Ffn, Gqa, LinearAttention, Mla, MoeFfn
+from qsopt.spec.layers import Ffn, Gqa, LinearAttention, Mla, MoeFfn
 
 
 def stage_messages(stage: Stage, share: Scalar) -> Iterator[tuple[str, Spent]]:

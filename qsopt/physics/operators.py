@@ -19,7 +19,8 @@ from qsopt.physics.roofline import Cost
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
-from qsopt.spec.model import Attention, DenseFfn, Ffn, Gqa, LinearAttention, Mla, Model, MoeFfn
+from qsopt.spec.layers import Attention, DenseFfn, Ffn, Gqa, LinearAttention, Mla, MoeFfn
+from qsopt.spec.model import Model
 
 
 def products(

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from qsopt.arrays import Scalar, entry
 from qsopt.physics import smooth
 from qsopt.spec.formats import FORMATS
-from qsopt.spec.model import MoeFfn, Precision
+from qsopt.spec.layers import MoeFfn
+from qsopt.spec.model import Precision
 from qsopt.spec.server_memory import ALIASED_BYTES, ServerMemory
 
 _BF16 = FORMATS.index("bf16")

@@ -12,7 +12,8 @@ from qsopt.physics.layer_weights import (
     weights,
 )
 from qsopt.record import Record
-from qsopt.spec.model import Model, MoeFfn, Stack, stacks
+from qsopt.spec.layers import MoeFfn, Stack
+from qsopt.spec.model import Model, stacks
 
 
 class Parameters(Record):

@@ -20,7 +20,8 @@ from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency, OperatorEfficiency
 from qsopt.spec.formats import ARITHMETICS
 from qsopt.spec.hardware import Accelerator
-from qsopt.spec.model import Attention, Gqa, LinearAttention, Mla, Model
+from qsopt.spec.layers import Attention, Gqa, LinearAttention, Mla
+from qsopt.spec.model import Model
 
 Named = tuple[str, Work]
 """The operator of a breakdown, and some of its work."""

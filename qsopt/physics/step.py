@@ -26,7 +26,7 @@ from qsopt.physics.roofline import Cost, Spent, Work, roofline
 from qsopt.physics.stage import Stage, reader_of, turns
 from qsopt.spec.efficiency import OperatorEfficiency
 from qsopt.spec.formats import ARITHMETICS, Format
-from qsopt.spec.model import Attention, DenseFfn, Ffn, Gqa, LinearAttention, Mla
+from qsopt.spec.layers import Attention, DenseFfn, Ffn, Gqa, LinearAttention, Mla
 
 Record = TypeVar("Record")
 

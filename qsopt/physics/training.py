@@ -13,7 +13,8 @@ from qsopt.arrays import Scalar
 from qsopt.physics import chunks
 from qsopt.physics.chunks import Chunk
 from qsopt.physics.parameters import parameter_count
-from qsopt.spec.model import Attention, LinearAttention, Mla, Model, stacks
+from qsopt.spec.layers import Attention, LinearAttention, Mla
+from qsopt.spec.model import Model, stacks
 
 PASSES = 3.0
 """A backward pass takes twice the operations of the forward (arXiv 2001.08361, section 2.1)."""

@@ -19,7 +19,8 @@ from qsopt.arrays import Scalar, number
 from qsopt.proposals.bodies import GROUPED, Body
 from qsopt.proposals.measures import STEP
 from qsopt.record import Record
-from qsopt.spec.model import DenseFfn, Gqa, Layers, Mla, Model, MoeFfn, Stack
+from qsopt.spec.layers import DenseFfn, Gqa, Layers, Mla, MoeFfn, Stack
+from qsopt.spec.model import Model
 
 COLUMNS = ("layers", "hidden", "kv", "experts", "top_k", "shared", "leading", "width")
 """The numbers of an architecture in the order of a row of a table."""

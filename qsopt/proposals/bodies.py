@@ -16,7 +16,8 @@ import numpy as np
 from qsopt.arrays import Scalar
 from qsopt.errors import InputError
 from qsopt.spec.formats import Format, format_name, number_format
-from qsopt.spec.model import NO_WINDOW, Attention, Gqa, Mla, Model, Precision, moe_layers
+from qsopt.spec.layers import NO_WINDOW, Attention, Gqa, Mla
+from qsopt.spec.model import Model, Precision, moe_layers
 
 GROUPED, LATENT = "grouped", "latent"
 """Kinds of attention that proposals have."""

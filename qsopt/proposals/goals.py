@@ -32,7 +32,8 @@ from qsopt.quality import BESIROGLU, MoeArchitecture, QualityLaw, Status
 from qsopt.quality.calibration import calibrate
 from qsopt.quality.of_model import architecture
 from qsopt.record import Record
-from qsopt.spec.model import Layers, Model, MoeFfn, moe_group
+from qsopt.spec.layers import Layers, MoeFfn
+from qsopt.spec.model import Model, moe_group
 
 NEVER = 1e18
 """A dense size that nothing has [parameters]."""

@@ -9,7 +9,8 @@ two thirds, as its two matrices weigh as much.
 from dataclasses import dataclass
 
 from qsopt.physics.parameters import compiled_parameter_count
-from qsopt.spec.model import DenseFfn, Gqa, Model, MoeFfn, moe_group
+from qsopt.spec.layers import DenseFfn, Gqa, MoeFfn
+from qsopt.spec.model import Model, moe_group
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from qsopt.errors import InputError
 from qsopt.proposals.architecture import as_row
 from qsopt.proposals.bodies import GROUPED, Body
 from qsopt.proposals.configs import model_of
-from qsopt.spec.model import DenseFfn, Gqa, Mla, Model, MoeFfn
+from qsopt.spec.layers import DenseFfn, Gqa, Mla, MoeFfn
+from qsopt.spec.model import Model
 
 
 def row_of(model: Model, body: Body) -> np.ndarray | None:

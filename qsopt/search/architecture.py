@@ -13,18 +13,12 @@ from qsopt.errors import InputError
 from qsopt.quality import QualityLaw, Status
 from qsopt.quality.of_model import architecture
 from qsopt.search.variables import Rows, Variable, rows_of
-from qsopt.spec.model import Gqa, Layers, Model, MoeFfn, Stack, map_ffn, moe_layers
+from qsopt.spec.changes import ROUTED
+from qsopt.spec.layers import Gqa, Layers, Stack, map_ffn, with_routed
+from qsopt.spec.model import Model, moe_layers
 
 Values = Mapping[str, Scalar]
 """Values of variables by name."""
-
-ROUTED = {
-    "experts": "experts",
-    "top_k": "top_k",
-    "expert_width": "width",
-    "shared_experts": "shared_experts",
-}
-"""Variables of the routed layers, and the field of `MoeFfn` that each is."""
 
 
 def reference_value(model: Model, name: str) -> float:
@@ -59,7 +53,7 @@ def with_architecture(model: Model, values: Values) -> Model:
     """
     routed = {field: values[name] for name, field in ROUTED.items() if name in values}
     if routed:
-        model = map_ffn(model, lambda layers: _with_experts(layers, routed))
+        model = map_ffn(model, lambda layers: with_routed(layers, routed))
     if "kv_heads" in values:
         attention = tuple(
             _with_kv_heads(layers, values["kv_heads"]) for layers in model.decoder.attention
@@ -73,15 +67,6 @@ def with_architecture(model: Model, values: Values) -> Model:
             (_deeper(model.decoder, factor), values["layers"]),
         )
     return eqx.tree_at(lambda m: m.hidden, model, values["hidden"]) if "hidden" in values else model
-
-
-def _with_experts(layers: Layers, fields: dict[str, Scalar]) -> Layers:
-    if not isinstance(layers.kind, MoeFfn):
-        return layers
-    names = tuple(fields)
-    return eqx.tree_at(
-        lambda g: tuple(getattr(g.kind, name) for name in names), layers, tuple(fields.values())
-    )
 
 
 def _with_kv_heads(layers: Layers, kv_heads: Scalar) -> Layers:

@@ -27,7 +27,8 @@ from qsopt.search.architecture import ROUTED, matched_sizes, reference_value
 from qsopt.search.variables import ARCHITECTURE, DEPLOYMENT, Variable
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.hardware import Cluster
-from qsopt.spec.model import Gqa, Model, moe_layers
+from qsopt.spec.layers import Gqa
+from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
 
 Objective = Literal["throughput", "per_user", "cost", "advantage"]

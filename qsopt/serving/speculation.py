@@ -18,7 +18,8 @@ from qsopt.physics.stage import Stage
 from qsopt.record import Record
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.deployment import Deployment
-from qsopt.spec.model import DenseFfn, Layers, Model, Stack
+from qsopt.spec.layers import DenseFfn, Layers, Stack
+from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
 

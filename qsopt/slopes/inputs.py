@@ -17,7 +17,8 @@ from qsopt.record import Record
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import LINK_TIERS, OPERATOR_KINDS
 from qsopt.spec.formats import ARITHMETICS
-from qsopt.spec.model import Layers, Model, MoeFfn, map_ffn, moe_layers
+from qsopt.spec.layers import Layers, MoeFfn, map_ffn
+from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
 from qsopt.spec.workload import NO_LIMIT
 

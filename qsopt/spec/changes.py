@@ -1,7 +1,8 @@
 """A model with other sizes, where they make a model that can be."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -9,14 +10,25 @@ import numpy as np
 
 from qsopt.arrays import scalar
 from qsopt.errors import InputError, unknown_name
+from qsopt.spec.layers import (
+    Attention,
+    DenseFfn,
+    Ffn,
+    Gqa,
+    Layers,
+    M,
+    MoeFfn,
+    Stack,
+    map_ffn,
+    with_routed,
+)
 
-M = TypeVar("M", bound=Any)
-"""A `Model`, which knows this module: layers are told apart by their fields."""
+Kind = TypeVar("Kind", bound=Attention | Ffn)
 
 LONGEST_PERIOD = 16
 """Layers after which a mix of kinds repeats; what repeats later is some leading dense layers."""
 
-_ROUTED = {
+ROUTED = {
     "experts": "experts",
     "top_k": "top_k",
     "expert_width": "width",
@@ -29,7 +41,7 @@ _ROUTED = {
 
 _ATTENTION = ("heads", "kv_heads", "head_dim")
 
-SIZES = (*_ROUTED, *_ATTENTION, "ffn_width", "hidden", "vocabulary", "layers")
+SIZES = (*ROUTED, *_ATTENTION, "ffn_width", "hidden", "vocabulary", "layers")
 """What may be changed."""
 
 _MAY_BE_ZERO = ("shared_experts", "shared_width")
@@ -50,10 +62,9 @@ def changed(model: M, sizes: Mapping[str, float]) -> M:
     for name, value in sizes.items():
         _check_whole(name, value)
     known = {name: float(value) for name, value in sizes.items()}
-    if set(known) & set(_ROUTED):
-        model = _with_routed(
-            model, {_ROUTED[name]: known[name] for name in _ROUTED if name in known}
-        )
+    if set(known) & set(ROUTED):
+        fields = {ROUTED[name]: scalar(known[name]) for name in ROUTED if name in known}
+        model = _with_routed(model, fields)
     if set(known) & set(_ATTENTION):
         model = _with_attention(model, {name: known[name] for name in _ATTENTION if name in known})
     if "ffn_width" in known:
@@ -74,111 +85,91 @@ def _check_whole(name: str, value: float) -> None:
         raise InputError(f"{name} = {value:g}: give a whole number, {least} or more")
 
 
-def _replaced(record: Any, sizes: Mapping[str, float]) -> Any:
-    """A record with other numbers, checked as it is when it is made."""
-    fields = {name: getattr(record, name) for name in record.__dataclass_fields__}
-    return type(record)(**{**fields, **sizes})
-
-
-def _is_routed(group: Any) -> bool:
-    return hasattr(group.kind, "experts")
-
-
-def _is_dense(group: Any) -> bool:
-    return not _is_routed(group)
-
-
-def _is_grouped(group: Any) -> bool:
-    return hasattr(group.kind, "kv_heads")
-
-
-def _with_ffn(model: M, change: Callable[[Any], Any]) -> M:
-    """With the feed-forward layers of decoder and encoder changed."""
-    for name in ("decoder", "encoder"):
-        stack = getattr(model, name)
-        if stack is not None:
-            ffn = tuple(change(group) for group in stack.ffn)
-            model = eqx.tree_at(lambda m, name=name: getattr(m, name).ffn, model, ffn)
-    return model
+def _check_has(kind: type, groups: Sequence[Layers[Any]], refusal: str) -> None:
+    if not any(isinstance(group.kind, kind) for group in groups):
+        raise InputError(refusal)
 
 
 def _with_routed(model: M, sizes: Mapping[str, float]) -> M:
-    if not any(_is_routed(group) for group in model.decoder.ffn):
+    _check_has(
+        MoeFfn,
+        model.decoder.ffn,
+        f"{', '.join(sizes)}: the model is dense; take a Mixture-of-Experts model, or give "
+        "ffn_width",
+    )
+    model = map_ffn(model, lambda layers: with_routed(layers, sizes))
+    for stack in filter(None, (model.decoder, model.encoder)):
+        for group in stack.ffn:
+            if isinstance(group.kind, MoeFfn):
+                _check_groups(group.kind)
+    return model
+
+
+def _check_groups(kind: MoeFfn) -> None:
+    replace(kind)  # checked as it is when it is made
+    experts, groups, top = (float(x) for x in (kind.experts, kind.groups, kind.top_groups))
+    if experts % groups or top > groups:
         raise InputError(
-            f"{', '.join(sizes)}: the model is dense; take a Mixture-of-Experts model, or give "
-            "ffn_width"
+            f"experts = {experts:g} in groups = {groups:g} of which {top:g} are used: take a "
+            "multiple of groups, no more top_groups than groups, or groups = 1 and top_groups "
+            "= 1 for routing without groups"
         )
-
-    def change(group: Any) -> Any:
-        if not _is_routed(group):
-            return group
-        kind = _replaced(group.kind, sizes)
-        experts, groups, top = (float(x) for x in (kind.experts, kind.groups, kind.top_groups))
-        if experts % groups or top > groups:
-            raise InputError(
-                f"experts = {experts:g} in groups = {groups:g} of which {top:g} are used: take a "
-                "multiple of groups, no more top_groups than groups, or groups = 1 and top_groups "
-                "= 1 for routing without groups"
-            )
-        if float(kind.top_k) > experts / groups * top:
-            raise InputError(
-                f"top_k = {float(kind.top_k):g}: {top:g} of {groups:g} groups hold only "
-                f"{experts / groups * top:g} experts; take fewer, or more top_groups"
-            )
-        return type(group)(group.count, kind)
-
-    return _with_ffn(model, change)
+    if float(kind.top_k) > experts / groups * top:
+        raise InputError(
+            f"top_k = {float(kind.top_k):g}: {top:g} of {groups:g} groups hold only "
+            f"{experts / groups * top:g} experts; take fewer, or more top_groups"
+        )
 
 
 def _with_attention(model: M, sizes: Mapping[str, float]) -> M:
-    if not any(_is_grouped(group) for group in model.decoder.attention):
-        raise InputError(
-            f"{', '.join(sizes)}: the model has no grouped attention; change its records instead "
-            "(qsopt.Model, eqx.tree_at)"
-        )
+    _check_has(
+        Gqa,
+        model.decoder.attention,
+        f"{', '.join(sizes)}: the model has no grouped attention; change its records instead "
+        "(qsopt.Model, eqx.tree_at)",
+    )
 
-    def change(group: Any) -> Any:
-        if not _is_grouped(group):
+    def change(group: Layers[Attention]) -> Layers[Attention]:
+        if not isinstance(group.kind, Gqa):
             return group
-        kind = _replaced(group.kind, sizes)
+        kind = replace(group.kind, **sizes)
         if float(kind.heads) % float(kind.kv_heads):
             raise InputError(
                 f"heads = {float(kind.heads):g} with kv_heads = {float(kind.kv_heads):g}: take a "
                 "divisor of heads"
             )
-        return type(group)(group.count, kind)
+        return Layers(group.count, kind)
 
     attention = tuple(change(group) for group in model.decoder.attention)
     return eqx.tree_at(lambda m: m.decoder.attention, model, attention)
 
 
 def _with_dense_width(model: M, width: float) -> M:
-    if not any(_is_dense(group) for group in model.decoder.ffn):
-        raise InputError("ffn_width: the model has no dense feed-forward layers; give expert_width")
+    _check_has(
+        DenseFfn,
+        model.decoder.ffn,
+        "ffn_width: the model has no dense feed-forward layers; give expert_width",
+    )
 
-    def change(group: Any) -> Any:
-        dense = _is_dense(group)
-        kind = _replaced(group.kind, {"width": width}) if dense else group.kind
-        return type(group)(group.count, kind)
+    def change(group: Layers[Ffn]) -> Layers[Ffn]:
+        if not isinstance(group.kind, DenseFfn):
+            return group
+        return Layers(group.count, replace(group.kind, width=width))
 
-    return _with_ffn(model, change)
+    return map_ffn(model, change)
 
 
 def _with_layers(model: M, layers: int) -> M:
     decoder = model.decoder
     attention = _counts([float(group.count) for group in decoder.attention], layers, None)
-    routed = [place for place, group in enumerate(decoder.ffn) if _is_routed(group)]
+    routed = [place for place, group in enumerate(decoder.ffn) if isinstance(group.kind, MoeFfn)]
     ffn = _counts([float(group.count) for group in decoder.ffn], layers, routed[:1] or None)
-    stack = type(decoder)(
-        *(
-            tuple(
-                type(group)(count, group.kind) for count, group in zip(counts, groups, strict=True)
-            )
-            for counts, groups in ((attention, decoder.attention), (ffn, decoder.ffn))
-        )
-    )
-    same = eqx.tree_at(lambda m: m.decoder, model, stack)
-    return eqx.tree_at(lambda m: m.layers, same, scalar(float(layers)))
+    stack = Stack(_counted(attention, decoder.attention), _counted(ffn, decoder.ffn))
+    return eqx.tree_at(lambda m: (m.decoder, m.layers), model, (stack, scalar(float(layers))))
+
+
+def _counted(counts: list[float], groups: Sequence[Layers[Kind]]) -> tuple[Layers[Kind], ...]:
+    return tuple(Layers(count, each.kind) for count, each in zip(counts, groups, strict=True))
 
 
 def _counts(counts: list[float], layers: int, growing: list[int] | None) -> list[float]:

@@ -27,7 +27,8 @@ from qsopt.comparison.shapes import (
 from qsopt.errors import InputError
 from qsopt.report.records.comparison import overall
 from qsopt.spec.efficiency import ideal
-from qsopt.spec.model import Gqa, moe_layers
+from qsopt.spec.layers import Gqa
+from qsopt.spec.model import moe_layers
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 

@@ -22,7 +22,8 @@ from qsopt import (
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.formats import Format
-from qsopt.spec.model import DenseFfn, Gqa, Layers, LinearAttention, Mla, MoeFfn, Precision, Stack
+from qsopt.spec.layers import DenseFfn, Gqa, Layers, LinearAttention, Mla, MoeFfn, Stack
+from qsopt.spec.model import Precision
 
 BF16 = number_format("bf16")
 

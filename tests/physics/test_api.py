@@ -21,7 +21,7 @@ from qsopt import (
     load_model,
     parameter_count,
 )
-from qsopt.spec.model import Layers
+from qsopt.spec.layers import Layers
 
 MODEL = load_model("mixtral-8x7b")
 SMALL = build((Layers(12, GQA),), (Layers(12, MOE),))

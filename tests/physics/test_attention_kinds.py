@@ -16,7 +16,7 @@ from qsopt.physics import kv_cache, layer_weights, operators
 from qsopt.physics.evaluate import metrics
 from qsopt.physics.load import Load
 from qsopt.spec.deployment import Deployment
-from qsopt.spec.model import Gqa, Mla
+from qsopt.spec.layers import Gqa, Mla
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 

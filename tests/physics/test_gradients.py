@@ -19,7 +19,7 @@ from physics_designs import EFFICIENCIES, STRUCTURES, efficiency, h100, resized,
 
 from qsopt import Deployment, Workload, dense_twin
 from qsopt.physics.evaluate import metrics
-from qsopt.spec.model import MoeFfn
+from qsopt.spec.layers import MoeFfn
 from qsopt.spec.service import Service
 
 STEP = 1e-5

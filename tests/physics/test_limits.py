@@ -25,7 +25,7 @@ from physics_designs import (
 
 from qsopt import Deployment, Workload, evaluate, ideal, load_model
 from qsopt.physics.evaluate import metrics
-from qsopt.spec.model import DenseFfn, Layers, Mla, MoeFfn
+from qsopt.spec.layers import DenseFfn, Layers, Mla, MoeFfn
 from qsopt.spec.service import Service
 
 EMPTY = Workload(0.0)

@@ -33,7 +33,7 @@ from qsopt.deployments.legality import SIZE_LIMITS, is_legal, legality, size_rat
 from qsopt.deployments.request import best_batch
 from qsopt.physics.evaluate import metrics
 from qsopt.spec.counterfactual import Counterfactual
-from qsopt.spec.model import Layers
+from qsopt.spec.layers import Layers
 from qsopt.spec.rules import EVERY, PLAIN, LayoutRules
 from qsopt.spec.server_memory import ServerMemory
 from qsopt.spec.service import Service

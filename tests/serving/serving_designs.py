@@ -13,7 +13,8 @@ from qsopt import Cluster, Deployment, Model, Workload, load_cluster, load_effic
 from qsopt.serving.replica import Served
 from qsopt.serving.speculation import next_token_layer
 from qsopt.spec.efficiency import Efficiency, Server
-from qsopt.spec.model import DenseFfn, Gqa, Layers, LinearAttention, Mla, MoeFfn, Precision, Stack
+from qsopt.spec.layers import DenseFfn, Gqa, Layers, LinearAttention, Mla, MoeFfn, Stack
+from qsopt.spec.model import Precision
 from qsopt.spec.server_memory import ServerMemory
 from qsopt.spec.service import Service
 

@@ -19,7 +19,7 @@ from qsopt.physics.chunks import Chunk, mean_of_least, whole_prompts
 from qsopt.physics.prefill import chunk_of, prefill_phase
 from qsopt.physics.step import OPERATORS
 from qsopt.spec.hardware import Cluster
-from qsopt.spec.model import NO_WINDOW, Layers, Mla
+from qsopt.spec.layers import NO_WINDOW, Layers, Mla
 from qsopt.spec.service import Service
 
 DATA = Path(

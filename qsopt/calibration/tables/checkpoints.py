@@ -12,7 +12,8 @@ import equinox as eqx
 from qsopt.catalog.models import load_model
 from qsopt.errors import InputError
 from qsopt.spec.formats import Format, format_name, number_format
-from qsopt.spec.model import LinearAttention, Model
+from qsopt.spec.layers import LinearAttention
+from qsopt.spec.model import Model
 
 _WEIGHTS = ("attention", "ffn", "experts")
 

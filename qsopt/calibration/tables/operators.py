@@ -23,7 +23,8 @@ from qsopt.physics.roofline import Cost
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.formats import number_format
 from qsopt.spec.hardware import Accelerator
-from qsopt.spec.model import Attention, DenseFfn, Gqa, Layers, Mla, Model, Precision, Stack
+from qsopt.spec.layers import Attention, DenseFfn, Gqa, Layers, Mla, Stack
+from qsopt.spec.model import Model, Precision
 from qsopt.units import MILLISECOND
 
 ACTIVATION_BYTES = 2.0

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from qsopt.catalog.huggingface.layers import with_small
 from qsopt.catalog.huggingface.reader import Reader
-from qsopt.spec.model import Gqa, Mla
+from qsopt.spec.layers import Gqa, Mla
 
 FULL, SLIDING, CHUNKED, LINEAR = (
     "full_attention",

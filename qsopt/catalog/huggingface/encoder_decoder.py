@@ -11,7 +11,8 @@ from qsopt.catalog.huggingface.ffn import ungated
 from qsopt.catalog.huggingface.layers import MOST_LAYERS, Sizes, sizes, stack
 from qsopt.catalog.huggingface.quantisation import precision
 from qsopt.catalog.huggingface.reader import Reader
-from qsopt.spec.model import Ffn, Gqa, Model, MoeFfn
+from qsopt.spec.layers import Ffn, Gqa, MoeFfn
+from qsopt.spec.model import Model
 
 
 class Blocks(NamedTuple):

@@ -17,7 +17,8 @@ from qsopt.catalog.huggingface.family import (
 from qsopt.catalog.huggingface.ffn import routed, with_router_bias, with_shared
 from qsopt.catalog.huggingface.layers import Sizes, indices, one_per_layer, with_small
 from qsopt.catalog.huggingface.reader import Reader
-from qsopt.spec.model import Ffn, Model, MoeFfn
+from qsopt.spec.layers import Ffn, MoeFfn
+from qsopt.spec.model import Model
 
 
 @dataclass(frozen=True)

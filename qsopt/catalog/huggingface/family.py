@@ -26,7 +26,8 @@ from qsopt.catalog.huggingface.layers import (
     with_small,
 )
 from qsopt.catalog.huggingface.reader import Reader
-from qsopt.spec.model import Attention, DenseFfn, Gqa, Model
+from qsopt.spec.layers import Attention, DenseFfn, Gqa
+from qsopt.spec.model import Model
 
 Switch: TypeAlias = bool | tuple[str, bool]
 """Always, never, or the name of a field with the default of the family's class."""

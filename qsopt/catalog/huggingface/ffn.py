@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from qsopt.catalog.huggingface.layers import Sizes, with_small
 from qsopt.catalog.huggingface.reader import Reader
-from qsopt.spec.model import DenseFfn, Ffn, MoeFfn
+from qsopt.spec.layers import DenseFfn, Ffn, MoeFfn
 
 
 def dense(width: int, hidden: int) -> DenseFfn:

@@ -14,7 +14,8 @@ from qsopt.catalog.huggingface.family import dense_ffn, family_sizes, finished
 from qsopt.catalog.huggingface.ffn import with_shared
 from qsopt.catalog.huggingface.layers import Sizes, layer_types, one_per_layer, with_small
 from qsopt.catalog.huggingface.reader import Reader
-from qsopt.spec.model import Attention, DenseFfn, Ffn, Gqa, Model
+from qsopt.spec.layers import Attention, DenseFfn, Ffn, Gqa
+from qsopt.spec.model import Model
 
 GEMMA3N = replace(GEMMA2, qk_norm="head")
 GEMMA4 = replace(

@@ -12,7 +12,8 @@ from qsopt.catalog.huggingface.family import family_sizes, finished, softmax
 from qsopt.catalog.huggingface.ffn import with_shared
 from qsopt.catalog.huggingface.layers import Sizes
 from qsopt.catalog.huggingface.reader import Reader
-from qsopt.spec.model import Attention, Ffn, Model
+from qsopt.spec.layers import Attention, Ffn
+from qsopt.spec.model import Model
 
 ROW = replace(
     ROWS["hunyuan_v1_dense"],

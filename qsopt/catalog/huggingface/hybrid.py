@@ -37,7 +37,8 @@ from qsopt.catalog.huggingface.linear import (
 )
 from qsopt.catalog.huggingface.reader import Reader
 from qsopt.catalog.huggingface.routed import WIDE
-from qsopt.spec.model import Attention, Ffn, LinearAttention, Model, MoeFfn
+from qsopt.spec.layers import Attention, Ffn, LinearAttention, MoeFfn
+from qsopt.spec.model import Model
 
 MINIMAX = replace(PLAIN, kv_default=False)
 

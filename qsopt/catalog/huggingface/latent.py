@@ -14,7 +14,8 @@ from qsopt.catalog.huggingface.ffn import dense, routed, with_router_bias
 from qsopt.catalog.huggingface.layers import block_model, one_per_layer, sizes, with_small
 from qsopt.catalog.huggingface.reader import Reader
 from qsopt.catalog.huggingface.routed import DEEPSEEK
-from qsopt.spec.model import Mla, Model
+from qsopt.spec.layers import Mla
+from qsopt.spec.model import Model
 
 V2 = replace(PLAIN, expect=(("topk_method", ("greedy", "group_limited_greedy")),))
 V3 = replace(PLAIN, expect=(("topk_method", ("noaux_tc",)),))

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from qsopt.catalog.huggingface.modules import Block
 from qsopt.catalog.huggingface.quantisation import precision
 from qsopt.catalog.huggingface.reader import Reader
-from qsopt.spec.model import (
+from qsopt.spec.layers import (
     Attention,
     DenseFfn,
     Ffn,
@@ -17,10 +17,10 @@ from qsopt.spec.model import (
     Layers,
     LinearAttention,
     Mla,
-    Model,
     MoeFfn,
     Stack,
 )
+from qsopt.spec.model import Model
 
 MOST_LAYERS = 10_000
 """Layers are listed one by one while a config is read; no model has more."""

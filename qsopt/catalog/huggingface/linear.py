@@ -9,7 +9,7 @@ Convolutions, gates and norms are ignored.
 from typing import NamedTuple
 
 from qsopt.catalog.huggingface.reader import Reader
-from qsopt.spec.model import LinearAttention
+from qsopt.spec.layers import LinearAttention
 
 _DELTA_FLOPS, _LIGHTNING_FLOPS, _MAMBA_FLOPS = 7, 5, 7
 _STATE_BYTES, _TAIL_BYTES = 4, 2

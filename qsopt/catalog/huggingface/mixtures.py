@@ -38,7 +38,8 @@ from qsopt.catalog.huggingface.layers import (
 )
 from qsopt.catalog.huggingface.reader import Reader
 from qsopt.catalog.huggingface.routed import OWN_DIM, WIDE
-from qsopt.spec.model import Attention, Gqa, Model
+from qsopt.spec.layers import Attention, Gqa
+from qsopt.spec.model import Model
 
 
 def arctic(reader: Reader) -> Model:

@@ -26,7 +26,7 @@ from qsopt.catalog.huggingface.names import (
     WHOLE,
 )
 from qsopt.errors import InputError
-from qsopt.spec.model import Attention, DenseFfn, Ffn, Gqa, LinearAttention, Mla, MoeFfn
+from qsopt.spec.layers import Attention, DenseFfn, Ffn, Gqa, LinearAttention, Mla, MoeFfn
 
 Block: TypeAlias = tuple[Attention | Ffn, ...]
 """The attention and feed-forward of one layer, in any order, any number of each."""

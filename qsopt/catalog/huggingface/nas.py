@@ -11,7 +11,8 @@ from qsopt.catalog.huggingface.family import (
 from qsopt.catalog.huggingface.ffn import dense
 from qsopt.catalog.huggingface.layers import one_per_layer
 from qsopt.catalog.huggingface.reader import Reader
-from qsopt.spec.model import Attention, Ffn, Model
+from qsopt.spec.layers import Attention, Ffn
+from qsopt.spec.model import Model
 
 
 def nemotron_nas(reader: Reader) -> Model:

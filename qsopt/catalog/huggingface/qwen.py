@@ -17,7 +17,8 @@ from qsopt.catalog.huggingface.family import (
 from qsopt.catalog.huggingface.layers import Sizes, indices, layer_types, pick
 from qsopt.catalog.huggingface.linear import delta_net
 from qsopt.catalog.huggingface.reader import Reader
-from qsopt.spec.model import Attention, Ffn, Model
+from qsopt.spec.layers import Attention, Ffn
+from qsopt.spec.model import Model
 
 QWEN2_MOE = replace(QWEN2, qkv_bias=("qkv_bias", True), expect=(("use_sliding_window", (False,)),))
 """Qwen 1.5 and 2 MoE."""

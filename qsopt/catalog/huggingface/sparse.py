@@ -12,7 +12,8 @@ from qsopt.catalog.huggingface.ffn import with_router_bias
 from qsopt.catalog.huggingface.layers import Sizes, layer_types, one_per_layer, with_small
 from qsopt.catalog.huggingface.reader import Reader
 from qsopt.catalog.huggingface.routed import DEEPSEEK
-from qsopt.spec.model import NO_WINDOW, Gqa, Mla, Model
+from qsopt.spec.layers import NO_WINDOW, Gqa, Mla
+from qsopt.spec.model import Model
 
 # ---- MiniMax-M3 ----------------------------------------------------------------------------------
 

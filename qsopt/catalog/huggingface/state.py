@@ -27,7 +27,8 @@ from qsopt.catalog.huggingface.layers import (
 from qsopt.catalog.huggingface.linear import Mamba2, mamba1, mamba2
 from qsopt.catalog.huggingface.modules import Block
 from qsopt.catalog.huggingface.reader import Reader
-from qsopt.spec.model import Attention, Ffn, LinearAttention, Model
+from qsopt.spec.layers import Attention, Ffn, LinearAttention
+from qsopt.spec.model import Model
 
 _SCAN = (
     "time_step_limit",

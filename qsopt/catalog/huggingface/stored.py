@@ -8,7 +8,8 @@ from qsopt.catalog.huggingface.modules import matrices
 from qsopt.catalog.huggingface.names import ATTENTION, EXPERTS
 from qsopt.catalog.huggingface.source import INDEX_FILE, Source
 from qsopt.errors import InputError
-from qsopt.spec.model import Attention, Ffn, Model, MoeFfn, stacks
+from qsopt.spec.layers import Attention, Ffn, MoeFfn
+from qsopt.spec.model import Model, stacks
 
 TOLERANCE = 0.02
 """Largest difference between counted and stored bytes that passes."""

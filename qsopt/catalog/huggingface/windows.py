@@ -17,7 +17,8 @@ from qsopt.catalog.huggingface.layers import (
 )
 from qsopt.catalog.huggingface.reader import Reader
 from qsopt.catalog.huggingface.routed import DEEPSEEK
-from qsopt.spec.model import Attention, Gqa, Model
+from qsopt.spec.layers import Attention, Gqa
+from qsopt.spec.model import Model
 
 OWN = replace(PLAIN, expect=(("attention_bias", (False,)), ("mlp_bias", (False,))))
 
