@@ -147,10 +147,14 @@ def _of_chunk(
     def add(index: Int[Array, ""], found: Searched) -> Searched:
         return jax.tree.map(lambda every, own: every.at[index].set(own), found, one(index))
 
-    nothing = jax.tree.map(
-        lambda leaf: jnp.zeros((CASES, *leaf.shape), leaf.dtype), jax.eval_shape(one, count)
-    )
-    return lax.fori_loop(0, count, add, nothing)
+    return lax.fori_loop(0, count, add, _nothing(layouts))
+
+
+def _nothing(layouts: Deployment) -> Searched:
+    """Of as many cases as one call takes, none of them searched."""
+    throughputs = jnp.zeros((CASES, length(layouts)))
+    deployments = jax.tree.map(lambda leaf: jnp.zeros(CASES, leaf.dtype), layouts)
+    return Searched(Best(deployments, throughputs[:, 0], jnp.zeros(CASES, bool)), throughputs)
 
 
 def best_of_parts(parts: list[Best]) -> Best:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from qsopt.arrays import Scalar, number
+from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import placement, smooth
 from qsopt.physics.load import Load
 from qsopt.physics.memory import Memory, memory
@@ -87,12 +87,13 @@ class Timing(Record):
     """Output tokens of the whole cluster [tokens/s]."""
 
 
+@jax.jit
 def timing(
     model: Model,
     service: Service,
     deployment: Deployment,
     world: Counterfactual = ACTUAL,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Timing:
     """Time of a decode step and the throughput that follows, without looking at memory."""
     cluster, workload = service.cluster, service.workload
@@ -114,7 +115,7 @@ def metrics(
     service: Service,
     deployment: Deployment,
     world: Counterfactual = ACTUAL,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Metrics:
     """Metrics of one design: throughput, latency, memory, reuse, and the breakdown of a step.
 
@@ -152,7 +153,7 @@ compiled_metrics = jax.jit(metrics)
 """The same, compiled once for all designs of one structure."""
 
 
-def whole_units(held: Memory, units: Scalar, softness: Scalar | float = 0.0) -> Scalar:
+def whole_units(held: Memory, units: Scalar, softness: Softness = EXACT) -> Scalar:
     """Largest whole number of batch units (pipeline * data sequences) that fits, from the memory of
     `units` of them that decode.
     """
