@@ -20,6 +20,7 @@ from qsopt.arrays import Scalar, is_concrete, number
 from qsopt.deployments.batches import CHUNK, Tree, chunks, length, pad_to, stack, take
 from qsopt.physics.evaluate import meets, timing, whole_units
 from qsopt.physics.memory import memory
+from qsopt.programs import compiled
 from qsopt.record import Record
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
@@ -123,13 +124,17 @@ def _array(tree: object) -> Any:
     return np if is_concrete(tree) else jnp
 
 
-@jax.jit
 def of_each_case(record: Tree) -> Tree:
     """A record as a batch of as many as one call of the search takes."""
+    return _of_each_case(record)
+
+
+@compiled
+def _of_each_case(record: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (CASES, *jnp.shape(leaf))), record)
 
 
-@jax.jit
+@compiled
 def _of_chunk(
     cases: tuple[Model, Counterfactual, Efficiency],
     service: Service,

@@ -5,7 +5,6 @@ of one structure (the same kinds of layers) share one compilation.
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
@@ -19,6 +18,7 @@ from qsopt.physics.routing import experts_hit
 from qsopt.physics.server import served
 from qsopt.physics.stage import Stage
 from qsopt.physics.step import microbatch
+from qsopt.programs import compiled
 from qsopt.record import Record, Result
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
@@ -87,7 +87,7 @@ class Timing(Record):
     """Output tokens of the whole cluster [tokens/s]."""
 
 
-@jax.jit
+@compiled
 def timing(
     model: Model,
     service: Service,
@@ -149,7 +149,7 @@ def metrics(
     )
 
 
-compiled_metrics = jax.jit(metrics)
+compiled_metrics = compiled(metrics)
 """The same, compiled once for all designs of one structure."""
 
 

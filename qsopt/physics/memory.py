@@ -10,7 +10,6 @@ half of the double penalty. Stages hold ceil(L/p) average layers; the input tabl
 first stage and the head in the last.
 """
 
-import jax
 import jax.numpy as jnp
 
 from qsopt.arrays import EXACT, Scalar, Softness, number
@@ -18,6 +17,7 @@ from qsopt.physics import kv_cache, layer_weights, smooth
 from qsopt.physics.activations import at_start, peak
 from qsopt.physics.padding import padding
 from qsopt.physics.room import Memory, counted
+from qsopt.programs import compiled
 from qsopt.record import Record
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
@@ -61,7 +61,7 @@ def ends_together(deployment: Deployment) -> Scalar:
     return jnp.clip(2.0 - deployment.pipeline, 0.0, 1.0)
 
 
-@jax.jit
+@compiled
 def memory(
     model: Model,
     service: Service,

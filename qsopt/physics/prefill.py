@@ -21,6 +21,7 @@ from qsopt.physics.roofline import Spent
 from qsopt.physics.server import first_token, served
 from qsopt.physics.stage import Stage
 from qsopt.physics.step import microbatch
+from qsopt.programs import compiled
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
@@ -107,7 +108,7 @@ def prefill_phase(
     return Prefill(spent, chunk, forwards(chunk, softness), deployment.pipeline)
 
 
-@jax.jit
+@compiled
 def compiled_prefill(model: Model, service: Service, deployment: Deployment) -> Spent:
     """Time to read one prompt on each attention data rank, whole, in one forward.
 

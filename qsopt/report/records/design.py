@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import jax
 import numpy as np
 
 from qsopt.arrays import Scalar
@@ -23,6 +22,7 @@ from qsopt.physics.parameters import Parameters, parameter_count
 from qsopt.physics.roofline import Spent
 from qsopt.physics.step import OPERATORS
 from qsopt.precision import in_float64
+from qsopt.programs import compiled
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.intervals import design_intervals, expected_error
 from qsopt.report.records.quality import belief_record, opinion_records
@@ -125,7 +125,7 @@ def model_record(model: Model) -> dict[str, Any]:
     }
 
 
-@jax.jit
+@compiled
 def _counts(model: Model) -> tuple[Parameters, Scalar]:
     return parameter_count(model), kv_bytes_per_token(model)
 

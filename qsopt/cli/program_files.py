@@ -10,9 +10,11 @@ replaced; where a version has none of that name there is no cache, and commands 
 import hashlib
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from qsopt.errors import InputError
@@ -51,13 +53,17 @@ def use(folder: Path) -> None:
     """Keep what this process compiles in a folder, and take what is there."""
     import jax  # noqa: PLC0415  (slow, and reads the environment)
 
+    from qsopt.programs import keep_in  # noqa: PLC0415
+
+    entries = WholeEntries(folder)
+    keep_in(entries)
     try:
         internals: Any = import_module("jax._src.compilation_cache")
     except ImportError:
         return
     if not hasattr(internals, "get_file_cache"):
         return
-    internals.get_file_cache = lambda path: (WholeEntries(Path(path)), path)
+    internals.get_file_cache = lambda path: (_OfJax(entries), path)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
@@ -66,7 +72,24 @@ class WholeEntries:
     """A cache as JAX asks for one: entries by key, each whole or not there."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder
+        self.folder = folder
+        self._lock, self._compiling = Lock(), 0
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """See `programs.Store`."""
+        with self._lock:
+            self._compiling += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._compiling -= 1
+
+    @property
+    def shared(self) -> bool:
+        """Whether JAX may take and keep entries too: while no thread compiles what is kept here."""
+        return self._compiling == 0
 
     def get(self, key: str) -> bytes | None:
         """The entry of a key; None where there is none, or it was damaged."""
@@ -89,7 +112,24 @@ class WholeEntries:
             temporary.write_bytes(_digest(key, value) + value)
 
     def _file(self, key: str) -> Path:
-        return self._path / f"{key}-whole"
+        return self.folder / f"{key}-whole"
+
+
+class _OfJax:
+    """The same entries for what JAX keeps itself."""
+
+    def __init__(self, entries: WholeEntries) -> None:
+        self._entries = entries
+        self._path = entries.folder  # asked for by JAX
+
+    def get(self, key: str) -> bytes | None:
+        """The entry of a key, unless JAX has none now."""
+        return self._entries.get(key) if self._entries.shared else None
+
+    def put(self, key: str, value: bytes) -> None:
+        """Keep an entry, unless JAX has none now."""
+        if self._entries.shared:
+            self._entries.put(key, value)
 
 
 def _digest(key: str, value: bytes) -> bytes:
