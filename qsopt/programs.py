@@ -20,11 +20,12 @@ import platform
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from functools import cache, update_wrapper
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+import equinox
 import jax
+import jaxlib.version
 import numpy as np
 from jax.core import Tracer
 from jax.experimental import serialize_executable
@@ -116,32 +117,37 @@ class Program(Generic[R]):
         wide = jax.config.read("jax_enable_x64")
         known = (structure, fixed, wide, tuple(_kind(leaf) for leaf in leaves))
         program = self._loaded.get(known)
+        if program is not None:
+            return program(*given[0], **given[1])
+        key = self._key(known)
+        program, result = (None, None) if key is None else _from_store(key, structure, given)
         if program is None:
-            program = self._program(known, structure, args, kwargs)
-            self._loaded[known] = program
-        return program(*given[0], **given[1])
+            program = self._made(key, args, kwargs)
+            result = program(*given[0], **given[1])
+        self._loaded[known] = program
+        return result  # pyright: ignore[reportReturnType]
 
     def forget(self) -> None:
         """Give back what was loaded or compiled."""
         self._loaded.clear()
         self.jitted.clear_cache()
 
-    def _program(
-        self, known: Hashable, structure: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[..., Any]:
-        """The program from the store, or compiled and left there."""
+    def _key(self, known: Hashable) -> str | None:
+        """Of the program in a store; None where it depends on what no other process can name."""
         text = repr((self._identity, known))
-        if " at 0x" in text:  # something without a name that another process knows
-            return self.jitted.lower(*args, **kwargs).compile()
-        key = hashlib.blake2b((text + _surroundings()).encode(), digest_size=20).hexdigest()
-        entry = _stores[0].get(key)
-        program = None if entry is None else _read(entry, structure)
-        if program is None:
-            with _stores[0].apart():
-                program = self.jitted.lower(*args, **kwargs).compile()
-            written = _written(program)
-            if written is not None:
-                _stores[0].put(key, written)
+        if " at 0x" in text:
+            return None
+        return hashlib.blake2b((text + _surroundings()).encode(), digest_size=20).hexdigest()
+
+    def _made(
+        self, key: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> jax.stages.Compiled:
+        """The program compiled here, and left in the store."""
+        with _stores[0].apart():
+            program = self.jitted.lower(*args, **kwargs).compile()
+        written = None if key is None else _written(program)
+        if key is not None and written is not None:
+            _stores[0].put(key, written)
         return program
 
 
@@ -173,17 +179,25 @@ def _written(program: jax.stages.Compiled) -> bytes | None:
         return None
 
 
-def _read(entry: bytes, structure: Any) -> jax.stages.Compiled | None:
-    """The program of an entry for arguments of this structure; None where it does not load."""
+def _from_store(
+    key: str, structure: Any, given: tuple[tuple[Any, ...], dict[str, Any]]
+) -> tuple[jax.stages.Compiled | None, Any]:
+    """The program of a key for arguments of this structure, and its value for these; None where
+    there is none, or it does not load or run here.
+    """
+    entry = _stores[0].get(key)
+    if entry is None:
+        return None, None
     try:
-        content, result = pickle.loads(entry)
-        return serialize_executable.deserialize_and_load(
-            content, structure, jax.tree.structure(result)
+        content, like = pickle.loads(entry)
+        program = serialize_executable.deserialize_and_load(
+            content, structure, jax.tree.structure(like)
         )
+        return program, jax.block_until_ready(program(*given[0], **given[1]))
     except (AttributeError, EOFError, ImportError, RuntimeError, TypeError, ValueError):
-        return None
+        return None, None
     except pickle.UnpicklingError:
-        return None
+        return None, None
 
 
 @cache
@@ -192,7 +206,10 @@ def _surroundings() -> str:
     return repr(
         (
             _package(),
-            [version(name) for name in ("jax", "jaxlib", "equinox", "numpy", "qsopt")],
+            jax.__version__,
+            jaxlib.version.__version__,
+            equinox.__version__,
+            np.__version__,
             platform.python_version(),
             jax.default_backend(),
             os.environ.get("XLA_FLAGS"),

@@ -10,11 +10,11 @@ replaced; where a version has none of that name there is no cache, and commands 
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 from qsopt.errors import InputError
@@ -55,41 +55,36 @@ def use(folder: Path) -> None:
 
     from qsopt.programs import keep_in  # noqa: PLC0415
 
-    entries = WholeEntries(folder)
-    keep_in(entries)
+    keep_in(WholeEntries(folder))
     try:
         internals: Any = import_module("jax._src.compilation_cache")
     except ImportError:
         return
     if not hasattr(internals, "get_file_cache"):
         return
-    internals.get_file_cache = lambda path: (_OfJax(entries), path)
+    internals.get_file_cache = lambda path: (_OfJax(Path(path)), path)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+_compiling = threading.local()
+"""Whether this thread compiles what JAX is to know nothing of."""
 
 
 class WholeEntries:
     """A cache as JAX asks for one: entries by key, each whole or not there."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._lock, self._compiling = Lock(), 0
+        self._path = folder
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """See `programs.Store`."""
-        with self._lock:
-            self._compiling += 1
+        """See `programs.Store`; of this thread, which is the one that compiles."""
+        _compiling.apart = True
         try:
             yield
         finally:
-            with self._lock:
-                self._compiling -= 1
-
-    @property
-    def shared(self) -> bool:
-        """Whether JAX may take and keep entries too: while no thread compiles what is kept here."""
-        return self._compiling == 0
+            _compiling.apart = False
 
     def get(self, key: str) -> bytes | None:
         """The entry of a key; None where there is none, or it was damaged."""
@@ -112,24 +107,20 @@ class WholeEntries:
             temporary.write_bytes(_digest(key, value) + value)
 
     def _file(self, key: str) -> Path:
-        return self.folder / f"{key}-whole"
+        return self._path / f"{key}-whole"
 
 
-class _OfJax:
-    """The same entries for what JAX keeps itself."""
-
-    def __init__(self, entries: WholeEntries) -> None:
-        self._entries = entries
-        self._path = entries.folder  # asked for by JAX
+class _OfJax(WholeEntries):
+    """The same entries as JAX sees them: none while a program is compiled apart."""
 
     def get(self, key: str) -> bytes | None:
-        """The entry of a key, unless JAX has none now."""
-        return self._entries.get(key) if self._entries.shared else None
+        """The entry of a key."""
+        return None if getattr(_compiling, "apart", False) else super().get(key)
 
     def put(self, key: str, value: bytes) -> None:
-        """Keep an entry, unless JAX has none now."""
-        if self._entries.shared:
-            self._entries.put(key, value)
+        """Keep an entry."""
+        if not getattr(_compiling, "apart", False):
+            super().put(key, value)
 
 
 def _digest(key: str, value: bytes) -> bytes:

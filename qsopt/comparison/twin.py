@@ -20,7 +20,7 @@ from qsopt.arrays import Scalar, is_concrete, number, scalar
 from qsopt.errors import InputError
 from qsopt.physics.layer_weights import ffn_gemms as gemms
 from qsopt.physics.layer_weights import weights
-from qsopt.physics.parameters import parameter_count
+from qsopt.physics.parameters import compiled_parameter_count, parameter_count
 from qsopt.programs import compiled
 from qsopt.record import Record
 from qsopt.spec.hardware import Cluster
@@ -60,7 +60,7 @@ def geometric_q(model: Model) -> Scalar:
 
 def qs_numbers(model: Model, q: Scalar) -> QsNumbers:
     """s, q and qs of a model with all tables counted."""
-    count = parameter_count(model)
+    count = compiled_parameter_count(model)
     return QsNumbers(count.active / count.total, q)
 
 

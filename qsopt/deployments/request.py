@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsopt.arrays import Scalar
-from qsopt.deployments.batches import length, repeat, same_length, take
+from qsopt.deployments.batches import in_numpy, length, repeat, same_length, take
 from qsopt.deployments.layouts import layout_batch, legal_layouts
 from qsopt.deployments.legality import fills_units, legality, splits_experts, with_places
 from qsopt.deployments.optimum import Best, best_of_each, pick
@@ -109,7 +109,7 @@ def _faster_way(model: Model, service: Service, designs: Deployment) -> Best:
     """
     ways = []
     for design in (take(designs, index) for index in range(length(designs))):
-        result = compiled_metrics(model, service, design)
+        result = in_numpy(compiled_metrics(model, service, design))
         ways.append(Best(design, result.throughput, result.feasible))
     return max(ways, key=lambda best: (bool(best.feasible), float(best.throughput)))
 
