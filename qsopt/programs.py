@@ -161,11 +161,11 @@ def forget_programs() -> None:
 
 
 def _kind(leaf: Any) -> tuple[Hashable, ...]:
-    """What of an argument a program depends on."""
+    """What of an argument a program depends on; the same for arrays of JAX and of NumPy."""
     if isinstance(leaf, jax.Array):
         return leaf.shape, leaf.dtype, leaf.weak_type
     if isinstance(leaf, np.ndarray | np.generic):
-        return leaf.shape, leaf.dtype
+        return leaf.shape, leaf.dtype, False
     return (type(leaf),)
 
 

@@ -80,6 +80,13 @@ def test_programs_differ_by_static_arguments_shapes_types_and_precision(shelf: S
     assert len(shelf.entries) == count + 1
 
 
+def test_arrays_of_jax_and_of_numpy_share_a_program(shelf: Shelf) -> None:
+    program = make()
+    program(PAIR, np.float64(2.0))
+    program({name: jnp.asarray(value) for name, value in PAIR.items()}, jnp.float64(2.0))
+    assert len(shelf.entries) == len(program._loaded) == 1
+
+
 def negative(pair: dict[str, jax.Array], factor: float) -> jax.Array:
     return -factor * jnp.sum(pair["a"])
 
