@@ -33,7 +33,8 @@ VEGA_LITE = "6.4"
 
 _LINE = (
     "Throughput of the dense side over that of the MoE, each in its best way of serving, with the "
-    "central 80 % of what is expected of a measurement."
+    "central 80 % of what is expected of a measurement. Hollow points lie beyond the context of "
+    "the MoE's config, where nobody can say what its answers are worth."
 )
 
 LINES = {
