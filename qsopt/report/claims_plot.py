@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 
 from qsopt.claims.paper import Picture
 from qsopt.report.plot import plt, save
-from qsopt.report.style import BLUE, GREY, ORANGE
+from qsopt.report.style import AMBER, BLUE, GREEN, GREY, ORANGE, PURPLE
 
-COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", GREY)
-"""Of series, in this order (Okabe and Ito, 2008)."""
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, AMBER, GREY)
+"""Of series, in this order."""
 
 
 def plot_claim(rows: list[dict[str, Any]], picture: Picture, path: Path) -> None:
