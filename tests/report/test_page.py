@@ -62,6 +62,13 @@ def test_all_that_was_asked_for_stands_on_it(page: str, record: dict[str, Any]) 
     assert page.count("data-signal=") == 2
 
 
+def test_a_page_about_decode_says_which_figures_are_about_requests(record: dict[str, Any]) -> None:
+    told = "unlike the verdict on decode alone."
+    decode = page_html({**record, "comparison": {**record["comparison"], "question": "decode"}})
+    assert decode.count(told) == 3 and told not in page_html(record)
+    assert decode.count("Here: 1,024 tokens of prompt, 1,024 of answer.") == 2
+
+
 def test_texts_of_a_record_cannot_leave_their_place(record: dict[str, Any]) -> None:
     foul = json.loads(json.dumps(record).replace("qwen3-14b", "</script><b>x"))
     assert "</script><b>" not in page_html(foul)
@@ -210,6 +217,13 @@ def test_the_winner_comes_first_in_the_sentence(record: dict[str, Any]) -> None:
     assert "(80 % interval: 1.25 to 2.50)" in moe
     none = _sentence(record, ratio_dense_over_moe=None, verdict="moe infeasible", reason="too big")
     assert none.endswith("moe infeasible. too big")
+
+
+def test_a_context_beyond_the_trained_one_is_told(record: dict[str, Any]) -> None:
+    beyond = _sentence(record, beyond_trained_context=True, trained_context=40_960.0)
+    assert beyond.endswith(" qwen3-30b-a3b was made for 40k tokens of context.")
+    within = _sentence(record, beyond_trained_context=False, trained_context=40_960.0)
+    assert "was made for" not in within
 
 
 def test_the_command_asks_the_same_question_again() -> None:
