@@ -69,6 +69,14 @@ def test_a_page_about_decode_says_which_figures_are_about_requests(record: dict[
     assert decode.count("Here: 1,024 tokens of prompt, 1,024 of answer.") == 2
 
 
+def test_a_page_of_a_cluster_with_too_many_layouts_has_decode_alone(record: dict[str, Any]) -> None:
+    alone = {"requests": None, "grid": None, "limits": [], "lines": [], "penalties": []}
+    decode = {**record["comparison"], "question": "decode"}
+    page = page_html({**record, **alone, "comparison": decode})
+    assert "unlike the verdict on decode alone." not in page
+    assert "Who wins over prompt and answer" not in page
+
+
 def test_texts_of_a_record_cannot_leave_their_place(record: dict[str, Any]) -> None:
     foul = json.loads(json.dumps(record).replace("qwen3-14b", "</script><b>x"))
     assert "</script><b>" not in page_html(foul)

@@ -175,9 +175,9 @@ def _sections(record: dict[str, Any], drawn: dict[str, Any]) -> Iterable[str]:
 
 def _beside(record: dict[str, Any]) -> str:
     """Of a page about decode alone: that a figure is about whole requests, and which."""
-    if not (words := _whole(record)):
+    words, asked = _whole(record), record["requests"]
+    if not words or asked is None:
         return ""
-    asked = record["requests"]
     return (
         f"{words} Here: {asked['prompt']:,.0f} tokens of prompt, {asked['answer']:,.0f} of answer."
     )
