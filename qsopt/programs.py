@@ -108,14 +108,15 @@ class Program(Generic[R]):
             {name: value for name, value in kwargs.items() if name not in self._static},
         )
         leaves, structure = jax.tree.flatten(given)
-        if any(isinstance(leaf, Tracer) for leaf in leaves):
+        kinds = _kinds(leaves)
+        if kinds is None:
             return self.jitted(*args, **kwargs)
         fixed = (
             tuple(value for place, value in enumerate(args) if place in self._places),
             tuple(sorted((name, kwargs[name]) for name in self._static & kwargs.keys())),
         )
         wide = jax.config.read("jax_enable_x64")
-        known = (structure, fixed, wide, tuple(_kind(leaf) for leaf in leaves))
+        known = (structure, fixed, wide, kinds)
         program = self._loaded.get(known)
         if program is not None:
             return program(*given[0], **given[1])
@@ -160,13 +161,30 @@ def forget_programs() -> None:
         program.forget()
 
 
-def _kind(leaf: Any) -> tuple[Hashable, ...]:
-    """What of an argument a program depends on; the same for arrays of JAX and of NumPy."""
-    if isinstance(leaf, jax.Array):
-        return leaf.shape, leaf.dtype, leaf.weak_type
-    if isinstance(leaf, np.ndarray | np.generic):
-        return leaf.shape, leaf.dtype, False
-    return (type(leaf),)
+_SCALARS = {
+    kind: ((), np.dtype(kind), False) for kind in (np.float64, np.float32, np.int32, np.bool_)
+}
+"""Of NumPy's numbers, which are most arguments."""
+
+
+def _kinds(leaves: list[Any]) -> tuple[tuple[Hashable, ...], ...] | None:
+    """What of arguments a program depends on, the same for arrays of JAX and of NumPy; None where
+    one is being traced.
+    """
+    kinds: list[tuple[Hashable, ...]] = []
+    for leaf in leaves:
+        kind = _SCALARS.get(type(leaf))
+        if kind is not None:
+            kinds.append(kind)
+        elif isinstance(leaf, np.ndarray | np.generic):
+            kinds.append((leaf.shape, leaf.dtype, False))
+        elif isinstance(leaf, Tracer):
+            return None
+        elif isinstance(leaf, jax.Array):
+            kinds.append((leaf.shape, leaf.dtype, leaf.weak_type))
+        else:
+            kinds.append((type(leaf),))
+    return tuple(kinds)
 
 
 def _written(program: jax.stages.Compiled) -> bytes | None:
