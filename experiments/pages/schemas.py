@@ -42,6 +42,8 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "optimize": (
         "optimize --like mixtral-8x7b --cluster 2xh200 --context 8192 --vary top_k,tp,batch "
         "--starts 2 --certify 0",
+        "optimize --like mixtral-8x7b --cluster 2xh200 --context 8192 --vary top_k,tp,batch "
+        "--starts 2 --certify 0 --max-devices 1 --max-training-flops 1e24 --tokens 1T",
     ),
     "sensitivity": (
         "sensitivity --model mixtral-8x7b --cluster 4xa100-80gb --context 8192 --batch 64 --tp 4",

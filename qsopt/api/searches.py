@@ -22,6 +22,7 @@ from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.search import optimize_record
 from qsopt.search import optimize as search
 from qsopt.search import problem as problems
+from qsopt.search.budgets import TRAINING, Budgets
 from qsopt.search.problem import DEFAULT_VARY, DesignProblem
 from qsopt.search.solution import Solution
 from qsopt.search.variables import Variable
@@ -48,6 +49,7 @@ def design_problem(
     expert_slots: int | None = None,
     stack: Stack = "any",
     service: Service | None = None,
+    budgets: Budgets | None = None,
     **options: Any,
 ) -> DesignProblem:
     """A search for the best legal design near a reference, with the usual bounds.
@@ -70,11 +72,12 @@ def design_problem(
         expert_slots: places for experts; 0 for as many as experts, any if left out.
         stack: software whose layouts count: any, vllm, sglang or trtllm.
         service: instead of cluster, workload and efficiency, and of these rules, with its own.
+        budgets: of devices, their rental and operations of training; none if left out.
         **options: other fields of `DesignProblem`.
 
     Raises:
-        InputError: if a name is unknown, the law lacks the training tokens, or the question has no
-            meaning.
+        InputError: if a name is unknown, the law or a budget lacks the training tokens, or the
+            question has no meaning.
     """
     rules = LayoutRules(dcp, expert_slots, stack)
     served = ruled(as_service(cluster, workload, efficiency, service), workload, rules)
@@ -85,6 +88,11 @@ def design_problem(
             f"law '{chosen.name}' needs the training tokens of the model: give tokens, such as "
             f"14.8e12"
         )
+    if budgets is not None and TRAINING in budgets.given and known is None:
+        raise InputError(
+            "max_training_flops: the training tokens of the model are not known; give --tokens, "
+            "such as 15T"
+        )
     read = UNKNOWN_TOKENS if known is None else known
     match = {"kind": match_kind(twin, twin_attention), "law_raw": law_raw}
     return problems.design_problem(
@@ -93,6 +101,7 @@ def design_problem(
         vary,
         fixed,
         bounds,
+        budgets,
         **{"law": chosen, "tokens": read, **match, **options},
     )
 

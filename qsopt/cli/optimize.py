@@ -8,11 +8,12 @@ import tyro
 
 from qsopt.api.searches import design_problem
 from qsopt.cli.options import Question
-from qsopt.cli.quantities import Large, OptionalCount
+from qsopt.cli.quantities import Large, OptionalCount, OptionalDollars
 from qsopt.errors import InputError
 from qsopt.report.records import answer_json
 from qsopt.report.records.search import optimize_record
 from qsopt.report.search_text import show_solution
+from qsopt.search.budgets import Budgets
 from qsopt.search.optimize import ENUMERATED, STARTS, optimize
 from qsopt.search.problem import DEFAULT_VARY, DesignProblem, Objective
 from qsopt.search.variables import DEPLOYMENT
@@ -48,6 +49,12 @@ class Optimize(Question):
     """Ceiling on all parameters, such as 70B."""
     max_active: Large = math.inf
     """Ceiling on the parameters of a token."""
+    max_devices: Large = math.inf
+    """Budget: devices of the cluster that may be used."""
+    max_price_per_hour: OptionalDollars = None
+    """Budget: rental of the devices that are used [US dollar/hour]."""
+    max_training_flops: Large = math.inf
+    """Budget: operations of training, attention counted, such as 1e25 [FLOP]."""
     tp: OptionalCount = None
     """Tensor parallel size where it does not vary; 1 if left out, as the sizes below."""
     dp: OptionalCount = None
@@ -108,4 +115,11 @@ class Optimize(Question):
             twin=self.twin,
             twin_attention=self.twin_attention,
             law_raw=self.law_raw,
+            budgets=self._budgets(),
+        )
+
+    def _budgets(self) -> Budgets:
+        dollars = self.max_price_per_hour
+        return Budgets(
+            self.max_devices, math.inf if dollars is None else dollars, self.max_training_flops
         )

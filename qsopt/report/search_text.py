@@ -42,11 +42,25 @@ def show_solution(record: dict[str, Any], seconds: Mapping[str, float]) -> None:
     )
     _show_beside(record)
     _show_certificate(record["certificate"])
+    _show_budgets(record["budgets"])
     _show_slopes(record)
     spent = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())
     console().print(
         f"{record['starts']} starts, {record['evaluations']:,} evaluations; seconds: {spent}"
     )
+
+
+def _show_budgets(budgets: list[dict[str, Any]]) -> None:
+    """What is taken of each budget, and what more of it is worth."""
+    for budget in budgets:
+        name, unit = budget["constraint"].replace("_", " "), budget["unit"]
+        taken = f"budget of {name}: {budget['used']:,.4g} of {budget['limit']:,.4g} taken"
+        worth = f"{budget['multiplier']:,.3g} {budget['multiplier_unit']}"
+        step = f", {budget['step']:,.3g} more at once" if budget["step"] else ""
+        price = (
+            f"one more {unit} is worth {worth}{step}" if budget["active"] else "it does not bind"
+        )
+        console().print(f"{taken}; {price}")
 
 
 def _show_slopes(record: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from qsopt.quality import QualityLaw, law
 from qsopt.quality.calibration import calibrate
 from qsopt.quality.of_model import UNKNOWN_TOKENS
 from qsopt.search.architecture import ROUTED, matched_sizes, reference_value
+from qsopt.search.budgets import Budgets
 from qsopt.search.variables import ARCHITECTURE, DEPLOYMENT, Variable
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.hardware import Cluster
@@ -78,6 +79,10 @@ class DesignProblem:
     """Ceiling on all parameters."""
     most_active: float = np.inf
     """Ceiling on the parameters of a token."""
+    budgets: Budgets = field(default_factory=Budgets)
+    """Of devices, their rental and training; the service is on what they pay for."""
+    unlimited: Service | None = None
+    """The service on all of the cluster; None where that is the service itself."""
 
     @cached_property
     def correction(self) -> Scalar | None:
@@ -113,6 +118,7 @@ def design_problem(
     vary: Iterable[str] = DEFAULT_VARY,
     fixed: Mapping[str, float] | None = None,
     bounds: Mapping[str, Variable] | None = None,
+    budgets: Budgets | None = None,
     **options: object,
 ) -> DesignProblem:
     """A problem with the usual bounds.
@@ -124,12 +130,15 @@ def design_problem(
             varies).
         fixed: values of deployment variables that are not free; 1 for those left out.
         bounds: variables to use instead of the usual ones, by name.
+        budgets: of devices, their rental and training.
         **options: other fields of `DesignProblem`.
 
     Raises:
         InputError: if a name is unknown, or the question has no meaning.
     """
     names, fixed, bounds = _known_names(vary), dict(fixed or {}), dict(bounds or {})
+    budgets, unlimited = Budgets() if budgets is None else budgets, service
+    service = budgets.within(unlimited)
     _check_fixed(reference, service.cluster, names, fixed)
     model = [
         bounds.get(name) or usual_variable(reference, name)
@@ -141,7 +150,8 @@ def design_problem(
         or (_usual_size(service.cluster, reference, name) if name in names else _fixed(name, fixed))
         for name in DEPLOYMENT
     ]
-    problem = DesignProblem(reference, service, (*model, *deployment), **options)  # pyright: ignore[reportArgumentType]
+    known = {"budgets": budgets, "unlimited": unlimited, **options}
+    problem = DesignProblem(reference, service, (*model, *deployment), **known)  # pyright: ignore[reportArgumentType]
     _check(problem)
     return problem
 
@@ -215,6 +225,11 @@ def _check(problem: DesignProblem) -> None:
                 "largest throughput; take objective throughput"
             )
         raise InputError("advantage: a model with an encoder has the same-body twin alone")
+    if problem.budgets.given and problem.objective == "advantage":
+        raise InputError(
+            f"max_{next(iter(problem.budgets.given))}: an advantage has no budget, as both sides "
+            f"have the same cluster; give the smaller cluster, or another objective"
+        )
     if problem.minimize and problem.objective != "advantage":
         raise InputError("minimize is for the advantage; other objectives have one direction")
     if problem.objective == "cost" and not np.isfinite(

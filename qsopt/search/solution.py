@@ -6,6 +6,7 @@ import numpy as np
 
 from qsopt.physics.evaluate import Metrics
 from qsopt.record import Result
+from qsopt.search.budgets import BudgetPrice
 from qsopt.search.certificate import Certificate
 from qsopt.search.conflicts import Conflict
 from qsopt.search.problem import DesignProblem
@@ -56,6 +57,8 @@ class Solution(Result):
     """Of the constraints at the relaxed optimum in the best design's layout (see `prices`)."""
     multipliers: dict[str, float]
     """Of every constraint in log form there: d log objective / d log limit [-]."""
+    budgets: tuple[BudgetPrice, ...]
+    """What the answer takes of each budget, and what one more unit is worth."""
     conflicts: tuple[Conflict, ...]
     """Why there is no answer; empty where there is one."""
     starts: int

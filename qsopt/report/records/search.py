@@ -50,6 +50,7 @@ def optimize_record(found: Solution, inquiry: Inquiry, problem: DesignProblem) -
         "certificate": None if found.certificate is None else asdict(found.certificate),
         "shadow_prices": [asdict(price) for price in found.shadow_prices],
         "multipliers": found.multipliers,
+        "budgets": [asdict(budget) for budget in found.budgets],
         **_slopes(found),
         "conflicts": [asdict(conflict) for conflict in found.conflicts],
         "starts": found.starts,
