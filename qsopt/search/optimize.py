@@ -48,21 +48,22 @@ MOST_ENUMERATED = 1e9
 
 @in_float64
 def optimize(
-    problem: DesignProblem, seed: int = 0, starts: int = STARTS, certify: float = ENUMERATED
+    problem: DesignProblem, seed: int = 0, starts: int = STARTS, certify: float | None = None
 ) -> Solution:
-    """The best legal design of a problem.
+    """The best legal design of a problem on a decode step.
 
     Args:
         problem: the question (see `design_problem`).
         seed: of the starts.
         starts: of the relaxed search.
-        certify: designs that may be enumerated to certify the answer; 0 for no certificate. An
-            interrupt of the enumeration leaves the answer without one.
+        certify: designs that may be enumerated to certify the answer, `ENUMERATED` if left out; 0
+            for no certificate. An interrupt of the enumeration leaves the answer without one.
 
     Raises:
         InputError: if the seed, the starts or the designs are out of range.
     """
-    _check_counts(seed, starts, certify)
+    certify = ENUMERATED if certify is None else certify
+    check_counts(seed, starts, certify)
     began, clock = time.perf_counter(), CompileClock()
     evaluator = Evaluator.for_problem(problem)
     ends, relaxed = search_relaxed(evaluator, seed, starts)
@@ -87,7 +88,12 @@ def optimize(
     )
 
 
-def _check_counts(seed: int, starts: int, certify: float) -> None:
+def check_counts(seed: int, starts: int, certify: float) -> None:
+    """Refuse numbers that no search has.
+
+    Raises:
+        InputError: if the seed, the starts or the designs are out of range.
+    """
     check_seed(seed)
     check_count("starts", starts, 1, MOST_STARTS, ", as all descend together in memory")
     if not 0 <= certify <= MOST_ENUMERATED:

@@ -20,6 +20,10 @@ MILLION = 1e6
 """Tokens that a cost is stated for."""
 
 
+LESS_IS_BETTER = ("cost", "ttft", "energy")
+"""Objectives that are made as small as possible."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """A legal design that keeps every constraint."""
@@ -76,6 +80,8 @@ def objective_value(problem: DesignProblem, merit: float) -> float:
     if problem.objective == "advantage":
         return -merit if problem.minimize else merit
     throughput = float(np.exp(merit))
+    if problem.objective in ("ttft", "energy"):
+        return float(np.exp(-merit))
     if problem.objective != "cost":
         return throughput
     cluster = problem.service.cluster
