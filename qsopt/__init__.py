@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         sensitivity,
     )
     from qsopt.api.lifetime import lifetime
+    from qsopt.api.many import evaluate_many
     from qsopt.api.maps import axis, crossovers, phase_map
     from qsopt.api.names import load_efficiency
     from qsopt.api.proposals import propose
@@ -65,6 +66,7 @@ _PLACES = {
     "qsopt.api.designs": "evaluate kv_bytes_per_token legal_layouts parameter_count prefill "
     "sensitivity",
     "qsopt.api.lifetime": "lifetime",
+    "qsopt.api.many": "evaluate_many",
     "qsopt.api.maps": "axis crossovers phase_map",
     "qsopt.api.names": "load_efficiency",
     "qsopt.api.proposals": "propose",
@@ -150,6 +152,7 @@ __all__ = [
     "dense_twin",
     "design_problem",
     "evaluate",
+    "evaluate_many",
     "geometric_q",
     "ideal",
     "kv_bytes_per_token",

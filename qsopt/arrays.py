@@ -21,6 +21,14 @@ else:
     Scalar = Float[ArrayLike, ""]
     Table = Float[ArrayLike, "..."]
 
+Softness: TypeAlias = Scalar | float | None
+"""How far the exact model is relaxed (see `physics.smooth`)."""
+
+EXACT: Softness = None
+"""Not at all: what is relaxed is then left out of a program, while softness 0.0 is the same number
+by the general form.
+"""
+
 
 def scalar(value: object) -> Any:
     """Convert numbers to strongly typed floats; traced and batched values pass through.
@@ -53,7 +61,10 @@ def integer(value: object) -> Any:
 
 def entry(table: Table, index: Array) -> Scalar:
     """One entry of a small table at a traced index that is known to be inside it."""
-    return lax.dynamic_index_in_dim(jnp.asarray(table), jnp.asarray(index), keepdims=False)
+    index = jnp.asarray(index)
+    return lax.dynamic_index_in_dim(
+        jnp.asarray(table), index, keepdims=False, allow_negative_indices=False
+    )
 
 
 def is_concrete(tree: object) -> bool:

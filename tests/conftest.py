@@ -12,6 +12,8 @@ os.environ.pop("COLUMNS", None)  # which workers have of the terminal that start
 
 import jax  # noqa: E402  (reads the environment when imported)
 
+from qsopt.programs import forget_programs  # noqa: E402
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -62,5 +64,6 @@ def room_for_programs() -> Iterator[None]:
         return
     resident = int(pages.read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     if resident > RESIDENT or maps.read_bytes().count(b"\n") > MAPPINGS:
+        forget_programs()
         jax.clear_caches()
         gc.collect()

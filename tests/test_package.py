@@ -167,7 +167,17 @@ def test_import_is_silent_and_sets_nothing() -> None:
 # ---- layers --------------------------------------------------------------------------------------
 
 LAYERS = (
-    ("units", "arrays", "errors", "files", "interrupts", "record", "precision", "version"),
+    (
+        "units",
+        "arrays",
+        "errors",
+        "files",
+        "interrupts",
+        "record",
+        "precision",
+        "programs",
+        "version",
+    ),
     ("spec",),
     ("catalog",),
     ("physics",),

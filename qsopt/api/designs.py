@@ -16,7 +16,7 @@ from qsopt.api.names import (
     as_service,
     inquire,
 )
-from qsopt.arrays import Scalar, scalar
+from qsopt.arrays import EXACT, Scalar, Softness, scalar
 from qsopt.deployments import layouts
 from qsopt.errors import InputError
 from qsopt.physics import kv_cache, parameters
@@ -52,7 +52,7 @@ def evaluate(
     deployment: Deployment | None = None,
     efficiency: AnyEfficiency = "fitted",
     world: Counterfactual = ACTUAL,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
     *,
     service: Service | None = None,
 ) -> Metrics:
@@ -76,7 +76,9 @@ def evaluate(
     """
     served, design = as_design(cluster, workload, deployment, efficiency, service)
     inquiry = inquire(model, cluster, served)
-    reached = _metrics(inquiry.model, served, design, world, scalar(softness))
+    reached = _metrics(
+        inquiry.model, served, design, world, softness if softness is EXACT else scalar(softness)
+    )
     return answered(reached, evaluate_record, inquiry=inquiry, deployment=design)
 
 

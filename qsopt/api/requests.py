@@ -14,7 +14,7 @@ from qsopt.api.names import (
     as_service,
     inquire,
 )
-from qsopt.arrays import Scalar
+from qsopt.arrays import EXACT, Softness
 from qsopt.errors import InputError
 from qsopt.precision import in_float64
 from qsopt.report.records.serving import serve_record
@@ -56,7 +56,7 @@ def serve(
     plan: Plan,
     way: str,
     draft: Draft | None = ...,
-    softness: Scalar | float = ...,
+    softness: Softness = ...,
 ) -> RequestMetrics: ...
 
 
@@ -71,7 +71,7 @@ def serve(
     draft: Draft | None = None,
     plan: Plan | None = None,
     way: str | None = None,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Serving | RequestMetrics:
     """The best ways to serve a model's requests, or what one given plan reaches.
 

@@ -15,7 +15,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from qsopt.cli import compiled
+from qsopt.cli import program_files
 from qsopt.errors import InputError
 
 _QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
@@ -48,9 +48,9 @@ def configure(*, quick: bool = True) -> None:
 
     jax.config.update("jax_enable_x64", True)
     _check_platforms()
-    folder = compiled.own_folder()
+    folder = program_files.own_folder()
     if folder is not None:
-        compiled.use(folder)
+        program_files.use(folder)
 
 
 def compile_in_haste() -> None:

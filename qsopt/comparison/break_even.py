@@ -5,7 +5,6 @@ parts (in ln q) again and again, and a layout that is not ahead of the MoE at th
 interval is so nowhere inside, and is dropped there.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
@@ -15,6 +14,7 @@ from qsopt.comparison.dense import NAMED, bracket, relaxed_matches
 from qsopt.comparison.duel import Duel
 from qsopt.deployments.batches import CHUNK, length, same_length, take
 from qsopt.deployments.optimum import CASES, Best, of_each_case, searched
+from qsopt.programs import compiled
 from qsopt.spec.counterfactual import ACTUAL
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
@@ -51,12 +51,12 @@ def _ahead(layouts: Deployment, ahead: Bool[Array, " layouts"]) -> Deployment:
     return shorter
 
 
-@jax.jit
+@compiled
 def _between(low: Scalar, high: Scalar) -> Array:
     return jnp.exp(jnp.linspace(jnp.log(low), jnp.log(high), CASES))
 
 
-@jax.jit
+@compiled
 def _narrowed(
     qs: Array, reached: Best, target: Scalar, crossed: Bool[Array, ""]
 ) -> tuple[Scalar, Scalar, Bool[Array, ""], Int[Array, ""]]:
@@ -68,6 +68,6 @@ def _narrowed(
     return qs[first], qs[first + 1], crossed & (ahead > 0) & (ahead < CASES), first
 
 
-@jax.jit
+@compiled
 def _midpoint(low: Scalar, high: Scalar, crossed: Bool[Array, ""]) -> Scalar:
     return jnp.where(crossed, jnp.sqrt(low * high), jnp.nan)

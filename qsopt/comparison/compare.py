@@ -21,6 +21,7 @@ from qsopt.deployments.batches import Tree
 from qsopt.deployments.optimum import Best
 from qsopt.deployments.request import closest
 from qsopt.physics.evaluate import Metrics, compiled_metrics
+from qsopt.programs import compiled
 from qsopt.record import Record, Result
 from qsopt.slopes.inputs import Design
 from qsopt.slopes.sensitivity import compiled_at_limit
@@ -142,7 +143,7 @@ def _constant(tree: Tree) -> Tree:
     return jax.tree.map(lambda leaf: leaf if is_concrete(leaf) else lax.stop_gradient(leaf), tree)
 
 
-@jax.jit
+@compiled
 def _placed(tree: Tree) -> Tree:
     return tree
 
@@ -156,7 +157,7 @@ def _chosen(side: Optima, service: Service) -> Best:
     return side.best
 
 
-@jax.jit
+@compiled
 def _comparison(
     models: tuple[Model, Model],
     chosen: tuple[Best, Best],

@@ -30,6 +30,7 @@ from qsopt.comparison.twin import (
 )
 from qsopt.errors import InputError
 from qsopt.physics.parameters import parameter_count
+from qsopt.programs import compiled
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
 
@@ -112,7 +113,7 @@ def _released(model: Model, q: Scalar, kind: MatchKind, exact: bool) -> Model:
     return with_sizes(model, match_shape(model, size, kind, exact=exact), kind)
 
 
-_compiled_released = jax.jit(_released, static_argnums=(2, 3))
+_compiled_released = compiled(_released, static=("kind", "exact"))
 
 
 def check_q(model: Model, q: Scalar, kind: MatchKind) -> None:
@@ -134,7 +135,7 @@ def least_q(model: Model, kind: MatchKind) -> Scalar:
     return 2.0 * tables / parameter_count(model).active
 
 
-_compiled_least_q = jax.jit(least_q, static_argnames="kind")
+_compiled_least_q = compiled(least_q, static=("kind",))
 
 
 def match_shape(model: Model, size: Scalar, kind: MatchKind, *, exact: bool = True) -> DenseShape:
@@ -179,7 +180,7 @@ def _relaxed_batch(model: Model, qs: Float[Array, " cases"], kind: MatchKind) ->
     return jax.vmap(one)(sizes)
 
 
-_relaxed = jax.jit(_relaxed_batch, static_argnums=2)
+_relaxed = compiled(_relaxed_batch, static=("kind",))
 
 
 def bracket(model: Model, service: Service, kind: MatchKind) -> tuple[Scalar, Scalar]:
@@ -191,7 +192,7 @@ def _bracket_of(model: Model, service: Service, kind: MatchKind) -> tuple[Scalar
     return least_q(model, kind), largest_q(model, service.cluster, service.workload)
 
 
-_bracket = jax.jit(_bracket_of, static_argnums=2)
+_bracket = compiled(_bracket_of, static=("kind",))
 
 
 def size_factor(model: Model, dense: Model) -> Scalar:

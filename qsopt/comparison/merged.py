@@ -23,6 +23,7 @@ from qsopt.deployments.batches import in_batches, stack, take
 from qsopt.deployments.capped import ServedModel, within_cap
 from qsopt.physics.evaluate import metrics
 from qsopt.physics.step import OPERATORS
+from qsopt.programs import compiled
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Server
 from qsopt.spec.hardware import Cluster
@@ -106,4 +107,6 @@ def merged_rooflines(cases: Sequence[ServedModel]) -> list[MergedRoofline]:
     return [take(rooflines, place) for place in range(len(cases))]
 
 
-_merged_rooflines = jax.jit(jax.vmap(merged_roofline))
+@compiled
+def _merged_rooflines(cases: ServedModel) -> MergedRoofline:
+    return jax.vmap(merged_roofline)(cases)

@@ -23,6 +23,7 @@ from qsopt.comparison.duel import Duel
 from qsopt.deployments.batches import CHUNK, in_batches, length, repeat, same_length, take
 from qsopt.deployments.optimum import CASES, best_of_each, searched
 from qsopt.fitted.spread import Quantiles, at_normal
+from qsopt.programs import compiled
 from qsopt.quality import QDistribution
 from qsopt.record import Record
 from qsopt.spec.deployment import Deployment
@@ -215,7 +216,7 @@ def _outcome(moe: Float[np.ndarray, " draws"], dense: Float[np.ndarray, " draws"
         return Odds(np.sum(dense > moe * (1.0 + TIE)) / np.sum(either), ratio)
 
 
-@jax.jit
+@compiled
 def _perturbed(
     efficiency: Efficiency,
     factors: Float[Array, "cases kinds"],

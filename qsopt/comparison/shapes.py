@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from qsopt.arrays import Scalar, number
+from qsopt.arrays import EXACT, Scalar, number
 from qsopt.comparison.twin import WIDTH_STEP, with_format_of_experts
 from qsopt.physics import smooth
 from qsopt.physics.parameters import parameter_count
@@ -98,7 +98,7 @@ def released_shape(
     ratio: Scalar | None = None,
 ) -> DenseShape:
     """The sizes of that model."""
-    softness = 0.0 if exact else 1.0
+    softness = EXACT if exact else 1.0
     ratio = hidden_over_layers(size) if ratio is None else ratio
     real = _hidden(model, size, attention, ratio)
     layers = smooth.rounded(real / ratio, jnp.maximum(jnp.round(real / ratio), 1.0), softness)

@@ -27,6 +27,7 @@ from qsopt.comparison.dense import NAMED, MatchKind, dense_match
 from qsopt.comparison.duel import Duel, Optima
 from qsopt.comparison.twin import aligned
 from qsopt.deployments.batches import take
+from qsopt.programs import compiled
 from qsopt.slopes.inputs import Design, named_inputs, scaled
 from qsopt.slopes.sensitivity import LIMIT_ROWS, at_batch, limit_batches, log_outputs
 from qsopt.spec.deployment import Deployment
@@ -195,7 +196,7 @@ def _following(slopes: Tables, row: int) -> Float[np.ndarray, " inputs"]:
     return slopes[0, :-1] - slopes[0, -1] * slopes[row, :-1] / slopes[row, -1]
 
 
-@partial(jax.jit, static_argnames="kind")
+@partial(compiled, static=("kind",))
 def _tables(
     asked: _Asked, deployment: Deployment, kind: MatchKind | None
 ) -> tuple[Float[Array, " outputs"], Float[Array, "outputs inputs"]]:

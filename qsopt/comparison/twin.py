@@ -20,7 +20,8 @@ from qsopt.arrays import Scalar, is_concrete, number, scalar
 from qsopt.errors import InputError
 from qsopt.physics.layer_weights import ffn_gemms as gemms
 from qsopt.physics.layer_weights import weights
-from qsopt.physics.parameters import parameter_count
+from qsopt.physics.parameters import compiled_parameter_count, parameter_count
+from qsopt.programs import compiled
 from qsopt.record import Record
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.layers import DenseFfn, Layers, MoeFfn, Stack
@@ -59,7 +60,7 @@ def geometric_q(model: Model) -> Scalar:
 
 def qs_numbers(model: Model, q: Scalar) -> QsNumbers:
     """s, q and qs of a model with all tables counted."""
-    count = parameter_count(model)
+    count = compiled_parameter_count(model)
     return QsNumbers(count.active / count.total, q)
 
 
@@ -122,7 +123,7 @@ def check_size_factor(model: Model, q: Scalar, smallest: Callable[[Model], Scala
         )
 
 
-@jax.jit
+@compiled
 def rounded_width(width: Scalar) -> Scalar:
     """The nearest multiple of `WIDTH_STEP`, with the derivative of the width itself.
 
@@ -133,7 +134,7 @@ def rounded_width(width: Scalar) -> Scalar:
     return lax.stop_gradient(WIDTH_STEP * steps) + (width - lax.stop_gradient(width))
 
 
-_twin_width = jax.jit(twin_width)
+_twin_width = compiled(twin_width)
 
 
 def smallest_q(model: Model) -> Scalar:
@@ -142,7 +143,7 @@ def smallest_q(model: Model) -> Scalar:
     return (WIDTH_STEP - at[0]) / (at[1] - at[0])
 
 
-_smallest_q = jax.jit(smallest_q)
+_smallest_q = compiled(smallest_q)
 
 
 def largest_q(model: Model, cluster: Cluster, workload: Workload) -> Scalar:

@@ -32,6 +32,7 @@ from qsopt.deployments.legality import splits
 from qsopt.deployments.optimum import Best, at_largest_batch, pick
 from qsopt.physics import placement
 from qsopt.physics.evaluate import Metrics, metrics, timing
+from qsopt.programs import compiled
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.rules import LayoutRules
@@ -69,7 +70,7 @@ def _best_by_chunk(cases: ServedModel, layouts: Deployment) -> Float[np.ndarray,
     return np.max(parts, axis=0)
 
 
-@jax.jit
+@compiled
 def _best(cases: ServedModel, layouts: Deployment) -> Best:
     """The best of some layouts for each case of a batch."""
 
@@ -158,4 +159,6 @@ def _optima(layouts: Deployment, cases: ServedModel) -> Optimum:
     return in_numpy(Optimum(best, _metrics(cases, best.deployment)))
 
 
-_metrics = jax.jit(jax.vmap(lambda case, deployment: metrics(case.model, case.service, deployment)))
+@compiled
+def _metrics(cases: ServedModel, deployments: Deployment) -> Metrics:
+    return jax.vmap(lambda case, at: metrics(case.model, case.service, at))(cases, deployments)

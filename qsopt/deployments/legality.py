@@ -26,6 +26,7 @@ from jaxtyping import Array, Bool
 from qsopt.arrays import Scalar, is_concrete
 from qsopt.deployments.batches import in_numpy
 from qsopt.physics import placement
+from qsopt.programs import compiled
 from qsopt.spec.deployment import GATHERED, Deployment
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.layers import Gqa, MoeFfn
@@ -221,7 +222,7 @@ def has_replica(cluster: Cluster, layout: Deployment, rules: LayoutRules) -> Kep
         return in_numpy(_replicas(cluster, layout, rules.whole_domains)) >= 1
 
 
-_replicas = jax.jit(placement.replicas, static_argnums=2)
+_replicas = compiled(placement.replicas, static=("whole_domains",))
 
 
 def fills_units(layout: Deployment, batch: Scalar) -> Kept:

@@ -20,6 +20,7 @@ from qsopt.arrays import Scalar, is_concrete, number
 from qsopt.deployments.batches import CHUNK, Tree, chunks, length, pad_to, stack, take
 from qsopt.physics.evaluate import meets, timing, whole_units
 from qsopt.physics.memory import memory
+from qsopt.programs import compiled
 from qsopt.record import Record
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
@@ -123,13 +124,17 @@ def _array(tree: object) -> Any:
     return np if is_concrete(tree) else jnp
 
 
-@jax.jit
 def of_each_case(record: Tree) -> Tree:
     """A record as a batch of as many as one call of the search takes."""
+    return _of_each_case(record)
+
+
+@compiled
+def _of_each_case(record: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (CASES, *jnp.shape(leaf))), record)
 
 
-@jax.jit
+@compiled
 def _of_chunk(
     cases: tuple[Model, Counterfactual, Efficiency],
     service: Service,
@@ -147,10 +152,14 @@ def _of_chunk(
     def add(index: Int[Array, ""], found: Searched) -> Searched:
         return jax.tree.map(lambda every, own: every.at[index].set(own), found, one(index))
 
-    nothing = jax.tree.map(
-        lambda leaf: jnp.zeros((CASES, *leaf.shape), leaf.dtype), jax.eval_shape(one, count)
-    )
-    return lax.fori_loop(0, count, add, nothing)
+    return lax.fori_loop(0, count, add, _nothing(layouts))
+
+
+def _nothing(layouts: Deployment) -> Searched:
+    """Of as many cases as one call takes, none of them searched."""
+    throughputs = jnp.zeros((CASES, length(layouts)))
+    deployments = jax.tree.map(lambda leaf: jnp.zeros(CASES, leaf.dtype), layouts)
+    return Searched(Best(deployments, throughputs[:, 0], jnp.zeros(CASES, bool)), throughputs)
 
 
 def best_of_parts(parts: list[Best]) -> Best:

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsopt.arrays import Scalar
-from qsopt.deployments.batches import length, repeat, same_length, take
+from qsopt.deployments.batches import in_numpy, length, repeat, same_length, take
 from qsopt.deployments.layouts import layout_batch, legal_layouts
 from qsopt.deployments.legality import fills_units, legality, splits_experts, with_places
 from qsopt.deployments.optimum import Best, best_of_each, pick
 from qsopt.deployments.sizes import cache_shares, expert_sizes, tensor_sizes, whole
 from qsopt.errors import InputError, exactly
 from qsopt.physics.evaluate import Metrics, compiled_metrics, metrics
+from qsopt.programs import compiled
 from qsopt.spec.deployment import DISPATCHED, GATHERED, PARALLEL_SIZES, Deployment
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
@@ -108,7 +109,7 @@ def _faster_way(model: Model, service: Service, designs: Deployment) -> Best:
     """
     ways = []
     for design in (take(designs, index) for index in range(length(designs))):
-        result = compiled_metrics(model, service, design)
+        result = in_numpy(compiled_metrics(model, service, design))
         ways.append(Best(design, result.throughput, result.feasible))
     return max(ways, key=lambda best: (bool(best.feasible), float(best.throughput)))
 
@@ -119,7 +120,7 @@ def best_batch(model: Model, service: Service, layouts: Deployment) -> Best:
     return take(best_of_each(repeat(model, 1), service, filled), 0)
 
 
-@jax.jit
+@compiled
 def best_at(model: Model, service: Service, designs: Deployment) -> Best:
     """The best of several designs at the batch that they have."""
 
@@ -130,7 +131,7 @@ def best_at(model: Model, service: Service, designs: Deployment) -> Best:
     return pick(jax.vmap(scored)(designs))
 
 
-@jax.jit
+@compiled
 def closest(model: Model, service: Service, designs: Deployment) -> Best:
     """The design whose `excess` is least."""
 

@@ -29,6 +29,7 @@ from qsopt.deployments.legality import splits
 from qsopt.deployments.optimum import EQUAL, at_largest_batch
 from qsopt.maps.axes import CONSTANT, NO_TREND, RISES
 from qsopt.maps.points import MapPoint, served_at, with_top_k_factor
+from qsopt.programs import compiled
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -254,7 +255,7 @@ class _Search:
         )
 
 
-@partial(jax.jit, static_argnames=("kind", "capped"))
+@partial(compiled, static=("kind", "capped"))
 def _reached(
     model: Model,
     service: Service,

@@ -19,6 +19,7 @@ from qsopt.deployments.capped import ServedModel, best_throughputs
 from qsopt.deployments.layouts import layouts_of_any, legal_layouts
 from qsopt.maps.pair import MatchedPair, Measure, Samples
 from qsopt.maps.points import SERVICE_NUMBERS
+from qsopt.programs import compiled
 from qsopt.spec.model import Model
 
 
@@ -73,7 +74,7 @@ def _number(over: str) -> Callable[[ServedModel], Scalar]:
     return lambda case: SERVICE_NUMBERS[over](case.service)
 
 
-@partial(jax.jit, static_argnums=2)
+@partial(compiled, static=("kind",))
 def _matches(model: Model, qs: Float[Array, " n"], kind: MatchKind) -> Model:
     """Exact matches of several q, in the structure of the MoE."""
     return jax.vmap(lambda q: aligned(dense_match(model, q, kind), model))(jnp.asarray(qs))

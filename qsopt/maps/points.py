@@ -20,6 +20,7 @@ from qsopt.comparison.shapes import DenseShape
 from qsopt.deployments.capped import NO_CAP, ServedModel
 from qsopt.errors import InputError
 from qsopt.physics.parameters import compiled_parameter_count, parameter_count
+from qsopt.programs import compiled
 from qsopt.serving.trials import Asked
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.layers import Layers, MoeFfn, map_ffn
@@ -170,7 +171,7 @@ class Sparsity:
         return np.clip(factors, 1.0 / self.top_k, self.experts / self.top_k)
 
 
-@partial(jax.jit, static_argnames="kind")
+@partial(compiled, static=("kind",))
 def match_shapes(
     model: Model, factors: Float[Array, " n"], qs: Float[Array, " n"], kind: MatchKind
 ) -> DenseShape:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from qsopt.arrays import Scalar
 from qsopt.deployments.batches import pad_to, take
 from qsopt.deployments.optimum import EQUAL
+from qsopt.programs import compiled
 from qsopt.record import Record
 from qsopt.serving.disaggregated import split_of, transfer
 from qsopt.serving.replica import Served
@@ -58,7 +59,7 @@ def pair_values(
     return np.concatenate([np.zeros(0), *map(np.asarray, parts)])[:count]
 
 
-@jax.jit
+@compiled
 def _values(served: Served, questions: Asked, readers: Pool, writers: Pool) -> Array:
     def value(question: Asked, reads: Pool, writes: Pool) -> Scalar:
         here = eqx.tree_at(

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from qsopt.arrays import Scalar
+from qsopt.arrays import EXACT, Scalar, Softness
 from qsopt.physics import layer_weights, smooth
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
@@ -23,7 +23,7 @@ def peak(
     efficiency: Efficiency,
     tokens: Scalar,
     rows: Scalar,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Scalar:
     """Largest buffers of a forward of a stage's microbatch [byte].
 
@@ -46,7 +46,7 @@ def at_start(
     accelerator: Accelerator,
     deployment: Deployment,
     efficiency: Efficiency,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Scalar:
     """The same of the forward that a server runs at its start [byte]; 0 where it runs none."""
     server = efficiency.memory
@@ -61,7 +61,7 @@ def _layer_elements(
     deployment: Deployment,
     tokens: Scalar,
     rows: Scalar,
-    softness: Scalar | float,
+    softness: Softness,
 ) -> Scalar:
     """Largest activation: residual, heads, feed-forward, experts or logits [elements]."""
     local, devices = tokens / deployment.data, deployment.stage_devices

@@ -14,7 +14,7 @@ prompt (context parallel) each also sees what the others hold.
 import equinox as eqx
 import jax.numpy as jnp
 
-from qsopt.arrays import Scalar, number
+from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import kv_cache
 from qsopt.physics.prompt_core import prompt_core
 from qsopt.physics.roofline import Cost
@@ -92,7 +92,7 @@ def softmax_core(
     data: Scalar,
     tensor: Scalar,
     activation_bytes: Scalar,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Cost:
     """Scores, softmax and weighted sums of one layer over grouped heads, each token over those that
     an indexer selects where there is one.
@@ -221,7 +221,7 @@ def entry_bytes(
     data: Scalar,
     tensor: Scalar,
     new: Scalar | float,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Scalar:
     """Cache entries of one layer that all ranks which hold parts of them must see: the cached ones
     and `new` tokens of each chunk, or a state that is handed on [byte].

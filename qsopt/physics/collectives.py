@@ -13,7 +13,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 
-from qsopt.arrays import Scalar, number
+from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import smooth
 from qsopt.physics.roofline import Spent
 from qsopt.physics.routing import survival
@@ -53,7 +53,7 @@ def links(accelerator: Accelerator, up: LinkEfficiency, out: LinkEfficiency) -> 
     )
 
 
-def group(size: Scalar, domain: Scalar, softness: Scalar | float = 0.0) -> Group:
+def group(size: Scalar, domain: Scalar, softness: Softness = EXACT) -> Group:
     """`size` ranks spread evenly over as few domains of `domain` devices as hold them."""
     domains = smooth.ceil(smooth.maximum(size / domain, jnp.ones_like(size), softness), softness)
     return Group(size / domains, domains)

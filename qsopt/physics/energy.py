@@ -11,7 +11,7 @@ a facility multiplies by its own factor, and carbon is kWh times the grid's.
 
 import jax.numpy as jnp
 
-from qsopt.arrays import Scalar, number
+from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import smooth
 from qsopt.physics.roofline import Spent
 from qsopt.record import Record
@@ -79,7 +79,7 @@ class Energy(Record):
 
 
 def power_share(
-    law: PowerLaw, compute_share: Scalar, memory_share: Scalar, softness: Scalar | float = 0.0
+    law: PowerLaw, compute_share: Scalar, memory_share: Scalar, softness: Softness = EXACT
 ) -> Scalar:
     """Power of a device over its limit.
 
@@ -109,7 +109,7 @@ def energy(
     memory_share: Scalar,
     used_devices: Scalar,
     throughput: Scalar,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Energy:
     """Power and energy of a cluster, from the shares of the time in which devices work; of a decode
     step or of whole requests alike.

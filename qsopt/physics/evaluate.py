@@ -5,11 +5,10 @@ of one structure (the same kinds of layers) share one compilation.
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from qsopt.arrays import Scalar, number
+from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import placement, smooth
 from qsopt.physics.load import Load
 from qsopt.physics.memory import Memory, memory
@@ -19,6 +18,7 @@ from qsopt.physics.routing import experts_hit
 from qsopt.physics.server import served
 from qsopt.physics.stage import Stage
 from qsopt.physics.step import microbatch
+from qsopt.programs import compiled
 from qsopt.record import Record, Result
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
@@ -87,12 +87,13 @@ class Timing(Record):
     """Output tokens of the whole cluster [tokens/s]."""
 
 
+@compiled
 def timing(
     model: Model,
     service: Service,
     deployment: Deployment,
     world: Counterfactual = ACTUAL,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Timing:
     """Time of a decode step and the throughput that follows, without looking at memory."""
     cluster, workload = service.cluster, service.workload
@@ -114,7 +115,7 @@ def metrics(
     service: Service,
     deployment: Deployment,
     world: Counterfactual = ACTUAL,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Metrics:
     """Metrics of one design: throughput, latency, memory, reuse, and the breakdown of a step.
 
@@ -148,11 +149,11 @@ def metrics(
     )
 
 
-compiled_metrics = jax.jit(metrics)
+compiled_metrics = compiled(metrics)
 """The same, compiled once for all designs of one structure."""
 
 
-def whole_units(held: Memory, units: Scalar, softness: Scalar | float = 0.0) -> Scalar:
+def whole_units(held: Memory, units: Scalar, softness: Softness = EXACT) -> Scalar:
     """Largest whole number of batch units (pipeline * data sequences) that fits, from the memory of
     `units` of them that decode.
     """

@@ -4,15 +4,13 @@ indexer keys, or a state.
 
 import jax.numpy as jnp
 
-from qsopt.arrays import Scalar
+from qsopt.arrays import EXACT, Scalar, Softness
 from qsopt.physics import smooth
 from qsopt.spec.layers import Attention, Gqa, LinearAttention, Mla
 from qsopt.spec.model import Model
 
 
-def device_kv_heads(
-    kind: Gqa, tensor: Scalar | float = 1.0, softness: Scalar | float = 0.0
-) -> Scalar:
+def device_kv_heads(kind: Gqa, tensor: Scalar | float = 1.0, softness: Softness = EXACT) -> Scalar:
     """KV heads on one of `tensor` devices: at least one, so they are replicated where tensor >
     kv_heads.
     """
@@ -21,7 +19,7 @@ def device_kv_heads(
 
 
 def cached_tokens(
-    kind: Gqa | Mla, context: Scalar, encoder_context: Scalar, softness: Scalar | float = 0.0
+    kind: Gqa | Mla, context: Scalar, encoder_context: Scalar, softness: Softness = EXACT
 ) -> Scalar:
     """Tokens whose keys and values a layer holds for one sequence [tokens]."""
     if isinstance(kind, Mla):
@@ -42,7 +40,7 @@ def entries(kind: Gqa | Mla, context: Scalar) -> Scalar:
 
 
 def token_kv_elements(
-    kind: Gqa | Mla, tensor: Scalar | float = 1.0, softness: Scalar | float = 0.0
+    kind: Gqa | Mla, tensor: Scalar | float = 1.0, softness: Softness = EXACT
 ) -> Scalar:
     """Cache elements of one token in one layer on one of `tensor` devices; a latent is replicated.
     Without indexer keys.
@@ -58,7 +56,7 @@ def sequence_cache_bytes(
     encoder_context: Scalar,
     element_bytes: Scalar,
     tensor: Scalar | float = 1.0,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
     dcp: Scalar | float = 1.0,
 ) -> Scalar:
     """What one sequence keeps in one layer on one device: keys and values, latents, indexer keys,

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import equinox as eqx
 import jax.numpy as jnp
 
-from qsopt.arrays import Scalar, number
+from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics.kv_cache import device_kv_heads
 from qsopt.spec.layers import Attention, DenseFfn, Gqa, Mla, MoeFfn
 
@@ -44,7 +44,7 @@ def activations(gemms: Iterable[Gemm]) -> Scalar:
 
 
 def attention_gemms(
-    kind: Attention, hidden: Scalar, tensor: Scalar | float = 1.0, softness: Scalar | float = 0.0
+    kind: Attention, hidden: Scalar, tensor: Scalar | float = 1.0, softness: Softness = EXACT
 ) -> tuple[Gemm, ...]:
     """The projections that a decoded token passes through on one of `tensor` devices."""
     if isinstance(kind, Gqa):
@@ -62,7 +62,7 @@ def attention_gemms(
 
 
 def _gqa_gemms(
-    kind: Gqa, hidden: Scalar, tensor: Scalar | float, softness: Scalar | float
+    kind: Gqa, hidden: Scalar, tensor: Scalar | float, softness: Softness
 ) -> tuple[Gemm, ...]:
     query = kind.heads * kind.head_dim / tensor
     own = (1.0 - kind.cross) * kind.projected
@@ -130,7 +130,7 @@ def _latent_output(
 
 
 def attention_weights(
-    kind: Attention, hidden: Scalar, tensor: Scalar | float = 1.0, softness: Scalar | float = 0.0
+    kind: Attention, hidden: Scalar, tensor: Scalar | float = 1.0, softness: Softness = EXACT
 ) -> Scalar:
     """Resident weights of an attention layer on one of `tensor` devices [parameters].
 

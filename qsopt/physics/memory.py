@@ -12,11 +12,12 @@ first stage and the head in the last.
 
 import jax.numpy as jnp
 
-from qsopt.arrays import Scalar, number
+from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import kv_cache, layer_weights, smooth
 from qsopt.physics.activations import at_start, peak
 from qsopt.physics.padding import padding
 from qsopt.physics.room import Memory, counted
+from qsopt.programs import compiled
 from qsopt.record import Record
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
@@ -50,7 +51,7 @@ def decoding(deployment: Deployment, workload: Workload) -> Occupancy:
     return Occupancy(deployment.batch, none, none, tokens, tokens)
 
 
-def stage_share(model: Model, deployment: Deployment, softness: Scalar | float = 0.0) -> Scalar:
+def stage_share(model: Model, deployment: Deployment, softness: Softness = EXACT) -> Scalar:
     """Share of the layers in the fullest stage, ceil(L/p)/L."""
     return smooth.ceil(model.layers / deployment.pipeline, softness) / model.layers
 
@@ -60,12 +61,13 @@ def ends_together(deployment: Deployment) -> Scalar:
     return jnp.clip(2.0 - deployment.pipeline, 0.0, 1.0)
 
 
+@compiled
 def memory(
     model: Model,
     service: Service,
     deployment: Deployment,
     world: Counterfactual = ACTUAL,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
     occupancy: Occupancy | None = None,
 ) -> Memory:
     """Memory of the fullest device under a deployment.
@@ -130,7 +132,7 @@ def _ffn_weights(
     model: Model,
     deployment: Deployment,
     world: Counterfactual,
-    softness: Scalar | float,
+    softness: Softness,
     server: ServerMemory,
 ) -> Scalar:
     precision = model.precision
@@ -157,7 +159,7 @@ def _expert_bytes(kind: MoeFfn, model: Model, padded: Scalar) -> Scalar:
 
 
 def resident_slots(
-    kind: MoeFfn, deployment: Deployment, world: Counterfactual, softness: Scalar | float = 0.0
+    kind: MoeFfn, deployment: Deployment, world: Counterfactual, softness: Softness = EXACT
 ) -> Scalar:
     """Experts that the fullest device holds: ceil(E'/e) whole places of a rank, a share of 1/u of
     each on one of its u devices.
@@ -190,7 +192,7 @@ def _cache(
     workload: Workload,
     deployment: Deployment,
     held: Occupancy,
-    softness: Scalar | float,
+    softness: Softness,
 ) -> Scalar:
     encoder = workload.encoder_tokens
     sequence = sequence_bytes(model, workload.context, encoder, deployment, softness)
@@ -203,7 +205,7 @@ def sequence_bytes(
     context: Scalar,
     encoder: Scalar,
     deployment: Deployment,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Scalar:
     """What one sequence keeps on a device of its attention group, over all layers [byte]."""
     element = model.precision.kv_cache.bytes

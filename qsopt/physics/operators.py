@@ -10,7 +10,7 @@ and softmax traffic, which fused kernels hide.
 import equinox as eqx
 import jax.numpy as jnp
 
-from qsopt.arrays import Scalar, number
+from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import kv_cache, layer_weights, routing, smooth
 from qsopt.physics.chunks import runs
 from qsopt.physics.layer_weights import Gemm
@@ -46,7 +46,7 @@ def _product(gemm: Gemm, tokens: Scalar, weight_bytes: Scalar, activation_bytes:
 
 
 def projections(
-    kind: Attention, model: Model, load: Load, deployment: Deployment, softness: Scalar | float
+    kind: Attention, model: Model, load: Load, deployment: Deployment, softness: Softness
 ) -> Cost:
     """All projections of an attention layer; those of the latents of prompts are counted with their
     attention.
@@ -65,7 +65,7 @@ def projections(
 
 
 def attention_core(
-    kind: Attention, model: Model, load: Load, deployment: Deployment, softness: Scalar | float
+    kind: Attention, model: Model, load: Load, deployment: Deployment, softness: Softness
 ) -> Cost:
     """Scores, softmax and weighted sum over the cache, and the write of the new tokens' entries; or
     a state's update.
@@ -153,7 +153,7 @@ def routed_experts(
     deployment: Deployment,
     efficiency: Efficiency,
     world: Counterfactual,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Routed:
     """The experts of a rank as one grouped product: only those hit are read, copies of an expert in
     several places each.
@@ -218,7 +218,7 @@ def grouped_experts(
     )
 
 
-def fullness(kind: MoeFfn, deployment: Deployment, softness: Scalar | float = 0.0) -> Scalar:
+def fullness(kind: MoeFfn, deployment: Deployment, softness: Softness = EXACT) -> Scalar:
     """Places of the fullest expert rank over the mean: 1 where the ranks divide them."""
     mean = deployment.slots(kind.experts) / deployment.expert
     return smooth.rounded(jnp.ones_like(mean), deployment.rank_slots(kind.experts) / mean, softness)
@@ -230,7 +230,7 @@ def unevenness(
     deployment: Deployment,
     efficiency: Efficiency,
     world: Counterfactual = ACTUAL,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Scalar:
     """Load of the most loaded expert rank over the mean; beside the places of the fullest rank 1
     where the efficiency set leaves stragglers out.

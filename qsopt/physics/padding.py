@@ -12,7 +12,7 @@ more for gated experts. Source: `UnquantizedFusedMoEMethod` of vLLM, pull reques
 
 import jax.numpy as jnp
 
-from qsopt.arrays import Scalar, entry
+from qsopt.arrays import EXACT, Scalar, Softness, entry
 from qsopt.physics import smooth
 from qsopt.spec.formats import FORMATS
 from qsopt.spec.layers import MoeFfn
@@ -29,7 +29,7 @@ def padding(
     shards: Scalar,
     precision: Precision,
     server: ServerMemory,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Scalar:
     """Bytes of a device's share of an expert over those of its weights; 1 without padding.
 
@@ -49,7 +49,7 @@ def padding(
     return rounded * jnp.where(form == _BF16, longer, 1.0)
 
 
-def _rounded(size: Scalar, multiple: Scalar, softness: Scalar | float) -> Scalar:
+def _rounded(size: Scalar, multiple: Scalar, softness: Softness) -> Scalar:
     """A size rounded up, over the size."""
     some = jnp.where(multiple > 0.0, multiple, size)
     return smooth.ceil(size / some, softness) * some / size

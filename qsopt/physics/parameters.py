@@ -1,7 +1,5 @@
 """Parameters of a whole model by part; totals agree with published ones (see the catalog tests)."""
 
-import jax
-
 from qsopt.arrays import Scalar, number
 from qsopt.physics.layer_weights import (
     attention_weights,
@@ -11,6 +9,7 @@ from qsopt.physics.layer_weights import (
     shared_width,
     weights,
 )
+from qsopt.programs import compiled
 from qsopt.record import Record
 from qsopt.spec.layers import MoeFfn, Stack
 from qsopt.spec.model import Model, stacks
@@ -95,7 +94,7 @@ def parameter_count(model: Model) -> Parameters:
     )
 
 
-compiled_parameter_count = jax.jit(parameter_count)
+compiled_parameter_count = compiled(parameter_count)
 """The same, faster where a model of one structure is counted more than once."""
 
 

@@ -8,7 +8,7 @@ and where even a tensor group is larger, a stage takes ceil(n/N) domains for its
 
 import jax.numpy as jnp
 
-from qsopt.arrays import Scalar
+from qsopt.arrays import EXACT, Scalar, Softness
 from qsopt.physics import smooth
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.hardware import Cluster
@@ -21,7 +21,7 @@ def replicas(
     cluster: Cluster,
     deployment: Deployment,
     whole_domains: bool = True,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Scalar:
     """Replicas in the cluster; the relaxed model counts devices alone.
 
@@ -58,7 +58,7 @@ def taken(
     cluster: Cluster,
     deployment: Deployment,
     whole_domains: bool = True,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Scalar:
     """Devices that a replica takes beside others of its kind, with those that whole domains leave
     idle: N/floor(N/n) a stage; the relaxed model counts its own alone.

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from qsopt.arrays import Scalar, number
+from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import smooth
 from qsopt.physics.chunks import Chunk
 from qsopt.physics.load import reading
@@ -21,6 +21,7 @@ from qsopt.physics.roofline import Spent
 from qsopt.physics.server import first_token, served
 from qsopt.physics.stage import Stage
 from qsopt.physics.step import microbatch
+from qsopt.programs import compiled
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
@@ -72,7 +73,7 @@ def chunk_of(
     deployment: Deployment,
     tokens: Scalar,
     sharing: Scalar | float = 1.0,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Chunk:
     """What a forward of `tokens` prompt tokens reads: equal shares on all attention ranks, of one
     prompt where prompts are longer than a share, of several whole ones where they are shorter.
@@ -84,7 +85,7 @@ def chunk_of(
     return Chunk(tokens, length, begin, begin + workload.read, sharing)
 
 
-def forwards(chunk: Chunk, softness: Scalar | float = 0.0) -> Scalar:
+def forwards(chunk: Chunk, softness: Softness = EXACT) -> Scalar:
     """Forwards that one prompt takes, n."""
     return smooth.ceil((chunk.end - chunk.begin) / chunk.length * ALMOST, softness)
 
@@ -96,7 +97,7 @@ def prefill_phase(
     tokens: Scalar,
     sharing: Scalar | float = 1.0,
     world: Counterfactual = ACTUAL,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Prefill:
     """How a replica that does nothing else reads prompts, `tokens` of them in a forward."""
     chunk = chunk_of(service.workload, deployment, tokens, sharing, softness)
@@ -107,7 +108,7 @@ def prefill_phase(
     return Prefill(spent, chunk, forwards(chunk, softness), deployment.pipeline)
 
 
-@jax.jit
+@compiled
 def compiled_prefill(model: Model, service: Service, deployment: Deployment) -> Spent:
     """Time to read one prompt on each attention data rank, whole, in one forward.
 

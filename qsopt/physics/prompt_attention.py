@@ -12,7 +12,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 
-from qsopt.arrays import Scalar
+from qsopt.arrays import Scalar, Softness
 from qsopt.physics import chunks, layer_weights, operators
 from qsopt.physics.chunks import Chunk, runs
 from qsopt.physics.roofline import Cost, Work
@@ -37,7 +37,7 @@ class Reader(eqx.Module):
     """Tokens that cross-attention sees [tokens]."""
     deployment: Deployment
     efficiency: Efficiency
-    softness: Scalar | float
+    softness: Softness
 
     @property
     def tokens(self) -> Scalar:

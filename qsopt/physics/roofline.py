@@ -12,7 +12,7 @@ max(x, y) (perfect overlap) and x + y (none). Ignored: caches, and kernels small
 
 import equinox as eqx
 
-from qsopt.arrays import Scalar, number
+from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import smooth
 from qsopt.record import Record
 from qsopt.spec.efficiency import OperatorEfficiency
@@ -100,7 +100,7 @@ def roofline(
     peak: Scalar,
     bandwidth: Scalar,
     efficiency: OperatorEfficiency,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
     tokens: Scalar | float = 1.0,
     batch: Scalar | float = 1.0,
 ) -> Spent:
@@ -129,6 +129,7 @@ def roofline(
         * idle
     )
     latency = cost.launches * efficiency.launch
-    knee = smooth.maximum(efficiency.softness, softness)
+    own = efficiency.softness
+    knee = own if softness is EXACT else smooth.maximum(own, softness)
     seconds = latency + smooth.maximum(compute, memory, knee)
     return Spent(seconds, compute, memory, latency, 0.0 * seconds, cost.flops, cost.bytes)

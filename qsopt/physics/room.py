@@ -4,7 +4,7 @@ is the share of.
 
 import jax.numpy as jnp
 
-from qsopt.arrays import Scalar, number
+from qsopt.arrays import Scalar, Softness, number
 from qsopt.physics import smooth
 from qsopt.record import Record
 from qsopt.spec.server_memory import ServerMemory
@@ -67,9 +67,7 @@ def _over(room: Scalar, growing: Scalar) -> Scalar:
     return jnp.where(some | (room < 0.0), jnp.minimum(most, UNBOUNDED), UNBOUNDED)
 
 
-def counted(
-    whole: Memory, server: ServerMemory, utilization: Scalar, softness: Scalar | float
-) -> Memory:
+def counted(whole: Memory, server: ServerMemory, utilization: Scalar, softness: Softness) -> Memory:
     """What counts against the capacity under a utilization, from parts counted whole and the
     device's memory as capacity.
 

@@ -159,14 +159,15 @@ def _extreme_of_few(
     a = 1.0 - mean / spread
     together = mean * mean / spread
     probability = jnp.exp(-together * _log1p_over(-a))
-    below, extreme = probability, 0.0 * mean
+    below, powers = probability, 0.0 * mean
+    side, sign = jnp.where(lowest, 1.0, 0.0), jnp.where(lowest, -1.0, 1.0)
+    first = together - a
     for j in range(TERMS):
-        kept = jnp.where(lowest, 1.0 - below, below)
-        power = jnp.exp(count * jnp.log(jnp.maximum(kept, _TINY)))
-        extreme = extreme + jnp.where(lowest, power, 1.0 - power)
-        probability = probability * jnp.maximum(a + (together - a) / (j + 1.0), 0.0)
+        kept = side + sign * below
+        powers = powers + jnp.exp(count * jnp.log(jnp.maximum(kept, _TINY)))
+        probability = probability * jnp.maximum(a + first * (1.0 / (j + 1.0)), 0.0)
         below = jnp.minimum(below + probability, 1.0)
-    return extreme
+    return jnp.where(lowest, powers, TERMS - powers)
 
 
 def _peak_of_many(mean: Scalar, variance: Scalar, count: Scalar) -> Scalar:

@@ -1,9 +1,9 @@
 """Maximum, minimum, ceiling, floor and step, exact or smooth by one traced number.
 
-`softness` is 0 for the exact function. Above 0, the maximum is the p-norm with p = 1/softness,
-`max(a, b) <= (a**p + b**p)**(1/p) <= 2**softness * max(a, b)`, and ceilings and floors become the
-identity. The norm is scaled by its larger argument, so that it neither overflows nor depends on the
-unit. Arguments are non-negative.
+`softness` is `EXACT`, or 0, for the exact function. Above 0, the maximum is the p-norm with p =
+1/softness, `max(a, b) <= (a**p + b**p)**(1/p) <= 2**softness * max(a, b)`, and ceilings and floors
+become the identity. The norm is scaled by its larger argument, so that it neither overflows nor
+depends on the unit. Arguments are non-negative.
 
 Exact ceilings and floors have zero derivative almost everywhere; here they carry the derivative of
 the identity, so a gradient taken at an exact design is that of the relaxed model beside it (a
@@ -12,25 +12,31 @@ straight-through estimate).
 
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Bool
 
-from qsopt.arrays import Scalar
+from qsopt.arrays import EXACT, Scalar, Softness
 
 
-def maximum(a: Scalar, b: Scalar, softness: Scalar | float = 0.0) -> Scalar:
+def is_relaxed(softness: Softness) -> Bool[Array, ""]:
+    """Whether a softness is above 0."""
+    return jnp.asarray(softness is not None and softness > jnp.zeros(()))
+
+
+def maximum(a: Scalar, b: Scalar, softness: Softness = EXACT) -> Scalar:
     """The larger of two non-negative numbers; above softness 0, at most 2**softness too large."""
-    larger, smaller = jnp.maximum(a, b), jnp.minimum(a, b)
-    return larger * _excess(smaller, larger, softness)
+    larger = jnp.maximum(a, b)
+    return larger if softness is EXACT else larger * _excess(jnp.minimum(a, b), larger, softness)
 
 
-def minimum(a: Scalar, b: Scalar, softness: Scalar | float = 0.0) -> Scalar:
+def minimum(a: Scalar, b: Scalar, softness: Softness = EXACT) -> Scalar:
     """The smaller of two positive numbers; above softness 0, at most 2**softness too small."""
-    larger, smaller = jnp.maximum(a, b), jnp.minimum(a, b)
-    return smaller / _excess(smaller, larger, softness)
+    smaller = jnp.minimum(a, b)
+    return smaller if softness is EXACT else smaller / _excess(smaller, jnp.maximum(a, b), softness)
 
 
 def _excess(smaller: Scalar, larger: Scalar, softness: Scalar | float) -> Scalar:
     """(1 + (smaller/larger)**(1/softness))**softness, which is 1 at softness 0."""
-    soft = softness > jnp.zeros(())
+    soft = is_relaxed(softness)
     exponent = 1.0 / jnp.where(soft, softness, 1.0)
     ratio = smaller / jnp.where(larger > 0, larger, 1.0)
     positive = ratio > 0
@@ -38,17 +44,17 @@ def _excess(smaller: Scalar, larger: Scalar, softness: Scalar | float) -> Scalar
     return jnp.where(soft, jnp.exp(jnp.log1p(powered) / exponent), 1.0)
 
 
-def ceil(x: Scalar, softness: Scalar | float = 0.0) -> Scalar:
+def ceil(x: Scalar, softness: Softness = EXACT) -> Scalar:
     """The next integer up, or `x` itself when relaxed; derivative 1 either way."""
     return rounded(x, jnp.ceil(x), softness)
 
 
-def floor(x: Scalar, softness: Scalar | float = 0.0) -> Scalar:
+def floor(x: Scalar, softness: Softness = EXACT) -> Scalar:
     """The next integer down, or `x` itself when relaxed; derivative 1 either way."""
     return rounded(x, jnp.floor(x), softness)
 
 
-def step(x: Scalar, softness: Scalar | float = 0.0) -> Scalar:
+def step(x: Scalar, softness: Softness = EXACT) -> Scalar:
     """1 where x > 0, else 0; relaxed, the ramp of x between 0 and 1 (derivative of the ramp either
     way).
     """
@@ -56,6 +62,8 @@ def step(x: Scalar, softness: Scalar | float = 0.0) -> Scalar:
     return rounded(ramp, jnp.where(x > 0, 1.0, 0.0), softness)
 
 
-def rounded(x: Scalar, target: Scalar, softness: Scalar | float) -> Scalar:
+def rounded(x: Scalar, target: Scalar, softness: Softness) -> Scalar:
     """The exact value `target` of what is `x` when relaxed; the derivative is that of `x`."""
-    return x + lax.stop_gradient(jnp.where(softness > jnp.zeros(()), 0.0, target - x))
+    off = target - x
+    off = off if softness is EXACT else jnp.where(is_relaxed(softness), 0.0, off)
+    return x + lax.stop_gradient(off)

@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax.numpy as jnp
 
-from qsopt.arrays import Scalar
+from qsopt.arrays import Scalar, Softness
 from qsopt.physics import collectives, prompt_attention
 from qsopt.physics.load import Load
 from qsopt.spec.counterfactual import Counterfactual
@@ -22,7 +22,7 @@ class Stage(eqx.Module):
     deployment: Deployment
     efficiency: Efficiency
     world: Counterfactual
-    softness: Scalar | float
+    softness: Softness
 
     @property
     def message(self) -> Scalar:

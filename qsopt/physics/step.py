@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from qsopt.arrays import Scalar
+from qsopt.arrays import Scalar, Softness
 from qsopt.physics import chunks, operators, prompt_attention, smooth
 from qsopt.physics.memory import stage_share
 from qsopt.physics.messages import stage_messages
@@ -94,7 +94,7 @@ def cheaper(
     seconds: Float[Array, " works"],
     fixed: int,
     ways: list[tuple[int, int]],
-    softness: Scalar | float,
+    softness: Softness,
 ) -> Float[Array, " works"]:
     """What of each work is done: all of it, or, of two ways, that which takes less time; relaxed,
     so much of it that its time is the smooth minimum of both.

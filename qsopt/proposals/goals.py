@@ -21,13 +21,13 @@ import math
 from dataclasses import dataclass
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from qsopt.arrays import Scalar, number
 from qsopt.errors import InputError, exactly
 from qsopt.physics.layer_weights import attention_weights
+from qsopt.programs import compiled
 from qsopt.quality import BESIROGLU, MoeArchitecture, QualityLaw, Status
 from qsopt.quality.calibration import calibrate
 from qsopt.quality.of_model import architecture
@@ -226,7 +226,7 @@ def quality_of(model: Model, goal: Goal) -> Quality:
     return _judged(_counted(with_routed(model)), goal)
 
 
-_counted, _judged = jax.jit(counted), jax.jit(quality)
+_counted, _judged = compiled(counted), compiled(quality)
 
 
 def with_routed(model: Model) -> Model:

@@ -10,7 +10,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from qsopt.arrays import Scalar, number
+from qsopt.arrays import Scalar, Softness, number
 from qsopt.deployments.legality import SIZE_LIMITS, size_ratios
 from qsopt.physics.evaluate import Timing
 from qsopt.physics.memory import memory
@@ -54,7 +54,7 @@ class Ceilings(eqx.Module):
 
 
 def deployment_ratios(
-    model: Model, service: Service, deployment: Deployment, time: Timing, softness: Scalar | float
+    model: Model, service: Service, deployment: Deployment, time: Timing, softness: Softness
 ) -> Float[Array, " limits"]:
     """Log of each value over its limit."""
     needed = memory(model, service, deployment, softness=softness)

@@ -22,6 +22,7 @@ from qsopt.comparison.twin import aligned
 from qsopt.deployments.batches import in_numpy, length, repeat, same_length, take
 from qsopt.deployments.capped import BATCH, ServedModel, best_throughputs
 from qsopt.deployments.layouts import layouts_of_any
+from qsopt.programs import compiled
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
@@ -107,7 +108,7 @@ class DenseSide:
         return Curve(at, logs, sizes[fits][-1])  # pyright: ignore[reportArgumentType]
 
 
-@partial(jax.jit, static_argnums=(2, 3))
+@partial(compiled, static=("kind", "exact"))
 def _shapes(
     reference: Model, sizes: Float[Array, " n"], kind: MatchKind, exact: bool
 ) -> DenseShape:
@@ -121,7 +122,7 @@ def _shapes(
     return jax.vmap(shape)(jnp.asarray(sizes))
 
 
-@partial(jax.jit, static_argnums=2)
+@partial(compiled, static=("kind",))
 def _matches(reference: Model, shapes: DenseShape, kind: MatchKind) -> Model:
     """Matches of several shapes, in the structure of the MoE."""
     return jax.vmap(lambda shape: aligned(with_sizes(reference, shape, kind), reference))(shapes)

@@ -22,6 +22,7 @@ from qsopt.deployments.legality import allows_experts, is_legal, splits_heads, w
 from qsopt.deployments.optimum import Best, at_largest_batch, best_of_parts, pick
 from qsopt.deployments.sizes import cache_shares, divisors, traits_of, whole
 from qsopt.physics.evaluate import timing
+from qsopt.programs import compiled
 from qsopt.search.architecture import Values, with_architecture
 from qsopt.search.problem import DesignProblem
 from qsopt.search.variables import Rows, Variable, columns
@@ -102,10 +103,10 @@ def _best_of_rows(
     return jax.lax.map(best, values)
 
 
-_compiled = jax.jit(_best_of_rows)
-_thorough = jax.jit(
+_compiled = compiled(_best_of_rows)
+_thorough = compiled(
     _best_of_rows,
-    compiler_options={"xla_backend_optimization_level": 2, "xla_cpu_use_fusion_emitters": True},
+    options={"xla_backend_optimization_level": 2, "xla_cpu_use_fusion_emitters": True},
 )
 """The same where the process compiles in haste (see `cli.runtime`): slower to compile and faster to
 run.

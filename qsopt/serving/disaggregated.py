@@ -12,7 +12,7 @@ is hidden behind reading, and no device may send or receive faster than its link
 import jax.numpy as jnp
 from jax import lax
 
-from qsopt.arrays import Scalar, number
+from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import placement, smooth
 from qsopt.physics.evaluate import TOLERANCE
 from qsopt.physics.memory import sequence_bytes
@@ -127,7 +127,7 @@ class Split(Record):
     """Requests served [1/s]; 0 where the cluster cannot hold one replica of each."""
 
 
-def best_split(devices: Scalar, reads: Pool, writes: Pool, softness: Scalar | float = 0.0) -> Split:
+def best_split(devices: Scalar, reads: Pool, writes: Pool, softness: Softness = EXACT) -> Split:
     """The best numbers of replicas: whole ones, or real ones in the relaxed model."""
     return split_of(devices, reads.rate, reads.devices, writes.rate, writes.devices, softness)
 
@@ -138,13 +138,13 @@ def split_of(
     read_devices: Scalar,
     write_rate: Scalar,
     write_devices: Scalar,
-    softness: Scalar | float = 0.0,
+    softness: Softness = EXACT,
 ) -> Split:
     """`best_split` of rates and devices of one replica of each pool."""
     per_request = read_devices / read_rate + write_devices / write_rate
     real = devices / per_request
     whole = whole_readers(devices, read_rate, read_devices, write_rate, write_devices)
-    soft = softness > jnp.zeros(())
+    soft = smooth.is_relaxed(softness)
     readers = jnp.where(soft, real / read_rate, whole)
     left = jnp.maximum(devices * (1.0 + TOLERANCE) - readers * read_devices, 0.0)
     writers = smooth.floor(left / write_devices, softness)

@@ -4,7 +4,6 @@ record for every way of serving.
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
@@ -12,6 +11,7 @@ from qsopt.arrays import Scalar, number
 from qsopt.physics import placement, smooth
 from qsopt.physics.evaluate import TOLERANCE
 from qsopt.physics.memory import Memory
+from qsopt.programs import compiled
 from qsopt.record import Record, Result
 from qsopt.serving.disaggregated import best_split, reader, reading_pool, transfer, writing_pool
 from qsopt.serving.one_pool import BESIDE, alone, one_pool
@@ -99,7 +99,7 @@ def request_metrics(served: Served, plan: Plan, way: str) -> RequestMetrics:
     return of_one_pool(served, plan, work.pace, held(served, plan.decode, work.occupancy))
 
 
-compiled_request_metrics = jax.jit(request_metrics, static_argnames="way")
+compiled_request_metrics = compiled(request_metrics, static=("way",))
 
 
 def within(value: Scalar, limit: Scalar) -> Bool[Array, ""]:

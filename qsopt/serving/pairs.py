@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 from qsopt.arrays import Scalar
 from qsopt.deployments.batches import take
 from qsopt.deployments.optimum import EQUAL
+from qsopt.programs import compiled
 from qsopt.record import Record
 from qsopt.serving.candidates import READER, WRITER, Candidates, Groups
 from qsopt.serving.disaggregated import split_of, transfer
@@ -62,7 +63,7 @@ def pairs_of(served: Served, every: Candidates, groups: Groups, found: Found) ->
     return Pairs(np.asarray(requests), readers, writers)
 
 
-@jax.jit
+@compiled
 def _transfers(served: Served, holders: Float[Array, " holders"]) -> Float[Array, " holders"]:
     return jax.vmap(lambda each: transfer(served, each))(holders)
 
@@ -74,7 +75,7 @@ def _devices(devices: np.ndarray, group: np.ndarray, groups: int) -> Float[np.nd
     return most
 
 
-@jax.jit
+@compiled
 def _split_all(devices, reading, read_devices, writing, write_devices) -> Array:
     """Requests of every pair, 0 where a side has no candidate in time."""
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from qsopt.deployments.batches import in_numpy, take
+from qsopt.programs import compiled
 from qsopt.record import Record
 from qsopt.serving.candidates import ALTERNATING, WRITER, Candidates, Groups
 from qsopt.serving.metrics import RequestMetrics, of_one_pool, of_pools
@@ -122,7 +123,7 @@ def of_two(served: Served, plan: Plan, reads: Trial, writes: Trial) -> Option:
     return Option(plan, in_numpy(_of_pools(served, plan, paces, memories)), "disaggregated")
 
 
-_of_one_pool, _of_pools = jax.jit(of_one_pool), jax.jit(of_pools)
+_of_one_pool, _of_pools = compiled(of_one_pool), compiled(of_pools)
 """From the paces that the search has seen already."""
 
 

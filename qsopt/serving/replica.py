@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from qsopt.arrays import Scalar
+from qsopt.arrays import EXACT, Scalar, Softness
 from qsopt.physics.chunks import Chunk, runs
 from qsopt.physics.load import Load
 from qsopt.physics.memory import Memory, Occupancy, memory
@@ -38,7 +38,7 @@ class Served(Record):
     draft: Draft | None = None
     """What makes drafts; None where proposing `tokens_per_step` costs nothing."""
     world: Counterfactual = ACTUAL
-    softness: Scalar | float = 0.0
+    softness: Softness = EXACT
     """0 for the exact model, above 0 for the relaxed one."""
 
 

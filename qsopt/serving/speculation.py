@@ -10,7 +10,7 @@ draft reads prompts too, and holds weights and a cache of its own.
 import equinox as eqx
 import jax.numpy as jnp
 
-from qsopt.arrays import Scalar, number, scalar
+from qsopt.arrays import Scalar, Softness, number, scalar
 from qsopt.errors import InputError
 from qsopt.physics.load import Load
 from qsopt.physics.memory import Occupancy, memory, table_weights
@@ -92,7 +92,7 @@ def draft_bytes(
     deployment: Deployment,
     occupancy: Occupancy,
     world: Counterfactual,
-    softness: Scalar | float,
+    softness: Softness,
 ) -> Scalar:
     """Weights of the draft and its cache, on a device of the last stage [byte]."""
     alone = _one_stage(deployment)

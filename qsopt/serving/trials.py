@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from qsopt.arrays import Scalar, number
 from qsopt.deployments.batches import pad_to, take
+from qsopt.programs import compiled
 from qsopt.record import Record
 from qsopt.serving.candidates import Candidates
 from qsopt.serving.metrics import fits
@@ -174,11 +175,11 @@ def _one(
 _each = jax.vmap(_one, in_axes=(None, 0, 0, 0, None))
 
 
-@jax.jit
+@compiled
 def _tried(served: Served, questions: Asked, some: Candidates, units, capped) -> Tried:
     return _each(served, questions, some, units, capped)
 
 
-@jax.jit
+@compiled
 def _outcomes(served: Served, questions: Asked, some: Candidates, units, capped) -> Outcome:
     return _each(served, questions, some, units, capped).outcome

@@ -5,7 +5,7 @@ A factor makes elasticities: d log throughput / d log factor at factor 1. Inputs
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import equinox as eqx
@@ -42,9 +42,9 @@ class Input:
     """Among the sensitivities."""
     unit: str
     """Of its value."""
-    value: Callable[[Design], Scalar]
+    value: Callable[[Design], Scalar] = field(repr=False)
     """The input's value in a design; 1 for a group of inputs that move together."""
-    scale: Callable[[Design, Scalar], Design]
+    scale: Callable[[Design, Scalar], Design] = field(repr=False)
     """The design with the input multiplied by a factor."""
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
+from qsopt.programs import compiled
 from qsopt.record import Result
 from qsopt.serving.disaggregated import reader, reading_pool, split_of, writing_pool
 from qsopt.serving.metrics import of_one_pool, of_pools
@@ -150,7 +151,7 @@ _NEVER = 1e-30
 """What is used of a limit that nothing uses."""
 
 
-@partial(jax.jit, static_argnums=1)
+@partial(compiled, static=("inputs",))
 def _outputs_and_slopes(design: RequestDesign, inputs: tuple[Input, ...]):
     """Log outputs, and their derivatives in the logs of every input and of the batch (last)."""
 
@@ -182,7 +183,7 @@ def _row(limit: str) -> int:
 # ---- the batch that the limits allow -------------------------------------------------------------
 
 
-_compiled_outputs = jax.jit(log_outputs)
+_compiled_outputs = compiled(log_outputs)
 
 
 def limit_batches(design: RequestDesign) -> dict[str, float]:

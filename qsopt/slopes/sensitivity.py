@@ -26,6 +26,7 @@ from qsopt.arrays import Scalar
 from qsopt.physics.evaluate import Metrics, compiled_metrics, timing
 from qsopt.physics.memory import memory
 from qsopt.physics.parameters import parameter_count
+from qsopt.programs import compiled
 from qsopt.record import Result
 from qsopt.slopes.first_order import ShadowPrice, Slopes, elasticities, gradients
 from qsopt.slopes.inputs import Design, Input, design_inputs, scaled
@@ -96,7 +97,7 @@ LIMIT_ROWS = {MEMORY: 1, TPOT: 2}
 """Of each limit among the outputs of `log_outputs`."""
 
 
-@partial(jax.jit, static_argnums=1)
+@partial(compiled, static=("inputs",))
 def _outputs_and_slopes(design: Design, inputs: tuple[Input, ...]):
     """Log outputs, and their derivatives in the logs of the batch (last) and of every input; also
     of parameter counts.
@@ -232,7 +233,7 @@ def at_limit(design: Design) -> Deployment:
     return eqx.tree_at(lambda d: d.batch, design.deployment, batch)
 
 
-compiled_at_limit = jax.jit(at_limit)
+compiled_at_limit = compiled(at_limit)
 
 
 # ---- shadow prices -------------------------------------------------------------------------------

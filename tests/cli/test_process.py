@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import qsopt.cli
-from qsopt.cli import compiled, runtime
-from qsopt.cli.compiled import WholeEntries
+from qsopt.cli import program_files, runtime
+from qsopt.cli.program_files import WholeEntries
 from qsopt.errors import InputError
 
 Run = Callable[..., Any]
@@ -119,22 +119,22 @@ def test_the_cache_is_closed_to_others(cache: Path) -> None:
     cache.mkdir(parents=True)
     for folder in (cache, cache.parent):
         folder.chmod(0o777)
-    assert compiled.own_folder() == cache
+    assert program_files.own_folder() == cache
     for folder in (cache, cache.parent):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_a_cache_of_somebody_else_is_not_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert compiled.own_folder() == cache
+    assert program_files.own_folder() == cache
     monkeypatch.setattr(os, "getuid", lambda: 12345)
-    assert compiled.own_folder() is None
+    assert program_files.own_folder() is None
 
 
 def test_a_link_is_no_cache(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     cache.parent.mkdir()
     cache.symlink_to(tmp_path / "elsewhere")
-    assert compiled.own_folder() is None
+    assert program_files.own_folder() is None
 
 
 def test_entries_are_whole_or_not_there(cache: Path) -> None:

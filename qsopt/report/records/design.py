@@ -3,19 +3,19 @@
 import math
 from typing import Any
 
-import jax
 import numpy as np
 
 from qsopt.arrays import Scalar
 from qsopt.catalog.models import trained_context
 from qsopt.comparison.opinions import opinions
 from qsopt.comparison.twin import qs_numbers
+from qsopt.deployments.batches import in_numpy
 from qsopt.deployments.sizes import traits_of
 from qsopt.deployments.stacks import Layout, in_words
 from qsopt.fitted.power import PACE, STEP, FittedPower, shipped_power
 from qsopt.fitted.server import known_server
 from qsopt.physics.cost import MILLION, cost_per_million
-from qsopt.physics.energy import Energy, busy_shares, energy
+from qsopt.physics.energy import Energy, PowerLaw, busy_shares, energy
 from qsopt.physics.evaluate import Metrics
 from qsopt.physics.kv_cache import kv_bytes_per_token
 from qsopt.physics.memory import Memory
@@ -23,6 +23,7 @@ from qsopt.physics.parameters import Parameters, parameter_count
 from qsopt.physics.roofline import Spent
 from qsopt.physics.step import OPERATORS
 from qsopt.precision import in_float64
+from qsopt.programs import compiled
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.intervals import design_intervals, expected_error
 from qsopt.report.records.quality import belief_record, opinion_records
@@ -95,6 +96,7 @@ def design_record(
     model: Model, service: Service, deployment: Deployment, reached: Metrics, efficiency: str | None
 ) -> dict[str, Any]:
     """Everything that `evaluate` says about one design."""
+    reached = in_numpy(reached)
     return {
         "feasible": bool(reached.feasible),
         "violations": violations(service, deployment, reached),
@@ -125,7 +127,7 @@ def model_record(model: Model) -> dict[str, Any]:
     }
 
 
-@jax.jit
+@compiled
 def _counts(model: Model) -> tuple[Parameters, Scalar]:
     return parameter_count(model), kv_bytes_per_token(model)
 
@@ -193,14 +195,18 @@ def energy_record(
     own time where the efficiency set of that name has it.
     """
     found = shipped_power(PACE if known_server(efficiency) else STEP)
-    drawn = energy(
+    return power_record(_drawn(cluster, found.law, reached, deployment), found)
+
+
+@compiled
+def _drawn(cluster: Cluster, law: PowerLaw, reached: Metrics, deployment: Deployment) -> Energy:
+    return energy(
         cluster,
-        found.law,
+        law,
         *busy_shares(reached.breakdown),
         used_devices=reached.replicas * deployment.replica_devices,
         throughput=reached.throughput,
     )
-    return power_record(drawn, found)
 
 
 def power_record(drawn: Energy, found: FittedPower) -> dict[str, Any]:

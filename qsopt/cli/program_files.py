@@ -10,7 +10,9 @@ replaced; where a version has none of that name there is no cache, and commands 
 import hashlib
 import os
 import stat
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -51,15 +53,22 @@ def use(folder: Path) -> None:
     """Keep what this process compiles in a folder, and take what is there."""
     import jax  # noqa: PLC0415  (slow, and reads the environment)
 
+    from qsopt.programs import keep_in  # noqa: PLC0415
+
+    keep_in(WholeEntries(folder))
     try:
         internals: Any = import_module("jax._src.compilation_cache")
     except ImportError:
         return
     if not hasattr(internals, "get_file_cache"):
         return
-    internals.get_file_cache = lambda path: (WholeEntries(Path(path)), path)
+    internals.get_file_cache = lambda path: (_OfJax(Path(path)), path)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+_compiling = threading.local()
+"""Whether this thread compiles what JAX is to know nothing of."""
 
 
 class WholeEntries:
@@ -67,6 +76,15 @@ class WholeEntries:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """See `programs.Store`; of this thread, which is the one that compiles."""
+        _compiling.apart = True
+        try:
+            yield
+        finally:
+            _compiling.apart = False
 
     def get(self, key: str) -> bytes | None:
         """The entry of a key; None where there is none, or it was damaged."""
@@ -90,6 +108,19 @@ class WholeEntries:
 
     def _file(self, key: str) -> Path:
         return self._path / f"{key}-whole"
+
+
+class _OfJax(WholeEntries):
+    """The same entries as JAX sees them: none while a program is compiled apart."""
+
+    def get(self, key: str) -> bytes | None:
+        """The entry of a key."""
+        return None if getattr(_compiling, "apart", False) else super().get(key)
+
+    def put(self, key: str, value: bytes) -> None:
+        """Keep an entry."""
+        if not getattr(_compiling, "apart", False):
+            super().put(key, value)
 
 
 def _digest(key: str, value: bytes) -> bytes:

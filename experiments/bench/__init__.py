@@ -1,0 +1,1 @@
+"""How fast qsopt is on this machine: first answers, batches, gradients, limits, maps."""

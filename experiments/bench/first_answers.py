@@ -1,0 +1,61 @@
+"""Whole processes, from the shell's prompt to the answer, beside one that only imports JAX."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+
+from experiments.bench.clock import Row, by_turns
+
+CASE = "--model deepseek-v3 --cluster 16xh200"
+COMMANDS = {
+    "evaluate": (f"evaluate {CASE} --context 131072 --batch 64 --tp 1 --dp 16 --ep 16 --pp 1", 1.8),
+    "compare (decode, and a line on requests)": (f"compare {CASE} --context 131072", 3.0),
+    "compare (requests)": (f"compare {CASE} --prompt 8192 --answer 1024", None),
+    "serve": (
+        "serve --model qwen3-235b-a22b --cluster 16xh200 --prompt 8192 --answer 1024 "
+        "--ttft-ms 2000 --tpot-ms 40",
+        None,
+    ),
+    "optimize": ("optimize --like mixtral-8x7b --cluster 8xh100 --context 8192", None),
+}
+"""Command lines, and how many times an import of JAX each should take with a filled cache."""
+COLD = {"serve": "8 s", "optimize": "10 s"}
+"""What is asked of an empty cache."""
+FILLED = {"optimize": "6 s"}
+
+
+def rows(repeats: int) -> Iterator[Row]:
+    """Of each command with an empty cache and with a filled one."""
+    for name, (arguments, times) in COMMANDS.items():
+        with tempfile.TemporaryDirectory() as cache:
+            run = partial(process, arguments, cache)
+            (cold,) = by_turns(1, run)
+            filled, bare = by_turns(repeats, run, lambda: import_jax(cache))
+        yield Row(f"`qsopt {name}`, empty cache", cold, "s", COLD.get(name, "-"))
+        yield Row(f"`qsopt {name}`, filled cache", filled, "s", FILLED.get(name, "-"))
+        aim = "-" if times is None else f"{times:.2g} times"
+        yield Row("over `import jax` by turns", filled / bare, "times", aim)
+
+
+def process(arguments: str, cache: str) -> None:
+    """One command in a process of its own."""
+    start = "import sys; from qsopt.cli import main; sys.exit(main())"
+    python(cache, "-c", start, *arguments.split(), "--json")
+
+
+def import_jax(cache: str) -> None:
+    """A process that imports JAX and ends."""
+    python(cache, "-c", "import jax")
+
+
+def python(cache: str, *arguments: str) -> None:
+    """A process of Python with this cache folder."""
+    subprocess.run(
+        [sys.executable, *arguments],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "XDG_CACHE_HOME": cache},
+    )

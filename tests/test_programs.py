@@ -1,0 +1,146 @@
+"""Compiled functions whose programs outlive the process: the same numbers, and no trace the second
+time.
+"""
+
+import contextlib
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qsopt import programs
+from qsopt.programs import Program, compiled
+
+
+class Shelf:
+    """A store in memory."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, bytes] = {}
+
+    def get(self, key: str) -> bytes | None:
+        return self.entries.get(key)
+
+    def put(self, key: str, value: bytes) -> None:
+        self.entries[key] = value
+
+    def apart(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()  # so small that JAX keeps nothing itself
+
+
+@pytest.fixture
+def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    kept = Shelf()
+    monkeypatch.setattr(programs, "_stores", [kept])
+    return kept
+
+
+TRACES: list[str] = []
+
+
+def scaled_sum(pair: dict[str, jax.Array], factor: float, way: str = "sum") -> jax.Array:
+    TRACES.append(way)
+    total = pair["a"] + pair["b"]
+    return factor * (jnp.sum(total) if way == "sum" else jnp.prod(total))
+
+
+make = partial(compiled, scaled_sum, static=("way",))
+PAIR = {"a": np.arange(3.0), "b": np.ones(3)}
+
+
+def in_another_process(program: Program) -> Program:
+    """As a process sees the function that did not compile it yet."""
+    program.forget()
+    return program
+
+
+def test_a_kept_program_gives_the_same_and_traces_nothing(shelf: Shelf) -> None:
+    first = make()(PAIR, 2.0)
+    TRACES.clear()
+    again = in_another_process(make())(PAIR, 2.0)
+    assert TRACES == []
+    assert float(first) == float(again) == 12.0
+    assert len(shelf.entries) == 1
+
+
+def test_programs_differ_by_static_arguments_shapes_types_and_precision(shelf: Shelf) -> None:
+    program = make()
+    assert float(program(PAIR, 2.0, "product")) == 12.0  # 1 x 2 x 3
+    assert float(program(PAIR, 2.0, way="sum")) == 12.0
+    assert float(program({"a": np.ones(4), "b": np.ones(4)}, 2.0)) == 16.0
+    assert float(program(PAIR, np.float64(2.0))) == 12.0
+    count = len(shelf.entries)
+    assert count == 4
+    with jax.enable_x64(False):
+        single = program({name: np.array(value) for name, value in PAIR.items()}, 2.0)
+        assert single.dtype == np.float32
+    assert len(shelf.entries) == count + 1
+
+
+def test_arrays_of_jax_and_of_numpy_share_a_program(shelf: Shelf) -> None:
+    program = make()
+    program(PAIR, np.float64(2.0))
+    program({name: jnp.asarray(value) for name, value in PAIR.items()}, jnp.float64(2.0))
+    assert len(shelf.entries) == len(program._loaded) == 1
+
+
+def negative(pair: dict[str, jax.Array], factor: float) -> jax.Array:
+    return -factor * jnp.sum(pair["a"])
+
+
+def test_functions_of_one_signature_are_told_apart(shelf: Shelf) -> None:
+    assert float(make()(PAIR, 2.0)) == 12.0
+    assert float(compiled(negative)(PAIR, 2.0)) == -6.0
+
+
+def test_the_package_s_files_and_the_surroundings_are_part_of_the_key(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make()(PAIR, 2.0)
+    monkeypatch.setattr(programs, "_surroundings", lambda: "another version")
+    make()(PAIR, 2.0)
+    assert len(shelf.entries) == 2
+
+
+def test_transformations_see_the_function(shelf: Shelf) -> None:
+    program = make()
+    assert float(jax.grad(lambda factor: program(PAIR, factor))(2.0)) == 6.0
+    batch = jax.vmap(lambda factor: program(PAIR, factor))(jnp.arange(3.0))
+    assert batch.tolist() == [0.0, 6.0, 12.0]
+    assert float(jax.jit(program.jitted, static_argnames="way")(PAIR, 2.0)) == 12.0
+    assert shelf.entries == {}
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x80\x04nothing", b"no pickle"])
+def test_an_entry_that_does_not_load_is_made_anew(shelf: Shelf, damage: bytes) -> None:
+    make()(PAIR, 2.0)
+    (key,) = shelf.entries
+    shelf.entries[key] = damage
+    assert float(in_another_process(make())(PAIR, 2.0)) == 12.0
+    assert shelf.entries[key] != damage
+
+
+def applied(way: Callable[[float], jax.Array], x: float) -> jax.Array:
+    return way(x)
+
+
+def test_an_argument_without_a_name_is_not_kept(shelf: Shelf) -> None:
+    program = compiled(applied, static=("way",))
+    assert float(program(lambda x: jnp.asarray(3.0 * x), 2.0)) == 6.0
+    assert float(program(lambda x: jnp.asarray(4.0 * x), 2.0)) == 8.0
+    assert shelf.entries == {}
+
+
+def test_without_a_store_it_is_jit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "_stores", [])
+    program = make()
+    assert float(program(PAIR, 2.0)) == 12.0
+    assert program._loaded == {}
+
+
+def test_a_function_that_only_a_process_knows_is_refused() -> None:
+    with pytest.raises(ValueError, match="of a module"):
+        compiled(lambda x: x)
