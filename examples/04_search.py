@@ -15,9 +15,10 @@ problem = qsopt.design_problem(
 )
 solution = qsopt.optimize(problem, starts=16)
 
-best = solution.best
-if best is None or solution.certificate is None or solution.sensitivity is None:
+if not isinstance(solution, qsopt.Solution) or solution.best is None:
     raise SystemExit(f"no design keeps every limit: {solution.conflicts}")
+best = solution.best
+assert solution.certificate is not None and solution.sensitivity is not None
 print(f"{solution.value:,.0f} tokens/s with {best.architecture}")
 layout = best.deployment
 print(f"tp {layout.tensor:g} dp {layout.data:g} ep {layout.expert:g} batch {layout.batch:g}")

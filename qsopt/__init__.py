@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from qsopt.physics.roofline import Spent
     from qsopt.quality import QualityLaw, law, laws
     from qsopt.quality.belief import Belief
+    from qsopt.search.budgets import Budgets
     from qsopt.search.problem import DesignProblem
+    from qsopt.search.request_answer import RequestSolution
     from qsopt.search.solution import Solution
     from qsopt.serving.answer import Serving
     from qsopt.serving.metrics import RequestMetrics
@@ -85,7 +87,9 @@ _PLACES = {
     "qsopt.physics.roofline": "Spent",
     "qsopt.quality": "QualityLaw law laws",
     "qsopt.quality.belief": "Belief",
+    "qsopt.search.budgets": "Budgets",
     "qsopt.search.problem": "DesignProblem",
+    "qsopt.search.request_answer": "RequestSolution",
     "qsopt.search.solution": "Solution",
     "qsopt.serving.answer": "Serving",
     "qsopt.serving.metrics": "RequestMetrics",
@@ -110,6 +114,7 @@ _MODULES = {name: module for module, names in _PLACES.items() for name in names.
 __all__ = [
     "Accelerator",
     "Belief",
+    "Budgets",
     "Cluster",
     "Comparison",
     "Counterfactual",
@@ -129,6 +134,7 @@ __all__ = [
     "RequestMap",
     "RequestMetrics",
     "RequestSensitivity",
+    "RequestSolution",
     "Sensitivity",
     "Service",
     "Serving",

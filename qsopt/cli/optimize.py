@@ -2,19 +2,24 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tyro
 
 from qsopt.api.searches import design_problem
 from qsopt.cli.options import Question
-from qsopt.cli.quantities import Large, OptionalCount
+from qsopt.cli.quantities import Large, OptionalCount, OptionalDollars, OptionalLarge
 from qsopt.errors import InputError
+from qsopt.fitted.power import PACE, STEP, shipped_power
+from qsopt.fitted.server import known_server
 from qsopt.report.records import answer_json
+from qsopt.report.records.request_search import optimize_requests_record
 from qsopt.report.records.search import optimize_record
-from qsopt.report.search_text import show_solution
-from qsopt.search.optimize import ENUMERATED, STARTS, optimize
+from qsopt.report.search_text import show_request_solution, show_solution
+from qsopt.search.budgets import Budgets
+from qsopt.search.optimize import STARTS, optimize
 from qsopt.search.problem import DEFAULT_VARY, DesignProblem, Objective
+from qsopt.search.request_answer import optimize_requests
 from qsopt.search.variables import DEPLOYMENT
 
 Reference = Annotated[str, tyro.conf.arg(name="like")]
@@ -26,9 +31,12 @@ class Optimize(Question):
     batch.
 
     By gradient from many starts on the relaxed model, rounded to legal neighbours, scored and
-    improved exactly, and certified by enumeration where the grid is small enough. A design is as
-    good as the reference by the quality law.
+    improved exactly, and certified by enumeration where the grid is small enough. With a prompt and
+    an answer each architecture is scored in its exact best way of serving requests, from neighbour
+    to neighbour. A design is as good as the reference by the quality law.
     """
+
+    takes_requests: ClassVar[bool] = True
 
     model: Reference
     """Reference: what does not vary is its own."""
@@ -37,8 +45,9 @@ class Optimize(Question):
     kv_heads, tp, dp, pp, ep, etp, batch.
     """
     objective: Objective = "throughput"
-    """throughput of the cluster, tokens/s per_user, cost per million tokens, or advantage: log of
-    throughput of the MoE over its dense twin in the twin's own best deployment.
+    """throughput of the cluster, tokens/s per_user, cost per million tokens, or of a decode step
+    advantage: log of throughput of the MoE over its dense twin in the twin's own best deployment;
+    of requests also ttft, the time to first token, and energy, the joules per output token.
     """
     minimize: bool = False
     """The worst case for MoE instead of the best, with the advantage."""
@@ -48,6 +57,12 @@ class Optimize(Question):
     """Ceiling on all parameters, such as 70B."""
     max_active: Large = math.inf
     """Ceiling on the parameters of a token."""
+    max_devices: Large = math.inf
+    """Budget: devices of the cluster that may be used."""
+    max_price_per_hour: OptionalDollars = None
+    """Budget: rental of the devices that are used [US dollar/hour]."""
+    max_training_flops: Large = math.inf
+    """Budget: operations of training, attention counted, such as 1e25 [FLOP]."""
     tp: OptionalCount = None
     """Tensor parallel size where it does not vary; 1 if left out, as the sizes below."""
     dp: OptionalCount = None
@@ -59,22 +74,29 @@ class Optimize(Question):
     batch: OptionalCount = None
     """Sequences decoding at once in one replica."""
     starts: int = STARTS
-    """Starts of the gradient search."""
+    """Starts of the gradient search; on requests, architectures that the search begins at."""
     seed: int = 0
     """Of the starts."""
-    certify: Large = ENUMERATED
-    """Designs that may be enumerated to certify the answer; 0 for none."""
+    certify: OptionalLarge = None
+    """Designs that may be enumerated to certify the answer; 0 for none; 1e7 if left out, or of
+    requests 1e6 candidates of ways of serving.
+    """
 
     def run(self) -> None:
         """Search and print."""
         problem = self._problem()
-        found = optimize(problem, self.seed, self.starts, self.certify)
         inquiry = self.inquiry(problem.reference, problem.service)
-        record = optimize_record(found, inquiry, problem)
+        numbers = self.seed, self.starts, self.certify
+        if problem.on_requests:
+            found = optimize_requests(problem, *numbers)
+            record, show = optimize_requests_record(found, inquiry, problem), show_request_solution
+        else:
+            found = optimize(problem, *numbers)
+            record, show = optimize_record(found, inquiry, problem), show_solution
         if self.json:
             print(answer_json(record))
         else:
-            show_solution(record, found.seconds)
+            show(record, found.seconds)
 
     def _problem(self) -> DesignProblem:
         if self.q is not None:
@@ -108,4 +130,12 @@ class Optimize(Question):
             twin=self.twin,
             twin_attention=self.twin_attention,
             law_raw=self.law_raw,
+            budgets=self._budgets(),
+            power=shipped_power(PACE if known_server(self.efficiency) else STEP).law,
+        )
+
+    def _budgets(self) -> Budgets:
+        dollars = self.max_price_per_hour
+        return Budgets(
+            self.max_devices, math.inf if dollars is None else dollars, self.max_training_flops
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -72,3 +73,40 @@ def distance(one: Point, other: Point) -> float:
 def _place(point: Point) -> np.ndarray:
     layers, hidden = point.row[0], point.row[1]
     return np.log([float(point.quality.total), float(point.quality.active), layers, hidden])
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of the front over speed in which one family serves most per device."""
+
+    low: float
+    """Tokens/s of a user above which it leads [tokens/s]."""
+    high: float
+    """Up to which it does [tokens/s]."""
+    family: str
+
+
+def leaders(fronts: Sequence[Front]) -> tuple[Segment, ...]:
+    """Which family serves most at each speed of a user, from 0 to the fastest design: at a speed a
+    family has the best of its designs that are as fast or faster. Of equals the one that leads
+    before goes on.
+    """
+    speeds = sorted({merit(each, SPEED) for front in fronts for each in front.points})
+    found: list[Segment] = []
+    for low, high in pairwise([0.0, *speeds]):
+        rates = {front.family: _most_at(front, high) for front in fronts}
+        most, before = max(rates.values()), found[-1].family if found else None
+        ahead = before is not None and rates[before] == most
+        family = before if ahead else max(rates, key=lambda name: rates[name])
+        assert family is not None
+        if family == before:
+            found[-1] = Segment(found[-1].low, high, family)
+        else:
+            found.append(Segment(low, high, family))
+    return tuple(found)
+
+
+def _most_at(front: Front, speed: float) -> float:
+    """Throughput of the best design that is so fast, 0 without one [tokens/s]."""
+    fast = (each.throughput for each in front.points if merit(each, SPEED) >= speed)
+    return max(fast, default=0.0)

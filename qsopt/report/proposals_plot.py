@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qsopt.files import write_figure, write_text
+from qsopt.report.proposals_text import leaders_text
 
 AXES = {
     "speed": ("tokens_per_s_per_user", "output tokens/s of one user"),
@@ -65,6 +66,8 @@ def write_plot(record: dict[str, Any], title: str, path: Path) -> None:
         _released(axes, record, measure)
         axes.set(xlabel=label, xscale="log", yscale="log")
     panels[0].set_ylabel("output tokens/s per device")
+    if record["winner_along_front"]:
+        panels[0].set_title(f"most: {leaders_text(record)}", fontsize=6, wrap=True)
     handles, _ = panels[0].get_legend_handles_labels()
     if handles:
         panels[0].legend(frameon=False, fontsize=8)

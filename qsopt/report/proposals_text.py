@@ -21,12 +21,24 @@ def show_proposals(record: dict[str, Any], title: str) -> None:
     for name, words in (("worst_case", "best worst case"), ("median", "best median")):
         if record["robust"][name]:
             out.print(f"{words} over the laws that have an answer: {record['robust'][name]}")
+    families = {front["family"] for front in record["pareto"].get("speed", ())}
+    if len(families) > 1 and record.get("winner_along_front"):
+        out.print(f"most tokens/s per device along the front: {leaders_text(record)}")
     for proposal in record["proposals"]:
         out.print(f"[bold]{proposal['name']}[/bold]: {sizes_text(proposal)}")
         for mark in proposal["marks"]:
             out.print(f"  ! {mark}")
         if proposal["folder"]:
             out.print(f"  {proposal['folder']}/config.json")
+
+
+def leaders_text(record: dict[str, Any]) -> str:
+    """Which family leads along the front over speed, in one line."""
+    return ", ".join(
+        f"{each['family']} from {each['from_tokens_per_s_per_user']:,.3g} to "
+        f"{each['to_tokens_per_s_per_user']:,.3g} tokens/s per user"
+        for each in record["winner_along_front"]
+    )
 
 
 _HEAD = {

@@ -4,7 +4,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from qsopt.report.text import LAYOUT_LEGEND, console, layout_text, say_context, show_rows, si
+from qsopt.report.serving_text import layouts_text
+from qsopt.report.text import (
+    LAYOUT_LEGEND,
+    console,
+    layout_text,
+    say_context,
+    say_hardware,
+    show_rows,
+    si,
+)
 
 
 def show_solution(record: dict[str, Any], seconds: Mapping[str, float]) -> None:
@@ -21,11 +30,7 @@ def show_solution(record: dict[str, Any], seconds: Mapping[str, float]) -> None:
         _show_conflicts(record["conflicts"])
         return
     best = record["best"]
-    sizes = (
-        ", ".join(f"{name} {value:g}" for name, value in best["architecture"].items())
-        or "as the reference"
-    )
-    out.print(f"architecture: {sizes}")
+    out.print(f"architecture: {_sizes_text(best)}")
     out.print(
         f"deployment: {layout_text(best['deployment'])}; efficiency set: {record['efficiency']}"
     )
@@ -42,11 +47,70 @@ def show_solution(record: dict[str, Any], seconds: Mapping[str, float]) -> None:
     )
     _show_beside(record)
     _show_certificate(record["certificate"])
+    _show_budgets(record["budgets"])
     _show_slopes(record)
     spent = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())
     console().print(
         f"{record['starts']} starts, {record['evaluations']:,} evaluations; seconds: {spent}"
     )
+
+
+def show_request_solution(record: dict[str, Any], seconds: Mapping[str, float]) -> None:
+    """The same of whole requests."""
+    out = console()
+    out.print(
+        f"[bold]best design like {record['like']} on {record['cluster']}, "
+        f"{record['prompt']:,.0f} tokens of prompt and {record['answer']:,.0f} of answer[/bold]"
+    )
+    say_hardware(record["hardware_notes"])
+    if record["best"] is None:
+        _show_conflicts(record["conflicts"])
+        _show_violations(record["violations"])
+        return
+    best = record["best"]
+    out.print(f"architecture: {_sizes_text(best)}")
+    out.print(f"served {best['way']}: {layouts_text(best)}; efficiency set: {record['efficiency']}")
+    out.print(LAYOUT_LEGEND)
+    out.print(f"{record['objective']}: [bold]{record['value']:,.6g}[/bold] {record['unit']}")
+    out.print(
+        f"{best['tokens_per_s_per_device']:,.1f} tokens/s per device, first token after "
+        f"{best['ttft_s'] * 1e3:,.0f} ms, {best['tpot_s'] * 1e3:.2f} ms per token, "
+        f"{best['parameters']['total'] / 1e9:,.1f} B parameters, "
+        f"{best['parameters']['active'] / 1e9:,.1f} B active"
+    )
+    for name, value in record["beside"].items():
+        reached = "infeasible" if value is None else f"{value:,.6g} {record['unit']}"
+        out.print(f"beside it, each served its best way, {name.replace('_', ' ')}: {reached}")
+    _show_marks(record)
+    _show_certificate(record["certificate"])
+    _show_budgets(record["budgets"])
+    spent = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())
+    out.print(f"{record['starts']} starts, {record['evaluations']:,} evaluations; seconds: {spent}")
+
+
+def _show_violations(violations: list[dict[str, Any]]) -> None:
+    """Limits that the smallest model breaks in the plan that comes closest."""
+    for each in violations:
+        value, limit = (si(each[key], each["unit"]) for key in ("value", "limit"))
+        console().print(f"  {each['constraint']}: {value} against a limit of {limit}")
+
+
+def _sizes_text(best: dict[str, Any]) -> str:
+    sizes = (f"{name} {value:g}" for name, value in best["architecture"].items())
+    return ", ".join(sizes) or "as the reference"
+
+
+def _show_budgets(budgets: list[dict[str, Any]]) -> None:
+    """What is taken of each budget, and what more of it is worth."""
+    for budget in budgets:
+        name, unit = budget["constraint"].replace("_", " "), budget["unit"]
+        taken = f"budget of {name}: {budget['used']:,.4g} of {budget['limit']:,.4g} taken"
+        worth = f"{budget['multiplier']:,.3g} {budget['multiplier_unit']}"
+        step = f", {budget['step']:,.3g} more at once" if budget["step"] else ""
+        price = (
+            f"one more {unit} is worth {worth}{step}" if budget["active"] else "it does not bind"
+        )
+        console().print(f"{taken}; {price}")
 
 
 def _show_slopes(record: dict[str, Any]) -> None:
@@ -70,6 +134,12 @@ def _show_beside(record: dict[str, Any]) -> None:
             out.print(
                 f"beside it, each in its best deployment, {name.replace('_', ' ')}: {reached}"
             )
+    _show_marks(record)
+
+
+def _show_marks(record: dict[str, Any]) -> None:
+    """Bounds that the answer stands on, and laws that think less of it."""
+    out = console()
     for bound in record["at_bounds"]:
         out.print(
             f"! {bound['variable']} {bound['value']:g} is the {bound['side']} bound of the search: "

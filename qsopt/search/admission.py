@@ -102,6 +102,7 @@ class Admission:
         kept = np.asarray(sizes.is_physical) & self.is_routable(rows)
         kept &= sizes.dense >= self.least_size * (1.0 - TOLERANCE)
         kept &= sizes.total <= problem.most_total * (1.0 + TOLERANCE)
+        kept &= sizes.training <= problem.budgets.training_flops * (1.0 + TOLERANCE)
         return kept & (sizes.active <= problem.most_active * (1.0 + TOLERANCE))
 
     def is_routable(self, rows: Rows) -> Bool[np.ndarray, " n"]:

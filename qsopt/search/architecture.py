@@ -10,8 +10,10 @@ from jaxtyping import Array, Bool
 
 from qsopt.arrays import Scalar
 from qsopt.errors import InputError
+from qsopt.physics.training import training_flops
 from qsopt.quality import QualityLaw, Status
 from qsopt.quality.of_model import architecture
+from qsopt.search.budgets import TRAINED
 from qsopt.search.variables import Rows, Variable, rows_of
 from qsopt.spec.changes import ROUTED
 from qsopt.spec.layers import Gqa, Layers, Stack, map_ffn, with_routed
@@ -99,6 +101,8 @@ class MatchedSizes(eqx.Module):
     """Size of the dense model that it is compared with: that of its quality by the calibrated law,
     or by the bare one [parameters].
     """
+    training: Scalar
+    """Operations of its training on those tokens [FLOP]."""
 
 
 def matched_sizes(
@@ -123,4 +127,5 @@ def matched_sizes(
         total=own.total,
         active=own.active,
         match=q * own.active,
+        training=training_flops(model, tokens, jnp.asarray(TRAINED)),
     )

@@ -9,12 +9,15 @@ count as enumerated.
 
 import sys
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from rich.console import Console
 from rich.progress import track
 
 from qsopt.deployments.batches import chunks, length
+from qsopt.search.admission import Admission
 from qsopt.search.evaluator import Designs, Evaluator
 from qsopt.search.variables import Rows, neighbours
 
@@ -66,18 +69,42 @@ def enumerate_grid(evaluator: Evaluator, answer: Designs | None, limit: float) -
     """The whole grid if it holds at most `limit` designs, else the largest box around the answer
     that does.
     """
-    variables, layouts = evaluator.problem.architecture, length(evaluator.scorer.layouts)
+    layouts, row = length(evaluator.scorer.layouts), None if answer is None else answer.rows[0]
+    part = part_of_grid(evaluator.admission, row, layouts, limit)
+    best = _best(evaluator, part.rows)
+    return Enumeration(best, len(part.rows) * layouts, part.grid * layouts, part.complete)
+
+
+class Part(NamedTuple):
+    """Admissible architectures of a grid, or of the part of it around an answer."""
+
+    rows: Rows
+    grid: float
+    """Architectures of the whole grid that matter."""
+    complete: bool
+    """Whether these are all of them."""
+
+
+def part_of_grid(
+    admission: Admission, answer: Float[np.ndarray, " variables"] | None, size: float, limit: float
+) -> Part:
+    """All that matter of the grid if they make at most `limit` designs, else those of the largest
+    box around the answer that does.
+
+    Args:
+        admission: the rule of the problem.
+        answer: the box is around this row; there is none without one.
+        size: designs that each architecture makes.
+        limit: of designs.
+    """
+    variables = admission.variables
     listed = float(np.prod([float(variable.legal().size) for variable in variables]))
     if listed <= MOST:
-        rows = evaluator.admission.candidates([variable.legal() for variable in variables])
-        designs = len(rows) * layouts
-        if designs <= limit:
-            return Enumeration(_best(evaluator, rows), designs, designs, complete=True)
+        rows = admission.candidates([variable.legal() for variable in variables])
+        if len(rows) * size <= limit:
+            return Part(rows, float(len(rows)), complete=True)
         listed = float(len(rows))
-    rows = _box(evaluator, answer, limit / layouts)
-    return Enumeration(
-        _best(evaluator, rows), len(rows) * layouts, listed * layouts, complete=False
-    )
+    return Part(_box(admission, answer, limit / size), listed, complete=False)
 
 
 def _best(evaluator: Evaluator, rows: Rows) -> Designs | None:
@@ -97,20 +124,22 @@ def _best(evaluator: Evaluator, rows: Rows) -> Designs | None:
     return best
 
 
-def _box(evaluator: Evaluator, answer: Designs | None, count: float) -> Rows:
+def _box(
+    admission: Admission, answer: Float[np.ndarray, " variables"] | None, count: float
+) -> Rows:
     """Admissible rows within so many places of the answer, as many places as `count` rows allow."""
-    variables = evaluator.problem.architecture
+    variables = admission.variables
     rows = np.zeros((0, len(variables)))
     if answer is None:
         return rows
     for places in range(1, FURTHEST):
         near = [
             neighbours(variable.legal(), value, places)
-            for variable, value in zip(variables, answer.rows[0], strict=True)
+            for variable, value in zip(variables, answer, strict=True)
         ]
         if np.prod([float(values.size) for values in near]) > MOST / 64:
             break
-        wider = evaluator.admission.candidates(near)
+        wider = admission.candidates(near)
         if len(wider) > count:
             break
         rows = wider

@@ -17,6 +17,7 @@ from qsopt.deployments.optimum import Best
 from qsopt.deployments.request import excess
 from qsopt.physics.evaluate import compiled_metrics, metrics
 from qsopt.search.architecture import MatchedSizes, with_architecture
+from qsopt.search.budgets import TRAINING
 from qsopt.search.evaluator import Evaluator
 from qsopt.search.exact import BatchRule
 from qsopt.search.problem import DesignProblem
@@ -63,6 +64,7 @@ def _model_conflicts(evaluator: Evaluator, rows: Rows) -> tuple[Conflict, ...]:
     problem, admission = evaluator.problem, evaluator.admission
     sizes = admission.sizes(rows[admission.is_routable(rows)])
     small = (sizes.total <= problem.most_total) & (sizes.active <= problem.most_active)
+    small &= sizes.training <= problem.budgets.training_flops
     good = (sizes.dense >= admission.least_size) & np.asarray(sizes.is_physical)
     largest = float(np.max(sizes.dense[small], initial=-np.inf)) if small.any() else float("nan")
     quality = Conflict(
@@ -80,15 +82,17 @@ def _ceiling_conflicts(
 ) -> list[Conflict]:
     """Each ceiling that was given, against the least size of a model that is good enough."""
 
-    def conflict(name: str, values: Float[np.ndarray, " n"], ceiling: float) -> Conflict:
+    def conflict(name: str, values: Float[np.ndarray, " n"], ceiling: float, unit: str) -> Conflict:
         least = float(values[good].min()) if good.any() else float("nan")
-        return Conflict(name, least, ceiling, "parameter", bool(good.any()))
+        return Conflict(name, least, ceiling, unit, bool(good.any()))
 
+    budget = problem.budgets.training_flops
     ceilings = (
-        ("total_parameters", np.asarray(sizes.total), problem.most_total),
-        ("active_parameters", np.asarray(sizes.active), problem.most_active),
+        ("total_parameters", np.asarray(sizes.total), problem.most_total, "parameter"),
+        ("active_parameters", np.asarray(sizes.active), problem.most_active, "parameter"),
+        (TRAINING, np.asarray(sizes.training), budget, "FLOP"),
     )
-    return [conflict(*ceiling) for ceiling in ceilings if np.isfinite(ceiling[-1])]
+    return [conflict(*ceiling) for ceiling in ceilings if np.isfinite(ceiling[2])]
 
 
 # ---- no deployment of any model keeps memory and time --------------------------------------------

@@ -16,6 +16,7 @@ from qsopt.physics.evaluate import Timing
 from qsopt.physics.memory import memory
 from qsopt.physics.parameters import parameter_count
 from qsopt.search.architecture import MatchedSizes
+from qsopt.search.budgets import TRAINING
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
@@ -23,7 +24,14 @@ from qsopt.spec.service import Service
 DEPLOYMENT_LIMITS = ("memory", "tpot", *SIZE_LIMITS)
 """Constraints on how a model is deployed, in the order of `deployment_ratios`."""
 
-ARCHITECTURE_LIMITS = ("quality", "routing", "total_parameters", "active_parameters", "twin")
+ARCHITECTURE_LIMITS = (
+    "quality",
+    "routing",
+    "total_parameters",
+    "active_parameters",
+    "twin",
+    TRAINING,
+)
 """Constraints on the model, in the order of `architecture_ratios`."""
 
 
@@ -41,6 +49,8 @@ class Ceilings(eqx.Module):
     """Size of the largest dense match that some deployment holds, where one is needed
     [parameters].
     """
+    training: Scalar = number()
+    """[FLOP]"""
 
 
 def deployment_ratios(
@@ -68,5 +78,6 @@ def architecture_ratios(
         count.total / ceilings.total,
         count.active / ceilings.active,
         sizes.match / ceilings.twin,
+        sizes.training / ceilings.training,
     )
     return jnp.log(jnp.stack(ratios))

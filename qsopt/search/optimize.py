@@ -17,6 +17,7 @@ from qsopt.physics.evaluate import compiled_metrics
 from qsopt.precision import in_float64, same_precision
 from qsopt.search.ahead import prepare_evaluator, prepare_polish
 from qsopt.search.architecture import with_architecture
+from qsopt.search.budget_prices import budget_prices
 from qsopt.search.certificate import Certificate, enumerate_grid
 from qsopt.search.clock import CompileClock
 from qsopt.search.conflicts import conflicts
@@ -47,27 +48,28 @@ MOST_ENUMERATED = 1e9
 
 @in_float64
 def optimize(
-    problem: DesignProblem, seed: int = 0, starts: int = STARTS, certify: float = ENUMERATED
+    problem: DesignProblem, seed: int = 0, starts: int = STARTS, certify: float | None = None
 ) -> Solution:
-    """The best legal design of a problem.
+    """The best legal design of a problem on a decode step.
 
     Args:
         problem: the question (see `design_problem`).
         seed: of the starts.
         starts: of the relaxed search.
-        certify: designs that may be enumerated to certify the answer; 0 for no certificate. An
-            interrupt of the enumeration leaves the answer without one.
+        certify: designs that may be enumerated to certify the answer, `ENUMERATED` if left out; 0
+            for no certificate. An interrupt of the enumeration leaves the answer without one.
 
     Raises:
         InputError: if the seed, the starts or the designs are out of range.
     """
-    _check_counts(seed, starts, certify)
+    certify = ENUMERATED if certify is None else certify
+    check_counts(seed, starts, certify)
     began, clock = time.perf_counter(), CompileClock()
     evaluator = Evaluator.for_problem(problem)
     ends, relaxed = search_relaxed(evaluator, seed, starts)
     refined = refine(evaluator, relaxed, ends)
     evaluations = evaluator.evaluations + starts * ROUNDS * STEPS
-    fields = _solution_fields(evaluator, ends, refined)
+    fields = _solution_fields(evaluator, relaxed, ends, refined)
     searched = time.perf_counter() - began
     certificate = None
     if refined.answer is not None and certify > 0:
@@ -75,7 +77,7 @@ def optimize(
         if certificate is not None and certificate.gap > 0:
             beside = None if problem.minimize else polished_at(evaluator, relaxed, better)
             refined = replace(refined, answer=better, beside=beside)
-            fields = _solution_fields(evaluator, ends, refined)
+            fields = _solution_fields(evaluator, relaxed, ends, refined)
     seconds = {
         "compile": clock.seconds,
         "search": searched,
@@ -86,7 +88,12 @@ def optimize(
     )
 
 
-def _check_counts(seed: int, starts: int, certify: float) -> None:
+def check_counts(seed: int, starts: int, certify: float) -> None:
+    """Refuse numbers that no search has.
+
+    Raises:
+        InputError: if the seed, the starts or the designs are out of range.
+    """
     check_seed(seed)
     check_count("starts", starts, 1, MOST_STARTS, ", as all descend together in memory")
     if not 0 <= certify <= MOST_ENUMERATED:
@@ -133,7 +140,9 @@ def _certified(
 # ---- the solution --------------------------------------------------------------------------------
 
 
-def _solution_fields(evaluator: Evaluator, ends: Ends, refined: Refined) -> dict[str, Any]:
+def _solution_fields(
+    evaluator: Evaluator, relaxed: Relaxed, ends: Ends, refined: Refined
+) -> dict[str, Any]:
     """Fields of the solution that do not depend on how it was certified."""
     problem, cost = evaluator.problem, float(ends.costs[ends.best_index])
     all_real = objective_value(problem, -cost) if cost < BROKEN else float("nan")
@@ -146,10 +155,11 @@ def _solution_fields(evaluator: Evaluator, ends: Ends, refined: Refined) -> dict
             "sensitivity": None,
             "shadow_prices": (),
             "multipliers": {},
+            "budgets": (),
             "conflicts": conflicts(evaluator),
         }
     best, merit = _answer(problem, refined.answer), float(refined.answer.merits[0])
-    relaxed = objective_value(problem, max(merit, refined.log_objective))
+    reached = objective_value(problem, max(merit, refined.log_objective))
     slopes = sensitivity(Design(best.model, problem.service, best.deployment))
     prices, optimum = slopes.shadow_prices, refined.beside
     if optimum is not None and problem.objective != "advantage":
@@ -157,11 +167,12 @@ def _solution_fields(evaluator: Evaluator, ends: Ends, refined: Refined) -> dict
     return {
         "best": best,
         "value": objective_value(problem, merit),
-        "relaxed_value": all_real if problem.minimize else relaxed,
+        "relaxed_value": all_real if problem.minimize else reached,
         "all_real_value": all_real,
         "sensitivity": slopes,
         "shadow_prices": prices,
         "multipliers": {} if optimum is None else optimum.multipliers,
+        "budgets": budget_prices(problem, relaxed, optimum, best),
         "conflicts": (),
     }
 

@@ -18,36 +18,32 @@ from qsopt.comparison.dense import (
     with_sizes,
 )
 from qsopt.deployments.request import check_sizes
-from qsopt.deployments.sizes import whole
 from qsopt.errors import InputError, exactly, unknown_name
+from qsopt.physics.energy import PowerLaw
 from qsopt.quality import QualityLaw, law
 from qsopt.quality.calibration import calibrate
 from qsopt.quality.of_model import UNKNOWN_TOKENS
-from qsopt.search.architecture import ROUTED, matched_sizes, reference_value
+from qsopt.search.architecture import ROUTED, matched_sizes
+from qsopt.search.budgets import Budgets
+from qsopt.search.usual import LARGEST_BATCH, fixed_variable, usual_size, usual_variable
 from qsopt.search.variables import ARCHITECTURE, DEPLOYMENT, Variable
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.hardware import Cluster
-from qsopt.spec.layers import Gqa
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
 
-Objective = Literal["throughput", "per_user", "cost", "advantage"]
+Objective = Literal["throughput", "per_user", "cost", "advantage", "ttft", "energy"]
 
 UNITS = {
     "throughput": "tokens/s",
     "per_user": "tokens/s",
     "cost": "US dollars per million tokens",
     "advantage": "log of throughput of MoE over dense",
+    "ttft": "s",
+    "energy": "joules per output token",
 }
 
 DEFAULT_VARY = ("experts", "top_k", "expert_width", "tp", "dp", "pp", "ep", "batch")
-
-LARGEST_BATCH = 2.0**24
-"""Sequences of a replica that no search goes beyond."""
-
-WIDTH_STEP = 128
-"""Expert widths are multiples of this, or of the largest power of two that divides the reference's.
-"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ class DesignProblem:
     variables: tuple[Variable, ...]
     """Architecture variables that are free, and all of the deployment."""
     objective: Objective = "throughput"
-    """What is made as large as possible, or for a cost as small."""
+    """What is made as large as possible, or for a cost, a time and an energy as small."""
     minimize: bool = False
     """For the advantage: the worst case for MoE instead of the best."""
     law: QualityLaw = field(default_factory=lambda: law("geometric"))
@@ -78,6 +74,17 @@ class DesignProblem:
     """Ceiling on all parameters."""
     most_active: float = np.inf
     """Ceiling on the parameters of a token."""
+    power: PowerLaw | None = None
+    """Of devices, for the energy of requests."""
+    budgets: Budgets = field(default_factory=Budgets)
+    """Of devices, their rental and training; the service is on what they pay for."""
+    unlimited: Service | None = None
+    """The service on all of the cluster; None where that is the service itself."""
+
+    @property
+    def on_requests(self) -> bool:
+        """Whether whole requests are asked about, not a decode step."""
+        return self.service.workload.prompt is not None
 
     @cached_property
     def correction(self) -> Scalar | None:
@@ -113,6 +120,7 @@ def design_problem(
     vary: Iterable[str] = DEFAULT_VARY,
     fixed: Mapping[str, float] | None = None,
     bounds: Mapping[str, Variable] | None = None,
+    budgets: Budgets | None = None,
     **options: object,
 ) -> DesignProblem:
     """A problem with the usual bounds.
@@ -124,12 +132,15 @@ def design_problem(
             varies).
         fixed: values of deployment variables that are not free; 1 for those left out.
         bounds: variables to use instead of the usual ones, by name.
+        budgets: of devices, their rental and training.
         **options: other fields of `DesignProblem`.
 
     Raises:
         InputError: if a name is unknown, or the question has no meaning.
     """
     names, fixed, bounds = _known_names(vary), dict(fixed or {}), dict(bounds or {})
+    budgets, unlimited = Budgets() if budgets is None else budgets, service
+    service = budgets.within(unlimited)
     _check_fixed(reference, service.cluster, names, fixed)
     model = [
         bounds.get(name) or usual_variable(reference, name)
@@ -138,11 +149,17 @@ def design_problem(
     ]
     deployment = [
         bounds.get(name)
-        or (_usual_size(service.cluster, reference, name) if name in names else _fixed(name, fixed))
+        or (
+            usual_size(service.cluster, reference, name)
+            if name in names
+            else fixed_variable(name, fixed)
+        )
         for name in DEPLOYMENT
     ]
-    problem = DesignProblem(reference, service, (*model, *deployment), **options)  # pyright: ignore[reportArgumentType]
+    known = {"budgets": budgets, "unlimited": unlimited, **options}
+    problem = DesignProblem(reference, service, (*model, *deployment), **known)  # pyright: ignore[reportArgumentType]
     _check(problem)
+    _check_question(problem, [*fixed, *(name for name in bounds if name in DEPLOYMENT)])
     return problem
 
 
@@ -191,6 +208,45 @@ def _check_ceilings(problem: DesignProblem) -> None:
             )
 
 
+OF_REQUESTS = ("ttft", "energy")
+"""Objectives that only whole requests have."""
+
+
+def _check_question(problem: DesignProblem, sizes: list[str]) -> None:
+    """Refuse what a decode step, or whole requests, have no answer to.
+
+    Args:
+        problem: the question.
+        sizes: variables of the deployment that were set.
+
+    Raises:
+        InputError: naming it.
+    """
+    objective, chip = problem.objective, problem.service.cluster.accelerator
+    if not problem.on_requests:
+        if objective in OF_REQUESTS:
+            raise InputError(
+                f"objective = {objective}: it is of whole requests; give --prompt and --answer "
+                f"instead of --context"
+            )
+        return
+    if objective == "advantage":
+        raise InputError(
+            "objective = advantage: it is of a decode step; give --context, or ask compare about "
+            "an MoE and its dense match on requests"
+        )
+    if sizes:
+        raise InputError(
+            f"{sizes[0]}: on requests layouts and batches are those of the best way of serving; "
+            f"leave it out, or ask evaluate about one layout"
+        )
+    if objective == "energy" and not np.isfinite(float(chip.power_limit)):
+        raise InputError(
+            "objective = energy: no power limit is known for this accelerator; state power.tdp_W "
+            "in a copy of its file"
+        )
+
+
 def _check(problem: DesignProblem) -> None:
     _check_ceilings(problem)
     if problem.objective not in get_args(Objective):
@@ -215,6 +271,11 @@ def _check(problem: DesignProblem) -> None:
                 "largest throughput; take objective throughput"
             )
         raise InputError("advantage: a model with an encoder has the same-body twin alone")
+    if problem.budgets.given and problem.objective == "advantage":
+        raise InputError(
+            f"max_{next(iter(problem.budgets.given))}: an advantage has no budget, as both sides "
+            f"have the same cluster; give the smaller cluster, or another objective"
+        )
     if problem.minimize and problem.objective != "advantage":
         raise InputError("minimize is for the advantage; other objectives have one direction")
     if problem.objective == "cost" and not np.isfinite(
@@ -224,41 +285,6 @@ def _check(problem: DesignProblem) -> None:
             "objective = cost: no price is known for this accelerator; state price.usd_per_hour "
             "in its file"
         )
-
-
-def usual_variable(reference: Model, name: str) -> Variable:
-    """An architecture variable within a factor of four of the reference.
-
-    Raises:
-        InputError: if the reference has no such thing.
-    """
-    value = reference_value(reference, name)
-    if value <= 0:
-        raise InputError(f"the reference has no {name}: leave it out of what varies")
-    if name == "experts":
-        return Variable(name, max(1.0, value / 4), 4 * value, step=max(1.0, value // 16))
-    if name in ("top_k", "shared_experts"):
-        return Variable(name, 1.0, 4 * value)
-    if name == "kv_heads":
-        kind = next(
-            layers.kind for layers in reference.decoder.attention if isinstance(layers.kind, Gqa)
-        )
-        return Variable(name, 1.0, float(kind.heads), "divisor", float(kind.heads))
-    if name == "layers":
-        return Variable(name, max(1.0, value // 2), 2 * value)
-    step = float(min(WIDTH_STEP, int(value) & -int(value)))
-    return Variable(name, max(step, value / 4), 4 * value, step=step)
-
-
-def _usual_size(cluster: Cluster, reference: Model, name: str) -> Variable:
-    devices = float(cluster.devices)
-    most = {"batch": LARGEST_BATCH, "pp": min(devices, 4.0 * whole(reference.layers, "layers"))}
-    return Variable(name, 1.0, most.get(name, devices))
-
-
-def _fixed(name: str, fixed: Mapping[str, float]) -> Variable:
-    value = float(fixed.get(name, 1.0))
-    return Variable(name, value, value, free=False)
 
 
 def deployment_of(values: Mapping[str, Scalar], layout: Deployment) -> Deployment:

@@ -29,6 +29,9 @@ from qsopt.spec.service import Service
 UNLIMITED = 1e18
 """A ceiling that nothing reaches."""
 
+UNTRAINED = 1e36
+"""The same of operations of training [FLOP]."""
+
 
 class Relaxed(eqx.Module):
     """A relaxed problem: how a point of the unit cube becomes a design."""
@@ -142,6 +145,7 @@ def relaxed_problem(evaluator: Evaluator) -> Relaxed:
             total=min(problem.most_total, UNLIMITED),
             active=min(problem.most_active, UNLIMITED),
             twin=UNLIMITED if curve is None else curve.largest,
+            training=min(problem.budgets.training_flops, UNTRAINED),
         ),
         curve=curve,
         tokens=np.asarray(float(problem.tokens)),

@@ -90,12 +90,23 @@ def _unique(rows: Rows) -> Rows:
     return rows[np.sort(np.unique(rows, axis=0, return_index=True)[1])]
 
 
-def moves(variables: Sequence[Variable], row: Float[np.ndarray, " variables"]) -> Rows:
+def moves(
+    variables: Sequence[Variable],
+    row: Float[np.ndarray, " variables"],
+    line: int = LINE,
+    cross: int = CROSS,
+) -> Rows:
     """The row with one variable anywhere else, or two of them moved, one of them by one place or
     two.
+
+    Args:
+        variables: columns of the row.
+        row: that is moved.
+        line: values of a variable that are tried alone.
+        cross: values of it that are tried with another one moved.
     """
-    lines = [_thinned(variable.legal(), LINE) for variable in variables]
-    crosses = [_thinned(variable.legal(), CROSS) for variable in variables]
+    lines = [_thinned(variable.legal(), line) for variable in variables]
+    crosses = [_thinned(variable.legal(), cross) for variable in variables]
     near = [
         neighbours(variable.legal(), value, 3)
         for variable, value in zip(variables, row, strict=True)

@@ -6,6 +6,7 @@ import numpy as np
 
 from qsopt.physics.evaluate import Metrics
 from qsopt.record import Result
+from qsopt.search.budgets import BudgetPrice
 from qsopt.search.certificate import Certificate
 from qsopt.search.conflicts import Conflict
 from qsopt.search.problem import DesignProblem
@@ -17,6 +18,10 @@ from qsopt.units import SECONDS_PER_HOUR
 
 MILLION = 1e6
 """Tokens that a cost is stated for."""
+
+
+LESS_IS_BETTER = ("cost", "ttft", "energy")
+"""Objectives that are made as small as possible."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Solution(Result):
     """Of the constraints at the relaxed optimum in the best design's layout (see `prices`)."""
     multipliers: dict[str, float]
     """Of every constraint in log form there: d log objective / d log limit [-]."""
+    budgets: tuple[BudgetPrice, ...]
+    """What the answer takes of each budget, and what one more unit is worth."""
     conflicts: tuple[Conflict, ...]
     """Why there is no answer; empty where there is one."""
     starts: int
@@ -73,6 +80,8 @@ def objective_value(problem: DesignProblem, merit: float) -> float:
     if problem.objective == "advantage":
         return -merit if problem.minimize else merit
     throughput = float(np.exp(merit))
+    if problem.objective in ("ttft", "energy"):
+        return float(np.exp(-merit))
     if problem.objective != "cost":
         return throughput
     cluster = problem.service.cluster

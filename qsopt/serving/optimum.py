@@ -60,7 +60,11 @@ class Found(Record):
 
 
 def search(
-    served: Served, every: Candidates, keep: float = 1.0, found: Found | None = None
+    served: Served,
+    every: Candidates,
+    keep: float = 1.0,
+    found: Found | None = None,
+    least: float = 0.0,
 ) -> Found:
     """The largest allowed batch of every candidate that is not beaten.
 
@@ -70,12 +74,13 @@ def search(
         keep: one-pool candidates are dropped that cannot reach this share of the best of their
             way; all candidates of pools are kept.
         found: what is known already, from `search` or `tightened`.
+        least: one-pool candidates that serve no more need not be settled [tokens/s].
     """
     ask, kinds = asking(served, asked_once(served), every), _class(every.kind)
     known = unknown(length(every)) if found is None else _copy(found.known)
     seen = None if found is None else _copy(found.seen)
     while True:
-        best = _best(known.value, kinds) * keep
+        best = np.maximum(_best(known.value, kinds) * keep, least * _COMPETING)
         rows = _urgent(known, known.unsettled & (known.bound > best[kinds] * (1.0 - EQUAL)))
         if seen is not None and not len(rows):
             return Found(known, seen)
@@ -104,6 +109,10 @@ def tightened(served: Served, every: Candidates, found: Found) -> Found:
 def _class(kind: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
     """Candidates that compete: mixed, alternating, and none for pools."""
     return np.where(kind >= WRITER, 2, np.where(kind == ALTERNATING, 1, 0))
+
+
+_COMPETING = np.array([1.0, 1.0, 0.0])
+"""Of the classes, those whose candidates compete."""
 
 
 def _best(value: np.ndarray, kinds: np.ndarray) -> Float[np.ndarray, "3"]:

@@ -17,6 +17,7 @@ from qsopt.serving.optimum import one_pool_plan
 from qsopt.serving.pairs import members, plan_of_pair
 from qsopt.serving.plan import Plan
 from qsopt.serving.replica import Served
+from qsopt.serving.trial import Trial
 from qsopt.serving.ways import Searched, searched
 
 SHARES = (1.0, 0.9, 0.6, 0.0)
@@ -106,11 +107,20 @@ def at(served: Served, every: Candidates, groups: Groups, result: Searched, inde
     way, plan = plan_at(every, groups, result, index)
     seen, size = result.found.seen, len(every.kind)
     if index < size:
-        one = take(seen, index)
-        return Option(plan, in_numpy(_of_one_pool(served, plan, one.pace, one.memory)), way)
-    first, second = (take(seen, place) for place in members(groups, result.pairs, index - size))
-    paces, memories = (first.pace, second.pace), (second.memory, first.memory)
-    return Option(plan, in_numpy(_of_pools(served, plan, paces, memories)), way)
+        return of_one(served, plan, way, take(seen, index))
+    reads, writes = (take(seen, place) for place in members(groups, result.pairs, index - size))
+    return of_two(served, plan, reads, writes)
+
+
+def of_one(served: Served, plan: Plan, way: str, seen: Trial) -> Option:
+    """A plan of one pool with what it reaches, from its trial."""
+    return Option(plan, in_numpy(_of_one_pool(served, plan, seen.pace, seen.memory)), way)
+
+
+def of_two(served: Served, plan: Plan, reads: Trial, writes: Trial) -> Option:
+    """A plan of two pools with what it reaches, from the trials of a replica of each."""
+    paces, memories = (reads.pace, writes.pace), (writes.memory, reads.memory)
+    return Option(plan, in_numpy(_of_pools(served, plan, paces, memories)), "disaggregated")
 
 
 _of_one_pool, _of_pools = compiled(of_one_pool), compiled(of_pools)

@@ -101,6 +101,7 @@ def searched(
     groups: Groups,
     keep: float = 1.0,
     found: Found | None = None,
+    least: float = 0.0,
 ) -> Searched:
     """The best of every way, and what is known of every candidate.
 
@@ -110,8 +111,9 @@ def searched(
         groups: from `lists`.
         keep: see `optimum.search`.
         found: what is known already.
+        least: of one pool only what serves more is settled [tokens/s].
     """
-    found = search(served, every, keep, found)
+    found = search(served, every, keep, found, least)
     pairs = pairs_of(served, every, groups, found)
     best = BestWays(
         best_one_pool(every, found, 0),

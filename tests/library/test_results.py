@@ -26,7 +26,9 @@ WHERE = f"--model {NAME} --cluster {PHRASE} --context 8192"
 def solution() -> qsopt.Solution:
     workload = qsopt.Workload(8192.0, tpot_limit=0.05)
     problem = qsopt.design_problem(NAME, PHRASE, workload, vary=["tp", "batch"])
-    return qsopt.optimize(problem, starts=2, certify=0)
+    found = qsopt.optimize(problem, starts=2, certify=0)
+    assert isinstance(found, qsopt.Solution)
+    return found
 
 
 def map_of_four() -> Any:

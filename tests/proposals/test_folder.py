@@ -76,6 +76,14 @@ def test_json_keeps_its_contract(record: dict[str, Any]) -> None:
         assert proposal["metrics"]["tpot_s"] <= 0.04 * (1 + 1e-9)
 
 
+def test_the_winner_along_the_front_is_of_the_front(record: dict[str, Any]) -> None:
+    front = record["pareto"]["speed"][0]
+    fastest = max(point["tokens_per_s_per_user"] for point in front["points"])
+    assert record["winner_along_front"] == [
+        {"from_tokens_per_s_per_user": 0, "to_tokens_per_s_per_user": fastest, "family": "dense"}
+    ]
+
+
 def test_a_dense_proposal_is_as_large_as_a_dense_reference(record: dict[str, Any]) -> None:
     """Every law agrees that a dense model is itself."""
     size = float(parameter_count(load_model("llama-3.1-8b")).total)

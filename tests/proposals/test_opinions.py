@@ -6,7 +6,17 @@ import pytest
 from qsopt import law, load_model
 from qsopt.proposals.architecture import as_row
 from qsopt.proposals.bodies import body_of
-from qsopt.proposals.fronts import QUALITY, SPEED, TRAINING, distance, diverse, front
+from qsopt.proposals.fronts import (
+    QUALITY,
+    SPEED,
+    TRAINING,
+    Front,
+    Segment,
+    distance,
+    diverse,
+    front,
+    leaders,
+)
 from qsopt.proposals.goals import Wanted, as_good_as, quality_of
 from qsopt.proposals.judgement import robustness
 from qsopt.proposals.opinions import (
@@ -124,3 +134,29 @@ def test_state_keeps_the_best_of_all_tracks() -> None:
     assert state.best[track].throughput == 10
     assert not state.note(track, point(0, layers=34))
     assert len(state.points) == 3
+
+
+def test_leaders_are_the_families_that_serve_most_at_each_speed() -> None:
+    def fronts(moe: dict[float, float], dense: dict[float, float]) -> list[Front]:
+        """From tokens/s of a user and throughput of each design."""
+        return [
+            Front(family, tuple(point(rate, 1.0 / user) for user, rate in each.items()))
+            for family, each in (("moe", moe), ("dense", dense))
+        ]
+
+    both = fronts({10: 900.0, 40: 300.0}, {20: 600.0, 50: 300.0, 80: 100.0})
+    expected = (Segment(0, 10, "moe"), Segment(10, 80, "dense"))  # at 40 both serve 300
+    told = leaders(both)
+    assert [each.family for each in told] == [each.family for each in expected]
+    for one, other in zip(told, expected, strict=True):
+        assert (one.low, one.high) == pytest.approx((other.low, other.high))
+    again = leaders(fronts({10: 900.0, 100: 90.0}, {20: 600.0, 80: 100.0}))
+    assert [each.family for each in again] == ["moe", "dense", "moe"]
+    assert [each.high for each in again] == pytest.approx([10, 80, 100])
+    for each in again:  # by brute force at a speed inside of each segment
+        speed = 0.5 * (each.low + each.high)
+        rates = {"moe": 900.0 if speed <= 10 else 90.0, "dense": 600.0 if speed <= 20 else 100.0}
+        rates["dense"] *= speed <= 80
+        assert max(rates, key=lambda name: rates[name]) == each.family
+    assert leaders(fronts({}, {})) == ()
+    assert leaders(()) == ()

@@ -11,7 +11,7 @@ from qsopt.proposals.architecture import COLUMNS, as_row, trimmed
 from qsopt.proposals.bodies import GROUPED, Body
 from qsopt.proposals.changes import Change, Changes
 from qsopt.proposals.configs import config_of, model_of
-from qsopt.proposals.fronts import Front
+from qsopt.proposals.fronts import SPEED, Front, leaders
 from qsopt.proposals.judgement import robust_names
 from qsopt.proposals.marks import columns_of
 from qsopt.proposals.opinions import DesignOpinion
@@ -67,6 +67,14 @@ def propose_record(answer: Answer, inquiry: Inquiry, inputs: dict[str, Any]) -> 
             measure: [_front(each, answer) for each in fronts]
             for measure, fronts in answer.fronts.items()
         },
+        "winner_along_front": [
+            {
+                "from_tokens_per_s_per_user": each.low,
+                "to_tokens_per_s_per_user": each.high,
+                "family": each.family,
+            }
+            for each in leaders(answer.fronts.get(SPEED, ()))
+        ],
         "evaluations": answer.state.evaluations,
     }
 

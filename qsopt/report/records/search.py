@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from qsopt.comparison.dense import MatchKind, dense_match, kinds_of
+from qsopt.comparison.dense import dense_match, kinds_of
 from qsopt.comparison.duel import throughput_of
 from qsopt.comparison.opinions import opinions
 from qsopt.errors import InputError
@@ -13,7 +13,9 @@ from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.comparison import twin_record
 from qsopt.report.records.design import asked_record, design_record
 from qsopt.search.problem import UNITS, DesignProblem
-from qsopt.search.solution import Solution
+from qsopt.search.request_answer import RequestAnswer
+from qsopt.search.solution import Answer, Solution
+from qsopt.spec.model import Model
 
 
 @in_float64
@@ -30,6 +32,7 @@ def optimize_record(found: Solution, inquiry: Inquiry, problem: DesignProblem) -
         "like": asked["model"],
         "cluster": asked["cluster"],
         "hardware_notes": asked["hardware_notes"],
+        "question": "decode",
         "context": asked["context"],
         "trained_context": asked["trained_context"],
         "beyond_trained_context": asked["beyond_trained_context"],
@@ -38,9 +41,9 @@ def optimize_record(found: Solution, inquiry: Inquiry, problem: DesignProblem) -
         "efficiency": inquiry.efficiency_name,
         "twin": _twin(problem, found),
         "best": _best(inquiry, problem, found),
-        "at_bounds": _at_bounds(problem, found),
+        "at_bounds": at_bounds(problem, found.best),
         "beside": _beside(inquiry, problem),
-        "laws": _laws(inquiry, problem, found),
+        "laws": law_rows(inquiry, problem, found.best),
         "objective": problem.objective,
         "minimize": problem.minimize,
         "value": found.value,
@@ -50,6 +53,7 @@ def optimize_record(found: Solution, inquiry: Inquiry, problem: DesignProblem) -
         "certificate": None if found.certificate is None else asdict(found.certificate),
         "shadow_prices": [asdict(price) for price in found.shadow_prices],
         "multipliers": found.multipliers,
+        "budgets": [asdict(budget) for budget in found.budgets],
         **_slopes(found),
         "conflicts": [asdict(conflict) for conflict in found.conflicts],
         "starts": found.starts,
@@ -74,15 +78,15 @@ def _best(inquiry: Inquiry, problem: DesignProblem, found: Solution) -> dict[str
     return {**record, "architecture": best.architecture}
 
 
-def _at_bounds(problem: DesignProblem, found: Solution) -> list[dict[str, Any]]:
+def at_bounds(problem: DesignProblem, best: Answer | RequestAnswer | None) -> list[dict[str, Any]]:
     """Sizes of the answer that stand on the first or last of their legal values, beyond which
     nothing was looked at; the least that a size can be is no bound.
     """
-    if found.best is None:
+    if best is None:
         return []
     told = []
     for variable in problem.architecture:
-        legal, value = variable.legal(), found.best.architecture[variable.name]
+        legal, value = variable.legal(), best.architecture[variable.name]
         if len(legal) > 1 and value in (legal[0], legal[-1]) and value > 1:
             side = "lower" if value == legal[0] else "upper"
             told.append({"variable": variable.name, "side": side, "value": float(value)})
@@ -96,29 +100,34 @@ def _beside(inquiry: Inquiry, problem: DesignProblem) -> dict[str, Any]:
     reference, service = problem.reference, problem.service
     own = throughput_of(reference, reference, service)
     try:
-        match = dense_match(reference, inquiry.believe().q, _made(problem))
+        match = match_of(inquiry, problem)
     except InputError:
         return {"reference": own, "dense_match": None}
     return {"reference": own, "dense_match": throughput_of(match, reference, service)}
 
 
-def _made(problem: DesignProblem) -> MatchKind:
-    """The kind of match, where the reference has it."""
+def match_of(inquiry: Inquiry, problem: DesignProblem) -> Model:
+    """The dense model of the reference's quality, of the problem's kind where the reference has it.
+
+    Raises:
+        InputError: if the law gives none.
+    """
     known = kinds_of(problem.reference)
-    return problem.kind if problem.kind in known else known[0]
+    kind = problem.kind if problem.kind in known else known[0]
+    return dense_match(problem.reference, inquiry.believe().q, kind)
 
 
-def _laws(inquiry: Inquiry, problem: DesignProblem, found: Solution) -> list[dict[str, Any]]:
+def law_rows(
+    inquiry: Inquiry, problem: DesignProblem, best: Answer | RequestAnswer | None
+) -> list[dict[str, Any]]:
     """Of each law, the size of the dense model of the answer's quality over that of the
     reference's; None where a law has no answer for both.
     """
-    if found.best is None:
+    if best is None:
         return []
     tokens = inquiry.training_tokens
-    sides = [opinions(model, tokens) for model in (found.best.model, problem.reference)]
-    active = [
-        float(parameter_count(model).active) for model in (found.best.model, problem.reference)
-    ]
+    sides = [opinions(model, tokens) for model in (best.model, problem.reference)]
+    active = [float(parameter_count(model).active) for model in (best.model, problem.reference)]
     return [
         {
             "law": own.law,
