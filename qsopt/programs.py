@@ -128,6 +128,11 @@ class Program(Generic[R]):
         self._loaded[known] = program
         return result  # pyright: ignore[reportReturnType]
 
+    @property
+    def count(self) -> int:
+        """Programs of it in this process, for as many structures of arguments."""
+        return len(self._loaded) + self.jitted._cache_size()
+
     def forget(self) -> None:
         """Give back what was loaded or compiled."""
         self._loaded.clear()

@@ -22,6 +22,13 @@ from qsopt.errors import InputError
 from qsopt.physics.parameters import parameter_count
 
 FP8 = {"quant_method": "fp8"}
+TOWER = {
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "intermediate_size": 16,
+    "image_size": [28, 28],
+    "patch_size": [14, 14],
+}
 
 
 @pytest.mark.parametrize(
@@ -197,6 +204,9 @@ FP8 = {"quant_method": "fp8"}
         ),
         (DEEPSEEK, {"mlp_layer_types": ["dense", "odd", "sparse", "sparse"]}, "holds 'odd'"),
         (LLAMA, {"vision_config": {"odd": 3}}, "the tower in 'vision_config' (llama) is not"),
+        (LLAMA, {"vision_config": {**TOWER, "image_size": []}}, "field 'image_size' = []: give a"),
+        (LLAMA, {"vision_config": {**TOWER, "image_size": [0, 8]}}, "'image_size' = [0, 8]: give"),
+        (LLAMA, {"vision_config": {**TOWER, "patch_size": []}}, "field 'patch_size' = []: give a"),
         (
             {"model_type": "some_vl", "text_config": LLAMA},
             {"odd": 3},

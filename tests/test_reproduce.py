@@ -6,7 +6,10 @@ from typing import get_args
 
 import pytest
 
+from qsopt.claims.contexts import _CONTEXTS, _LONG, _base_rate, _lengths_say
+from qsopt.claims.found import RATIO
 from qsopt.claims.paper import CLAIMS, ClaimName, found
+from qsopt.claims.views import VIEWS, longest_context
 from qsopt.cli import main
 
 
@@ -65,8 +68,55 @@ def test_the_headline_needs_a_cluster_that_just_holds_the_model() -> None:
     assert edge["as argued", "8xmi300x"] > 4.5 > edge["as argued", "64xh100"]
 
 
+def test_a_win_beyond_the_trained_context_is_told_apart() -> None:
+    """Dense wins from 32k on: within the 160k of one model and the 40k of another, beyond the 8k of
+    the third.
+    """
+    rows = [
+        {
+            "view": view.name,
+            "model": name,
+            "context": context,
+            "beyond_trained_context": context > longest_context(name),
+            RATIO: 2.0 if context > 4e4 else 1.5 if context > 32_000 else 0.5,
+            "verdict": "dense wins" if context > 32_000 else "moe wins",
+        }
+        for view in VIEWS
+        for name in _LONG
+        for context in sorted({*_CONTEXTS, longest_context(name)})
+    ]
+    verdict, words = _lengths_say(rows)
+    assert verdict == "holds in part"
+    assert "with 2 of 3 models as argued and with 2 as counted, by at most 2.00 and 2.00" in words
+    assert words.endswith("at any length up to 1,048,576 tokens with 3 and 3")
+    assert _lengths_say([row for row in rows if row["model"] == "grok-1"])[0] == "does not hold"
+
+
+def test_the_base_rate_is_that_of_the_more_frequent_winner() -> None:
+    rows = [{RATIO: ratio, "verdict": verdict} for ratio, verdict in [(2.0, "dense wins")] * 3]
+    assert _base_rate(rows) == 1.0
+    others = [{RATIO: 0.5, "verdict": "moe wins"}] * 9
+    assert _base_rate([*rows, *others, {RATIO: None, "verdict": "moe wins"}]) == 0.75
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["length", "qs"])
-def test_every_other_claim_has_an_answer(name: str) -> None:
-    answer = found(name)
-    assert answer.words and answer.rows
+def test_lengths_are_told_within_and_beyond_what_models_were_made_for() -> None:
+    answer = found("length")
+    assert answer.verdict == "holds in part"
+    rows = [row for row in answer.rows if row["model"] == "grok-1"]
+    assert {row["context"] for row in rows if not row["beyond_trained_context"]} == {
+        1024.0,
+        4096.0,
+        8192.0,
+    }
+
+
+@pytest.mark.slow
+def test_the_criterion_stands_beside_its_base_rate() -> None:
+    answer = found("qs")
+    for view, words in zip(VIEWS, ("as argued", "as counted"), strict=True):
+        rows = [row for row in answer.rows if row["view"] == view.name]
+        assert (
+            f"{sum(row['verdict'] == row['rule'] for row in rows) / len(rows):.0%}" in answer.words
+        )
+        assert f"{_base_rate(rows):.0%}" in answer.words and words in answer.words

@@ -145,6 +145,7 @@ def test_every_experiment_says_how_it_is_run_and_asks_a_question():
         text = path.read_text()
         if 'if __name__ == "__main__"' in text:
             module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            module = module.removesuffix(".__main__")
             said = ast.get_docstring(ast.parse(text)) or ""
             assert f"python -m {module}" in said, path
             assert "?" in said or path.name == "figures.py", path

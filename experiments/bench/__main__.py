@@ -1,4 +1,6 @@
-"""`python -m experiments.bench` (`make bench`) measures, keeps every section in
+"""How fast is qsopt on this machine: how soon is a first answer, how many designs a second?
+
+`python -m experiments.bench` (`make bench`) measures, keeps every section in
 experiments/data/performance.json, and writes docs/performance.md from it.
 """
 

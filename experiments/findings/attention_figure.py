@@ -6,33 +6,31 @@ from matplotlib.figure import Figure
 
 from experiments.framework.pieces import Row
 from experiments.framework.style import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
+    case_panels,
     cluster_name,
     display_name,
-    plain,
+    even_line,
+    headline,
+    left_title,
     ratio_axis,
-    subplots,
 )
+from qsopt.report.style import BLUE, GREEN, ORANGE, PURPLE
 
 COLOURS = (BLUE, GREEN, PURPLE, ORANGE)
 
 
 def draw(rows: list[Row]) -> Figure:
     """A panel for each model, a group for each question."""
-    cases = list(dict.fromkeys((row["model"], row["cluster"]) for row in rows))
-    figure, panels = subplots(1, len(cases), width=4.8 * len(cases), height=4.2, sharey=True)
-    for axes, case in zip(panels, cases, strict=True):
-        _panel(axes, [row for row in rows if (row["model"], row["cluster"]) == case])
-    panels[0].set_ylabel("tokens/s, dense over MoE")
-    panels[-1].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    figure.suptitle(
+    figure, panels = case_panels(rows, ("model", "cluster"), width=4.8, height=4.2)
+    for axes, mine in panels:
+        _panel(axes, mine)
+    panels[0][0].set_ylabel("tokens/s, dense over MoE")
+    panels[-1][0].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    headline(
+        figure,
         "Attention or experts: released dense shape (filled) and the MoE's body (hollow), own "
         "formats, calibrated q, no limit, each side's best batch",
-        fontsize=9, x=0.01, ha="left",
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -47,7 +45,7 @@ def _panel(axes: Axes, rows: list[Row]) -> None:
             axes.plot(
                 places, [row["ratio"] for row in line], "o", color=colour, mfc=fill, label=label
             )
-    axes.axhline(1.0, color="black", linewidth=0.8)
+    even_line(axes.yaxis)
     ratio_axis(axes.yaxis, 0.2, 5.0)
     axes.set_ylim(0.3, 3.5)
     axes.set_xlim(-0.5, len(questions) - 0.5)
@@ -55,8 +53,5 @@ def _panel(axes: Axes, rows: list[Row]) -> None:
     words = [f"{'requests' if kinds[each] else 'decode'}\n{each}" for each in questions]
     axes.set_xticks(np.arange(len(questions)), words, fontsize=8)
     first = rows[0]
-    axes.set_title(
-        f"{display_name(first['model'])} ({first['own']}) on {cluster_name(first['cluster'])}",
-        fontsize=9, loc="left",
-    )  # fmt: skip
-    plain(axes)
+    name, place = display_name(first["model"]), cluster_name(first["cluster"])
+    left_title(axes, f"{name} ({first['own']}) on {place}")

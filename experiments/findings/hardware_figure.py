@@ -6,17 +6,18 @@ from matplotlib.figure import Figure
 
 from experiments.framework.pieces import Row
 from experiments.framework.style import (
-    BLUE,
     CYCLE,
-    ORANGE,
     cluster_name,
     display_name,
+    even_line,
+    headline,
     label_ends,
+    left_title,
     log_axis,
-    plain,
     ratio_axis,
     subplots,
 )
+from qsopt.report.style import BLUE, ORANGE
 
 
 def draw(walks: list[Row], accelerators: list[Row]) -> Figure:
@@ -26,11 +27,11 @@ def draw(walks: list[Row], accelerators: list[Row]) -> Figure:
     for (above, below), model in zip(np.atleast_2d(panels).T, models, strict=True):
         _along(above, [row for row in walks if row["model"] == model and not row["limit_ms"]])
         _on(below, [row for row in accelerators if row["model"] == model])
-    figure.suptitle(
+    headline(
+        figure,
         "8k of prompt, 1k of answer, own formats, dense match of released shape, each side's best "
         "way and batch, 90 % of memory",
-        fontsize=9, x=0.01, ha="left",
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -40,7 +41,7 @@ def _along(axes: Axes, rows: list[Row]) -> None:
         line = [row for row in rows if row["input"] == name and row["ratio"]]
         axes.plot([r["factor"] for r in line], [r["ratio"] for r in line], "o-", color=colour, ms=4)
         ends.append((name, line[-1]["factor"], line[-1]["ratio"], colour))
-    axes.axhline(1.0, color="black", linewidth=0.8)
+    even_line(axes.yaxis)
     log_axis(axes.xaxis, sorted({row["factor"] for row in rows}), lambda value, _: f"{value:g}x")
     ratio_axis(axes.yaxis, 0.1, 20.0)
     low, high = (f([row["ratio"] for row in rows if row["ratio"]]) for f in (min, max))
@@ -50,8 +51,7 @@ def _along(axes: Axes, rows: list[Row]) -> None:
     clusters = " and ".join(
         cluster_name(each) for each in dict.fromkeys(r["cluster"] for r in rows)
     )
-    axes.set_title(f"{display_name(rows[0]['model'])} on {clusters}", fontsize=9, loc="left")
-    plain(axes)
+    left_title(axes, f"{display_name(rows[0]['model'])} on {clusters}")
     label_ends(axes, ends)
 
 
@@ -66,7 +66,7 @@ def _on(axes: Axes, rows: list[Row]) -> None:
                 axes.plot([row["low"], row["high"]], [place] * 2, color=colour, lw=3, alpha=0.25)
         words = f"a token within {limit:g} ms" if limit else "no limit"
         axes.plot([row["ratio"] for row in mine], places, "o", color=colour, label=words, ms=5)
-    axes.axvline(1.0, color="black", linewidth=0.8)
+    even_line(axes.xaxis)
     ratio_axis(axes.xaxis, 0.1, 5.0)
     axes.set_xlim(0.1, 5.0)
     announced = {row["accelerator"]: row["announced"] for row in rows}
@@ -75,4 +75,3 @@ def _on(axes: Axes, rows: list[Row]) -> None:
     axes.invert_yaxis()
     axes.set_xlabel(f"tokens/s, dense over MoE, on {rows[0]['devices']} devices")
     axes.legend(fontsize=7, frameon=False, loc="lower right")
-    plain(axes)

@@ -7,6 +7,7 @@ where the model's trained context does.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,37 +47,32 @@ def long_prompt(model: str, prompt: float) -> float:
     return float(prompt if prompt * 1.25 <= room else room / 2.0)
 
 
+def _key(case: tuple[str, str, str], prompt: float, cached: float = 0.0) -> dict[str, Any]:
+    """What a break-even is sought for: a model, its match and a cluster, and the prompt."""
+    return dict(zip(("model", "match", "cluster"), case, strict=True)) | {
+        "prompt": prompt,
+        "cached": cached,
+    }
+
+
 def main(settings: Settings) -> None:
     with study.Study(NAME, settings) as this:
         keys = [
-            {
-                "model": model,
-                "match": match,
-                "cluster": cluster,
-                "prompt": long_prompt(model, settings.prompt),
-                "cached": 0.0,
-            }
+            _key((model, match, cluster), long_prompt(model, settings.prompt))
             for model, match, clusters in settings.models
             for cluster in clusters
         ]
         table = study.joined(this.pieces(keys, break_even, (sides,)))
         keys = [
-            {"model": model, "match": match, "cluster": cluster, "prompt": prompt, "cached": share}
-            for model, match, cluster in settings.drawn
+            _key(case, prompt, share)
+            for case in settings.drawn
             for share in settings.cached
             for prompt in settings.prompts
         ]
         rows = study.joined(this.pieces(keys, break_even, (sides,)))
         keys = [
-            {
-                "model": model,
-                "match": match,
-                "cluster": cluster,
-                "prompt": long_prompt(model, settings.prompt),
-                "cached": 0.0,
-                "law": law,
-            }
-            for model, match, cluster in settings.drawn[:2]
+            _key(case, long_prompt(case[0], settings.prompt)) | {"law": law}
+            for case in settings.drawn[:2]
             for law in settings.laws
         ]
         laws = study.joined(this.pieces(keys, break_even, (sides,)))

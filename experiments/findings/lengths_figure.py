@@ -5,16 +5,15 @@ from matplotlib.figure import Figure
 
 from experiments.framework.pieces import Row
 from experiments.framework.style import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    cluster_name,
+    case_panels,
     display_name,
+    headline,
     label_ends,
-    plain,
-    subplots,
+    left_title,
+    place_name,
     tokens_axis,
 )
+from qsopt.report.style import BLUE, GREEN, ORANGE
 
 COLOURS = (BLUE, GREEN, ORANGE)
 LOW, HIGH = 64.0, 65536.0 * 1.2
@@ -22,16 +21,15 @@ LOW, HIGH = 64.0, 65536.0 * 1.2
 
 def draw(rows: list[Row]) -> Figure:
     """A panel for each model: dense wins above its line."""
-    cases = list(dict.fromkeys((row["model"], row["match"], row["cluster"]) for row in rows))
-    figure, panels = subplots(1, len(cases), width=4.6 * len(cases), height=4.4, sharey=True)
-    for axes, case in zip(panels, cases, strict=True):
-        _panel(axes, [r for r in rows if (r["model"], r["match"], r["cluster"]) == case])
-    panels[0].set_ylabel("tokens of an answer: dense wins above the line")
-    figure.suptitle(
+    figure, panels = case_panels(rows, ("model", "match", "cluster"), width=4.6, height=4.4)
+    for axes, mine in panels:
+        _panel(axes, mine)
+    panels[0][0].set_ylabel("tokens of an answer: dense wins above the line")
+    headline(
+        figure,
         "From which answer on the dense match serves more tokens/s: no limit on time, own formats, "
         "each side's best way and batch (crosses: never up to there)",
-        fontsize=9, x=0.01, ha="left",
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -56,10 +54,5 @@ def _panel(axes: Axes, rows: list[Row]) -> None:
     axes.set_xlabel("tokens of a prompt")
     match = {"same-body": "its own body", "released": "released shape"}
     words = match.get(first["match"], display_name(first["match"]))
-    axes.set_title(
-        f"{display_name(first['model'])} on {cluster_name(first['cluster'])}\n"
-        f"dense: {words}, q = {first['q']:.2f}",
-        fontsize=9, loc="left",
-    )  # fmt: skip
-    plain(axes)
+    left_title(axes, f"{place_name(first)}\ndense: {words}, q = {first['q']:.2f}")
     label_ends(axes, ends)

@@ -5,14 +5,11 @@ from matplotlib.figure import Figure
 
 from experiments.framework.pieces import Row
 from experiments.framework.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
+    headline,
     log_axis,
-    plain,
     subplots,
 )
+from qsopt.report.style import BLUE, GREEN, GREY, ORANGE
 
 COLOURS = {
     "same body, geometric q": GREY,
@@ -47,11 +44,10 @@ def draw(rows: list[Row]) -> Figure:
     axes.set_yticks(np.arange(len(questions)), questions, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("served output tokens after which distilling the MoE to the match pays")
-    figure.suptitle(
+    headline(
+        figure,
         "DeepSeek-V3 on rented devices, own format, no limit unless stated, each side's best way; "
         "bars: 80 % over q, the student's\ntokens and errors of speed",
-        fontsize=9, x=0.01, ha="left",
-    )  # fmt: skip
+    )
     axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    plain(axes)
     return figure

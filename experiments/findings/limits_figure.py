@@ -7,19 +7,17 @@ from matplotlib.figure import Figure
 
 from experiments.framework.pieces import Row
 from experiments.framework.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    cluster_name,
+    case_panels,
     display_name,
+    even_line,
+    headline,
     label_ends,
+    left_title,
     log_axis,
-    plain,
+    place_name,
     ratio_axis,
-    subplots,
 )
-from qsopt.report.plot import tokens_text
+from qsopt.report.style import BLUE, GREEN, GREY, ORANGE, tokens_text
 
 NONE_MS = 400.0
 """Where no limit stands in the figure [ms]."""
@@ -34,18 +32,16 @@ COLOURS = {
 
 def draw(rows: list[Row]) -> Figure:
     """A panel for each case, the ratio along the limit."""
-    cases = list(dict.fromkeys((row["model"], row["cluster"]) for row in rows))
-    figure, panels = subplots(1, len(cases), width=5.0 * len(cases), height=4.6, sharey=True)
-    for axes, case in zip(panels, cases, strict=True):
-        _panel(axes, [row for row in rows if (row["model"], row["cluster"]) == case])
-    panels[0].set_ylabel("output tokens/s, dense match over MoE")
-    figure.suptitle(
+    figure, panels = case_panels(rows, ("model", "cluster"), width=5.0, height=4.6)
+    for axes, mine in panels:
+        _panel(axes, mine)
+    panels[0][0].set_ylabel("output tokens/s, dense match over MoE")
+    headline(
+        figure,
         "Who wins at so many milliseconds a token: whole requests, own formats, each side's best "
         "way and batch, 90 % of memory; bands: 80 % of measured ratios; "
         "lines begin where both sides keep the limit",
-        fontsize=10,
-        x=0.01,
-        ha="left",
+        size=10,
     )
     return figure
 
@@ -65,7 +61,7 @@ def _panel(axes: Axes, rows: list[Row]) -> None:
             low, high = ([row[end] for row in line] for end in ("low", "high"))
             axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
         ends.append((display_name(match), places[-1], line[-1]["ratio"], colour))
-    axes.axhline(1.0, color="black", linewidth=0.8)
+    even_line(axes.yaxis)
     ticks = [10.0, 15.0, 20.0, 30.0, 50.0, 100.0, NONE_MS]
     log_axis(axes.xaxis, ticks, lambda value, _: "none" if value == NONE_MS else f"{value:g}")
     ratio_axis(axes.yaxis, 0.1, 10.0)
@@ -74,7 +70,5 @@ def _panel(axes: Axes, rows: list[Row]) -> None:
     axes.set_xlabel("limit on the time per output token [ms]")
     first = rows[0]
     prompt, answer = (tokens_text(first[name]) for name in ("prompt", "answer"))
-    place = f"{display_name(first['model'])} on {cluster_name(first['cluster'])}"
-    axes.set_title(f"{place}\n{prompt} of prompt, {answer} of answer", fontsize=9, loc="left")
-    plain(axes)
+    left_title(axes, f"{place_name(first)}\n{prompt} of prompt, {answer} of answer")
     label_ends(axes, ends)

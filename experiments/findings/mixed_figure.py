@@ -5,14 +5,14 @@ from matplotlib.figure import Figure
 
 from experiments.framework.pieces import Row
 from experiments.framework.style import (
-    BLUE,
-    GREEN,
-    cluster_name,
-    display_name,
+    case_panels,
+    even_line,
+    headline,
     label_ends,
-    plain,
-    subplots,
+    left_title,
+    place_name,
 )
+from qsopt.report.style import BLUE, GREEN
 
 COLOURS = {"mixed": BLUE, "alternating": GREEN}
 """Two pools hold two copies of the weights, for which these clusters have hardly room."""
@@ -20,18 +20,17 @@ COLOURS = {"mixed": BLUE, "alternating": GREEN}
 
 def draw(rows: list[Row]) -> Figure:
     """A panel for each model; full lines without a limit, broken ones with one."""
-    cases = list(dict.fromkeys((row["model"], row["cluster"]) for row in rows))
-    figure, panels = subplots(1, len(cases), width=5.0 * len(cases), height=4.2, sharey=True)
-    for axes, case in zip(panels, cases, strict=True):
-        _panel(axes, [row for row in rows if (row["model"], row["cluster"]) == case])
-    panels[0].set_ylabel("gain if all tokens picked the same experts")
+    figure, panels = case_panels(rows, ("model", "cluster"), width=5.0, height=4.2)
+    for axes, mine in panels:
+        _panel(axes, mine)
+    panels[0][0].set_ylabel("gain if all tokens picked the same experts")
     limits = [row["limit_ms"] for row in rows if row["limit_ms"]]
     within = f"; broken: within {limits[0]:g} ms a token" if limits else ""
-    figure.suptitle(
+    headline(
+        figure,
         "What fragmented reads cost the MoE, by where prompts are read: 8k of prompt, 1k of answer,"
         f" own format,\neach way's best layout and batch; full lines: no limit{within}",
-        fontsize=9, x=0.01, ha="left",
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -48,12 +47,9 @@ def _panel(axes: Axes, rows: list[Row]) -> None:
             axes.plot(places, [r["penalty"] for r in line], style, color=colour, marker="o", ms=3)
             if not limit:
                 ends.append((way, places[-1], line[-1]["penalty"], colour))
-    axes.axhline(1.0, color="black", linewidth=0.8)
+    even_line(axes.yaxis)
     axes.set_ylim(bottom=0.95)
     axes.set_xlim(0.0, max(row["read"] for row in rows))
     axes.set_xlabel("prompt tokens read for each token written")
-    first = rows[0]
-    place = f"{display_name(first['model'])} on {cluster_name(first['cluster'])}"
-    axes.set_title(place, fontsize=9, loc="left")
-    plain(axes)
+    left_title(axes, place_name(rows[0]))
     label_ends(axes, ends)

@@ -4,7 +4,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.framework.pieces import Row
-from experiments.framework.style import BLACK, BLUE, ORANGE, plain, ratio_axis, subplots
+from experiments.framework.style import (
+    BLACK,
+    even_line,
+    left_title,
+    ratio_axis,
+    subplots,
+)
+from qsopt.report.style import BLUE, ORANGE
 
 
 def draw(rows: list[Row]) -> Figure:
@@ -19,16 +26,14 @@ def draw(rows: list[Row]) -> Figure:
         ("decode", "x", ORANGE, "predicted for decode alone"),
     ):
         axes.plot([row[name] for row in rows], places, mark, color=colour, label=words, ms=6)
-    axes.axvline(1.0, color="black", linewidth=0.8)
+    even_line(axes.xaxis)
     ratio_axis(axes.xaxis, 0.2, 5.0)
     axes.set_xlim(0.2, 5.0)
     axes.set_yticks(places, [f"{row['pair']}\n{row['case']}" for row in rows], fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel("output tokens/s, dense over MoE   (MoE wins < 1 < dense wins)")
-    axes.set_title(
-        "Pairs that score alike, on the same servers; own formats, prompt / answer as stated",
-        fontsize=9, loc="left",
-    )  # fmt: skip
+    left_title(
+        axes, "Pairs that score alike, on the same servers; own formats, prompt / answer as stated"
+    )
     axes.legend(fontsize=7, loc="lower right", frameon=False)
-    plain(axes)
     return figure

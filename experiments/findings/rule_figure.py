@@ -6,7 +6,13 @@ from matplotlib.figure import Figure
 
 from experiments.findings.scores import FORMS
 from experiments.framework.pieces import Row
-from experiments.framework.style import BLUE, ORANGE, plain, ratio_axis, subplots
+from experiments.framework.style import (
+    even_line,
+    headline,
+    ratio_axis,
+    subplots,
+)
+from qsopt.report.style import BLUE, ORANGE
 
 
 def draw(rows: list[Row], constants: dict[str, float]) -> Figure:
@@ -22,11 +28,11 @@ def draw(rows: list[Row], constants: dict[str, float]) -> Figure:
         axes.set_xlabel(f"{words[name]}: says dense above 1")
     panels[0].set_ylabel("true ratio of tokens/s, dense over MoE")
     panels[1].legend(fontsize=7, frameon=False, loc="upper left")
-    figure.suptitle(
+    headline(
+        figure,
         f"{len(points)} random requests on models or accelerators that the rule has not seen; "
         "r: prompt tokens read for each written, S: mean context",
-        fontsize=9, x=0.01, ha="left",
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -35,8 +41,8 @@ def _panel(axes: Axes, rows: list[Row], said: np.ndarray) -> None:
         mine = np.array([row["match"] == match for row in rows])
         ratio = np.array([row["ratio"] for row in rows])
         axes.plot(said[mine], ratio[mine], mark, color=colour, ms=4, alpha=0.7, label=match)
-    axes.axhline(1.0, color="black", linewidth=0.8)
-    axes.axvline(1.0, color="black", linewidth=0.8)
+    even_line(axes.yaxis)
+    even_line(axes.xaxis)
     ratio_axis(axes.xaxis, 0.01, 50.0)
     ratio_axis(axes.yaxis, 0.02, 20.0)
     low, high = max(axes.get_xlim()[0], 0.01), axes.get_xlim()[1]
@@ -44,4 +50,3 @@ def _panel(axes: Axes, rows: list[Row], said: np.ndarray) -> None:
     axes.fill_between([1.0, high], 1.0, 20.0, color="black", alpha=0.05, linewidth=0)
     axes.set_xlim(low, high)
     axes.set_ylim(0.02, 20.0)
-    plain(axes)

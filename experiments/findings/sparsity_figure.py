@@ -6,31 +6,31 @@ from matplotlib.figure import Figure
 from experiments.framework.pieces import Row
 from experiments.framework.style import (
     CYCLE,
-    GREY,
-    cluster_name,
-    display_name,
+    case_panels,
+    even_line,
+    headline,
     label_ends,
+    left_title,
     log_axis,
-    plain,
-    subplots,
+    place_name,
 )
+from qsopt.report.style import GREY
 
 
 def draw(rows: list[Row], released: list[Row]) -> Figure:
     """A panel for each model, by the first law; ticks below are the s of released models."""
     law = rows[0]["law"]
-    cases = list(dict.fromkeys((row["model"], row["cluster"]) for row in rows))
-    figure, panels = subplots(1, len(cases), width=5.4 * len(cases), height=4.4, sharey=True)
-    each = [[r for r in rows if (r["model"], r["cluster"]) == c and r["law"] == law] for c in cases]
-    panels[0].set_ylim(0.0, 1.05 * max(map(_highest, each)))
-    for axes, mine in zip(panels, each, strict=True):
+    shown = [row for row in rows if row["law"] == law]
+    figure, panels = case_panels(shown, ("model", "cluster"), width=5.4, height=4.4)
+    panels[0][0].set_ylim(0.0, 1.05 * max(_highest(mine) for _, mine in panels))
+    for axes, mine in panels:
         _panel(axes, mine, released)
-    panels[0].set_ylabel("tokens/s over those of the model's own sparsity")
-    figure.suptitle(
+    panels[0][0].set_ylabel("tokens/s over those of the model's own sparsity")
+    headline(
+        figure,
         f"At the same quality by the {law} law: experts and experts per token changed together, "
         "own format, best way and batch; ticks: released models",
-        fontsize=9, x=0.01, ha="left",
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -51,7 +51,7 @@ def _panel(axes: Axes, rows: list[Row], released: list[Row]) -> None:
         heights = [row["tokens_per_s"] / own for row in line]
         axes.plot([row["s"] for row in line], heights, "o-", color=colour, ms=3)
         ends.append((question, line[-1]["s"], heights[-1], colour))
-    axes.axhline(1.0, color="black", linewidth=0.8)
+    even_line(axes.yaxis)
     axes.axvline(next(r["s"] for r in rows if r["factor"] == 1.0), color=GREY, linewidth=0.8)
     low, high = (f(row["s"] for row in rows) for f in (min, max))
     ticks = (0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -60,8 +60,5 @@ def _panel(axes: Axes, rows: list[Row], released: list[Row]) -> None:
     for row in released:
         axes.plot(row["s"], 0.0, "|", color=GREY, ms=12, transform=axes.get_xaxis_transform())
     axes.set_xlabel("s = active / total parameters (grey line: the model's own)")
-    first = rows[0]
-    place = f"body of {display_name(first['model'])} on {cluster_name(first['cluster'])}"
-    axes.set_title(place, fontsize=9, loc="left")
-    plain(axes)
+    left_title(axes, f"body of {place_name(rows[0])}")
     label_ends(axes, ends)

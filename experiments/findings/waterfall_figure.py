@@ -5,7 +5,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.framework.pieces import Row
-from experiments.framework.style import BLUE, GREY, ORANGE, plain, ratio_axis, subplots
+from experiments.framework.style import (
+    even_line,
+    headline,
+    ratio_axis,
+    subplots,
+)
+from qsopt.report.style import BLUE, GREY, ORANGE
 
 
 def draw(rows: list[Row]) -> Figure:
@@ -21,21 +27,20 @@ def draw(rows: list[Row]) -> Figure:
     )
     for place, row in zip(places, rows, strict=True):
         _step(axes, place, row)
-    axes.axvline(1.0, color="black", linewidth=0.8)
+    even_line(axes.xaxis)
     ratio_axis(axes.xaxis, 0.2, 10.0)
     axes.set_xlim(0.15, 10.0)
     axes.set_yticks(
         places, [("or: " if row["branch"] else "") + row["step"] for row in rows], fontsize=8
     )
     axes.invert_yaxis()
-    plain(axes)
     axes.set_xlabel("throughput of the dense match over DeepSeek-V3   (MoE wins < 1 < dense wins)")
-    figure.suptitle(
+    headline(
+        figure,
         "From 4.5 times to what a user gets: DeepSeek-V3 at 128k on 8 MI300X, one assumption at a "
         "time, each side at its\nbest batch, 90 % of memory from the second row on; bars: 80 % of "
         "measured ratios",
-        fontsize=9, x=0.01, ha="left",
-    )  # fmt: skip
+    )
     return figure
 
 

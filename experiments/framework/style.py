@@ -11,25 +11,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from qsopt.report.plot import tokens_text
+from experiments.framework.pieces import Row
+from qsopt.report.style import AMBER, BLUE, FIGURES, GREEN, GREY, ORANGE, PURPLE, tokens_text
 
-BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, YELLOW, BLACK = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#E69F00",
-    "#F0E442",
-    "#000000",
-)
-"""Okabe and Ito, 2008."""
-GREY = "#666666"
+matplotlib.rcParams.update(FIGURES)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+SKY, BLACK = "#56B4E9", "#000000"
+"""Of Okabe and Ito (2008) too."""
+
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, BLACK, GREY)
 """For lines, in this order."""
-MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 NAMES = {
     "a100-80gb": "A100 80 GB",
@@ -75,16 +69,49 @@ def subplots(
     return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
 
 
+def case_panels(
+    rows: list[Row], keys: tuple[str, ...], width: float, height: float
+) -> tuple[Figure, list[tuple[Axes, list[Row]]]]:
+    """A figure with a panel for each case, side by side, and the rows of each.
+
+    Args:
+        rows: of all cases.
+        keys: columns that make a case.
+        width: of a panel [inch].
+        height: of the figure [inch].
+    """
+    cases: dict[tuple, list[Row]] = {}
+    for row in rows:
+        cases.setdefault(tuple(row[key] for key in keys), []).append(row)
+    figure, panels = subplots(1, len(cases), width=width * len(cases), height=height, sharey=True)
+    return figure, list(zip(panels, cases.values(), strict=True))
+
+
+def headline(figure: Figure, text: str, size: int = 9) -> None:
+    """What a figure shows, above it at the left."""
+    figure.suptitle(text, fontsize=size, x=0.01, ha="left")
+
+
+def left_title(axes: Axes, text: str) -> None:
+    """What a panel shows, above it at the left."""
+    axes.set_title(text, fontsize=9, loc="left")
+
+
+def place_name(row: Row) -> str:
+    """The model of a row and its cluster, as people write them."""
+    return f"{display_name(row['model'])} on {cluster_name(row['cluster'])}"
+
+
+def even_line(axis: Axis) -> None:
+    """A line where a ratio on this axis is 1."""
+    axes: Axes = axis.axes  # pyright: ignore[reportAssignmentType]
+    (axes.axvline if axis is axes.xaxis else axes.axhline)(1.0, color="black", linewidth=0.8)
+
+
 def tokens_axis(axis: Axis, low: float, high: float, every: int = 1) -> None:
     """A log axis of tokens: 1k, 2k, 4k, ... with every so many powers of two."""
     first, last = int(np.ceil(np.log2(low) - 1e-9)), int(np.floor(np.log2(high) + 1e-9))
     log_axis(axis, [2.0**power for power in range(first, last + 1, every)], tokens_text)
-
-
-def count_axis(axis: Axis, low: float, high: float, every: int = 1) -> None:
-    """A log axis of things that are counted in powers of two: devices, sequences."""
-    first, last = int(np.ceil(np.log2(low) - 1e-9)), int(np.floor(np.log2(high) + 1e-9))
-    log_axis(axis, [2.0**power for power in range(first, last + 1, every)])
 
 
 def ratio_axis(axis: Axis, low: float, high: float) -> None:
@@ -133,8 +160,3 @@ def label_ends(
             transform=axes.transAxes,
             clip_on=False,
         )
-
-
-def plain(axes: Axes) -> None:
-    """No frame above and to the right."""
-    axes.spines[["top", "right"]].set_visible(False)

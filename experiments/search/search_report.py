@@ -146,7 +146,6 @@ def draw(narrow: list[Row], seconds: float) -> Figure:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("seconds of search, compiled")
     axes.set_ylabel("problems within 1 % of the optimum")
-    style.plain(axes)
     style.label_ends(axes, ends)
     return figure
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from qsopt.claims.contexts import criterion, long_contexts
+from qsopt.claims.found import RATIO, Found, Row, ratios
 from qsopt.claims.views import (
     ARGUED,
-    COUNTED,
     VIEWS,
     match_of,
     model_of,
@@ -21,22 +22,10 @@ from qsopt.physics.routing import experts_hit
 from qsopt.precision import in_float64
 from qsopt.spec.model import routed_layers
 
-Row = dict[str, Any]
-
 ClaimName = Literal["deepseek-128k", "switch-fit", "length", "reuse", "qs"]
 """What a claim is called."""
 
 SOURCE = "V. Adhinarayanan and N. Jayasena, The qs Inequality, arXiv 2603.08960 (2026)"
-
-
-class Found(NamedTuple):
-    """What comes of a claim."""
-
-    verdict: str
-    """In two or three words."""
-    words: str
-    """In a sentence with numbers."""
-    rows: list[Row]
 
 
 class Picture(NamedTuple):
@@ -82,7 +71,7 @@ def deepseek() -> Found:
         for view in VIEWS
         for cluster, weights in _CLUSTERS
     ]
-    argued, counted = (_ratios(rows, view.name) for view in VIEWS)
+    argued, counted = (ratios(rows, view.name) for view in VIEWS)
     above = sum(ratio >= CLAIMED for ratio in argued)
     words = (
         f"as argued the dense match is {min(argued):.2f} to {max(argued):.2f} times as fast on "
@@ -91,11 +80,6 @@ def deepseek() -> Found:
     )
     held = "only at the edge of memory" if 0 < above < len(argued) else ""
     return Found(held or ("holds" if above else "not found"), words, rows)
-
-
-def _ratios(rows: list[Row], view: str) -> list[float]:
-    found = [row["ratio_dense_over_moe"] for row in rows if row["view"] == view]
-    return [ratio for ratio in found if ratio is not None]
 
 
 # ---- Switch-C ------------------------------------------------------------------------------------
@@ -130,40 +114,6 @@ def _smallest(accelerator: str, name: str) -> Row:
     return {"accelerator": accelerator, "q": q, **found}
 
 
-# ---- long contexts -------------------------------------------------------------------------------
-
-_LONG = ("deepseek-v3", "qwen3-235b-a22b", "grok-1")
-_CONTEXTS = tuple(4.0**power for power in range(5, 11))
-
-
-def long_contexts() -> Found:
-    """Along the context on 16 H200."""
-    rows = [
-        outcome(view, name, "16xh200", context)
-        for view in VIEWS
-        for name in _LONG
-        for context in _CONTEXTS
-    ]
-    turned = [_turn(rows, view.name, name) for view in VIEWS for name in _LONG]
-    argued, counted = turned[: len(_LONG)], turned[len(_LONG) :]
-    words = (
-        f"dense wins some long context with {sum(map(bool, argued))} of {len(argued)} models as "
-        f"argued and with {sum(map(bool, counted))} as counted; its advantage there is at most "
-        f"{max(_ratios(rows, ARGUED.name)):.2f} and {max(_ratios(rows, COUNTED.name)):.2f} times"
-    )
-    return Found(_how_many(argued), words, rows)
-
-
-def _turn(rows: list[Row], view: str, model: str) -> bool:
-    """Whether dense wins some longer context where the MoE wins the shortest, or all."""
-    mine = [row for row in rows if (row["view"], row["model"]) == (view, model)]
-    return any(row["verdict"] == "dense wins" for row in mine[1:])
-
-
-def _how_many(held: list[bool]) -> str:
-    return "holds" if all(held) else "holds in part" if any(held) else "does not hold"
-
-
 # ---- reuse ---------------------------------------------------------------------------------------
 
 _REUSING = ("mixtral-8x7b", "deepseek-v3", "qwen3-235b-a22b", "switch-c")
@@ -191,37 +141,6 @@ def _shared(name: str, tokens: float) -> Row:
         "of_dense": reused / tokens,
     }
 
-
-# ---- the criterion -------------------------------------------------------------------------------
-
-_CRITERION = ("mixtral-8x7b", "deepseek-v3", "qwen3-235b-a22b", "grok-1", "olmoe-1b-7b")
-
-
-def criterion() -> Found:
-    """q s below 1 against who wins, model by model."""
-    rows = [
-        {**row, "rule": "dense wins" if float(row["qs"]) < 1.0 else "moe wins"}  # pyright: ignore[reportArgumentType]
-        for view in VIEWS
-        for name in _CRITERION
-        for context in (1024.0, 8192.0, 65_536.0)
-        for row in [outcome(view, name, "16xh200", context)]
-    ]
-    shares = [_agreement([row for row in rows if row["view"] == view.name]) for view in VIEWS]
-    words = (
-        f"q s alone names the winner in {shares[0]:.0%} of cases as argued and in {shares[1]:.0%} "
-        "as counted"
-    )
-    return Found(
-        "names a disadvantage, not the winner" if min(shares) < 0.9 else "holds", words, rows
-    )
-
-
-def _agreement(rows: list[Row]) -> float:
-    both = [row for row in rows if row["ratio_dense_over_moe"] is not None]
-    return float(np.mean([row["verdict"] == row["rule"] for row in both])) if both else float("nan")
-
-
-RATIO = "ratio_dense_over_moe"
 
 CLAIMS = {
     claim.name: claim

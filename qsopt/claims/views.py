@@ -7,7 +7,7 @@ import numpy as np
 
 from qsopt.arrays import scalar
 from qsopt.catalog.accelerators import load_cluster
-from qsopt.catalog.models import load_model, model_facts
+from qsopt.catalog.models import load_model, model_facts, trained_context
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.dense import RELEASED, SAME_BODY, MatchKind, dense_match
 from qsopt.comparison.duel import layouts_of, throughput_of
@@ -68,6 +68,12 @@ def model_of(name: str, weights: str | None = None) -> Model:
     return model
 
 
+def longest_context(name: str) -> float:
+    """Tokens of context that a model of the catalog was made for; infinite where nobody says."""
+    trained = trained_context(name)
+    return np.inf if trained is None else trained
+
+
 def service_of(view: View, cluster: str, context: float) -> Service:
     """A cluster at a context, as a view has it."""
     found = load_cluster(cluster)
@@ -93,6 +99,7 @@ def outcome(
         "model": name,
         "cluster": cluster,
         "context": context,
+        "beyond_trained_context": context > longest_context(name),
         "q": q,
         "qs": float(qs_numbers(model, scalar(q)).qs),
         "moe_tokens_per_s": moe,

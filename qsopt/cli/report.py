@@ -46,13 +46,19 @@ class Report(Question):
         print(answer_json(record) if self.json else f"{record['verdict']}\nwritten: {self.out}")
 
 
+_FORM = ("json", "out", "plot")
+"""What says how a question is answered, and is no part of it."""
+
+
 def command_of(question: Question, command: str) -> str:
-    """The command line that asks a question: what differs from what is usual."""
+    """The command line that asks a question: what differs from what is usual, wherever the answer
+    goes.
+    """
     hints = get_type_hints(type(question), include_extras=True)
     words = ["qsopt", command]
     for field in dataclasses.fields(question):
         value = getattr(question, field.name)
-        if value != field.default:
+        if value != field.default and field.name not in _FORM:
             words += _flag(_flag_name(field.name, hints[field.name]), value)
     return shlex.join(words)
 

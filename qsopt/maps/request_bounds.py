@@ -33,6 +33,7 @@ from qsopt.maps.request_optima import (
     take_best,
     upper_between,
     upper_of,
+    values_at,
 )
 from qsopt.maps.request_pairs import PairRows, Pool, at_same_points, pair_values
 from qsopt.maps.request_rows import Board, alike_for_readers, board
@@ -287,13 +288,11 @@ class _Search:
         values = self._pair_values(candidate, reached, pairs)
         take_best(best, pairs.point, values, pairs.writer, pairs.reader)
         requests, writes, reads, _ = best
-        none = writes < 0
-        chosen, read = np.where(none, 0, writes), np.where(none, 0, reads)
         numbers = (
             requests * self.answer,
-            np.where(none, -1, candidate[chosen]),
-            np.where(none, -1, candidate[read]),
-            np.where(none, 0.0, reached.units[chosen]),
+            values_at(candidate, writes, -1),
+            values_at(candidate, reads, -1),
+            values_at(reached.units, writes, 0.0),
         )
         throughput, writer, reader, units = (grid.reshape(self.shape) for grid in numbers)
         shares = self.board.shares

@@ -112,6 +112,16 @@ def take_best(
     best[0][point[rows]] = value[rows]
 
 
+def values_at(values: np.ndarray, rows: Places, nothing: float) -> np.ndarray:
+    """Values of rows; `nothing` where a place has no row (-1), as everywhere on a grid of which no
+    row is left.
+    """
+    found = np.full(len(rows), nothing, values.dtype)
+    there = rows >= 0
+    found[there] = values[rows[there]]
+    return found
+
+
 def largest(key: Places, score: Values, count: int) -> Places:
     """Of the rows of every key the few with the largest scores, those without a bound last."""
     order = np.lexsort((np.where(np.isfinite(score), -score, 0.0), key))

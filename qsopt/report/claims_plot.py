@@ -7,15 +7,15 @@ from matplotlib.axes import Axes
 
 from qsopt.claims.paper import Picture
 from qsopt.report.plot import plt, save
-from qsopt.report.style import BLUE, GREY, ORANGE
+from qsopt.report.style import AMBER, BLUE, GREEN, GREY, ORANGE, PURPLE
 
-COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", GREY)
-"""Of series, in this order (Okabe and Ito, 2008)."""
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, AMBER, GREY)
+"""Of series, in this order."""
 
 
 def plot_claim(rows: list[dict[str, Any]], picture: Picture, path: Path) -> None:
     """Write the rows of a claim as a plot, and its numbers to a CSV file beside it."""
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9.5, 4.5), layout="constrained")
     shown = _by_side(rows) if picture.series == "side" else rows
     series = list(dict.fromkeys(row[picture.series] for row in shown))
     if isinstance(shown[0][picture.x], str):
@@ -28,7 +28,10 @@ def plot_claim(rows: list[dict[str, Any]], picture: Picture, path: Path) -> None
     axes.set_xlabel(picture.x.replace("_", " "))
     axes.set_ylabel(_WORDS.get(picture.y, picture.y.replace("_", " ")))
     axes.set_title(picture.title, loc="left", fontsize=11)
-    axes.legend(frameon=False, fontsize=9)
+    hollow = any(row.get("beyond_trained_context") for row in shown)
+    note = "hollow: beyond the trained context" if hollow else None
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "alignment": "left"}
+    axes.legend(frameon=False, fontsize=9, title=note, title_fontsize=9, **beside)
     save(figure, path, rows)
 
 
@@ -76,4 +79,13 @@ def _lines(axes: Axes, rows: list[dict[str, Any]], series: list[str], picture: P
             joined = "" if picture.x == "qs" else style
             colour = COLOURS[number % len(COLOURS)]
             axes.plot(*zip(*points, strict=True), joined, marker="o", color=colour, label=label)
+            _hollow(axes, kept, picture, colour)
     axes.set_xscale("log")
+
+
+def _hollow(axes: Axes, rows: list[dict[str, Any]], picture: Picture, colour: str) -> None:
+    """Points beyond what a model was made for, empty."""
+    beyond = [row for row in rows if row.get("beyond_trained_context")]
+    if beyond:
+        points = zip(*((row[picture.x], row[picture.y]) for row in beyond), strict=True)
+        axes.plot(*points, "o", color=colour, markerfacecolor="white")

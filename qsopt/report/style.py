@@ -7,6 +7,9 @@ from typing import Any
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 """Colours that colour-blind readers tell apart (Okabe and Ito, 2008): the MoE, dense, the rest."""
 
+GREEN, PURPLE, AMBER = "#009E73", "#CC79A7", "#E69F00"
+"""Of the same palette, for more lines."""
+
 PALE = "#F7F7F7"
 """Between blue and orange: equal throughput."""
 

@@ -27,6 +27,9 @@ DATA = Path(
     )
 )
 
+LATER = "rtx-3090"
+"""Whose start-up log could be read only when the constants that ship had been fitted."""
+
 HEADER = (
     "engine,version,model,weight_dtype,kv_dtype,gpu,tp,pp,dp,ep,utilization,weights_gib_per_gpu,"
     "kv_tokens,kv_gib_per_gpu\n"
@@ -266,10 +269,22 @@ def test_shipped_constants_keep_their_errors(capsys) -> None:
     known, seen = np.isfinite(started.weights), np.isfinite(started.room)
     off = np.abs(weights / started.weights - 1)[known]
     assert np.median(off) < 0.01 and np.quantile(off, 0.9) < 0.03
-    off = np.abs(room / started.room - 1)[seen]
-    # 16 RTX 3090, whose log came after the fit, keep far less for a forward than servers do
-    assert np.median(off) < 0.02 and np.quantile(off, 0.9) < 0.09
-    assert np.quantile(off[started.gpu[seen] != "rtx-3090"], 0.9) < 0.05
+    later = seen & (started.gpu == LATER)
+    off = np.abs(room / started.room - 1)[seen & ~later]
+    assert np.median(off) < 0.02 and np.quantile(off, 0.9) < 0.05
     apart = seen & np.isin(started.gpu, CHECKED_ONLY)
     off = np.abs(room / started.room - 1)[apart]
     assert np.median(off) < 0.03 and np.max(off) < 0.13
+
+
+@pytest.mark.skipif(not (DATA / "memory.csv").is_file(), reason="the measured data are not here")
+def test_a_log_that_came_after_the_fit_is_missed() -> None:
+    """DeepSeek-R1 in int4 on 16 cards of 24 GiB left 1.6 GiB each for the cache, with 0.4 GiB for a
+    first forward and 0.2 GiB beside PyTorch; what servers keep by the fit is more than was free.
+    """
+    started = read_memory(read_table(DATA / "memory.csv"), memory_fit(), Skipped())
+    room = predicted(started)[1]
+    later = np.isfinite(started.room) & (started.gpu == LATER)
+    assert later.sum() == 1
+    (missed,) = (started.room - room)[later] / GiB
+    assert 5.5 < missed < 6.5 and room[later] < 0

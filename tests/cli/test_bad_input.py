@@ -437,16 +437,18 @@ def command_lines(draw: st.DrawFn) -> list[str]:
     return words + [word for name in flags for word in (name, draw(FLAG_VALUES[name]))]
 
 
-@settings(
-    max_examples=30,
-    deadline=None,
-    derandomize=True,
-    report_multiple_bugs=False,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(words=command_lines())
-def test_random_flags_are_answered_or_refused(run: Run, words: list[str]) -> None:
+def anything(examples: int) -> settings:
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        report_multiple_bugs=False,
+        database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+
+
+def answered_or_refused(run: Run, words: list[str]) -> None:
     outcome = run(*words)
     if outcome.status != 0:
         refused(outcome)
@@ -462,6 +464,19 @@ def test_random_flags_are_answered_or_refused(run: Run, words: list[str]) -> Non
         assert record["violations"] == []
     else:
         assert record["violations"]
+
+
+@anything(examples=30)
+@given(words=command_lines())
+def test_random_flags_are_answered_or_refused(run: Run, words: list[str]) -> None:
+    answered_or_refused(run, words)
+
+
+@pytest.mark.slow
+@anything(examples=120)
+@given(words=command_lines())
+def test_more_random_flags_are_answered_or_refused(run: Run, words: list[str]) -> None:
+    answered_or_refused(run, words)
 
 
 def test_copy_of_the_catalog_config_is_accepted(run: Run, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from experiments.pages.schemas import QUESTIONS, schema_of
+from experiments.pages.schemas import QUESTIONS, filled, schema_of
 from qsopt.report.records import SCHEMA_VERSION
 
 Answer = Callable[..., Any]
+Run = Callable[..., Any]
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(__file__).parent / "data"
@@ -44,7 +45,8 @@ def test_stored_answers_are_as_documented(name: str) -> None:
         "list models",
         "list hardware",
         "list laws",
-        "evaluate --model qwen3-8b --cluster 1xh200 --context 4096 --efficiency ideal --batch 8",
+        "evaluate --model qwen3-8b --cluster 1xh200 --context 4096 --efficiency ideal --batch 8 "
+        "--tpot-ms 50",
         *(
             pytest.param(question, marks=pytest.mark.slow)
             for command in ("serve", "lifetime", "evaluate")
@@ -57,6 +59,44 @@ def test_answers_are_as_documented(words: str, answer: Answer) -> None:
     for each in record if isinstance(record, list) else [record]:
         assert each["schema_version"] == SCHEMA_VERSION
     validator(words.split(maxsplit=1)[0]).validate(record)
+
+
+QUICK = (*QUESTIONS["reproduce"][:1], *QUESTIONS["validate"][1:], *QUESTIONS["calibrate"][:2])
+"""Of the questions below, those that take a second."""
+
+
+@pytest.mark.parametrize(
+    ("schema", "question"),
+    [
+        pytest.param(name, question, marks=() if question in QUICK else pytest.mark.slow)
+        for name in (
+            "reproduce",
+            "validate",
+            "calibrate",
+            "calibrate-device",
+            "report",
+            "propose",
+            "propose-from",
+        )
+        for question in QUESTIONS[name]
+    ],
+)
+def test_answers_with_progress_are_as_documented(
+    schema: str, question: str, run: Run, tmp_path: Path
+) -> None:
+    """What these do meanwhile stands on stderr."""
+    outcome = run(f"{filled(question, tmp_path)} --json")
+    assert outcome.status == 0, outcome.err
+    assert outcome.record["schema_version"] == SCHEMA_VERSION
+    validator(schema).validate(outcome.record)
+
+
+def test_the_stored_page_is_as_documented() -> None:
+    page = ROOT / "tests" / "report" / "data" / "page.json"
+    record = json.loads(page.read_text("utf-8")) | {"schema_version": SCHEMA_VERSION}
+    validator("report").validate(record)
+    del record["lines"][0]["trained_end"]
+    assert not validator("report").is_valid(record)
 
 
 def test_the_schema_sees_a_change() -> None:
@@ -76,11 +116,12 @@ def test_a_schema_by_hand() -> None:
     assert found["properties"]["b"]["type"] == ["null", "object"]
     assert found["properties"]["b"]["properties"]["c"]["items"] == {"type": "boolean"}
     assert found["properties"]["d"] == {"type": "string"}
+    assert schema_of("x", [{"a": None}])["properties"]["a"] == {}
 
 
 def test_the_page_names_every_schema() -> None:
     page = (ROOT / "docs" / "json.md").read_text("utf-8")
-    named = set(re.findall(r"docs/schemas/(\w+)\.json", page))
+    named = set(re.findall(r"docs/schemas/([\w-]+)\.json", page))
     assert named == {path.stem for path in (ROOT / "docs" / "schemas").glob("*.json")}
     assert named == set(QUESTIONS)
     assert f"version {SCHEMA_VERSION}" in page

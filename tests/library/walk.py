@@ -40,6 +40,11 @@ def first_token(context: Any) -> Any:
     return qsopt.prefill(MODEL, CLUSTER, qsopt.Workload(context), LAYOUT, FITTED).seconds
 
 
+def many() -> list[float]:
+    contexts = jax.vmap(qsopt.Workload)(np.asarray([1000.0, CONTEXT]))
+    return qsopt.evaluate_many(NAME, PHRASE, contexts, LAYOUT, FITTED)["tpot"].tolist()
+
+
 def served(prompt: Any) -> Any:
     workload = qsopt.Workload(prompt=prompt, answer=256.0)
     plan = qsopt.Plan(LAYOUT, LAYOUT, 2048.0)
@@ -103,6 +108,7 @@ def map_of_four() -> list[list[float]]:
 
 STEPS: dict[str, Callable[[], Any]] = {
     "evaluate": lambda: throughput(CONTEXT),
+    "many": many,
     "prefill": lambda: first_token(CONTEXT),
     "requests": lambda: served(CONTEXT),
     "compare": lambda: qsopt.compare(NAME, PHRASE, WORKLOAD, q=1.9).ratio,

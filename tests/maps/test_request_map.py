@@ -1,5 +1,6 @@
 """Maps over requests: both sides are at the exact optimum of the search at every point."""
 
+from dataclasses import replace
 from functools import cache
 
 import equinox as eqx
@@ -74,6 +75,17 @@ def test_every_point_is_the_optimum_of_a_search(x: str, y: str) -> None:
                 assert ways[optima.way[place]] >= np.max(ways) * (1 - 1e-9)
             else:
                 assert optima.way[place] == -1
+
+
+def test_a_map_may_have_no_feasible_point() -> None:
+    """No token is written within a microsecond, whatever its prompt and answer."""
+    service = eqx.tree_at(lambda s: s.workload.tpot_limit, pair().service, np.asarray(1e-6))
+    hopeless = replace(pair(), service=service)
+    ends = [Axis(name, VALUES[name][:2]) for name in ("prompt", "answer")]
+    found = request_map(hopeless, *ends)  # pyright: ignore[reportArgumentType]
+    for optima in (found.moe, found.dense):
+        assert (optima.throughput == 0.0).all()
+        assert (optima.writes == -1).all() and (optima.reads == -1).all()
 
 
 def test_requests_fall_with_prompts_and_answers() -> None:

@@ -25,6 +25,7 @@ from qsopt.comparison.duel import dense_optima, moe_optima
 from qsopt.comparison.twin import aligned
 from qsopt.deployments import layouts
 from qsopt.physics.evaluate import compiled_metrics, metrics
+from qsopt.programs import Program
 from qsopt.spec.service import Service
 
 MIXTRAL = "mixtral-8x7b"
@@ -117,9 +118,9 @@ def test_alignment_changes_structure_and_no_number(name: str) -> None:
                 np.testing.assert_allclose(one, other, rtol=1e-13)
 
 
-def cache_size(compiled) -> int:
+def cache_size(compiled: Program) -> int:
     """Programs that a compiled function holds."""
-    return compiled._cache_size()
+    return compiled.count
 
 
 def test_evaluate_compiles_once() -> None:

@@ -15,7 +15,7 @@ from pages import made, stored, thinned
 from qsopt.cli.commands import parsed
 from qsopt.cli.report import command_of
 from qsopt.report.page import html, words
-from qsopt.report.page.charts import charts
+from qsopt.report.page.charts import charts, line_chart
 from qsopt.report.page.html import check_library, page_html
 from qsopt.report.page.record import _waterfall
 from qsopt.report.page.tables import limit_table, tables
@@ -60,6 +60,21 @@ def test_all_that_was_asked_for_stands_on_it(page: str, record: dict[str, Any]) 
         assert text in page
     assert f"<pre>{record['command']}</pre>" in page
     assert page.count("data-signal=") == 2
+
+
+def test_a_page_about_decode_says_which_figures_are_about_requests(record: dict[str, Any]) -> None:
+    told = "unlike the verdict on decode alone."
+    decode = page_html({**record, "comparison": {**record["comparison"], "question": "decode"}})
+    assert decode.count(told) == 3 and told not in page_html(record)
+    assert decode.count("Here: 1,024 tokens of prompt, 1,024 of answer.") == 2
+
+
+def test_a_page_of_a_cluster_with_too_many_layouts_has_decode_alone(record: dict[str, Any]) -> None:
+    alone = {"requests": None, "grid": None, "limits": [], "lines": [], "penalties": []}
+    decode = {**record["comparison"], "question": "decode"}
+    page = page_html({**record, **alone, "comparison": decode})
+    assert "unlike the verdict on decode alone." not in page
+    assert "Who wins over prompt and answer" not in page
 
 
 def test_texts_of_a_record_cannot_leave_their_place(record: dict[str, Any]) -> None:
@@ -137,6 +152,37 @@ def test_lines_and_limits_pass_through_the_answer(record: dict[str, Any]) -> Non
     assert asked["ratio"] == pytest.approx(ratio, rel=1e-5)
 
 
+def test_lengths_beyond_the_trained_context_are_marked(record: dict[str, Any]) -> None:
+    """40,960 tokens of prompt and answer together."""
+    lines = {line["what"]: line for line in record["lines"]}
+    for what, line in lines.items():
+        for row in line["rows"]:
+            assert row["beyond_trained_context"] == (row[what] + 1024 > 40_960)
+    assert {row["beyond_trained_context"] for row in lines["prompt"]["rows"]} == {False, True}
+    assert not any(row["beyond_trained_context"] for row in lines["answer"]["rows"])
+    told = {
+        what: '"trained context"' in json.dumps(line_chart(line)) for what, line in lines.items()
+    }
+    assert told == {"prompt": True, "answer": False}
+
+
+def test_the_line_of_decode_alone_is_marked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qsopt import ideal, load_cluster, load_model
+    from qsopt.report.inquiry import Inquiry
+    from qsopt.report.page import lines
+    from qsopt.spec.service import Service
+    from qsopt.spec.workload import Workload
+
+    monkeypatch.setattr(lines, "_at_context", lambda _inquiry, _match, value: {"context": value})
+    model = load_model("qwen3-30b-a3b")
+    service = Service(load_cluster("1xh100"), Workload(40_960.0), ideal())
+    for name, last in (("qwen3-30b-a3b", 40_960.0), ("mine", 2.0**20)):
+        inquiry = Inquiry(model, service, q=2.0, model_name=name)
+        line = lines.decode_line(inquiry, model)
+        within = [row["context"] for row in line["rows"] if not row["beyond_trained_context"]]
+        assert max(within) == last and line["trained_end"] == (None if name == "mine" else last)
+
+
 def test_tighter_limits_never_serve_more(record: dict[str, Any]) -> None:
     for side in ("moe", "dense"):
         rates = [(row[side] or {}).get("tokens_per_s", 0.0) for row in record["limits"]]
@@ -181,6 +227,13 @@ def test_the_winner_comes_first_in_the_sentence(record: dict[str, Any]) -> None:
     assert none.endswith("moe infeasible. too big")
 
 
+def test_a_context_beyond_the_trained_one_is_told(record: dict[str, Any]) -> None:
+    beyond = _sentence(record, beyond_trained_context=True, trained_context=40_960.0)
+    assert beyond.endswith(" qwen3-30b-a3b was made for 40k tokens of context.")
+    within = _sentence(record, beyond_trained_context=False, trained_context=40_960.0)
+    assert "was made for" not in within
+
+
 def test_the_command_asks_the_same_question_again() -> None:
     text = (
         "report --model m --cluster 2x8xh200 --prompt 8k --answer 1k --ttft-ms 2s --cached 50% "
@@ -190,6 +243,8 @@ def test_the_command_asks_the_same_question_again() -> None:
     command = command_of(first, "report")
     assert parsed(command.split()[1:]) == first
     assert "--prompt 8192" in command
+    elsewhere = parsed([*text.split(), "--json", "--out", "elsewhere/page.html"])
+    assert command_of(elsewhere, "report") == command
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ def line_rows(line: dict[str, Any]) -> list[dict[str, Any]]:
             "ratio": row["ratio"],
             "low": None if row["interval"] is None else row["interval"][0],
             "high": None if row["interval"] is None else row["interval"][1],
+            "beyond_trained_context": row["beyond_trained_context"],
             **_side_columns(row),
         }
         for row in line["rows"]
@@ -61,7 +62,9 @@ def _side_columns(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def line_chart(line: dict[str, Any]) -> Chart:
-    """The ratio and its 80 % interval over a length; what each side runs in on hover."""
+    """The ratio and its 80 % interval over a length; what each side runs in on hover. Points beyond
+    the context that the MoE was made for are hollow, behind a line where it ends.
+    """
     what = line["what"]
     axis = {"labelExpr": TOKENS, "title": TITLES[what], "grid": False, "labelOverlap": True}
     x = number(what, scale={"type": "log", "base": 2, "nice": False}, axis=axis)
@@ -72,6 +75,7 @@ def line_chart(line: dict[str, Any]) -> Chart:
         {"field": "ratio", "title": "dense over MoE", "format": ".3f"},
         {"field": "low", "title": "80 % from", "format": ".2f"},
         {"field": "high", "title": "80 % to", "format": ".2f"},
+        {"field": "beyond_trained_context", "title": "beyond the trained context"},
         *tooltip_of_sides(),
     ]
     band = {
@@ -84,12 +88,33 @@ def line_chart(line: dict[str, Any]) -> Chart:
         "mark": {"type": "rule", "color": GREY, "opacity": 0.5},
     }
     points = {
-        "mark": {"type": "point", "color": BLUE, "size": 70, "opacity": 1},
-        "encoding": {"y": y, "tooltip": tooltip},
+        "mark": {"type": "point", "stroke": BLUE, "size": 70, "opacity": 1},
+        "encoding": {"y": y, "tooltip": tooltip, "fill": _fill()},
     }
     curve = {"mark": {"type": "line", "color": BLUE}, "encoding": {"y": y}}
-    layers = [band, rule_at_one("y"), here, curve, points]
+    layers = [band, rule_at_one("y"), here, *_trained_end(line), curve, points]
     return chart(300, line_rows(line), encoding={"x": x}, layer=layers)
+
+
+def _fill() -> dict[str, Any]:
+    """Points are full where the MoE was made for so long a context."""
+    return {"condition": {"test": "datum.beyond_trained_context", "value": "white"}, "value": BLUE}
+
+
+def _trained_end(line: dict[str, Any]) -> list[Chart]:
+    """A line where the trained context ends, if it does among the points."""
+    if len({row["beyond_trained_context"] for row in line["rows"]}) == 1:
+        return []
+    said = {"type": "text", "align": "right", "dx": -4, "y": 10, "color": GREY, "fontSize": 11}
+    return [
+        {
+            "data": {"values": [{line["what"]: line["trained_end"], "said": "trained context"}]},
+            "layer": [
+                {"mark": {"type": "rule", "color": GREY, "strokeDash": [2, 3]}},
+                {"mark": said, "encoding": {"text": word("said")}},
+            ],
+        }
+    ]
 
 
 # ---- the map -------------------------------------------------------------------------------------

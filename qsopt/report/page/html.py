@@ -33,7 +33,8 @@ VEGA_LITE = "6.4"
 
 _LINE = (
     "Throughput of the dense side over that of the MoE, each in its best way of serving, with the "
-    "central 80 % of what is expected of a measurement."
+    "central 80 % of what is expected of a measurement. Hollow points lie beyond the context of "
+    "the MoE's config, where nobody can say what its answers are worth."
 )
 
 LINES = {
@@ -147,10 +148,14 @@ def _labels(record: dict[str, Any]) -> dict[str, list[str]]:
 def _sections(record: dict[str, Any], drawn: dict[str, Any]) -> Iterable[str]:
     """In the order in which they are read."""
     downloads = {name: _download(name, rows) for name, rows in tables(record).items()}
+    beside = _beside(record)
 
     def figures(words: dict[str, tuple[str, str]]) -> str:
         kept = {name: said for name, said in words.items() if name in drawn}
-        return _pair(_figure(*said, name, downloads) for name, said in kept.items())
+        return _pair(
+            _figure(head, said + (beside if name == "line-answer" else ""), name, downloads)
+            for name, (head, said) in kept.items()
+        )
 
     yield figures(LINES)
     if "grid" in drawn:
@@ -159,13 +164,29 @@ def _sections(record: dict[str, Any], drawn: dict[str, Any]) -> Iterable[str]:
     if record["limits"]:
         table = limit_table(record["limits"]) + downloads["limits"]
         body = table + launch_blocks(record["limits"])
-        yield _section("Under limits on both times", LIMITS, body)
+        yield _section("Under limits on both times", LIMITS + beside, body)
     if "errors" in drawn:
         body = _chart("errors") + downloads["errors"] + error_table(record)
         yield _section("Which errors make the interval", ERRORS, body)
     yield _section("What this rests on", "", provenance_table(record["provenance"]))
     yield _section("Ask again", "", f"<pre>{escape(record['command'])}</pre>")
     yield _section("Cite", "", f"<pre>{escape(record['bibtex'])}</pre>")
+
+
+def _beside(record: dict[str, Any]) -> str:
+    """Of a page about decode alone: that a figure is about whole requests, and which."""
+    words, asked = _whole(record), record["requests"]
+    if not words or asked is None:
+        return ""
+    return (
+        f"{words} Here: {asked['prompt']:,.0f} tokens of prompt, {asked['answer']:,.0f} of answer."
+    )
+
+
+def _whole(record: dict[str, Any]) -> str:
+    if record["comparison"]["question"] != "decode":
+        return ""
+    return " Whole requests, with the reading of prompts, unlike the verdict on decode alone."
 
 
 def _section(heading: str, words: str, body: str) -> str:
@@ -197,7 +218,7 @@ def _grid(record: dict[str, Any], downloads: dict[str, str]) -> str:
         )
     )
     body = f'<div class="sliders">{sliders}</div>{_chart("grid")}{downloads["grid"]}'
-    return _section("Who wins over prompt and answer", GRID, body)
+    return _section("Who wins over prompt and answer", GRID + _whole(record), body)
 
 
 def _download(name: str, rows: Sequence[dict[str, Any]]) -> str:

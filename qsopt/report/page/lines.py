@@ -1,10 +1,13 @@
-"""The ratio along one length, with what both sides run in everywhere."""
+"""The ratio along one length, with what both sides run in everywhere, and where the context that
+the MoE was made for ends.
+"""
 
 from typing import Any
 
 import equinox as eqx
 import numpy as np
 
+from qsopt.catalog.models import trained_context
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.duel import best_of
 from qsopt.deployments.optimum import Best
@@ -29,16 +32,38 @@ def _with(values: np.ndarray, own: float) -> list[float]:
 
 def request_line(sides: PageSides, what: str) -> dict[str, Any]:
     """The ratio on requests along the length of their prompt or answer."""
-    own = float(np.asarray(getattr(sides.inquiry.service.workload, what)))
+    workload = sides.inquiry.service.workload
+    own = float(np.asarray(getattr(workload, what)))
     rows = [{what: value, **sides.at({what: value})} for value in _with(LENGTHS[what], own)]
-    return {"what": what, "own": own, "question": "request", "rows": rows}
+    beside = float(np.asarray(workload.answer if what == "prompt" else workload.prompt))
+    return _line(sides.inquiry, {"what": what, "own": own, "question": "request"}, rows, beside)
 
 
 def decode_line(inquiry: Inquiry, match: Model) -> dict[str, Any]:
     """The ratio of decode alone along the context."""
     own = float(inquiry.service.workload.context)
     rows = [_at_context(inquiry, match, value) for value in _with(LENGTHS["context"], own)]
-    return {"what": "context", "own": own, "question": "decode", "rows": rows}
+    return _line(inquiry, {"what": "context", "own": own, "question": "decode"}, rows)
+
+
+def _line(
+    inquiry: Inquiry, line: dict[str, Any], rows: list[dict[str, Any]], beside: float = 0.0
+) -> dict[str, Any]:
+    """A line whose points say whether they lie beyond the context of the MoE's config.
+
+    Args:
+        inquiry: what was asked.
+        line: which length, and the one that was asked about.
+        rows: its points.
+        beside: tokens of a request beside that length.
+    """
+    trained = trained_context(inquiry.model_name)
+    end = None if trained is None else trained - beside
+    marked = [
+        {**row, "beyond_trained_context": end is not None and row[line["what"]] > end}
+        for row in rows
+    ]
+    return {**line, "trained_end": end, "rows": marked}
 
 
 def _at_context(inquiry: Inquiry, match: Model, context: float) -> dict[str, Any]:

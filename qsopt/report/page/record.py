@@ -75,6 +75,7 @@ def page_record(inquiry: Inquiry, command: str, seed: int = 0) -> dict[str, Any]
             "cluster": inquiry.cluster_name,
             "verdict": verdict_sentence(record, inquiry),
             "comparison": record,
+            "requests": None if answer.sides is None else _asked_of(answer.sides),
             "lines": _lines(inquiry, answer, requests),
             "grid": None if answer.sides is None else grid_record(answer.sides),
             "penalties": _waterfall(record["penalties"]),
@@ -136,6 +137,15 @@ def _beside(inquiry: Inquiry, match: Model, asked: Service) -> PageSides | None:
     duel = request_duel(inquiry.model, match, asked, inquiry.kind, layouts)
     fields = {name: getattr(inquiry, name) for name in inquiry.__dataclass_fields__}
     return PageSides(Inquiry(**{**fields, "service": asked}), duel)
+
+
+def _asked_of(sides: PageSides) -> dict[str, float]:
+    """The requests that the map, the limits and the line over answers are about."""
+    workload = sides.inquiry.service.workload
+    return {
+        "prompt": float(np.asarray(workload.prompt)),
+        "answer": float(np.asarray(workload.answer)),
+    }
 
 
 def _lines(inquiry: Inquiry, answer: Answer, requests: bool) -> list[dict[str, Any]]:

@@ -32,7 +32,14 @@ def verdict_sentence(record: dict[str, Any], inquiry: Inquiry) -> str:
         ends = None if ends is None else [1.0 / end for end in reversed(ends)]
     sure = "" if ends is None else f" (80 % interval: {ends[0]:.2f} to {ends[1]:.2f})"
     sentence = f"For {subject}, {first} reaches {times:.2f} times the throughput of {second}{sure}."
-    return sentence + _turns(record)
+    return sentence + _turns(record) + _beyond(record, moe)
+
+
+def _beyond(record: dict[str, Any], moe: str) -> str:
+    """That the context is longer than what the MoE was made for."""
+    if not record.get("beyond_trained_context"):
+        return ""
+    return f" {moe} was made for {tokens_text(record['trained_context'])} tokens of context."
 
 
 def _turns(record: dict[str, Any]) -> str:
@@ -58,4 +65,4 @@ def dense_words(record: dict[str, Any], inquiry: Inquiry) -> str:
     if name is not None:
         return name
     size = record["dense_twin"]["parameters"]["total"] / 1e9
-    return f"a dense model of the same quality ({size:,.1f} B parameters, q = {record['q']:.2f})"
+    return f"a dense model of the same quality, {size:,.1f} B parameters with q = {record['q']:.2f}"
