@@ -7,6 +7,7 @@ not: where time per token breaks its limit, time over batch never rises, so a ba
 bounds the largest by u limit/t; that bound and the middle are tried in turn.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -26,6 +27,7 @@ from qsopt.deployments.legality import (
     with_places,
 )
 from qsopt.physics import placement
+from qsopt.programs import compiled
 from qsopt.proposals.architecture import built, from_rows
 from qsopt.proposals.bodies import Body
 from qsopt.proposals.boxes import Table
@@ -114,7 +116,7 @@ def _in_parts(designs: Designs, score) -> Scores:
     return jax.tree.map(lambda leaf: leaf[: length(designs)], whole)
 
 
-@eqx.filter_jit
+@partial(compiled, static=("body", "decode_alone"))
 def _of_rows(designs: Designs, service: Service, body: Body, decode_alone: bool) -> Scores:
     def model(row: Any) -> Model:
         return built(from_rows(row), body)
@@ -122,7 +124,7 @@ def _of_rows(designs: Designs, service: Service, body: Body, decode_alone: bool)
     return _largest(designs, jax.vmap(model)(designs.architecture), 0, service, decode_alone)
 
 
-@eqx.filter_jit
+@partial(compiled, static=("decode_alone",))
 def _of_model(model: Model, designs: Designs, service: Service, decode_alone: bool) -> Scores:
     return _largest(designs, model, None, service, decode_alone)
 

@@ -5,9 +5,9 @@ step at which the goal is met. Nothing is left to a penalty: every design that i
 good as the goal by its law.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from qsopt.deployments.batches import in_batches
+from qsopt.programs import compiled
 from qsopt.proposals.architecture import COLUMNS, built, from_rows
 from qsopt.proposals.bodies import Body
 from qsopt.proposals.boxes import Table
@@ -84,17 +85,17 @@ def _counts(rows: Table, body: Body) -> Counted:
     return in_batches(lambda part: _counted(part, body), np.asarray(rows, float), AT_ONCE)
 
 
-@eqx.filter_jit
+@partial(compiled, static=("body",))
 def _counted(rows: Any, body: Body) -> Counted:
     return jax.vmap(lambda row: counted(built(from_rows(row), body)))(rows)
 
 
-@eqx.filter_jit
+@compiled
 def _judged(designs: Counted, goal: Goal) -> Quality:
     return jax.vmap(lambda one: quality(one, goal))(designs)
 
 
-@eqx.filter_jit
+@compiled
 def _sized(narrow: Counted, wide: Counted, factors: Any, goal: Goal, step: Any):
     def one(first: Counted, second: Counted, factor: Array) -> tuple[Array, Quality]:
         wanted = goal.scaled(factor)

@@ -9,6 +9,7 @@ quality, w the width and B the batch (implicit function theorem, twice). Of two 
 request adds, so slopes of their rates are weighted by the time that each takes.
 """
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -18,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from qsopt.deployments.legality import with_places
+from qsopt.programs import compiled
 from qsopt.proposals.architecture import COLUMNS, built, from_rows
 from qsopt.proposals.bodies import Body
 from qsopt.proposals.fields import Task
@@ -101,7 +103,7 @@ def _difference(here: Served, there: Served) -> Served:
     return jax.tree.map(one, here, there)
 
 
-@eqx.filter_jit
+@partial(compiled, static=("body",))
 def _of_pool(
     row: Any, one: Candidates, units: Any, service: Service, goal: Goal, body: Body
 ) -> tuple[Float[Array, " numbers"], Array]:
@@ -122,7 +124,7 @@ def _of_pool(
     return _at_the_limit(values, moved, tangents[:, -1]), jnp.exp(-values[0])
 
 
-@eqx.filter_jit
+@compiled
 def _along(
     here: Served, change: Served, one: Candidates, units: Any
 ) -> tuple[Float[Array, " one"], Array]:

@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, scalar
 from qsopt.errors import InputError
+from qsopt.programs import compiled
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.blend import Blend
 from qsopt.quality.fitted_law import FittedLaw
@@ -83,7 +84,7 @@ def predict(
     return calibrate(law, matches).predict(architecture)
 
 
-@eqx.filter_jit
+@compiled
 def _on_matches(law: QualityLaw, table: Observations) -> tuple[Float[Array, " n"], Scalar]:
     """Residuals of the rows, and the largest disagreement of a blend on the exact ones."""
     residual = residuals(law, table, jnp.ones_like(jnp.asarray(table.q)))

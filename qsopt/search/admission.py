@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +18,7 @@ from jaxtyping import Bool, Float
 from qsopt.arrays import Scalar
 from qsopt.deployments.batches import in_batches
 from qsopt.errors import InputError
+from qsopt.programs import compiled
 from qsopt.quality import QualityLaw
 from qsopt.search.architecture import (
     MatchedSizes,
@@ -157,10 +157,10 @@ def _thinned(legal: Float[np.ndarray, " values"], most: int) -> Float[np.ndarray
     return legal[np.unique(places)]
 
 
-_compiled_sizes = eqx.filter_jit(matched_sizes)
+_compiled_sizes = compiled(matched_sizes)
 
 
-@eqx.filter_jit
+@compiled
 def _row_sizes(
     reference: Model, law: QualityLaw, tokens: Scalar, correction: Scalar | None, values: Values
 ) -> MatchedSizes:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
+from qsopt.programs import compiled
 from qsopt.search.budgets import (
     DEVICES,
     RENTAL,
@@ -103,7 +104,7 @@ def _elasticity_of_devices(relaxed: Relaxed, optimum: Polished) -> float:
     return float(slopes[0] - multipliers[bound] @ slopes[1:][bound])
 
 
-@eqx.filter_jit
+@compiled
 def _slopes_in_devices(
     relaxed: Relaxed, values: Mapping[str, Scalar], layout: Deployment
 ) -> Float[Array, " all"]:

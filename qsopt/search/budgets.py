@@ -20,6 +20,7 @@ from qsopt.arrays import Scalar
 from qsopt.errors import InputError, exactly
 from qsopt.lifetimes.training import SEQUENCE
 from qsopt.physics.training import training_flops
+from qsopt.programs import compiled
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
@@ -92,7 +93,7 @@ class Budgets:
         return eqx.tree_at(lambda s: s.cluster.devices, service, paid)
 
 
-@eqx.filter_jit
+@compiled
 def _operations(model: Model, tokens: Scalar) -> Scalar:
     return training_flops(model, tokens, jnp.asarray(TRAINED))
 

@@ -16,6 +16,7 @@ from qsopt.deployments.legality import is_legal, with_places
 from qsopt.deployments.optimum import Best
 from qsopt.deployments.request import excess
 from qsopt.physics.evaluate import compiled_metrics, metrics
+from qsopt.programs import compiled
 from qsopt.search.architecture import MatchedSizes, with_architecture
 from qsopt.search.budgets import TRAINING
 from qsopt.search.evaluator import Evaluator
@@ -158,7 +159,7 @@ def _closest_of(evaluator: Evaluator, row: Rows) -> tuple[Model, Best]:
     return model, _closest(model, problem.service, scorer.rule, scorer.layouts)
 
 
-@eqx.filter_jit
+@compiled
 def _closest(model: Model, service: Service, rule: BatchRule, layouts: Deployment) -> Best:
     """The legal layout at its least batch whose worst excess is least; its `throughput` is one over
     that excess.

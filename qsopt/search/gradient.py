@@ -24,6 +24,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from qsopt.arrays import Scalar
+from qsopt.programs import compiled
 from qsopt.search.constraints import ARCHITECTURE_LIMITS, DEPLOYMENT_LIMITS
 from qsopt.search.relaxed import Relaxed, Terms, terms
 
@@ -113,7 +114,7 @@ class Ends(eqx.Module):
         return int(np.argmin(np.asarray(self.costs)))
 
 
-@eqx.filter_jit
+@partial(compiled, static=("optimiser",))
 def descend(
     relaxed: Relaxed,
     points: Float[Array, "starts free"],

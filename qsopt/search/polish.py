@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +24,7 @@ from scipy.optimize import minimize, nnls
 
 from qsopt.arrays import Scalar
 from qsopt.deployments.batches import in_numpy
+from qsopt.programs import compiled
 from qsopt.search.constraints import ARCHITECTURE_LIMITS, DEPLOYMENT_LIMITS
 from qsopt.search.relaxed import Relaxed, joined, terms_of
 from qsopt.search.variables import ARCHITECTURE, DEPLOYMENT, SEARCHED_SIZES
@@ -185,7 +185,7 @@ def _multipliers(
     return multipliers, float(np.abs(slopes[0] - weights @ columns).max())
 
 
-@eqx.filter_jit
+@compiled
 def terms_and_slopes(
     relaxed: Relaxed, point: Float[Array, " free"], kept: Mapping[str, Scalar], layout: Deployment
 ) -> tuple[Float[Array, " all"], Float[Array, "all free"]]:

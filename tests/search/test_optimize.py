@@ -164,9 +164,9 @@ def test_not_a_number_never_wins():
 
 def test_one_compilation_for_problems_of_one_shape():
     optimize(PROBLEMS["memory"], certify=0)
-    before = gradient.descend._cached._cache_size()  # pyright: ignore
+    before = gradient.descend.count
     optimize(problem(context=1000.0), certify=0)
-    assert gradient.descend._cached._cache_size() == before  # pyright: ignore
+    assert gradient.descend.count == before  # pyright: ignore
 
 
 def test_public_names_are_those_of_the_search_and_cost_nothing_until_asked_for():
