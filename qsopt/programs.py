@@ -192,6 +192,13 @@ def _kinds(leaves: list[Any]) -> tuple[tuple[Hashable, ...], ...] | None:
     return tuple(kinds)
 
 
+_UNREADABLE = (
+    *(AttributeError, EOFError, ImportError, RuntimeError, TypeError, ValueError),
+    pickle.UnpicklingError,
+)
+"""What an entry raises that was made elsewhere, or damaged."""
+
+
 def _written(program: jax.stages.Compiled) -> bytes | None:
     """A program as bytes, with the structure of its result; None where it has no such form."""
     try:
@@ -217,9 +224,7 @@ def _from_store(
             content, structure, jax.tree.structure(like)
         )
         return program, jax.block_until_ready(program(*given[0], **given[1]))
-    except (AttributeError, EOFError, ImportError, RuntimeError, TypeError, ValueError):
-        return None, None
-    except pickle.UnpicklingError:
+    except _UNREADABLE:
         return None, None
 
 

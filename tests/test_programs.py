@@ -11,8 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import qsopt
 from qsopt import programs
 from qsopt.programs import Program, compiled
+from qsopt.spec.rules import LayoutRules
+from qsopt.spec.service import Service
 
 
 class Shelf:
@@ -78,6 +81,19 @@ def test_programs_differ_by_static_arguments_shapes_types_and_precision(shelf: S
         single = program({name: np.array(value) for name, value in PAIR.items()}, 2.0)
         assert single.dtype == np.float32
     assert len(shelf.entries) == count + 1
+
+
+def devices(service: Service) -> jax.Array:
+    return jnp.asarray(service.cluster.devices)
+
+
+def test_static_fields_of_records_are_part_of_the_key(shelf: Shelf) -> None:
+    """As the rules of a service, which decide what a formula counts."""
+    cluster, efficiency = qsopt.load_cluster("8xh100"), qsopt.load_efficiency("ideal")
+    program = compiled(devices)
+    for rules in (LayoutRules(), LayoutRules(whole_domains=False), LayoutRules(stack="vllm")):
+        program(Service(cluster, qsopt.Workload(8192), efficiency, rules))
+    assert len(shelf.entries) == 3
 
 
 def test_arrays_of_jax_and_of_numpy_share_a_program(shelf: Shelf) -> None:

@@ -16,8 +16,7 @@ from qsopt.api.names import (
 from qsopt.comparison.dense import Twin, match_kind
 from qsopt.comparison.shapes import MatchAttention
 from qsopt.errors import InputError
-from qsopt.fitted.power import PACE, STEP, shipped_power
-from qsopt.fitted.server import known_server
+from qsopt.fitted.power import power_with
 from qsopt.quality.belief import DEFAULT
 from qsopt.quality.of_model import UNKNOWN_TOKENS
 from qsopt.report.inquiry import Inquiry
@@ -98,7 +97,7 @@ def design_problem(
             "such as 15T"
         )
     read = UNKNOWN_TOKENS if known is None else known
-    power = shipped_power(PACE if known_server(inquiry.efficiency_name) else STEP).law
+    power = power_with(inquiry.efficiency_name).law
     match = {"kind": match_kind(twin, twin_attention), "law_raw": law_raw, "power": power}
     return problems.design_problem(
         inquiry.model,

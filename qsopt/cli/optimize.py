@@ -10,8 +10,7 @@ from qsopt.api.searches import design_problem
 from qsopt.cli.options import Question
 from qsopt.cli.quantities import Large, OptionalCount, OptionalDollars, OptionalLarge
 from qsopt.errors import InputError
-from qsopt.fitted.power import PACE, STEP, shipped_power
-from qsopt.fitted.server import known_server
+from qsopt.fitted.power import power_with
 from qsopt.report.records import answer_json
 from qsopt.report.records.request_search import optimize_requests_record
 from qsopt.report.records.search import optimize_record
@@ -131,7 +130,7 @@ class Optimize(Question):
             twin_attention=self.twin_attention,
             law_raw=self.law_raw,
             budgets=self._budgets(),
-            power=shipped_power(PACE if known_server(self.efficiency) else STEP).law,
+            power=power_with(self.efficiency).law,
         )
 
     def _budgets(self) -> Budgets:

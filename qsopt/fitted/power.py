@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from qsopt.files import read_toml, understood
 from qsopt.fitted.errors import Errors
 from qsopt.fitted.groups import WRITTEN, shipped
+from qsopt.fitted.server import known_server
 from qsopt.physics.energy import PowerLaw, TokenLaw
 from qsopt.units import MICROSECOND
 
@@ -87,6 +88,13 @@ def _read(
 def shipped_power(of: str = STEP) -> FittedPower:
     """The constants that ship."""
     return load_power(shipped("power"), of)
+
+
+def power_with(efficiency: str | None) -> FittedPower:
+    """The constants that ship, for the times of an efficiency set: shares of a server's own time
+    where the set of that name has it.
+    """
+    return shipped_power(PACE if known_server(efficiency) else STEP)
 
 
 @cache

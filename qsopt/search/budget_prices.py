@@ -18,13 +18,12 @@ from jaxtyping import Array, Float
 from qsopt.arrays import Scalar
 from qsopt.programs import compiled
 from qsopt.search.budgets import (
-    DEVICES,
     RENTAL,
     TRAINING,
     UNITS,
     BudgetPrice,
     rental_of,
-    training_of,
+    taken,
 )
 from qsopt.search.polish import LIMITS, SHARP, Polished
 from qsopt.search.problem import UNITS as OBJECTIVE_UNITS
@@ -44,7 +43,9 @@ def budget_prices(
     given = problem.budgets.given
     if not given:
         return ()
-    used, slopes = used_of(problem, answer), _slopes(problem, relaxed, optimum)
+    devices = float(answer.metrics.replicas) * float(answer.deployment.replica_devices)
+    used = taken(problem.service, devices, answer.model, problem.tokens)
+    slopes = _slopes(problem, relaxed, optimum)
     unit = OBJECTIVE_UNITS[problem.objective]
     return tuple(
         BudgetPrice(
@@ -52,17 +53,6 @@ def budget_prices(
         )
         for name, limit in given.items()
     )
-
-
-def used_of(problem: DesignProblem, answer: Answer) -> dict[str, float]:
-    """What the answer takes of each budget."""
-    devices = float(answer.metrics.replicas) * float(answer.deployment.replica_devices)
-    price = float(problem.service.cluster.accelerator.price_per_hour)
-    return {
-        DEVICES: devices,
-        RENTAL: devices * price,
-        TRAINING: training_of(answer.model, problem.tokens),
-    }
 
 
 def _slopes(problem: DesignProblem, relaxed: Relaxed, optimum: Polished | None) -> dict[str, float]:

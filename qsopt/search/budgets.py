@@ -103,6 +103,22 @@ def training_of(model: Model, tokens: float) -> float:
     return float(_operations(model, np.asarray(float(tokens))))
 
 
+def taken(service: Service, devices: float, model: Model, tokens: float) -> dict[str, float]:
+    """What a design takes of every budget.
+
+    Args:
+        service: what it is served on.
+        devices: of whole replicas.
+        model: that is trained.
+        tokens: that it is trained on.
+    """
+    return {
+        DEVICES: devices,
+        RENTAL: devices * float(service.cluster.accelerator.price_per_hour),
+        TRAINING: training_of(model, tokens),
+    }
+
+
 def rental_of(service: Service) -> float:
     """Of one device [US dollar/hour].
 

@@ -11,18 +11,18 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from qsopt.deployments.optimum import EQUAL
 from qsopt.precision import in_float64
 from qsopt.record import Result
 from qsopt.search.budget_prices import binding_devices
 from qsopt.search.budgets import (
     DEVICES,
-    RENTAL,
     TRAINING,
     UNITS,
     BudgetPrice,
     Budgets,
     rental_of,
-    training_of,
+    taken,
 )
 from qsopt.search.certificate import Certificate
 from qsopt.search.clock import CompileClock
@@ -40,9 +40,6 @@ from qsopt.spec.model import Model
 
 ENUMERATED = 1e6
 """Candidates of ways of serving that a certificate enumerates where nothing else is asked for."""
-
-EQUAL = 1e-9
-"""Relative gain that is rounding."""
 
 MORE = 0.1
 """Of a budget of training, the part by which it grows for its price."""
@@ -148,23 +145,14 @@ def _closest(search: RequestSearch, rows: np.ndarray) -> RequestAnswer | None:
 def _budgets(search: RequestSearch, answer: RequestAnswer, certify: float) -> Iterator[BudgetPrice]:
     """Every budget that was given, in the order of its fields."""
     problem = search.scorer.problem
-    used, unit = _used(problem, answer), OBJECTIVE_UNITS[problem.objective]
+    devices, unit = float(answer.option.reached.used_devices), OBJECTIVE_UNITS[problem.objective]
+    used = taken(problem.service, devices, answer.model, problem.tokens)
     for name, limit in problem.budgets.given.items():
         more = _more(problem, answer, name)
         worth = 0.0 if more is None else _worth(search, problem_with(problem, more[0]), certify)
         step = None if more is None else more[1]
         slope = worth / step if step else 0.0
         yield BudgetPrice(name, limit, used[name], UNITS[name], slope, unit, step, slope != 0.0)
-
-
-def _used(problem: DesignProblem, answer: RequestAnswer) -> dict[str, float]:
-    devices = float(answer.option.reached.used_devices)
-    price = float(problem.service.cluster.accelerator.price_per_hour)
-    return {
-        DEVICES: devices,
-        RENTAL: devices * price,
-        TRAINING: training_of(answer.model, problem.tokens),
-    }
 
 
 def _more(problem: DesignProblem, answer: RequestAnswer, name: str) -> tuple[Budgets, float] | None:

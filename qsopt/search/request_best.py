@@ -21,7 +21,7 @@ from qsopt.physics.energy import PowerLaw, energy
 from qsopt.physics.evaluate import TOLERANCE
 from qsopt.serving.candidates import ALTERNATING, READER, WRITER, Candidates, Groups
 from qsopt.serving.disaggregated import transfer
-from qsopt.serving.metrics import RequestMetrics
+from qsopt.serving.metrics import RequestMetrics, request_energy
 from qsopt.serving.plan import Plan
 from qsopt.serving.ranking import Option, at, best_of_each_way, of_one, of_two
 from qsopt.serving.replica import Served
@@ -77,15 +77,7 @@ def best_option(
 
 def joules(served: Served, reached: RequestMetrics, law: PowerLaw) -> float:
     """Energy of the cluster for an output token [J]."""
-    drawn = energy(
-        served.service.cluster,
-        law,
-        reached.compute_share,
-        reached.memory_share,
-        reached.used_devices,
-        reached.throughput,
-    )
-    return float(drawn.joules_per_token)
+    return float(request_energy(served.service.cluster, law, reached).joules_per_token)
 
 
 def _thrifty(served: Served, every: Candidates, groups: Groups, law: PowerLaw) -> Iterator[Option]:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool
 
 from qsopt.arrays import Scalar, number
 from qsopt.physics import placement, smooth
+from qsopt.physics.energy import Energy, PowerLaw, energy
 from qsopt.physics.evaluate import TOLERANCE
 from qsopt.physics.memory import Memory
 from qsopt.programs import compiled
@@ -19,6 +20,7 @@ from qsopt.serving.pace import Pace, end_to_end
 from qsopt.serving.plan import Plan
 from qsopt.serving.replica import Served, held
 from qsopt.serving.span import Span
+from qsopt.spec.hardware import Cluster
 from qsopt.spec.workload import Workload
 
 
@@ -100,6 +102,18 @@ def request_metrics(served: Served, plan: Plan, way: str) -> RequestMetrics:
 
 
 compiled_request_metrics = compiled(request_metrics, static=("way",))
+
+
+def request_energy(cluster: Cluster, law: PowerLaw, reached: RequestMetrics) -> Energy:
+    """Power and energy of the devices that serve requests, prompts included."""
+    return energy(
+        cluster,
+        law,
+        reached.compute_share,
+        reached.memory_share,
+        used_devices=reached.used_devices,
+        throughput=reached.throughput,
+    )
 
 
 def within(value: Scalar, limit: Scalar) -> Bool[Array, ""]:

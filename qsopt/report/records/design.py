@@ -12,8 +12,7 @@ from qsopt.comparison.twin import qs_numbers
 from qsopt.deployments.batches import in_numpy
 from qsopt.deployments.sizes import traits_of
 from qsopt.deployments.stacks import Layout, in_words
-from qsopt.fitted.power import PACE, STEP, FittedPower, shipped_power
-from qsopt.fitted.server import known_server
+from qsopt.fitted.power import FittedPower, power_with
 from qsopt.physics.cost import MILLION, cost_per_million
 from qsopt.physics.energy import Energy, PowerLaw, busy_shares, energy
 from qsopt.physics.evaluate import Metrics
@@ -194,7 +193,7 @@ def energy_record(
     """Power and energy of the devices in a decode step (see `power_record`); shares of a server's
     own time where the efficiency set of that name has it.
     """
-    found = shipped_power(PACE if known_server(efficiency) else STEP)
+    found = power_with(efficiency)
     return power_record(_drawn(cluster, found.law, reached, deployment), found)
 
 

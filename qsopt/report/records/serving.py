@@ -5,9 +5,7 @@ from typing import Any
 
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.request import closest
-from qsopt.fitted.power import PACE, STEP, shipped_power
-from qsopt.fitted.server import known_server
-from qsopt.physics.energy import energy
+from qsopt.fitted.power import power_with
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.physics.memory import Memory
 from qsopt.precision import in_float64
@@ -25,7 +23,7 @@ from qsopt.report.records.intervals import request_intervals
 from qsopt.report.records.launch import launch_record
 from qsopt.serving.answer import Serving
 from qsopt.serving.devices import Fewest
-from qsopt.serving.metrics import RequestMetrics
+from qsopt.serving.metrics import RequestMetrics, request_energy
 from qsopt.serving.ranking import Option
 from qsopt.serving.speculation import drafted_by
 from qsopt.spec.deployment import Deployment
@@ -227,16 +225,8 @@ def request_energy_record(inquiry: Inquiry, reached: RequestMetrics) -> dict[str
     """Power and energy of the devices, prompts included; shares of a server's own time where its
     constants are in the times.
     """
-    found = shipped_power(PACE if known_server(inquiry.efficiency_name) else STEP)
-    drawn = energy(
-        inquiry.service.cluster,
-        found.law,
-        reached.compute_share,
-        reached.memory_share,
-        used_devices=reached.used_devices,
-        throughput=reached.throughput,
-    )
-    return power_record(drawn, found)
+    found = power_with(inquiry.efficiency_name)
+    return power_record(request_energy(inquiry.service.cluster, found.law, reached), found)
 
 
 def _violations(answer: Serving, model: Model, service: Service) -> list[dict[str, Any]]:
