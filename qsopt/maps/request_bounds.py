@@ -31,14 +31,12 @@ from qsopt.maps.request_optima import (
     Values,
     largest,
     take_best,
-    upper_between,
-    upper_of,
     values_at,
 )
 from qsopt.maps.request_pairs import PairRows, Pool, at_same_points, pair_values
 from qsopt.maps.request_rows import Board, alike_for_readers, board
 from qsopt.serving.candidates import READER, UNIFORM, WRITER
-from qsopt.serving.narrowing import next_units, put, unknown, updated
+from qsopt.serving.narrowing import next_units, put, unknown, updated, upper_between
 from qsopt.serving.plan import WAYS
 from qsopt.serving.replica import Served
 from qsopt.serving.trials import Asked
@@ -207,7 +205,7 @@ class _Search:
             ttft[here], devices[here], fits[here] = came.ttft, came.devices, came.fits
             self.evaluated += len(here)
         to_requests = np.where(pools, 1.0, answer)
-        upper = upper_of(known)
+        upper = known.upper
         if bound and self.shared:
             late = (ttft > self.first[point] * (1.0 + EQUAL)) & (kind != UNIFORM)
             upper = np.where(pools, upper, upper_between(known, upper, fits & ~late))

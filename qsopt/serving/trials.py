@@ -103,6 +103,7 @@ def asking(
     every: Candidates,
     capped: bool = True,
     briefly: bool = False,
+    often: bool = False,
 ) -> Ask:
     """The function that tries rows, which answers with `Tried`.
 
@@ -112,15 +113,21 @@ def asking(
         every: candidates.
         capped: whether units are cut to the most that memory and chunks allow.
         briefly: whether many rows are to be tried of which the `Outcome` is enough.
+        often: whether searches among many candidates follow each other, so that a program that is
+            quicker is worth the time that it takes to compile.
     """
     count = len(every.kind) * (len(jax.tree.leaves(questions)[0]) if briefly else 1)
-    size, function = _size(count, briefly), _outcomes if briefly else _tried
+    size = at_once(count, briefly)
+    quick = _tried_often if often and size > FEW_AT_ONCE else _tried
+    function = _outcomes if briefly else quick
+    several = len(jax.tree.leaves(questions)[0]) > 1
+    one = None if several else take(questions, np.zeros(size, dtype=int))
 
     def part(rows: Rows, units: Float[np.ndarray, " rows"]) -> Any:
         some = take(every, pad_to(rows.candidate, size))
         if rows.chunk is not None:
             some = some._replace(chunk=pad_to(rows.chunk, size))
-        asked = take(questions, pad_to(rows.question, size))
+        asked = take(questions, pad_to(rows.question, size)) if one is None else one
         return function(served, asked, some, pad_to(units, size), np.asarray(capped))
 
     def ask(rows: Rows, units: Float[np.ndarray, " rows"]) -> Any:
@@ -136,7 +143,7 @@ def asking(
     return ask
 
 
-def _size(count: int, briefly: bool) -> int:
+def at_once(count: int, briefly: bool = False) -> int:
     """Trials of a call, for so many candidates, or candidates at points."""
     if briefly:
         return MANY_AT_ONCE if count > 16 * MANY_AT_ONCE else AT_ONCE
@@ -175,9 +182,16 @@ def _one(
 _each = jax.vmap(_one, in_axes=(None, 0, 0, 0, None))
 
 
-@compiled
-def _tried(served: Served, questions: Asked, some: Candidates, units, capped) -> Tried:
+def _trials(served: Served, questions: Asked, some: Candidates, units, capped) -> Tried:
     return _each(served, questions, some, units, capped)
+
+
+_tried = compiled(_trials)
+_tried_often = compiled(
+    _trials,
+    options={"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": True},
+)
+"""The same, compiled with more care."""
 
 
 @compiled
