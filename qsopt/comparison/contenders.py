@@ -63,13 +63,18 @@ class Contender(NamedTuple):
         """Of the best way, 0 where nothing keeps the limits [tokens/s]."""
         return float(self.history.peak(self.served(service, model, world)).throughput)
 
-    def side(self, service: Service) -> RequestSide:
-        """The best way."""
+    def best(self, service: Service) -> Option | None:
+        """The best way, None where nothing keeps the limits."""
         served = self.served(service)
-        best = foremost(served, self.every, self.groups, self.history.peak(served))
+        return foremost(served, self.every, self.groups, self.history.peak(served))
+
+    def side(self, service: Service) -> RequestSide:
+        """The best way, or what comes closest."""
+        best = self.best(service)
         if best is not None:
             return RequestSide(self.model, best, best.reached.throughput)
-        return RequestSide(self.model, closest(served, self.every, self.groups), np.float64(0.0))
+        near = closest(self.served(service), self.every, self.groups)
+        return RequestSide(self.model, near, np.float64(0.0))
 
 
 def contender(model: Model, like: Model, layouts: Deployment) -> Contender:

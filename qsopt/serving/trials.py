@@ -186,12 +186,15 @@ def _trials(served: Served, questions: Asked, some: Candidates, units, capped) -
     return _each(served, questions, some, units, capped)
 
 
-_tried = compiled(_trials)
-_tried_often = compiled(
-    _trials,
-    options={"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": True},
-)
-"""The same, compiled with more care."""
+CARE: dict[str, bool | int | str] = {
+    "xla_backend_optimization_level": 1,
+    "xla_cpu_use_fusion_emitters": True,
+}
+"""How the compiler is asked for a quicker program where the process compiles in haste (see
+`cli.runtime`).
+"""
+
+_tried, _tried_often = compiled(_trials), compiled(_trials, options=CARE)
 
 
 @compiled
