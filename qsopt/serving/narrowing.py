@@ -4,15 +4,19 @@ A row is a candidate under a question. Everything it serves below a batch is bou
 serves there, whether that batch is allowed or not.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from qsopt.serving.trials import Outcome
+from qsopt.deployments.batches import take
+from qsopt.serving.trials import Ask, Outcome, Rows, Tried
 
 INTERPOLATED = 3
 """Of so many trials in a row the last halves the interval, whatever time per token says."""
+
+SECTIONS = 8
+"""Batches of a row that are tried at once at most."""
 
 Values = Float[np.ndarray, " rows"]
 
@@ -85,7 +89,44 @@ def next_units(known: Known, beats: Values, limit: Values) -> Values:
     return np.where(test, least, later)
 
 
-def several_units(known: Known, units: Values, count: int) -> Float[np.ndarray, "rows units"]:
+class Step(NamedTuple):
+    """What trials of rows say."""
+
+    known: Known
+    shown: Int[np.ndarray, " shown"]
+    """Rows of whose trials one is worth keeping: of the most units that are allowed, or of the
+    fewest where none are.
+    """
+    came: Any
+    """Of that trial."""
+    trials: int
+    """Made."""
+
+
+def step(ask: Ask, known: Known, rows: Rows, units: Values) -> Step:
+    """Try rows at their next batch, and at others where one call takes more rows than there are.
+
+    Args:
+        ask: what tries them.
+        known: of each row.
+        rows: candidates under questions.
+        units: from `next_units`.
+    """
+    each = max(1, min(SECTIONS, ask.size // len(units)))
+    several = _several_units(known, units, each)
+    came = ask(rows.take(np.repeat(np.arange(len(units)), each)), several.ravel())
+    outcome = came.outcome if isinstance(came, Tried) else came
+    last = np.full(len(units), -1)
+    for place in range(each):
+        before = known
+        known = updated(before, several[:, place], take(outcome, slice(place, None, each)))
+        news = (known.low != before.low) | (known.high != before.high)
+        last[news & ((known.units > before.units) | (before.units == 0.0))] = place
+    shown = np.flatnonzero(last >= 0)
+    return Step(known, shown, take(came, shown * each + last[shown]), several.size)
+
+
+def _several_units(known: Known, units: Values, count: int) -> Float[np.ndarray, "rows units"]:
     """So many batch units to try at once, rising: the next, and others evenly between what is known
     to be allowed and what is too many; the next alone where that is not known.
     """

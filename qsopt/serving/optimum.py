@@ -27,7 +27,7 @@ from qsopt.record import Record
 from qsopt.serving import narrowing
 from qsopt.serving.candidates import ALTERNATING, READER, WRITER, Candidates
 from qsopt.serving.metrics import within
-from qsopt.serving.narrowing import Known, next_units, unknown, updated
+from qsopt.serving.narrowing import Known, next_units, step, unknown
 from qsopt.serving.plan import Plan
 from qsopt.serving.replica import Served
 from qsopt.serving.trial import Trial, layout_at
@@ -85,11 +85,10 @@ def search(
         before = known.take(rows)
         beats = beating(served, take(every.layout, rows), best[kinds[rows]])
         units = next_units(before, beats, served.service.workload.tpot_limit)
-        tried = ask(Rows(0 * rows, rows), units)
-        seen = like(tried.trial, len(known.low)) if seen is None else seen
-        narrowing.put(known, rows, updated(before, units, tried.outcome))
-        shown = tried.trial.allowed | (before.units == 0.0)
-        put(seen, rows[shown], take(tried.trial, shown))
+        done = step(ask, before, Rows(0 * rows, rows), units)
+        narrowing.put(known, rows, done.known)
+        seen = like(done.came.trial, len(known.low)) if seen is None else seen
+        put(seen, rows[done.shown], done.came.trial)
 
 
 def tightened(served: Served, every: Candidates, found: Found) -> Found:

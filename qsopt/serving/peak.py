@@ -22,18 +22,15 @@ from qsopt.deployments.batches import length, take
 from qsopt.deployments.optimum import EQUAL
 from qsopt.serving import narrowing
 from qsopt.serving.candidates import READER, WRITER, Candidates, Groups
-from qsopt.serving.narrowing import next_units, several_units, unknown, updated
+from qsopt.serving.narrowing import next_units, step, unknown
 from qsopt.serving.optimum import FIRST, ROUND, Found, beating, like, put
 from qsopt.serving.pairs import Pairs, pairs_of
 from qsopt.serving.replica import Served
-from qsopt.serving.trials import Rows, Tried, asked_once, asking, at_once
+from qsopt.serving.trials import Rows, asked_once, asking
 from qsopt.serving.ways import Settled
 
 FOREMOST = 128
 """Candidates of a kind that are settled first, so that there is something to beat."""
-
-SECTIONS = 8
-"""Batches of a candidate that are tried at once at most."""
 
 Mask = Bool[np.ndarray, " candidates"]
 
@@ -87,7 +84,6 @@ class _Search:
     ) -> None:
         self.served, self.every, self.groups = served, every, groups
         self.ask = asking(served, asked_once(served), every, often=True)
-        self.size = at_once(length(every))
         self.pool, self.known = every.kind >= WRITER, unknown(length(every))
         self.devices, self.goal = np.ones(length(every)), least
         self.seen: Any = None
@@ -147,34 +143,18 @@ class _Search:
         return chosen
 
     def _try(self, rows: Int[np.ndarray, " rows"]) -> None:
-        """Try rows at their next batch, and at others where one call takes more than there are."""
+        """Learn what trials of some rows say."""
         before, layouts = self.known.take(rows), take(self.every.layout, rows)
         goal = np.where(self.pool[rows], 0.0, self.goal)
         units = next_units(before, beating(self.served, layouts, goal), self.limit)
-        each = max(1, min(SECTIONS, self.size // len(rows)))
-        units = several_units(before, units, each)
-        several = np.repeat(rows, each)
-        tried = self.ask(Rows(0 * several, several), units.ravel())
+        done = step(self.ask, before, Rows(0 * rows, rows), units)
+        narrowing.put(self.known, rows, done.known)
+        shown, trials = rows[done.shown], done.came.trial
         if self.seen is None:
-            self.seen = like(tried.trial, length(self.every))
-        self._learn(rows, units, tried)
-
-    def _learn(
-        self, rows: Int[np.ndarray, " rows"], units: Float[np.ndarray, "rows units"], tried: Tried
-    ) -> None:
-        """What the trials of each row say, the fewest units first."""
-        known, each = self.known.take(rows), units.shape[1]
-        last = np.full(len(rows), -1)
-        for place in range(each):
-            before = known
-            outcome = take(tried.outcome, slice(place, None, each))
-            known = updated(before, units[:, place], outcome)
-            last[(known.units > before.units) | (before.units == 0.0)] = place
-        narrowing.put(self.known, rows, known)
-        shown = np.flatnonzero(last >= 0)
-        put(self.seen, rows[shown], take(tried.trial, shown * each + last[shown]))
-        self.devices[rows] = tried.trial.devices[::each]
-        single = known.value[~self.pool[rows]]
+            self.seen = like(trials, length(self.every))
+        put(self.seen, shown, trials)
+        self.devices[shown] = trials.devices
+        single = done.known.value[~self.pool[rows]]
         self.goal = max(self.goal, float(np.max(single, initial=0.0)))
 
     def _reach(self) -> Float[np.ndarray, " candidates"]:
