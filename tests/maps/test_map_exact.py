@@ -179,6 +179,28 @@ def test_bounds_change_nothing(model, service, monkeypatch):
     )
 
 
+@pytest.mark.parametrize(
+    ("x", "limit"), [("context", 0.02), ("context", 0.006), ("devices", 0.012), ("batch", 0.012)]
+)
+def test_a_limit_on_the_time_per_token_changes_nothing_in_that(
+    model, service, monkeypatch, x, limit
+):
+    """Where every point breaks it in some layouts, and some points in all."""
+    limited = moved(service, "tpot", limit)
+    axes = (
+        axis(x, model, limited, *{"devices": (1, 4), "batch": (1, 5000)}.get(x, (1e3, 1e6)), 4),
+        axis("bandwidth", model, limited, 1e12, 8e12, 18),
+    )
+    quick = phase_map(model, limited, *axes, believe)
+    monkeypatch.setattr(bounds, "BLOCKS", (1,))
+    plain = phase_map(model, limited, *axes, believe)
+    for one, other in ((quick.moe, plain.moe), (quick.dense, plain.dense)):
+        np.testing.assert_allclose(one.throughput, other.throughput, rtol=1e-12)
+        np.testing.assert_array_equal(one.layout, other.layout)
+        np.testing.assert_array_equal(one.batch, other.batch)
+    assert (quick.dense.throughput > 0.0).any()
+
+
 @pytest.mark.parametrize("kind", [RELEASED, RELEASED_GQA8])
 def test_maps_of_released_twins_equal_enumeration_and_comparisons(
     model, service, monkeypatch, kind
