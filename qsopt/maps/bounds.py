@@ -24,38 +24,26 @@ from qsopt.deployments.batches import chunks, length, take
 from qsopt.deployments.optimum import EQUAL
 from qsopt.maps.axes import CONSTANT, NO_TREND, RISES
 from qsopt.maps.points import MapPoint
-from qsopt.maps.sides import Evaluations, MapSide, Reached
+from qsopt.maps.replicas import axis_of_devices, optima_of_replicas
+from qsopt.maps.sides import (
+    BLOCKS,
+    MOST_PAIRS,
+    SLACK,
+    Evaluations,
+    MapSide,
+    Optima,
+    Reached,
+    joined,
+)
 from qsopt.spec.workload import NO_LIMIT
 
-BLOCKS = (16, 8, 4, 2, 1)
-"""Widths of the blocks, each a multiple of the next."""
-
-MOST_PAIRS, MOST_AT_ONCE = 2_000_000, 20_000
-"""Layouts in blocks that one search begins with, and points that it ends with."""
+MOST_AT_ONCE = 20_000
+"""Points that one search ends with."""
 
 FEW, TRIED, SAMPLES = 4, 32, 3
 """Layouts that are tried for a block's lower bound; more of them where nothing is known; and blocks
 along an axis that are looked at first where the time per token is limited.
 """
-
-SLACK = 1e-6
-"""Relative excess of a lower over an upper bound at which a layout is dropped: above rounding and
-above `EQUAL`.
-"""
-
-
-@dataclass(frozen=True)
-class Optima:
-    """The best deployment of a side at every point."""
-
-    throughput: Float[np.ndarray, "x y"]
-    """Of the cluster, 0 where nothing is feasible [tokens/s]."""
-    layout: Int[np.ndarray, "x y"]
-    """Which of the side's layouts, -1 where none is feasible."""
-    batch: Float[np.ndarray, "x y"]
-    """Its batch [sequences of a replica]."""
-    evaluated: int
-    """Layouts that were evaluated at a point."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +76,17 @@ def optima(side: MapSide, points: MapPoint, trends: Trends) -> Optima:
     shape = np.shape(points.cap)
     cut = tuple(slice(0, 1) if trend is CONSTANT else slice(None) for trend in trends)
     different = take(points, cut)
-    columns = _columns_at_once(side, np.shape(different.cap), trends)
-    parts = [_Search(side, part, trends).run() for part in chunks(different, columns)]
-    whole = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("throughput", "layout", "batch")
+    axis = axis_of_devices(side, different)
+    if axis is None:
+        columns = _columns_at_once(side, np.shape(different.cap), trends)
+        parts = [_Search(side, part, trends).run() for part in chunks(different, columns)]
+        found = joined(parts, 0)
+    else:
+        found = optima_of_replicas(side, different, axis, trends[1 - axis])
+    throughput, layout, batch = (
+        np.broadcast_to(each, shape) for each in (found.throughput, found.layout, found.batch)
     )
-    throughput, layout, batch = (np.broadcast_to(part, shape) for part in whole)
-    return Optima(throughput, layout, batch, sum(part.evaluated for part in parts))
+    return Optima(throughput, layout, batch, found.evaluated)
 
 
 def _columns_at_once(side: MapSide, shape: tuple[int, ...], trends: Trends) -> int:

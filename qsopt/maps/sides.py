@@ -1,5 +1,6 @@
 """One side of a map, and what its layouts reach at points."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -28,6 +29,17 @@ CHUNK, AT_ONCE = 8192, 512
 evaluates side by side.
 """
 
+BLOCKS = (16, 8, 4, 2, 1)
+"""Widths of the blocks of a search, each a multiple of the next."""
+
+MOST_PAIRS = 2_000_000
+"""Layouts in blocks that one search begins with."""
+
+SLACK = 1e-6
+"""Relative excess of a lower over an upper bound at which a layout is dropped: above rounding and
+above `EQUAL`.
+"""
+
 
 @dataclass(frozen=True)
 class MapSide:
@@ -43,6 +55,29 @@ class MapSide:
     """Which dense match the side is; None for the MoE."""
     capped: bool
     """Whether the points cap the sequences in the cluster."""
+
+
+@dataclass(frozen=True)
+class Optima:
+    """The best deployment of a side at every point."""
+
+    throughput: Float[np.ndarray, "x y"]
+    """Of the cluster, 0 where nothing is feasible [tokens/s]."""
+    layout: Int[np.ndarray, "x y"]
+    """Which of the side's layouts, -1 where none is feasible."""
+    batch: Float[np.ndarray, "x y"]
+    """Its batch [sequences of a replica]."""
+    evaluated: int
+    """Layouts that were evaluated at a point."""
+
+
+def joined(parts: Sequence[Optima], axis: int) -> Optima:
+    """Parts of a map side by side along an axis."""
+    throughput, layout, batch = (
+        np.concatenate([getattr(part, name) for part in parts], axis)
+        for name in ("throughput", "layout", "batch")
+    )
+    return Optima(throughput, layout, batch, sum(part.evaluated for part in parts))
 
 
 class Reached(NamedTuple):
