@@ -6,6 +6,9 @@ the best batch of a layout is the largest that keeps the limits: memory gives it
 TPOT limit by evaluations at whole batches, few of them as most layouts cannot win (see `contest`).
 """
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import equinox as eqx
@@ -21,6 +24,7 @@ from qsopt.deployments.contest import CLOSE, TIED, Entry, contest
 from qsopt.physics import placement
 from qsopt.physics.evaluate import timing, whole_units
 from qsopt.physics.memory import memory
+from qsopt.precision import same_precision
 from qsopt.programs import compiled
 from qsopt.record import Record
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
@@ -118,16 +122,42 @@ def _of_few(cases: Cases, service: Service, layouts: Deployment) -> Searched:
     )
     lists = chunks(layouts, CHUNK)
     full, some = length(lists[0]), np.asarray(count, np.int32)
-    parts, ahead = [], np.zeros(CASES)
-    for each in lists:
-        parts.append(_of_chunk(filled, service, pad_to(each, full), some, ahead, near))
-        ahead = _array(parts).maximum(ahead, parts[-1].best.throughput)
+
+    def search(each: Deployment, ahead: Float[Array, " models"]) -> Searched:
+        return _of_chunk(filled, service, pad_to(each, full), some, ahead, near)
+
+    parts = _in_waves(search, lists)
     if len(parts) == 1 and count == CASES:
         return parts[0]
     cut = [take(part, slice(0, count)) for part in parts]
     best = best_of_parts([part.best for part in cut])
     throughputs = _array(cut).concatenate([part.throughputs for part in cut], axis=1)
     return Searched(best, throughputs[:, : length(layouts)])
+
+
+WAVE = 16
+"""Parts of a list that are searched side by side; those after them know the best of these."""
+
+
+def _in_waves(
+    search: Callable[[Deployment, Float[Array, " models"]], Searched], lists: list[Deployment]
+) -> list[Searched]:
+    """All parts of a list of layouts; on a CPU on all cores, the first alone, as it compiles."""
+    parts = [search(lists[0], jnp.zeros(CASES))]
+    ahead = parts[0].best.throughput
+    beside = is_concrete(parts[0]) and len(lists) > 2 and jax.default_backend() == "cpu"
+    threads = os.cpu_count() if beside else 1
+    with ThreadPoolExecutor(threads, initializer=same_precision()) as pool:
+        each = pool.map if beside else map
+        for start in range(1, len(lists), WAVE):
+            wave = list(each(lambda part, best=ahead: search(part, best), lists[start:][:WAVE]))
+            parts += wave
+            ahead = _array(wave).max(_array(wave).stack([ahead, *_bests(wave)]), axis=0)
+    return parts
+
+
+def _bests(parts: list[Searched]) -> list[Float[Array, " models"]]:
+    return [part.best.throughput for part in parts]
 
 
 def _joined(parts: list[Searched]) -> Searched:

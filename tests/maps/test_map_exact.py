@@ -202,7 +202,7 @@ def test_one_replica_tells_of_all_numbers_of_devices(model, service, monkeypatch
     low, high = ranges.get(y, (None, None))
     axes = Axis("devices", np.arange(1.0, 12.0)), axis(y, model, limited, low, high, points=18)
     quick = phase_map(model, limited, *axes, believe, kind=kind)
-    turned = phase_map(model, limited, *axes[::-1], believe, kind=kind)
+    turned = phase_map(model, limited, axes[1], axes[0], believe, kind=kind)
     enumerate_all(monkeypatch)
     plain = phase_map(model, limited, *axes, believe, kind=kind)
     for side in ("moe", "dense"):
