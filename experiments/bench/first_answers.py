@@ -20,18 +20,20 @@ COMMANDS = {
         None,
     ),
     "optimize": ("optimize --like mixtral-8x7b --cluster 8xh100 --context 8192", None),
+    "report (decode)": (f"report {CASE} --context 131072 --out PAGE", None),
+    "report (requests)": (f"report {CASE} --prompt 8192 --answer 1024 --out PAGE", None),
 }
-"""Command lines, and how many times an import of JAX each should take with a filled cache."""
+"""Command lines (`PAGE` is a file), and how many times an import of JAX each should take with a filled cache."""
 COLD = {"serve": "8 s", "optimize": "10 s"}
 """What is asked of an empty cache."""
-FILLED = {"optimize": "6 s"}
+FILLED = {"optimize": "6 s", "report (decode)": "20 s", "report (requests)": "20 s"}
 
 
 def rows(repeats: int) -> Iterator[Row]:
     """Of each command with an empty cache and with a filled one."""
     for name, (arguments, times) in COMMANDS.items():
         with tempfile.TemporaryDirectory() as cache:
-            run = partial(process, arguments, cache)
+            run = partial(process, arguments.replace("PAGE", f"{cache}/page.html"), cache)
             (cold,) = by_turns(1, run)
             filled, bare = by_turns(repeats, run, lambda: import_jax(cache))
         yield Row(f"`qsopt {name}`, empty cache", cold, "s", COLD.get(name, "-"))
