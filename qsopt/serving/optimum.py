@@ -46,7 +46,7 @@ class Found(Record):
 
     known: Known
     seen: Trial
-    """Of each with its most allowed units; of one where nothing was allowed, of its last trial."""
+    """Of each with its most allowed units; where none are, with the fewest that were tried."""
 
     @property
     def value(self) -> Float[np.ndarray, " candidates"]:

@@ -42,6 +42,13 @@ class Pairs(Record):
     """The best candidate of a group of writers."""
 
 
+def no_pairs(groups: Groups) -> Pairs:
+    """Where no pair is looked for."""
+    readers, writers = groups.pair.shape
+    none = np.zeros((readers, len(groups.holders)), dtype=int)
+    return Pairs(np.zeros((readers, writers)), none, np.zeros(writers, dtype=int))
+
+
 def pairs_of(
     served: Served, every: Candidates, groups: Groups, found: Found, least: float = 0.0
 ) -> Pairs:

@@ -24,7 +24,7 @@ from qsopt.serving import narrowing
 from qsopt.serving.candidates import READER, WRITER, Candidates, Groups
 from qsopt.serving.narrowing import next_units, step, unknown
 from qsopt.serving.optimum import FIRST, ROUND, Found, beating, like, put
-from qsopt.serving.pairs import Pairs, pairs_of
+from qsopt.serving.pairs import Pairs, no_pairs, pairs_of
 from qsopt.serving.replica import Served
 from qsopt.serving.trials import Rows, asked_once, asking
 from qsopt.serving.ways import Settled
@@ -101,14 +101,22 @@ class _Search:
         self._settle(self._foremost(single & (self.known.bound < np.inf)))
         self._settle(single)
         self._settle(self.pool & np.isinf(self.known.bound), once=True)
-        self._settle(self._foremost(self.every.kind == READER, self.every.kind == WRITER))
-        self._pair()
-        self._settle(self.pool)
-        pairs = self._pair()
+        pairs = self._pools() if self._promising(self.pool) else no_pairs(self.groups)
         most = np.max(self.known.value, where=single, initial=0.0)
         best = max(float(most), float(np.max(pairs.requests)) * self.answer)
         bounds = Bounds(self.known.upper, self.devices)
         return Peak(self._found(), pairs, bounds, np.float64(best))
+
+    def _pools(self) -> Pairs:
+        """The best pairs of pools, those that may serve most first."""
+        self._settle(self._foremost(self.every.kind == READER, self.every.kind == WRITER))
+        self._pair()
+        self._settle(self.pool)
+        return self._pair()
+
+    def _promising(self, some: Mask) -> bool:
+        """Whether any of some candidates may serve more than the best so far."""
+        return bool(np.any(some & (self._reach() > self.goal * (1.0 - EQUAL))))
 
     def _settle(self, some: Mask, once: bool = False) -> None:
         """Find the largest allowed batch of those that may serve more than the best so far.
