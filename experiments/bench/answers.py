@@ -23,7 +23,7 @@ BARE = LayoutRules(dcp=1, expert_slots=NO_SLOTS)
 """No context parallelism, and as many places as experts."""
 COMPARED = (("8xmi300x", 131072.0, None), ("16xh200", 8192.0, 0.05), ("72xgb200", 8192.0, 0.03))
 """Clusters, contexts and longest times per token of the comparisons that are timed."""
-LARGE = (("64x8xh200", "512", None), ("2048x8xh200", "16,384", "10 s"))
+LARGE = (("64x8xh200", "512", "-"), ("2048x8xh200", "16,384", "10 s"))
 """Large clusters, their devices in words, and the aims of comparisons on them."""
 MAPS: tuple[tuple[AxisName, AxisName], ...] = (
     ("context", "devices"),

@@ -31,7 +31,7 @@ from qsopt.deployments.batches import (
 from qsopt.deployments.contest import Entry
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.legality import splits
-from qsopt.deployments.optimum import Best, best_layout, entry_of
+from qsopt.deployments.optimum import Best, best_layout, entry_of, in_waves
 from qsopt.physics.evaluate import Metrics, metrics, timing
 from qsopt.programs import compiled
 from qsopt.spec.deployment import Deployment
@@ -67,10 +67,16 @@ def best_throughputs(cases: ServedModel, layouts: Deployment) -> Float[np.ndarra
 
 
 def _best_by_chunk(cases: ServedModel, layouts: Deployment) -> Float[np.ndarray, " batch"]:
-    most = np.zeros(length(cases))
-    for chunk in chunks(layouts, CHUNK):
-        most = np.maximum(most, np.asarray(_best(cases, chunk, most).throughput))
-    return most
+    parts = _best_of_parts(cases, chunks(layouts, CHUNK))
+    return np.max([np.asarray(part.throughput) for part in parts], axis=0)
+
+
+def _best_of_parts(cases: ServedModel, parts: list[Deployment]) -> list[Best]:
+    """The best of each part of a list of layouts, where it is better than those before it."""
+    none = jnp.zeros(length(cases))
+    return in_waves(
+        lambda part, ahead: _best(cases, part, ahead), parts, none, lambda best: best.throughput
+    )
 
 
 @compiled
@@ -169,11 +175,8 @@ def _what_layouts_depend_on(service: Service) -> tuple[float, float, LayoutRules
 
 def _optima(layouts: Deployment, cases: ServedModel) -> Optimum:
     """The best of all layouts for each case of a batch."""
-    found, most = [], np.zeros(length(cases))
-    for chunk in chunks(layouts, LAYOUTS):
-        found.append(in_numpy(_best(cases, pad_to(chunk, LAYOUTS), most)))
-        most = np.maximum(most, found[-1].throughput)
-    parts = stack(found)
+    lists = [pad_to(chunk, LAYOUTS) for chunk in chunks(layouts, LAYOUTS)]
+    parts = stack([in_numpy(best) for best in _best_of_parts(cases, lists)])
     winner = np.argmax(parts.throughput, axis=0)
     best = take(parts, (winner, np.arange(len(winner))))
     return in_numpy(Optimum(best, _metrics(cases, best.deployment)))

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from qsopt.arrays import Scalar, is_concrete
 from qsopt.deployments.batches import Tree, same_length, take
 from qsopt.deployments.legality import deciding_sizes, has_replica, with_places
-from qsopt.deployments.sizes import cache_shares, expert_sizes, tensor_sizes, traits_of, whole
+from qsopt.deployments.sizes import cache_shares, expert_sizes_up_to, tensor_sizes, traits_of, whole
 from qsopt.deployments.stacks import RUNS, Layout, Traits
 from qsopt.errors import InputError
 from qsopt.spec.deployment import DISPATCHED, GATHERED, Deployment
@@ -109,7 +109,7 @@ def _listed(asked: _Asked) -> Deployment:
         data=range(1, devices + 1),
         pipeline=range(1, whole(model.layers, "layers") + 1),
         shares=lambda tensor: cache_shares(model, tensor),
-        expert=lambda stage: expert_sizes(model, stage, rules),
+        expert=expert_sizes_up_to(model, devices, rules),
     )
     layouts = combined_layouts(cluster, sizes, asked.traits, rules, asked.ways)
     return with_places(model, layouts, rules)
@@ -138,10 +138,7 @@ def layouts_of_any(
     lists = [layouts for layouts in tried if layouts is not None]
     if not lists:
         return legal_layouts(models[0], cluster, rules)
-    if len(lists) == 1:
-        return lists[0]
-    rows = {row for layouts in lists for row in _table(layouts)}
-    return layout_batch(sorted(rows, key=_order))
+    return lists[0] if len(lists) == 1 else _union(lists)
 
 
 def _layouts_if_any(model: Model, cluster: Cluster, rules: LayoutRules) -> Deployment | None:
@@ -151,16 +148,20 @@ def _layouts_if_any(model: Model, cluster: Cluster, rules: LayoutRules) -> Deplo
         return None
 
 
-def _table(layouts: Deployment) -> list[tuple[float, ...]]:
-    columns = [np.asarray(size) for size in _fields(layouts)]
-    return [
-        (tensor, data, pipeline, expert, way, dcp, slots)
-        for tensor, data, pipeline, expert, _, way, dcp, slots in np.array(columns).T.tolist()
-    ]
+def _union(lists: Sequence[Deployment]) -> Deployment:
+    """Layouts that are in any of several lists, each once, in the order of `legal_layouts`."""
+    columns = np.concatenate([np.stack(_in_order(layouts)) for layouts in lists], axis=1)
+    ordered = columns[:, np.lexsort(columns[::-1])]
+    new = np.ones(ordered.shape[1], bool)
+    new[1:] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
+    pipeline, tensor, data, *others = ordered[:, new]
+    return layout_batch(np.stack([tensor, data, pipeline, *others], axis=1))
 
 
-def _order(row: tuple[float, ...]) -> tuple[float, ...]:
-    return row[2], *row
+def _in_order(layouts: Deployment) -> list[Float[np.ndarray, " layouts"]]:
+    """Sizes, those first by which layouts are ordered first."""
+    tensor, data, pipeline, expert, _, *others = map(np.asarray, _fields(layouts))
+    return [pipeline, tensor, data, expert, *others]
 
 
 # ---- layouts from sizes --------------------------------------------------------------------------

@@ -9,7 +9,7 @@ TPOT limit by evaluations at whole batches, few of them as most layouts cannot w
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -51,6 +51,9 @@ class Best(Record):
     """What it reaches, 0 where nothing is feasible [tokens/s]."""
     feasible: Bool[Array, ""] = False  # pyright: ignore[reportAssignmentType]
     """Whether any layout keeps the limits."""
+
+
+Found = TypeVar("Found")
 
 
 class Searched(eqx.Module):
@@ -126,7 +129,7 @@ def _of_few(cases: Cases, service: Service, layouts: Deployment) -> Searched:
     def search(each: Deployment, ahead: Float[Array, " models"]) -> Searched:
         return _of_chunk(filled, service, pad_to(each, full), some, ahead, near)
 
-    parts = _in_waves(search, lists)
+    parts = in_waves(search, lists, jnp.zeros(CASES), lambda part: part.best.throughput)
     if len(parts) == 1 and count == CASES:
         return parts[0]
     cut = [take(part, slice(0, count)) for part in parts]
@@ -139,25 +142,30 @@ WAVE = 16
 """Parts of a list that are searched side by side; those after them know the best of these."""
 
 
-def _in_waves(
-    search: Callable[[Deployment, Float[Array, " models"]], Searched], lists: list[Deployment]
-) -> list[Searched]:
-    """All parts of a list of layouts; on a CPU on all cores, the first alone, as it compiles."""
-    parts = [search(lists[0], jnp.zeros(CASES))]
-    ahead = parts[0].best.throughput
+def in_waves(
+    search: Callable[[Deployment, Float[Array, " cases"]], Found],
+    lists: list[Deployment],
+    ahead: Float[Array, " cases"],
+    throughput: Callable[[Found], Float[Array, " cases"]],
+) -> list[Found]:
+    """All parts of a list of layouts; on a CPU on all cores, the first alone, as it compiles.
+
+    Args:
+        search: of a part, given what each case is known to reach [tokens/s].
+        lists: the parts.
+        ahead: what is known before the first.
+        throughput: of what is found.
+    """
+    parts = [search(lists[0], ahead)]
     beside = is_concrete(parts[0]) and len(lists) > 2 and jax.default_backend() == "cpu"
     threads = os.cpu_count() if beside else 1
     with ThreadPoolExecutor(threads, initializer=same_precision()) as pool:
         each = pool.map if beside else map
         for start in range(1, len(lists), WAVE):
-            wave = list(each(lambda part, best=ahead: search(part, best), lists[start:][:WAVE]))
-            parts += wave
-            ahead = _array(wave).max(_array(wave).stack([ahead, *_bests(wave)]), axis=0)
+            known = [ahead, *map(throughput, parts[-WAVE:])]
+            ahead = _array(known).max(_array(known).stack(known), axis=0)
+            parts += each(lambda part, best=ahead: search(part, best), lists[start:][:WAVE])
     return parts
-
-
-def _bests(parts: list[Searched]) -> list[Float[Array, " models"]]:
-    return [part.best.throughput for part in parts]
 
 
 def _joined(parts: list[Searched]) -> Searched:

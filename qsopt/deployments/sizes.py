@@ -1,5 +1,7 @@
 """Sizes of layouts that a model allows, each by itself."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from qsopt.deployments.legality import (
@@ -52,10 +54,21 @@ def expert_sizes(model: Model, stage: int, rules: LayoutRules) -> list[int]:
     Raises:
         InputError: if the experts are not whole.
     """
+    return expert_sizes_up_to(model, stage, rules)(stage)
+
+
+def expert_sizes_up_to(model: Model, most: int, rules: LayoutRules) -> Callable[[int], list[int]]:
+    """The same as a function of the devices of a stage, at most so many: whether a size has places
+    does not depend on the stage.
+
+    Raises:
+        InputError: if the experts are not whole.
+    """
     for experts in expert_counts(model):
         whole(experts, "experts")
-    sizes = divisors(stage)
-    return sizes[allows_experts(model, sizes, rules)].astype(int).tolist()
+    every = np.arange(1.0, most + 1.0)
+    legal = every[allows_experts(model, every, rules)]
+    return lambda stage: legal[stage % legal == 0].astype(int).tolist()
 
 
 def divisors(number: int) -> np.ndarray:
