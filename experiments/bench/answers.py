@@ -10,9 +10,12 @@ from experiments.bench.clock import Row, by_turns
 from experiments.framework.style import cluster_name
 from qsopt import belief
 from qsopt.catalog.models import model_facts
+from qsopt.comparison.dense import RELEASED
 from qsopt.maps.axes import Axis, AxisName, axis
 from qsopt.maps.phase_map import phase_map
+from qsopt.physics.parameters import compiled_parameter_count
 from qsopt.report.plot import tokens_text
+from qsopt.search.dense import DenseSide
 from qsopt.spec.rules import EVERY, NO_SLOTS, LayoutRules
 from qsopt.spec.service import Service
 
@@ -20,6 +23,8 @@ BARE = LayoutRules(dcp=1, expert_slots=NO_SLOTS)
 """No context parallelism, and as many places as experts."""
 COMPARED = (("8xmi300x", 131072.0, None), ("16xh200", 8192.0, 0.05), ("72xgb200", 8192.0, 0.03))
 """Clusters, contexts and longest times per token of the comparisons that are timed."""
+LARGE = (("64x8xh200", "512", None), ("2048x8xh200", "16,384", "10 s"))
+"""Large clusters, their devices in words, and the aims of comparisons on them."""
 MAPS: tuple[tuple[AxisName, AxisName], ...] = (
     ("context", "devices"),
     ("batch", "context"),
@@ -33,6 +38,7 @@ def rows(repeats: int) -> Iterator[Row]:
     """Of comparisons, limits on the time per token, and maps."""
     yield from comparisons(repeats)
     yield from limits(repeats)
+    yield from large_clusters()
     yield from maps(repeats)
     yield from request_maps()
 
@@ -81,6 +87,33 @@ def limits(repeats: int) -> Iterator[Row]:
     )
     what = "a map of bandwidth and capacity with 50 ms a token over one without a limit"
     yield Row(what, with_limit / without, "times", "1.5 times")
+
+
+def large_clusters() -> Iterator[Row]:
+    """Comparisons on clusters of thousands of devices, once each, and the dense side of a search
+    for advantages: 64 sizes of match, each at its exact optimum.
+    """
+    small = "64x8xh200"
+    for limit in (None, 0.05):
+        limits = {} if limit is None else {"tpot_limit": limit}
+        workload = qsopt.Workload(8192.0, **limits)
+        within = "" if limit is None else ", with 50 ms a token"
+        compared(small, workload)
+        for cluster, devices, aim in LARGE if limit is None else LARGE[:1]:
+            seconds = by_turns(1, partial(compared, cluster, workload))[0]
+            yield Row(f"a comparison on {devices} H200, 8k{within}, warm", seconds, "s", aim)
+    model, service = (
+        qsopt.load_model("mixtral-8x7b"),
+        Service(qsopt.load_cluster(small), qsopt.Workload(8192.0), qsopt.load_efficiency("fitted")),
+    )
+    own = float(compiled_parameter_count(model).active)
+
+    def curve() -> object:
+        return DenseSide(model, service, RELEASED).curve(own, 8.0 * own)
+
+    curve()
+    what = "64 sizes of the dense match of Mixtral-8x7B on 512 H200, each at its optimum, warm"
+    yield Row(what, by_turns(1, curve)[0], "s", "5 s")
 
 
 def maps(repeats: int) -> Iterator[Row]:

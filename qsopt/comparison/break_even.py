@@ -13,6 +13,7 @@ from qsopt.arrays import Scalar, is_concrete
 from qsopt.comparison.dense import NAMED, bracket, relaxed_matches
 from qsopt.comparison.duel import Duel
 from qsopt.deployments.batches import CHUNK, length, same_length, take
+from qsopt.deployments.contest import TIED
 from qsopt.deployments.optimum import CASES, Best, of_each_case, searched
 from qsopt.programs import compiled
 from qsopt.spec.counterfactual import ACTUAL
@@ -37,7 +38,8 @@ def break_even(model: Model, service: Service, duel: Duel) -> Scalar:
     always = of_each_case(ACTUAL), of_each_case(service.efficiency)
     for _ in range(ROUNDS):
         qs = _between(low, high)
-        found = searched(relaxed_matches(model, qs, duel.kind), service, layouts, *always)
+        matches = relaxed_matches(model, qs, duel.kind)
+        found = searched(matches, service, layouts, *always, near=TIED)
         low, high, crossed, first = _narrowed(qs, found.best, target, crossed)
         if length(layouts) > CHUNK and is_concrete(found):
             layouts = _ahead(layouts, found.throughputs[int(first)] > target)

@@ -15,10 +15,11 @@ from qsopt.comparison.twin import aligned
 from qsopt.record import Record
 from qsopt.serving.answer import closest
 from qsopt.serving.candidates import Candidates, Groups
-from qsopt.serving.ranking import Option, ranked
+from qsopt.serving.history import History
+from qsopt.serving.ranking import Option, foremost
 from qsopt.serving.replica import Served
 from qsopt.serving.speculation import Draft, next_token_layer
-from qsopt.serving.ways import layouts_of, lists_of_each, searched
+from qsopt.serving.ways import layouts_of, lists
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
@@ -45,6 +46,8 @@ class Contender(NamedTuple):
     layouts: Deployment
     every: Candidates
     groups: Groups
+    history: History
+    """What it has answered."""
 
     def served(
         self, service: Service, model: Model | None = None, world: Counterfactual = ACTUAL
@@ -58,16 +61,32 @@ class Contender(NamedTuple):
         self, service: Service, model: Model | None = None, world: Counterfactual = ACTUAL
     ) -> float:
         """Of the best way, 0 where nothing keeps the limits [tokens/s]."""
-        found = searched(self.served(service, model, world), self.every, self.groups, 1.0)
-        return float(found.ways.throughput)
+        return float(self.history.peak(self.served(service, model, world)).throughput)
+
+    def best(self, service: Service) -> Option | None:
+        """The best way, None where nothing keeps the limits."""
+        served = self.served(service)
+        return foremost(served, self.every, self.groups, self.history.peak(served))
 
     def side(self, service: Service) -> RequestSide:
-        """The best way."""
-        served = self.served(service)
-        best = ranked(served, self.every, self.groups, 1)
-        if best:
-            return RequestSide(self.model, best[0], best[0].reached.throughput)
-        return RequestSide(self.model, closest(served, self.every, self.groups), np.float64(0.0))
+        """The best way, or what comes closest."""
+        best = self.best(service)
+        if best is not None:
+            return RequestSide(self.model, best, best.reached.throughput)
+        near = closest(self.served(service), self.every, self.groups)
+        return RequestSide(self.model, near, np.float64(0.0))
+
+
+def contender(model: Model, like: Model, layouts: Deployment) -> Contender:
+    """A model with all of its candidates.
+
+    Args:
+        model: that is served.
+        like: in whose structure its numbers are put.
+        layouts: that the service allows it.
+    """
+    every, groups = lists(layouts)
+    return Contender(model, aligned(model, like), layouts, every, groups, History(every, groups))
 
 
 class RequestDuel(NamedTuple):
@@ -84,9 +103,7 @@ class RequestDuel(NamedTuple):
 
 def rival(duel: RequestDuel, match: Model, service: Service, kind: MatchKind) -> RequestDuel:
     """The same MoE against another dense match."""
-    layouts = layouts_of(match, service)
-    _, (every, groups) = lists_of_each([duel.moe.layouts, layouts])
-    dense = Contender(match, aligned(match, duel.moe.model), layouts, every, groups)
+    dense = contender(match, duel.moe.model, layouts_of(match, service))
     return RequestDuel(duel.moe, dense, kind)
 
 
@@ -97,7 +114,7 @@ def request_duel(
     kind: MatchKind,
     layouts: list[Deployment] | None = None,
 ) -> RequestDuel:
-    """Both sides, their candidates filled up to one length.
+    """Both sides with all of their candidates.
 
     Args:
         model: the MoE.
@@ -108,8 +125,7 @@ def request_duel(
     """
     each = allowed(model, match, service) if layouts is None else layouts
     moe, dense = (
-        Contender(side, aligned(side, model), own, *lists)
-        for side, own, lists in zip((model, match), each, lists_of_each(each), strict=True)
+        contender(side, model, own) for side, own in zip((model, match), each, strict=True)
     )
     return RequestDuel(moe, dense, kind)
 

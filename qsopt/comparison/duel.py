@@ -14,7 +14,7 @@ from qsopt.comparison.twin import aligned
 from qsopt.comparison.worlds import in_all_worlds
 from qsopt.deployments.batches import CHUNK, length, repeat, same_length, stack, take
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Best, Searched, searched
+from qsopt.deployments.optimum import Best, Searched, searched, things_first
 from qsopt.deployments.request import best_batch
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
@@ -31,7 +31,9 @@ class Optima(eqx.Module):
     best: Best
     """As things are."""
     throughputs: Float[Array, " layouts"]
-    """In every layout, as things are, 0 where infeasible [tokens/s]."""
+    """In every layout, as things are, 0 where infeasible; of layouts that are not close to the
+    best what they do not exceed [tokens/s].
+    """
     worlds: Float[Array, " worlds"]
     """Throughput in every world of the side (see `penalties`), 0 where infeasible [tokens/s]."""
 
@@ -57,7 +59,9 @@ def moe_optima(model: Model, service: Service) -> Optima:
         found, worlds = in_all_worlds(side, service, layouts)
         best = take(found.best, 0)
         return Optima(side, layouts, best, found.throughputs[0], jnp.asarray(worlds))
-    found = searched(repeat(side, len(WORLDS.reuse)), service, layouts, WORLDS)
+    count = len(WORLDS.reuse)
+    near = things_first(count)
+    found = searched(repeat(side, count), service, layouts, WORLDS, near=near)
     return _optima(side, layouts, found)
 
 
@@ -113,7 +117,8 @@ def _worlds_of(sides: list[Model], service: Service, layouts: Deployment) -> Opt
     """Models of one structure, each with messages as they are and free."""
     models = stack([side for side in sides for _ in range(2)])
     worlds = take(DENSE_WORLDS, [0, 1] * len(sides))
-    return _optima(sides[0], layouts, searched(models, service, layouts, worlds))
+    found = searched(models, service, layouts, worlds, near=things_first(length(models)))
+    return _optima(sides[0], layouts, found)
 
 
 def layouts_of(model: Model, service: Service) -> Deployment:

@@ -137,7 +137,7 @@ def odds_of_each(
         sample = q.sample(seed, draws) if isinstance(q, QDistribution) else np.full(draws, q)
         sizes = np.clip(sample, low, high)
         few = _matches(model, duel, _spread_over(sizes))
-        tried = searched(few, service, duel.dense.layouts).throughputs
+        tried = searched(few, service, duel.dense.layouts, near=CONTENDER).throughputs
         contenders = _shortened(duel.dense.layouts, np.asarray(tried))
         dense = _throughputs(
             service, contenders, drawn, lambda part: _matches(model, duel, part), sizes

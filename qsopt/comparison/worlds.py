@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from qsopt.comparison.penalties import WORLDS
 from qsopt.deployments.batches import CHUNK, length, repeat, same_length, take
-from qsopt.deployments.optimum import Searched, searched
+from qsopt.deployments.optimum import Searched, best_of_each, searched, things_first
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -32,7 +32,8 @@ def in_all_worlds(
     """
     settings = list(itertools.product((1.0, 0.0), repeat=2))
     tops = [_worlds(reuse, imbalance, 0.0)[-1] for reuse, imbalance in settings]
-    found = searched(repeat(side, 5), service, layouts, take(WORLDS, [0, *tops]))
+    worlds = take(WORLDS, [0, *tops])
+    found = searched(repeat(side, 5), service, layouts, worlds, near=things_first(5))
     best = np.zeros(len(WORLDS.reuse))
     best[[0, *tops]] = found.best.throughput
     for setting, bound in zip(settings, np.asarray(found.throughputs)[1:], strict=True):
@@ -63,7 +64,7 @@ def _best_below(
     def best(chosen: np.ndarray) -> Float[np.ndarray, " some"]:
         (filled,) = same_length(take(layouts, np.sort(chosen)), at_least=CHUNK)
         models = repeat(side, len(worlds))
-        return np.asarray(searched(models, service, filled, take(WORLDS, worlds)).best.throughput)
+        return np.asarray(best_of_each(models, service, filled, take(WORLDS, worlds)).throughput)
 
     order = np.argsort(-bound, kind="stable")
     leaders, rest = order[:CHUNK], order[CHUNK:]

@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar, number
 from qsopt.deployments.batches import (
@@ -23,14 +23,15 @@ from qsopt.deployments.batches import (
     chunks,
     in_batches,
     in_numpy,
+    length,
     pad_to,
     stack,
     take,
 )
+from qsopt.deployments.contest import Entry
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.legality import splits
-from qsopt.deployments.optimum import Best, at_largest_batch, pick
-from qsopt.physics import placement
+from qsopt.deployments.optimum import Best, best_layout, entry_of
 from qsopt.physics.evaluate import Metrics, metrics, timing
 from qsopt.programs import compiled
 from qsopt.spec.deployment import Deployment
@@ -66,35 +67,50 @@ def best_throughputs(cases: ServedModel, layouts: Deployment) -> Float[np.ndarra
 
 
 def _best_by_chunk(cases: ServedModel, layouts: Deployment) -> Float[np.ndarray, " batch"]:
-    parts = [np.asarray(_best(cases, chunk).throughput) for chunk in chunks(layouts, CHUNK)]
-    return np.max(parts, axis=0)
+    most = np.zeros(length(cases))
+    for chunk in chunks(layouts, CHUNK):
+        most = np.maximum(most, np.asarray(_best(cases, chunk, most).throughput))
+    return most
 
 
 @compiled
-def _best(cases: ServedModel, layouts: Deployment) -> Best:
-    """The best of some layouts for each case of a batch."""
+def _best(cases: ServedModel, layouts: Deployment, ahead: Float[Array, " cases"]) -> Best:
+    """The best of some layouts for each case of a batch, where it is better than what is reached
+    already.
+    """
 
-    def best(case: ServedModel) -> Best:
-        return pick(jax.vmap(lambda layout: within_cap(case, layout))(layouts))
+    def best(promise: Array, one: tuple[ServedModel, Scalar]) -> tuple[Array, Best]:
+        case, reached = one
+        entry = jax.vmap(lambda layout: capped_entry(case, layout))(layouts)
+        found = best_layout(case.model, case.service, layouts, entry, promise, reached)
+        return found.throughputs, found.best  # cases are alike
 
-    return jax.lax.map(best, cases)
+    return jax.lax.scan(best, jnp.zeros(length(layouts)), (cases, ahead))[1]
+
+
+def capped_entry(case: ServedModel, layout: Deployment) -> Entry:
+    """A layout with what bounds its batch, the cap included; out where the model cannot be split
+    so.
+    """
+    free = entry_of(case.model, case.service, layout)
+    used = jnp.minimum(free.replicas, jnp.floor(case.cap / free.unit))
+    share = jnp.floor(case.cap / (jnp.maximum(used, 1.0) * free.unit))
+    possible = splits(case.model, layout) & (used >= 1.0)
+    most = jnp.where(possible, jnp.minimum(free.most, jnp.maximum(share, 1.0)), 0.0)
+    return eqx.tree_at(lambda e: (e.most, e.replicas), free, (most, used))
 
 
 def within_cap(case: ServedModel, layout: Deployment) -> Best:
     """A layout at the best whole batch that its limits and the cap allow; infeasible where the
-    model cannot be split so.
+    model cannot be split so. A derivative is that at the batch.
     """
-    free = at_largest_batch(case.model, case.service, layout)
-    cluster, unit = case.service.cluster, layout.pipeline * layout.data
-    replicas = placement.replicas(cluster, layout, case.service.rules.whole_domains)
-    used = jnp.minimum(replicas, jnp.floor(case.cap / unit))
-    share = jnp.floor(case.cap / (jnp.maximum(used, 1.0) * unit)) * unit
-    batch = jnp.minimum(free.deployment.batch, jnp.maximum(share, unit))
-    capped = eqx.tree_at(lambda d: d.batch, free.deployment, batch)
-    time = timing(case.model, case.service, capped)
-    possible = free.feasible & splits(case.model, layout)
-    throughput = jnp.where(possible, used * batch / time.tpot, 0.0)
-    return Best(capped, throughput, throughput > 0.0)
+    alone = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], layout)
+    fixed = jax.tree.map(jax.lax.stop_gradient, case)
+    entry = jax.vmap(lambda each: capped_entry(fixed, each))(alone)
+    best = best_layout(fixed.model, fixed.service, alone, entry, jnp.zeros(1)).best
+    time = timing(case.model, case.service, best.deployment)
+    reached = entry.replicas[0] * best.deployment.batch / time.tpot
+    return Best(best.deployment, jnp.where(best.feasible, reached, 0.0), best.feasible)
 
 
 # ---- optima with their metrics -------------------------------------------------------------------
@@ -153,7 +169,11 @@ def _what_layouts_depend_on(service: Service) -> tuple[float, float, LayoutRules
 
 def _optima(layouts: Deployment, cases: ServedModel) -> Optimum:
     """The best of all layouts for each case of a batch."""
-    parts = stack([_best(cases, pad_to(chunk, LAYOUTS)) for chunk in chunks(layouts, LAYOUTS)])
+    found, most = [], np.zeros(length(cases))
+    for chunk in chunks(layouts, LAYOUTS):
+        found.append(in_numpy(_best(cases, pad_to(chunk, LAYOUTS), most)))
+        most = np.maximum(most, found[-1].throughput)
+    parts = stack(found)
     winner = np.argmax(parts.throughput, axis=0)
     best = take(parts, (winner, np.arange(len(winner))))
     return in_numpy(Optimum(best, _metrics(cases, best.deployment)))

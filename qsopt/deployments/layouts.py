@@ -5,7 +5,7 @@ sequence (decode context parallel), and an expert size that does not divide the 
 places that are left with copies.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from qsopt.arrays import Scalar, is_concrete
 from qsopt.deployments.batches import Tree, same_length, take
@@ -133,10 +134,13 @@ def layouts_of_any(
         layers, *heads = map(float, deciding_sizes(model))
         # more layers than devices change nothing
         distinct.setdefault((min(layers, float(cluster.devices)), *heads), model)
-    lists = [_layouts_if_any(model, cluster, rules) for model in distinct.values()]
-    rows = {row for layouts in lists if layouts is not None for row in _table(layouts)}
-    if not rows:
+    tried = [_layouts_if_any(model, cluster, rules) for model in distinct.values()]
+    lists = [layouts for layouts in tried if layouts is not None]
+    if not lists:
         return legal_layouts(models[0], cluster, rules)
+    if len(lists) == 1:
+        return lists[0]
+    rows = {row for layouts in lists for row in _table(layouts)}
     return layout_batch(sorted(rows, key=_order))
 
 
@@ -190,59 +194,75 @@ def combined_layouts(
     Raises:
         InputError: if there is none.
     """
-    rows = sorted(
-        _rows(int(cluster.devices), sizes, traits, rules, ways),
-        key=_order,
-    )
-    if not rows and rules.dcp is None and rules.stack == "any":
+    devices = int(cluster.devices)
+    table = _with_stages(_splits(devices, sizes, traits, rules, ways), sizes.pipeline, devices)
+    if not len(table) and rules.dcp is None and rules.stack == "any":
         raise InputError(
             "no legal layout has these parallel sizes here; leave some of tp, dp, pp and ep open, "
             "or take smaller ones"
         )
-    if not rows:
+    if not len(table):
         raise InputError(
             f"no layout has dcp = {rules.dcp} with stack {rules.stack} here; take --dcp any"
         )
-    layouts = layout_batch(rows)
+    layouts = layout_batch(table)
     (filled,) = same_length(layouts)
-    return take(layouts, has_replica(cluster, filled, rules)[: len(rows)])
+    return take(layouts, has_replica(cluster, filled, rules)[: len(table)])
 
 
-def _rows(
+Table = Float[np.ndarray, "layouts sizes"]
+"""Layouts as rows of (tensor, data, pipeline, expert, dispatched, dcp)."""
+
+
+def _splits(
     devices: int,
     sizes: LayoutSizes,
     traits: Traits,
     rules: LayoutRules,
     ways: tuple[float, ...],
-) -> Iterator[Layout]:
-    """Every pair of a split of attention and one of the experts that the rules allow."""
+) -> Table:
+    """Every pair of a split of attention and one of the experts that the rules allow, in one
+    stage.
+    """
     runs, experts = RUNS[rules.stack], cache(sizes.expert)
+    kept: list[tuple[float, ...]] = []
     for tensor in sizes.tensor:
         shares = [dcp for dcp in sizes.shares(tensor) if rules.dcp in (None, dcp)]
         for data in sizes.data:
             stage = tensor * data
             if stage > devices:
                 break
-            splits = [
+            splits = (
                 Layout(tensor, data, 1, expert, way, dcp)
                 for expert in experts(stage)
-                for way in (ways if expert > 1 else (GATHERED,))
+                for way in (sorted(ways) if expert > 1 else (GATHERED,))
                 for dcp in shares
-            ]
-            kept = [layout for layout in splits if runs(layout, traits)]
-            for pipeline in sizes.pipeline:
-                if stage * pipeline > devices:
-                    break
-                yield from (layout._replace(pipeline=pipeline) for layout in kept)
+            )
+            kept += [layout[:6] for layout in splits if runs(layout, traits)]
+    return np.array(kept, dtype=float).reshape(-1, 6)
 
 
-def layout_batch(rows: Sequence[tuple[float, ...]]) -> Deployment:
+def _with_stages(splits: Table, pipeline: Collection[int], devices: int) -> Table:
+    """The same in every number of stages that so many devices have room for, fewest first."""
+    stage, parts = splits[:, 0] * splits[:, 1], [splits[:0]]
+    for stages in pipeline:
+        part = splits[stage * stages <= devices]
+        if not len(part):
+            break
+        part[:, 2] = stages
+        parts.append(part)
+    return np.concatenate(parts)
+
+
+def layout_batch(rows: Sequence[tuple[float, ...]] | Table) -> Deployment:
     """Rows of (tensor, data, pipeline, expert, dispatched) and, where they matter, (dcp,
     expert_slots) as one batched `Deployment` at its smallest batch.
     """
-    plain = Layout(1, 1, 1, 1, GATHERED)
-    table = np.array([(*row, *plain[len(row) :]) for row in rows], dtype=float)
-    tensor, data, pipeline, expert, dispatched, dcp, slots = table.T
+    given = np.array(rows, dtype=float)
+    plain = np.array(Layout(1, 1, 1, 1, GATHERED), dtype=float)
+    table = np.tile(plain, (len(given), 1))
+    table[:, : given.shape[1]] = given
+    tensor, data, pipeline, expert, dispatched, dcp, slots = table.T.copy()
     sizes = tensor, data, pipeline, expert, pipeline * data, dispatched, dcp, slots
     return eqx.tree_at(_fields, Deployment(), sizes)
 

@@ -1,12 +1,14 @@
-"""The best legal deployment of a model, exactly: every layout with its largest admissible batch,
-evaluated in one batch.
+"""The best legal deployment of a model, exactly: every layout with its largest admissible batch.
 
 Throughput never falls with the batch (every operator's compute, memory and message time, divided by
 the batch, never rises, and their norm keeps that order), and memory and TPOT never fall either. So
 the best batch of a layout is the largest that keeps the limits: memory gives it in closed form, a
-TPOT limit by bisection on whole batches.
+TPOT limit by evaluations at whole batches, few of them as most layouts cannot win (see `contest`).
 """
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import equinox as eqx
@@ -18,8 +20,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from qsopt.arrays import Scalar, is_concrete, number
 from qsopt.deployments.batches import CHUNK, Tree, chunks, length, pad_to, stack, take
-from qsopt.physics.evaluate import meets, timing, whole_units
+from qsopt.deployments.contest import CLOSE, TIED, Entry, contest
+from qsopt.physics import placement
+from qsopt.physics.evaluate import timing, whole_units
 from qsopt.physics.memory import memory
+from qsopt.precision import same_precision
 from qsopt.programs import compiled
 from qsopt.record import Record
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
@@ -53,7 +58,16 @@ class Searched(eqx.Module):
 
     best: Best
     throughputs: Float[Array, "models layouts"]
-    """In every layout at its largest batch, 0 where infeasible [tokens/s]."""
+    """In every layout at its largest batch, 0 where infeasible and where a list is only filled up;
+    of layouts that are not near the best what they do not exceed [tokens/s].
+    """
+
+
+def things_first(count: int) -> Float[np.ndarray, " models"]:
+    """`near` for several models or worlds, of the first of which layouts close to the best are
+    wanted too.
+    """
+    return np.array([CLOSE, *[TIED] * (count - 1)])
 
 
 def best_of_each(
@@ -64,7 +78,7 @@ def best_of_each(
     efficiencies: Efficiency | None = None,
 ) -> Best:
     """The best deployment of each of a batch of models; arguments are those of `searched`."""
-    return searched(models, service, layouts, worlds, efficiencies).best
+    return searched(models, service, layouts, worlds, efficiencies, TIED).best
 
 
 def searched(
@@ -73,6 +87,7 @@ def searched(
     layouts: Deployment,
     worlds: Counterfactual | None = None,
     efficiencies: Efficiency | None = None,
+    near: float | Float[np.ndarray, " models"] = 0.0,
 ) -> Searched:
     """Every layout at its largest batch, for each of a batch of models.
 
@@ -82,37 +97,67 @@ def searched(
         layouts: legal layouts as one batched `Deployment` (see `layouts`); their batch is not used.
         worlds: as many worlds as models; things as they are if left out.
         efficiencies: as many efficiency sets as models; the service's own if left out.
+        near: share of the best throughput from which on that of a layout is wanted exactly, 0 for
+            all of them (see `contest`); for each model where they differ.
     """
-    cases = models, worlds, efficiencies
-    if models.hidden.shape[0] <= CASES:
+    shares = np.broadcast_to(np.asarray(near, float), (models.hidden.shape[0],))
+    cases = models, worlds, efficiencies, shares
+    if len(shares) <= CASES:
         return _of_few(cases, service.priced, layouts)
     return _joined([_of_few(part, service.priced, layouts) for part in chunks(cases, CASES)])
 
 
-Cases = tuple[Model, Counterfactual | None, Efficiency | None]
+Cases = tuple[Model, Counterfactual | None, Efficiency | None, Float[np.ndarray, " models"]]
+"""Models, worlds, efficiencies, and the shares of the best throughput that are near it."""
 
 
 def _of_few(cases: Cases, service: Service, layouts: Deployment) -> Searched:
     """At most `CASES` models."""
-    count = cases[0].hidden.shape[0]
-    models, worlds, efficiencies = cases if count == CASES else pad_to(cases, CASES)
+    count = len(cases[3])
+    models, worlds, efficiencies, near = cases if count == CASES else pad_to(cases, CASES)
     filled = (
         models,
         of_each_case(ACTUAL) if worlds is None else worlds,
         of_each_case(service.efficiency) if efficiencies is None else efficiencies,
     )
     lists = chunks(layouts, CHUNK)
-    full = length(lists[0])
-    parts = [
-        _of_chunk(filled, service, pad_to(each, full), np.asarray(count, np.int32))
-        for each in lists
-    ]
+    full, some = length(lists[0]), np.asarray(count, np.int32)
+
+    def search(each: Deployment, ahead: Float[Array, " models"]) -> Searched:
+        return _of_chunk(filled, service, pad_to(each, full), some, ahead, near)
+
+    parts = _in_waves(search, lists)
     if len(parts) == 1 and count == CASES:
         return parts[0]
-    some = [take(part, slice(0, count)) for part in parts]
-    best = best_of_parts([part.best for part in some])
-    throughputs = _array(some).concatenate([part.throughputs for part in some], axis=1)
+    cut = [take(part, slice(0, count)) for part in parts]
+    best = best_of_parts([part.best for part in cut])
+    throughputs = _array(cut).concatenate([part.throughputs for part in cut], axis=1)
     return Searched(best, throughputs[:, : length(layouts)])
+
+
+WAVE = 16
+"""Parts of a list that are searched side by side; those after them know the best of these."""
+
+
+def _in_waves(
+    search: Callable[[Deployment, Float[Array, " models"]], Searched], lists: list[Deployment]
+) -> list[Searched]:
+    """All parts of a list of layouts; on a CPU on all cores, the first alone, as it compiles."""
+    parts = [search(lists[0], jnp.zeros(CASES))]
+    ahead = parts[0].best.throughput
+    beside = is_concrete(parts[0]) and len(lists) > 2 and jax.default_backend() == "cpu"
+    threads = os.cpu_count() if beside else 1
+    with ThreadPoolExecutor(threads, initializer=same_precision()) as pool:
+        each = pool.map if beside else map
+        for start in range(1, len(lists), WAVE):
+            wave = list(each(lambda part, best=ahead: search(part, best), lists[start:][:WAVE]))
+            parts += wave
+            ahead = _array(wave).max(_array(wave).stack([ahead, *_bests(wave)]), axis=0)
+    return parts
+
+
+def _bests(parts: list[Searched]) -> list[Float[Array, " models"]]:
+    return [part.best.throughput for part in parts]
 
 
 def _joined(parts: list[Searched]) -> Searched:
@@ -140,19 +185,72 @@ def _of_chunk(
     service: Service,
     layouts: Deployment,
     count: Int[Array, ""],
+    ahead: Float[Array, " models"],
+    near: Float[Array, " models"],
 ) -> Searched:
     """The first `count` of the cases; of the others nothing is computed."""
 
-    def one(index: Int[Array, ""]) -> Searched:
+    def one(index: Int[Array, ""], promise: Float[Array, " layouts"]) -> Searched:
         model, world, efficiency = take(cases, index)
         served = eqx.tree_at(lambda s: s.efficiency, service, efficiency)
-        designs = jax.vmap(lambda layout: at_largest_batch(model, served, layout, world))(layouts)
-        return Searched(pick(designs), designs.throughput)
+        entry = jax.vmap(lambda layout: entry_of(model, served, layout, world))(layouts)
+        return best_layout(model, served, layouts, entry, promise, ahead[index], near[index], world)
 
-    def add(index: Int[Array, ""], found: Searched) -> Searched:
-        return jax.tree.map(lambda every, own: every.at[index].set(own), found, one(index))
+    def add(index: Int[Array, ""], state: tuple[Searched, Array]) -> tuple[Searched, Array]:
+        found, promise = state
+        own = one(index, promise)
+        found = jax.tree.map(lambda every, each: every.at[index].set(each), found, own)
+        return found, own.throughputs  # cases are alike: their best come first
 
-    return lax.fori_loop(0, count, add, _nothing(layouts))
+    start = _nothing(layouts), jnp.zeros(length(layouts))
+    return lax.fori_loop(0, count, add, start)[0]
+
+
+def best_layout(
+    model: Model,
+    service: Service,
+    layouts: Deployment,
+    entry: Entry,
+    promise: Float[Array, " layouts"],
+    ahead: Scalar = 0.0,
+    near: Scalar = TIED,
+    world: Counterfactual = ACTUAL,
+) -> Searched:
+    """The best of some layouts for one model; arguments from `entry` on are those of `contest`."""
+
+    def evaluate(places: Array, batches: Array) -> tuple[Array, Array]:
+        designs = at_batches(take(layouts, places), batches)
+        tpot = jax.vmap(lambda design: timing(model, service, design, world).tpot)(designs)
+        return entry.replicas[places] * batches / tpot, tpot
+
+    filling = is_filling(layouts)
+    entry = eqx.tree_at(lambda e: e.most, entry, jnp.where(filling, 0.0, entry.most))
+    standing = contest(entry, evaluate, promise, ahead, near)
+    designs = at_batches(layouts, jnp.maximum(standing.units, 1.0) * entry.unit)
+    best = pick(Best(designs, standing.throughput, standing.throughput > 0.0))
+    return Searched(best, standing.at_most)
+
+
+def is_filling(layouts: Deployment) -> Bool[Array, " layouts"]:
+    """Which of some layouts only fill a list up (see `pad_to`), so that they need no look."""
+    same = [leaf == leaf[0] for leaf in jax.tree.leaves(layouts)]
+    return jnp.all(jnp.stack(same), axis=0).at[0].set(False)
+
+
+def at_batches(layouts: Deployment, batches: Float[Array, " layouts"]) -> Deployment:
+    """The layouts, each at a batch."""
+    return eqx.tree_at(lambda d: d.batch, layouts, batches)
+
+
+def entry_of(
+    model: Model, service: Service, layout: Deployment, world: Counterfactual = ACTUAL
+) -> Entry:
+    """A layout with what bounds its batch."""
+    unit = layout.pipeline * layout.data
+    replicas = placement.replicas(service.cluster, layout, service.rules.whole_domains)
+    held = memory(model, service, at_batches(layout, unit), world)
+    most = jnp.where(replicas >= 1.0, whole_units(held, jnp.ones_like(unit)), 0.0)
+    return Entry(most, unit, replicas, service.workload.tpot_limit, jnp.ones_like(unit))
 
 
 def _nothing(layouts: Deployment) -> Searched:
@@ -180,61 +278,3 @@ def pick(designs: Best) -> Best:
     """The first of a batch of designs whose throughput is within `EQUAL` of the best."""
     index = jnp.argmax(designs.throughput >= jnp.max(designs.throughput) * (1.0 - EQUAL))
     return take(designs, index)
-
-
-def at_largest_batch(
-    model: Model, service: Service, layout: Deployment, world: Counterfactual = ACTUAL
-) -> Best:
-    """A layout with the largest whole batch that memory and the TPOT limit allow, or its smallest
-    where none is allowed.
-    """
-    unit = layout.pipeline * layout.data
-
-    def at(units: Scalar) -> Deployment:
-        return eqx.tree_at(lambda d: d.batch, layout, units * unit)
-
-    def throughput_and_allowed(units: Scalar) -> tuple[Scalar, Bool[Array, ""]]:
-        time = timing(model, service, at(units), world)
-        return time.throughput, meets(time.tpot, service.workload)
-
-    one = jnp.ones_like(unit)
-    most = whole_units(memory(model, service, at(one), world), one)
-    search = _Bisection(most, one, one, 0.0 * one, jnp.zeros((), bool))
-    end = lax.while_loop(
-        lambda state: state.low <= state.high,
-        lambda state: state.narrowed(*throughput_and_allowed(state.next)),
-        search,
-    )
-    return Best(at(end.units), end.throughput, end.throughput > 0.0)
-
-
-class _Bisection(eqx.Module):
-    """Bisection on whole batch units for the largest that meets the limit; the largest that fits is
-    tried first.
-    """
-
-    high: Scalar
-    """Most units that may still meet the limit."""
-    low: Scalar
-    """One more than is known to meet it."""
-    units: Scalar
-    """The most that is known to meet it."""
-    throughput: Scalar
-    """With these units, 0 before any is known [tokens/s]."""
-    tried: Bool[Array, ""]
-    """Whether the largest that fits was tried."""
-
-    @property
-    def next(self) -> Scalar:
-        return jnp.where(self.tried, jnp.floor((self.low + self.high) / 2.0), self.high)
-
-    def narrowed(self, throughput: Scalar, allowed: Bool[Array, ""]) -> "_Bisection":
-        units = self.next
-        one = jnp.maximum(1.0, units * jnp.finfo(units.dtype).eps)  # what float32 tells apart
-        return _Bisection(
-            high=jnp.where(allowed, self.high, units - one),
-            low=jnp.where(allowed, units + one, self.low),
-            units=jnp.where(allowed, units, self.units),
-            throughput=jnp.where(allowed, throughput, self.throughput),
-            tried=jnp.ones((), bool),
-        )

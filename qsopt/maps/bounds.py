@@ -15,71 +15,35 @@ layers and heads jump, and with them the layouts that it has.
 
 import itertools
 from dataclasses import dataclass
-from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
-from qsopt.comparison.dense import NAMED, MatchKind, with_sizes
-from qsopt.deployments.batches import chunks, in_batches, length, take
-from qsopt.deployments.capped import within_cap
-from qsopt.deployments.legality import splits
-from qsopt.deployments.optimum import EQUAL, at_largest_batch
+from qsopt.deployments.batches import chunks, length, take
+from qsopt.deployments.optimum import EQUAL
 from qsopt.maps.axes import CONSTANT, NO_TREND, RISES
-from qsopt.maps.points import MapPoint, served_at, with_top_k_factor
-from qsopt.programs import compiled
-from qsopt.spec.deployment import Deployment
-from qsopt.spec.model import Model
-from qsopt.spec.service import Service
+from qsopt.maps.points import MapPoint
+from qsopt.maps.replicas import axis_of_devices, optima_of_replicas
+from qsopt.maps.sides import (
+    BLOCKS,
+    MOST_PAIRS,
+    SLACK,
+    Evaluations,
+    MapSide,
+    Optima,
+    Reached,
+    joined,
+)
+from qsopt.spec.workload import NO_LIMIT
 
-BLOCKS = (16, 8, 4, 2, 1)
-"""Widths of the blocks, each a multiple of the next."""
+MOST_AT_ONCE = 20_000
+"""Points that one search ends with."""
 
-CHUNK = 8192
-"""Layouts at a point that one call of the compiled function takes."""
-
-MOST_PAIRS, MOST_AT_ONCE = 2_000_000, 20_000
-"""Layouts in blocks that one search begins with, and points that it ends with."""
-
-FEW = 4
-"""Layouts that are tried for a block's lower bound."""
-
-SLACK = 1e-6
-"""Relative excess of a lower over an upper bound at which a layout is dropped: above rounding and
-above `EQUAL`.
+FEW, TRIED, SAMPLES = 4, 32, 3
+"""Layouts that are tried for a block's lower bound; more of them where nothing is known; and blocks
+along an axis that are looked at first where the time per token is limited.
 """
-
-
-@dataclass(frozen=True)
-class MapSide:
-    """One side of a map: the MoE itself, or its dense match."""
-
-    model: Model
-    """The MoE; of a named match this itself."""
-    service: Service
-    """What no point changes of it."""
-    layouts: Deployment
-    """Legal layouts of this side on the largest cluster of the map."""
-    kind: MatchKind | None
-    """Which dense match the side is; None for the MoE."""
-    capped: bool
-    """Whether the points cap the sequences in the cluster."""
-
-
-@dataclass(frozen=True)
-class Optima:
-    """The best deployment of a side at every point."""
-
-    throughput: Float[np.ndarray, "x y"]
-    """Of the cluster, 0 where nothing is feasible [tokens/s]."""
-    layout: Int[np.ndarray, "x y"]
-    """Which of the side's layouts, -1 where none is feasible."""
-    batch: Float[np.ndarray, "x y"]
-    """Its batch [sequences of a replica]."""
-    evaluated: int
-    """Layouts that were evaluated at a point."""
 
 
 @dataclass(frozen=True)
@@ -112,14 +76,17 @@ def optima(side: MapSide, points: MapPoint, trends: Trends) -> Optima:
     shape = np.shape(points.cap)
     cut = tuple(slice(0, 1) if trend is CONSTANT else slice(None) for trend in trends)
     different = take(points, cut)
-    columns = _columns_at_once(side, np.shape(different.cap), trends)
-    parts = [_Search(side, part, trends).run() for part in chunks(different, columns)]
-    whole = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("throughput", "layout", "batch")
+    axis = axis_of_devices(side, different)
+    if axis is None:
+        columns = _columns_at_once(side, np.shape(different.cap), trends)
+        parts = [_Search(side, part, trends).run() for part in chunks(different, columns)]
+        found = joined(parts, 0)
+    else:
+        found = optima_of_replicas(side, different, axis, trends[1 - axis])
+    throughput, layout, batch = (
+        np.broadcast_to(each, shape) for each in (found.throughput, found.layout, found.batch)
     )
-    throughput, layout, batch = (np.broadcast_to(part, shape) for part in whole)
-    return Optima(throughput, layout, batch, sum(part.evaluated for part in parts))
+    return Optima(throughput, layout, batch, found.evaluated)
 
 
 def _columns_at_once(side: MapSide, shape: tuple[int, ...], trends: Trends) -> int:
@@ -137,15 +104,17 @@ class _Search:
         self.shape = np.shape(points.cap)
         self.points = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), points)
         """In one row, the second axis first."""
-        self.evaluated = 0
+        self.evaluations = Evaluations(side, self.points)
 
     def run(self) -> Optima:
         """Blocks from wide to narrow, each time without the layouts that cannot win."""
         pairs = self._all_pairs(BLOCKS[0])
+        lower = self._first_bounds(pairs)
         for width, finer in itertools.pairwise(BLOCKS):
-            upper, _ = self._values(pairs, width, best=True)
-            pairs = self._split(pairs.take(self._may_win(pairs, upper, width)), width, finer)
-        return self._first_best(pairs, *self._values(pairs, BLOCKS[-1], best=True))
+            pairs, lower = self._narrowed(pairs, lower, width)
+            pairs, lower = self._split(pairs, width, finer), self._spread(lower, width, finer)
+        found = self._reached(pairs, BLOCKS[-1], lower[self._block(pairs, BLOCKS[-1])])
+        return self._first_best(pairs, found.throughput, found.batch)
 
     def _widths(self, width: int) -> tuple[int, int]:
         """Points of a block along both axes."""
@@ -176,49 +145,70 @@ class _Search:
             ends.append(np.minimum((block + 1) * wide, points) - 1 if last else block * wide)
         return ends[0] * self.shape[1] + ends[1]
 
-    def _values(
-        self, pairs: _Pairs, width: int, best: bool
-    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-        """Throughput and batch of each pair's layout at a corner of its block."""
-        count = len(pairs.layout)
-        self.evaluated += count
-        if not count:
-            return np.zeros(0), np.zeros(0)
-        points = self._corner(pairs, width, best)
-        throughput, batch = in_batches(self._reached, (points, pairs.layout), CHUNK)
-        return np.asarray(throughput), np.asarray(batch)
+    def _block(self, pairs: _Pairs, width: int) -> Int[np.ndarray, " pairs"]:
+        """The number of each pair's block."""
+        return pairs.x * self._counts(width)[1] + pairs.y
 
     def _reached(
-        self, indices: tuple[Int[np.ndarray, " chunk"], Int[np.ndarray, " chunk"]]
-    ) -> tuple[Float[Array, " chunk"], Float[Array, " chunk"]]:
-        """Throughput and batch of some layouts, each at a point of its own."""
-        side, (point, layout) = self.side, indices
-        return _reached(
-            side.model,
-            side.service,
-            take(self.points, point),
-            take(side.layouts, layout),
-            kind=side.kind,
-            capped=side.capped,
-        )
+        self,
+        pairs: _Pairs,
+        width: int,
+        goal: Float[np.ndarray, " n"],
+        best: bool = True,
+        to_the_end: bool = True,
+    ) -> Reached:
+        """What each pair's layout reaches at a corner of its block, as far as that is a goal."""
+        corner = self._corner(pairs, width, best)
+        return self.evaluations.reached(corner, pairs.layout, goal * (1.0 - SLACK), to_the_end)
 
-    def _may_win(
-        self, pairs: _Pairs, upper: Float[np.ndarray, " n"], width: int
-    ) -> Bool[np.ndarray, " n"]:
-        """Which pairs' upper bounds reach the lower bounds of their blocks.
+    def _narrowed(
+        self, pairs: _Pairs, lower: Float[np.ndarray, " blocks"], width: int
+    ) -> tuple[_Pairs, Float[np.ndarray, " blocks"]]:
+        """The pairs whose upper bounds reach the lower bounds of their blocks, and these.
 
-        The lower bound of a block is the best of the few layouts with its largest upper bounds, at
-        the corner where they are worst.
+        The lower bound of a block is the best of the few layouts that are furthest at the corner
+        where all are best, at the corner where they are worst.
         """
-        counts = self._counts(width)
-        block = pairs.x * counts[1] + pairs.y
-        order = np.lexsort((-upper, block))
-        starts = np.searchsorted(block, np.arange(np.prod(counts)))
-        few = np.sort(order[np.arange(len(block)) - starts[block] < FEW])
-        tried, _ = self._values(pairs.take(few), width, best=False)
+        block = self._block(pairs, width)
+        upper = self._reached(pairs, width, lower[block], to_the_end=False)
+        lower = self._raised(lower, pairs.take(_largest(upper.throughput, block, FEW)), width)
+        may_win = (upper.at_most > 0.0) & (upper.at_most >= lower[block] * (1.0 - SLACK))
+        return pairs.take(may_win), lower
+
+    def _raised(
+        self, lower: Float[np.ndarray, " blocks"], pairs: _Pairs, width: int
+    ) -> Float[np.ndarray, " blocks"]:
+        """The lower bounds of blocks after some layouts were tried where they are worst."""
+        block = self._block(pairs, width)
+        tried = self._reached(pairs, width, lower[block], best=False).throughput
+        raised = lower.copy()
+        np.maximum.at(raised, block, tried)
+        return raised
+
+    def _first_bounds(self, pairs: _Pairs) -> Float[np.ndarray, " blocks"]:
+        """Lower bounds of the widest blocks to begin with: none where no time per token is limited,
+        so that one evaluation of a layout tells all; else of the layouts that are the best in some
+        of the blocks.
+        """
+        width, counts = BLOCKS[0], self._counts(BLOCKS[0])
         lower = np.zeros(np.prod(counts))
-        np.maximum.at(lower, block[few], tried)
-        return (upper > 0.0) & (upper >= lower[block] * (1.0 - SLACK))
+        if len(BLOCKS) == 1 or np.min(self.points.workload.tpot_limit) >= NO_LIMIT:
+            return lower
+        some = [np.linspace(0, count - 1, SAMPLES).astype(int) for count in counts]
+        sample = pairs.take(np.isin(pairs.x, some[0]) & np.isin(pairs.y, some[1]))
+        leaders = self._leaders(sample, lower, width)
+        return self._raised(lower, pairs.take(np.isin(pairs.layout, leaders)), width)
+
+    def _leaders(
+        self, pairs: _Pairs, lower: Float[np.ndarray, " blocks"], width: int
+    ) -> Int[np.ndarray, " leaders"]:
+        """The layouts that are the best where blocks are worst."""
+        block = self._block(pairs, width)
+        once = self._reached(pairs, width, lower[block], best=False, to_the_end=False)
+        first = pairs.take(_largest(once.at_most, block, TRIED))
+        goals = self._raised(lower, first, width)
+        found = self._reached(pairs, width, goals[block], best=False).throughput
+        return np.unique(pairs.layout[_largest(found, block, FEW)])
 
     def _split(self, pairs: _Pairs, width: int, finer: int) -> _Pairs:
         """The same layouts in the smaller blocks that make up each block."""
@@ -233,6 +223,16 @@ class _Search:
         return _Pairs(x[order], y[order], layout[order]).take(
             (x < counts[0])[order] & (y < counts[1])[order]
         )
+
+    def _spread(
+        self, lower: Float[np.ndarray, " blocks"], width: int, finer: int
+    ) -> Float[np.ndarray, " finer"]:
+        """The same lower bounds for the smaller blocks that make up each block."""
+        spread = lower.reshape(self._counts(width))
+        sizes = zip(self._widths(width), self._widths(finer), self._counts(finer), strict=True)
+        for axis, (wide, fine, count) in enumerate(sizes):
+            spread = np.take(spread, np.arange(count) * fine // wide, axis)
+        return spread.ravel()
 
     def _first_best(
         self, pairs: _Pairs, value: Float[np.ndarray, " n"], batch: Float[np.ndarray, " n"]
@@ -251,39 +251,14 @@ class _Search:
             throughput.reshape(self.shape),
             layout.reshape(self.shape),
             sequences.reshape(self.shape),
-            self.evaluated,
+            self.evaluations.count,
         )
 
 
-@partial(compiled, static=("kind", "capped"))
-def _reached(
-    model: Model,
-    service: Service,
-    points: MapPoint,
-    layouts: Deployment,
-    *,
-    kind: MatchKind | None,
-    capped: bool,
-) -> tuple[Float[Array, " chunk"], Float[Array, " chunk"]]:
-    """Throughput, 0 where infeasible, and batch of each layout at its point."""
-
-    def one(point: MapPoint, layout: Deployment) -> tuple[Array, Array]:
-        case = served_at(_side_at(model, point, kind), service, point)
-        best = (
-            within_cap(case, layout)
-            if capped
-            else at_largest_batch(case.model, case.service, layout)
-        )
-        throughput = best.throughput
-        if kind is not None and kind.twin == "released":  # its heads and layers are the point's
-            throughput = jnp.where(splits(case.model, layout), throughput, 0.0)
-        return throughput, best.deployment.batch
-
-    return jax.vmap(one)(points, layouts)
-
-
-def _side_at(model: Model, point: MapPoint, kind: MatchKind | None) -> Model:
-    """The MoE, or its dense match, at a point."""
-    if kind is None:
-        return with_top_k_factor(model, point.top_k_factor)
-    return model if kind == NAMED else with_sizes(model, point.shape, kind)
+def _largest(
+    values: Float[np.ndarray, " n"], block: Int[np.ndarray, " n"], count: int
+) -> Int[np.ndarray, " some"]:
+    """Places of the few largest values of every block; blocks ascend."""
+    order = np.lexsort((-values, block))
+    starts = np.searchsorted(block, block)
+    return np.sort(order[np.arange(len(block)) - starts < count])

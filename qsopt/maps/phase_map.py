@@ -21,8 +21,9 @@ from qsopt.deployments.batches import in_numpy, take
 from qsopt.deployments.layouts import layouts_of_any, legal_layouts
 from qsopt.errors import InputError
 from qsopt.maps.axes import CONSTANT, NO_TREND, Axis
-from qsopt.maps.bounds import MapSide, Optima, optima
+from qsopt.maps.bounds import optima
 from qsopt.maps.points import MapPoint, Sparsity, match_shapes, point_grid, with_top_k_factor
+from qsopt.maps.sides import MapSide, Optima
 from qsopt.maps.winners import Grid, Winners
 from qsopt.quality.belief import Belief
 from qsopt.record import Result

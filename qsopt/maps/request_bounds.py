@@ -31,14 +31,12 @@ from qsopt.maps.request_optima import (
     Values,
     largest,
     take_best,
-    upper_between,
-    upper_of,
     values_at,
 )
 from qsopt.maps.request_pairs import PairRows, Pool, at_same_points, pair_values
 from qsopt.maps.request_rows import Board, alike_for_readers, board
 from qsopt.serving.candidates import READER, UNIFORM, WRITER
-from qsopt.serving.narrowing import next_units, put, unknown, updated
+from qsopt.serving.narrowing import next_units, put, step, unknown, upper_between
 from qsopt.serving.plan import WAYS
 from qsopt.serving.replica import Served
 from qsopt.serving.trials import Asked
@@ -202,12 +200,13 @@ class _Search:
             beats = np.floor(own[here] * limit[here] / np.maximum(replicas[here], 1.0) / unit[here])
             before = known.take(here)
             units = next_units(before, beats, limit[here])
-            came = self.board.ask(rows.take(here), units)
-            put(known, here, updated(before, units, came))
-            ttft[here], devices[here], fits[here] = came.ttft, came.devices, came.fits
-            self.evaluated += len(here)
+            done = step(self.board.ask, before, rows.take(here), units)
+            put(known, here, done.known)
+            shown, came = here[done.shown], done.came
+            ttft[shown], devices[shown], fits[shown] = came.ttft, came.devices, came.fits
+            self.evaluated += done.trials
         to_requests = np.where(pools, 1.0, answer)
-        upper = upper_of(known)
+        upper = known.upper
         if bound and self.shared:
             late = (ttft > self.first[point] * (1.0 + EQUAL)) & (kind != UNIFORM)
             upper = np.where(pools, upper, upper_between(known, upper, fits & ~late))

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Int
 from qsopt.deployments.optimum import EQUAL
 from qsopt.maps.request_rows import Shares
 from qsopt.serving.candidates import ALTERNATING, WRITER, Candidates
-from qsopt.serving.narrowing import Known
 
 Values = Float[np.ndarray, " rows"]
 Places = Int[np.ndarray, " rows"]
@@ -82,20 +81,6 @@ class Reached(NamedTuple):
     units: Values
     ttft: Values
     devices: Values
-
-
-def upper_of(known: Known) -> Values:
-    """No less than each row serves."""
-    open_bound = np.where(np.isinf(known.bound), known.value, known.bound)
-    return np.where(known.unsettled, np.maximum(open_bound, known.value), known.value)
-
-
-def upper_between(known: Known, upper: Values, possible: Bool[np.ndarray, " rows"]) -> Values:
-    """The same for batches that are no whole number."""
-    some = np.maximum(known.units, 1.0)
-    endless = possible & (known.units == 0.0) & (known.high <= 1.0)
-    reaching = np.where(known.unsettled, upper, upper * (some + 1.0) / some)
-    return np.where(endless, np.inf, np.where(known.units > 0.0, reaching, upper))
 
 
 def take_best(

@@ -15,12 +15,12 @@ from jaxtyping import Bool, Float, Int
 
 from qsopt.serving.candidates import (
     CHUNKS,
-    LARGEST,
     MIXED,
     READER,
     UNIFORM,
     Candidates,
     candidates,
+    doubles,
 )
 from qsopt.serving.plan import WAYS
 from qsopt.serving.replica import Served
@@ -46,13 +46,6 @@ class Shares(NamedTuple):
     """Whether there is."""
 
 
-def doubles(questions: Asked) -> Int[np.ndarray, " points"]:
-    """m of the largest chunk that is tried of each question."""
-    workload = questions.workload
-    read = np.maximum(np.asarray(workload.prompt) * (1.0 - np.asarray(workload.cached)), 1.0)
-    return np.minimum(np.floor(np.log2(LARGEST / read)), CHUNKS - 1.0).astype(int)
-
-
 def shares(
     layouts: Deployment, most: Int[np.ndarray, " points"], ways: tuple[str, ...] = WAYS
 ) -> Shares:
@@ -60,7 +53,7 @@ def shares(
 
     Args:
         layouts: legal ones.
-        most: from `doubles`, of all points.
+        most: from `candidates.doubles`, of all points.
         ways: of serving.
     """
     every = candidates(layouts, ways)
@@ -157,7 +150,7 @@ def board(
         questions: of all points in one row.
         ways: of serving.
     """
-    most = doubles(questions)
+    most = doubles(questions.workload)
     found = shares(layouts, most, ways)
     ask = asking(served, without_first_limit(questions), found.every, briefly=True)
     return Board(found, questions, most, ask, len(most))

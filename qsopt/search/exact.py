@@ -13,15 +13,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
 from qsopt.deployments.batches import chunks, in_batches, length, same_length
+from qsopt.deployments.contest import Entry
 from qsopt.deployments.layouts import LayoutSizes, combined_layouts
 from qsopt.deployments.legality import allows_experts, is_legal, splits_heads, with_places
-from qsopt.deployments.optimum import Best, at_largest_batch, best_of_parts, pick
+from qsopt.deployments.optimum import Best, best_layout, best_of_parts, entry_of, pick
 from qsopt.deployments.sizes import cache_shares, divisors, traits_of, whole
-from qsopt.physics.evaluate import timing
+from qsopt.physics.evaluate import meets, timing
 from qsopt.programs import compiled
 from qsopt.search.architecture import Values, with_architecture
 from qsopt.search.problem import DesignProblem
@@ -86,21 +87,36 @@ class Scorer:
     def _best_by_part(self, values: Values, layouts: Deployment) -> Best:
         in_haste = "xla_backend_optimization_level=0" in os.environ.get("XLA_FLAGS", "")
         score = _thorough if self.many and in_haste else _compiled
-        parts = [
-            score(self.problem.reference, self.problem.service, self.rule, values, part)
-            for part in chunks(layouts, PART)
-        ]
-        return parts[0] if len(parts) == 1 else best_of_parts(parts)
+        reference, service = self.problem.reference, self.problem.service
+        parts, most = [], np.zeros(ROWS)
+        for part in chunks(layouts, PART):
+            parts.append(score(reference, service, self.rule, values, part, most))
+            most = np.maximum(most, np.asarray(parts[-1].throughput))
+        return best_of_parts(parts)
 
 
 def _best_of_rows(
-    reference: Model, service: Service, rule: BatchRule, values: Values, layouts: Deployment
+    reference: Model,
+    service: Service,
+    rule: BatchRule,
+    values: Values,
+    layouts: Deployment,
+    ahead: Float[Array, " rows"],
 ) -> Best:
-    def best(row: Values) -> Best:
-        model = with_architecture(reference, row)
-        return pick(jax.vmap(lambda layout: score(model, service, rule, layout))(layouts))
+    """The best of some layouts for each row, where it is better than what is reached already."""
 
-    return jax.lax.map(best, values)
+    def best(promise: Array, one: tuple[Values, Scalar]) -> tuple[Array, Best]:
+        row, reached = one
+        model = with_architecture(reference, row)
+        if rule.per_user:
+            scores = jax.vmap(lambda layout: fastest(model, service, rule, layout))(layouts)
+            return promise, pick(scores)
+        placed = with_places(model, layouts, service.rules)
+        entry = jax.vmap(lambda layout: ruled_entry(model, service, rule, layout))(placed)
+        found = best_layout(model, service, placed, entry, promise, reached)
+        return found.throughputs, found.best  # rows are alike
+
+    return jax.lax.scan(best, jnp.zeros(length(layouts)), (values, ahead))[1]
 
 
 _compiled = compiled(_best_of_rows)
@@ -113,27 +129,27 @@ run.
 """
 
 
-def score(model: Model, service: Service, rule: BatchRule, layout: Deployment) -> Best:
-    """A layout at its best batch; its `throughput` is what counts, 0 where it is illegal or
-    infeasible.
+def ruled_entry(model: Model, service: Service, rule: BatchRule, layout: Deployment) -> Entry:
+    """A layout with what bounds its batch, the rule included; out where it is illegal."""
+    entry = entry_of(model, service, layout)
+    legal = is_legal(model, service.cluster, layout, service.rules)
+    most, least = entry.most, entry.least
+    if rule.capped:
+        most = jnp.minimum(most, jnp.floor(rule.high / entry.unit))
+        least = jnp.maximum(least, jnp.ceil(rule.low / entry.unit))
+    return eqx.tree_at(lambda e: (e.most, e.least), entry, (jnp.where(legal, most, 0.0), least))
+
+
+def fastest(model: Model, service: Service, rule: BatchRule, layout: Deployment) -> Best:
+    """A layout at the smallest batch that the rule allows; its `throughput` is that of one
+    sequence, 0 where it is illegal or infeasible.
     """
     layout = with_places(model, layout, service.rules)
-    largest = at_largest_batch(model, service, layout)
-    legal = largest.feasible & is_legal(model, service.cluster, layout, service.rules)
-    if not rule.capped:
-        return Best(largest.deployment, jnp.where(legal, largest.throughput, 0.0), legal)
-    unit = layout.pipeline * layout.data
-    least = jnp.ceil(rule.low / unit) * unit
-    most = jnp.minimum(largest.deployment.batch, jnp.floor(rule.high / unit) * unit)
-    chosen = least if rule.per_user else most
-    deployment = eqx.tree_at(lambda d: d.batch, layout, jnp.maximum(chosen, unit))
-    time = timing(model, service, deployment)
-    legal = legal & (most >= least) & (time.replicas > 0)
-    return Best(
-        deployment,
-        jnp.where(legal, 1.0 / time.tpot if rule.per_user else time.throughput, 0.0),
-        legal,
-    )
+    entry = ruled_entry(model, service, rule, layout)
+    smallest = eqx.tree_at(lambda d: d.batch, layout, entry.least * entry.unit)
+    tpot = timing(model, service, smallest).tpot
+    legal = (entry.most >= entry.least) & meets(tpot, service.workload)
+    return Best(smallest, jnp.where(legal, 1.0 / tpot, 0.0), legal)
 
 
 # ---- every layout that some architecture of the problem may have ---------------------------------

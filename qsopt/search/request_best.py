@@ -22,8 +22,9 @@ from qsopt.physics.evaluate import TOLERANCE
 from qsopt.serving.candidates import ALTERNATING, READER, WRITER, Candidates, Groups
 from qsopt.serving.disaggregated import transfer
 from qsopt.serving.metrics import RequestMetrics, request_energy
+from qsopt.serving.peak import peak
 from qsopt.serving.plan import Plan
-from qsopt.serving.ranking import Option, at, best_of_each_way, of_one, of_two
+from qsopt.serving.ranking import Option, at, best_of_each_way, foremost, of_one, of_two
 from qsopt.serving.replica import Served
 from qsopt.serving.trial import Trial, layout_at
 from qsopt.serving.trials import Rows, asked_once, asking
@@ -67,8 +68,7 @@ def best_option(
     elif wanted.objective == "energy":
         found = _thrifty(served, every, groups, wanted.power)
     else:
-        result = searched(served, every, groups, least=least)
-        found = best_of_each_way(served, every, groups, result)
+        return foremost(served, every, groups, peak(served, every, groups, least=least))
     return max(found, key=lambda one: wanted.value(served, one.reached), default=None)
 
 

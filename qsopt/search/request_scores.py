@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from qsopt.comparison.contenders import Contender
-from qsopt.comparison.twin import aligned
+from qsopt.comparison.contenders import Contender, contender
 from qsopt.fitted.power import PACE, shipped_power
 from qsopt.physics.energy import PowerLaw
 from qsopt.search.architecture import with_architecture
@@ -15,7 +14,7 @@ from qsopt.search.problem import DesignProblem
 from qsopt.search.request_best import Wanted, best_option
 from qsopt.search.variables import row_values
 from qsopt.serving.ranking import Option
-from qsopt.serving.ways import layouts_of, lists
+from qsopt.serving.ways import layouts_of
 from qsopt.spec.model import Model
 
 SPEEDS = ("throughput", "cost")
@@ -83,8 +82,7 @@ class RequestScorer:
     def contender(self, model: Model) -> Contender:
         """A model with all ways of serving it; of any structure that matches have."""
         layouts = layouts_of(model, self.problem.service)
-        like = aligned(model, self.problem.reference)
-        return Contender(model, like, layouts, *lists(layouts))
+        return contender(model, self.problem.reference, layouts)
 
 
 def power_of(problem: DesignProblem) -> PowerLaw:

@@ -12,10 +12,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
 from qsopt.arrays import Scalar
 from qsopt.serving.plan import WAYS
 from qsopt.spec.deployment import Deployment
+from qsopt.spec.workload import Workload
 
 MIXED, UNIFORM, ALTERNATING, WRITER, READER = range(5)
 """Kinds of candidates."""
@@ -70,6 +72,12 @@ def most_doubles(read: Scalar) -> Scalar:
     return jnp.minimum(jnp.floor(jnp.log2(LARGEST / read)), CHUNKS - 1.0)
 
 
+def doubles(workload: Workload) -> Int[np.ndarray, "*questions"]:
+    """`most_doubles` of one workload or many, in NumPy."""
+    read = np.maximum(np.asarray(workload.prompt) * (1.0 - np.asarray(workload.cached)), 1.0)
+    return np.minimum(np.floor(np.log2(LARGEST / read)), CHUNKS - 1.0).astype(int)
+
+
 def chunk_length(read: Scalar, index: Scalar) -> Scalar:
     """Prompt tokens of a rank in one forward; the chunks that are tried have the indices 0, the
     largest, to `CHUNKS` - 1.
@@ -114,7 +122,9 @@ def _rows(layouts: Deployment, kind: int, chunks: int, together: bool) -> Candid
 
 
 def grouped(found: Candidates) -> tuple[Candidates, Groups]:
-    """The candidates with the groups of their pools."""
+    """The candidates with the groups of their pools; one that nobody belongs to where there are
+    none.
+    """
     group, held = np.zeros_like(found.kind), {}
     for kind in (READER, WRITER):
         rows = np.flatnonzero(found.kind == kind)
@@ -122,31 +132,7 @@ def grouped(found: Candidates) -> tuple[Candidates, Groups]:
         keys = np.stack([np.asarray(column)[rows] for column in sizes], axis=1)
         unique, index = np.unique(keys, axis=0, return_inverse=True)
         group[rows] = index.reshape(-1)
-        held[kind] = unique[:, 0] * unique[:, 2] * unique[:, 3]
+        held[kind] = unique[:, 0] * unique[:, 2] * unique[:, 3] if len(unique) else np.ones(1)
     pairs = np.minimum(held[READER][:, None], held[WRITER][None, :])
     holders, pair = np.unique(pairs, return_inverse=True)
     return found._replace(group=group), Groups(holders, pair.reshape(pairs.shape))
-
-
-def filled(every: list[tuple[Candidates, Groups]]) -> list[tuple[Candidates, Groups]]:
-    """Several lists whose groups are filled up alike with some that nobody belongs to, so that
-    they, and questions of like size, share a compilation.
-    """
-    shape = [_rounded(max(groups.pair.shape[axis] for _, groups in every)) for axis in (0, 1)]
-    holders = _rounded(max(len(groups.holders) for _, groups in every))
-    return [(found, _filled(groups, (shape[0], shape[1]), holders)) for found, groups in every]
-
-
-def _filled(groups: Groups, shape: tuple[int, int], holders: int) -> Groups:
-    spare = [(0, size - own) for size, own in zip(shape, groups.pair.shape, strict=True)]
-    more = (0, holders - len(groups.holders))
-    return Groups(np.pad(groups.holders, more, constant_values=1.0), np.pad(groups.pair, spare))
-
-
-def _rounded(size: int) -> int:
-    """A power of two, `MANY` at least."""
-    return max(MANY, 1 << (size - 1).bit_length())
-
-
-MANY = 64
-"""Lists of groups are at least so long."""

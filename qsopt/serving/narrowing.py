@@ -4,15 +4,19 @@ A row is a candidate under a question. Everything it serves below a batch is bou
 serves there, whether that batch is allowed or not.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from qsopt.serving.trials import Outcome
+from qsopt.deployments.batches import take
+from qsopt.serving.trials import Ask, Outcome, Rows, Tried
 
 INTERPOLATED = 3
 """Of so many trials in a row the last halves the interval, whatever time per token says."""
+
+SECTIONS = 8
+"""Batches of a row that are tried at once at most."""
 
 Values = Float[np.ndarray, " rows"]
 
@@ -42,6 +46,11 @@ class Known(NamedTuple):
         return Known(*(column[rows] for column in self))
 
     @property
+    def upper(self) -> Values:
+        """No less than each row serves with its largest allowed batch."""
+        return np.where(self.unsettled, np.maximum(self.bound, self.value), self.value)
+
+    @property
     def unsettled(self) -> Bool[np.ndarray, " rows"]:
         """Rows whose largest allowed batch is not known."""
         return self.high - self.low > 1.0
@@ -58,8 +67,8 @@ def next_units(known: Known, beats: Values, limit: Values) -> Values:
     """Batch units to try.
 
     Where nothing is allowed yet, the fewest that could beat what is known within the limit on time
-    per token; then the most; then, between both, where time per token meets its limit if it is a
-    straight line, but for every third trial, which halves.
+    per token; then the most; then one, if nothing is allowed still; then, between both, where time
+    per token meets its limit if it is a straight line, but for every third trial, which halves.
 
     Args:
         known: of each row.
@@ -75,23 +84,77 @@ def next_units(known: Known, beats: Values, limit: Values) -> Values:
     between = np.clip(known.low + np.floor(share * (high - known.low)), known.low + 1.0, high - 1.0)
     inside = np.where(straight, between, np.maximum(middle, known.low + 1.0))
     later = np.where(np.isfinite(known.high), inside, np.inf)
-    test = (known.units == 0.0) & (beats > known.low) & (beats < known.high)
-    return np.where(test, beats, later)
+    least = np.where(np.isfinite(known.high), np.maximum(beats, 1.0), beats)
+    test = (known.units == 0.0) & (least > known.low) & (least < known.high)
+    return np.where(test, least, later)
+
+
+class Step(NamedTuple):
+    """What trials of rows say."""
+
+    known: Known
+    shown: Int[np.ndarray, " shown"]
+    """Rows of whose trials one is worth keeping: of the most units that are allowed, or of the
+    fewest where none are.
+    """
+    came: Any
+    """Of that trial."""
+    trials: int
+    """Made."""
+
+
+def step(ask: Ask, known: Known, rows: Rows, units: Values) -> Step:
+    """Try rows at their next batch, and at others where one call takes more rows than there are.
+
+    Args:
+        ask: what tries them.
+        known: of each row.
+        rows: candidates under questions.
+        units: from `next_units`.
+    """
+    each = max(1, min(SECTIONS, ask.size // len(units)))
+    several = _several_units(known, units, each)
+    came = ask(rows.take(np.repeat(np.arange(len(units)), each)), several.ravel())
+    outcome = came.outcome if isinstance(came, Tried) else came
+    last = np.full(len(units), -1)
+    for place in range(each):
+        before = known
+        known = updated(before, several[:, place], take(outcome, slice(place, None, each)))
+        news = (known.low != before.low) | (known.high != before.high)
+        last[news & ((known.units > before.units) | (before.units == 0.0))] = place
+    shown = np.flatnonzero(last >= 0)
+    return Step(known, shown, take(came, shown * each + last[shown]), several.size)
+
+
+def _several_units(known: Known, units: Values, count: int) -> Float[np.ndarray, "rows units"]:
+    """So many batch units to try at once, rising: the next, and others evenly between what is known
+    to be allowed and what is too many; the next alone where that is not known.
+    """
+    shares = np.arange(1.0, count) / count
+    bounded = np.isfinite(known.high) & (units < known.high)
+    high = np.where(bounded, known.high, known.low)
+    inside = np.floor(known.low[:, None] + shares * (high - known.low)[:, None])
+    others = np.where(bounded[:, None] & (inside > known.low[:, None]), inside, units[:, None])
+    return np.sort(np.concatenate([units[:, None], others], axis=1), axis=1)
 
 
 def updated(known: Known, asked: Values, came: Outcome) -> Known:
-    """What is known after the rows were tried with so many units, or fewer where fewer fit."""
+    """What is known after the rows were tried with so many units, or fewer where fewer fit; nothing
+    new where it was known already whether so many are allowed.
+    """
     units, tpot = came.units, came.tpot
     up = came.allowed | came.too_small
+    new = (units >= known.low) & (units < known.high)
+    up, down, allowed = new & up, new & ~up, new & came.allowed
     most = np.where(units < asked, units + 1.0, known.high)
     return Known(
         low=np.where(up, units, known.low),
-        high=np.where(up, most, units),
-        units=np.where(came.allowed, units, known.units),
-        value=np.where(came.allowed, came.value, known.value),
-        bound=np.where(up, known.bound, came.value),
-        fast=np.where(came.allowed, tpot, known.fast),
-        slow=np.where(up, known.slow, tpot),
+        high=np.where(down, units, np.where(up, most, known.high)),
+        units=np.where(allowed, units, known.units),
+        value=np.where(allowed, came.value, known.value),
+        bound=np.where(down, came.value, known.bound),
+        fast=np.where(allowed, tpot, known.fast),
+        slow=np.where(down, tpot, known.slow),
         trials=known.trials + 1,
     )
 
@@ -110,6 +173,20 @@ def tightened(known: Known, slower: Bool[np.ndarray, " rows"]) -> Known:
         fast=np.where(slower, none, known.fast),
         slow=np.where(slower, known.fast, known.slow),
     )
+
+
+def upper_between(known: Known, upper: Values, possible: Bool[np.ndarray, " rows"]) -> Values:
+    """No less than each row serves with batches that are no whole number.
+
+    Args:
+        known: of each row.
+        upper: no less than each serves with whole ones.
+        possible: whether the memory and the first token of the last trial were within limits.
+    """
+    some = np.maximum(known.units, 1.0)
+    endless = possible & (known.units == 0.0) & (known.high <= 1.0)
+    reaching = np.where(known.unsettled, upper, upper * (some + 1.0) / some)
+    return np.where(endless, np.inf, np.where(known.units > 0.0, reaching, upper))
 
 
 def put(known: Known, rows: Int[np.ndarray, " rows"], new: Known) -> None:

@@ -27,7 +27,7 @@ from qsopt.record import Record
 from qsopt.serving import narrowing
 from qsopt.serving.candidates import ALTERNATING, READER, WRITER, Candidates
 from qsopt.serving.metrics import within
-from qsopt.serving.narrowing import Known, next_units, unknown, updated
+from qsopt.serving.narrowing import Known, next_units, step, unknown
 from qsopt.serving.plan import Plan
 from qsopt.serving.replica import Served
 from qsopt.serving.trial import Trial, layout_at
@@ -46,7 +46,7 @@ class Found(Record):
 
     known: Known
     seen: Trial
-    """Of each with its most allowed units; of one where nothing was allowed, of its last trial."""
+    """Of each with its most allowed units; where none are, with the fewest that were tried."""
 
     @property
     def value(self) -> Float[np.ndarray, " candidates"]:
@@ -64,7 +64,6 @@ def search(
     every: Candidates,
     keep: float = 1.0,
     found: Found | None = None,
-    least: float = 0.0,
 ) -> Found:
     """The largest allowed batch of every candidate that is not beaten.
 
@@ -74,24 +73,22 @@ def search(
         keep: one-pool candidates are dropped that cannot reach this share of the best of their
             way; all candidates of pools are kept.
         found: what is known already, from `search` or `tightened`.
-        least: one-pool candidates that serve no more need not be settled [tokens/s].
     """
     ask, kinds = asking(served, asked_once(served), every), _class(every.kind)
     known = unknown(length(every)) if found is None else _copy(found.known)
     seen = None if found is None else _copy(found.seen)
     while True:
-        best = np.maximum(_best(known.value, kinds) * keep, least * _COMPETING)
+        best = _best(known.value, kinds) * keep
         rows = _urgent(known, known.unsettled & (known.bound > best[kinds] * (1.0 - EQUAL)))
         if seen is not None and not len(rows):
             return Found(known, seen)
         before = known.take(rows)
-        beats = _beating(served, take(every.layout, rows), best[kinds[rows]])
+        beats = beating(served, take(every.layout, rows), best[kinds[rows]])
         units = next_units(before, beats, served.service.workload.tpot_limit)
-        tried = ask(Rows(0 * rows, rows), units)
-        seen = _like(tried.trial, len(known.low)) if seen is None else seen
-        narrowing.put(known, rows, updated(before, units, tried.outcome))
-        shown = tried.trial.allowed | (before.units == 0.0)
-        _put(seen, rows[shown], take(tried.trial, shown))
+        done = step(ask, before, Rows(0 * rows, rows), units)
+        narrowing.put(known, rows, done.known)
+        seen = like(done.came.trial, len(known.low)) if seen is None else seen
+        put(seen, rows[done.shown], done.came.trial)
 
 
 def tightened(served: Served, every: Candidates, found: Found) -> Found:
@@ -111,10 +108,6 @@ def _class(kind: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
     return np.where(kind >= WRITER, 2, np.where(kind == ALTERNATING, 1, 0))
 
 
-_COMPETING = np.array([1.0, 1.0, 0.0])
-"""Of the classes, those whose candidates compete."""
-
-
 def _best(value: np.ndarray, kinds: np.ndarray) -> Float[np.ndarray, "3"]:
     """The best so far of mixed and of alternating candidates; 0 for pools, which all stay."""
     both = [np.max(value, where=kinds == place, initial=0.0) for place in (0, 1)]
@@ -131,7 +124,7 @@ def _urgent(known: Known, active: Bool[np.ndarray, " candidates"]) -> Int[np.nda
     return rows[np.argsort(-known.bound[rows], kind="stable")[:ROUND]]
 
 
-def _beating(
+def beating(
     served: Served, layout: Deployment, best: Float[np.ndarray, " rows"]
 ) -> Float[np.ndarray, " rows"]:
     """Units with which each layout serves no more than the best so far, at the limit on time per
@@ -147,12 +140,12 @@ def _copy(tree: Tree) -> Tree:
     return jax.tree.map(np.copy, tree)
 
 
-def _like(tree: Tree, count: int) -> Tree:
+def like(tree: Tree, count: int) -> Tree:
     """Zeros for so many rows."""
     return jax.tree.map(lambda leaf: np.zeros(count, dtype=leaf.dtype), tree)
 
 
-def _put(tree: Tree, rows: np.ndarray, new: Tree) -> None:
+def put(tree: Tree, rows: np.ndarray, new: Tree) -> None:
     """Write rows of a batch that nobody else has."""
     for leaf, fresh in zip(jax.tree.leaves(tree), jax.tree.leaves(new), strict=True):
         leaf[rows] = fresh

@@ -8,12 +8,11 @@ numbers.
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from qsopt.arrays import Scalar
-from qsopt.deployments.batches import take
+from qsopt.deployments.batches import pad_to, take
 from qsopt.deployments.optimum import EQUAL
 from qsopt.programs import compiled
 from qsopt.record import Record
@@ -23,6 +22,13 @@ from qsopt.serving.optimum import Best, Found
 from qsopt.serving.plan import Plan
 from qsopt.serving.replica import Served
 from qsopt.serving.trial import layout_at
+
+MANY, FEW = 2048, 64
+"""Pairs, and numbers of devices that hold a cache, that one call of the compiled functions takes.
+"""
+
+SLACK = 1e-6
+"""Relative excess at which a bound still counts."""
 
 
 class Pairs(Record):
@@ -36,12 +42,29 @@ class Pairs(Record):
     """The best candidate of a group of writers."""
 
 
-def pairs_of(served: Served, every: Candidates, groups: Groups, found: Found) -> Pairs:
-    """Every pair of groups with its best split."""
+def no_pairs(groups: Groups) -> Pairs:
+    """Where no pair is looked for."""
+    readers, writers = groups.pair.shape
+    none = np.zeros((readers, len(groups.holders)), dtype=int)
+    return Pairs(np.zeros((readers, writers)), none, np.zeros(writers, dtype=int))
+
+
+def pairs_of(
+    served: Served, every: Candidates, groups: Groups, found: Found, least: float = 0.0
+) -> Pairs:
+    """Every pair of groups with its best split.
+
+    Args:
+        served: model, service and draft.
+        every: candidates.
+        groups: of them.
+        found: what is known of them.
+        least: no split is looked for of pairs that cannot reach it, which count as 0 [1/s].
+    """
     reads, writes = (np.flatnonzero(every.kind == kind) for kind in (READER, WRITER))
     counts = groups.pair.shape
     limit = served.service.workload.ttft_limit * (1.0 + EQUAL)
-    moved = np.asarray(_transfers(served, groups.holders))
+    moved = _transfers(served, groups.holders)
     best = [
         _best_of_groups(
             np.where(found.seen.ttft[reads] + seconds <= limit, found.value[reads], 0.0),
@@ -59,12 +82,20 @@ def pairs_of(served: Served, every: Candidates, groups: Groups, found: Found) ->
     )
     reading = np.take_along_axis(rates, groups.pair, axis=1)
     devices = served.service.cluster.devices
-    requests = _split_all(devices, reading, read_devices, writing, write_devices)
-    return Pairs(np.asarray(requests), readers, writers)
+    requests = _splits(devices, (reading, read_devices), (writing, write_devices), least)
+    return Pairs(requests, readers, writers)
+
+
+def _transfers(
+    served: Served, holders: Float[np.ndarray, " holders"]
+) -> Float[np.ndarray, " holders"]:
+    """What the cache's way over so many devices adds to the time to first token [s]."""
+    padded = pad_to(holders, -(-len(holders) // FEW) * FEW)
+    return np.asarray(_each_transfer(served, padded))[: len(holders)]
 
 
 @compiled
-def _transfers(served: Served, holders: Float[Array, " holders"]) -> Float[Array, " holders"]:
+def _each_transfer(served: Served, holders: Float[Array, " holders"]) -> Float[Array, " holders"]:
     return jax.vmap(lambda each: transfer(served, each))(holders)
 
 
@@ -75,20 +106,38 @@ def _devices(devices: np.ndarray, group: np.ndarray, groups: int) -> Float[np.nd
     return most
 
 
-@compiled
-def _split_all(devices, reading, read_devices, writing, write_devices) -> Array:
-    """Requests of every pair, 0 where a side has no candidate in time."""
+Pool = tuple[np.ndarray, np.ndarray]
+"""Rates of groups of replicas [1/s], and the devices that each takes."""
 
-    def of(read, read_device, write, write_device) -> Scalar:
-        possible = (read > 0.0) & (write > 0.0)
-        rates = jnp.where(possible, read, 1.0), jnp.where(possible, write, 1.0)
-        split = split_of(devices, rates[0], read_device, rates[1], write_device)
-        return jnp.where(possible, split.requests, 0.0)
 
-    over_writers = jax.vmap(of, in_axes=(0, None, 0, 0))
-    return jax.vmap(over_writers, in_axes=(0, 0, None, None))(
-        reading, read_devices, writing, write_devices
+def _splits(
+    devices: Scalar, reads: Pool, writes: Pool, least: float
+) -> Float[np.ndarray, "readers writers"]:
+    """Requests of every pair with its best split; 0 where a side has no candidate in time, and
+    where even real numbers of replicas do not reach `least`.
+    """
+    reading, writing = reads[0], np.broadcast_to(writes[0], reads[0].shape)
+    possible = (reading > 0.0) & (writing > 0.0)
+    shares = (
+        taken[...] / np.where(possible, rates, 1.0)
+        for taken, rates in ((reads[1][:, None], reading), (writes[1][None, :], writing))
     )
+    rows = np.nonzero(possible & (devices * (1.0 + SLACK) >= least * sum(shares)))
+    columns = reading[rows], reads[1][rows[0]], writing[rows], writes[1][rows[1]]
+    requests = np.zeros(reading.shape)
+    for start in range(0, len(rows[0]), MANY):
+        some = slice(start, start + MANY)
+        each = _each_split(devices, *(pad_to(column[some], MANY) for column in columns))
+        place = tuple(index[some] for index in rows)
+        requests[place] = np.asarray(each)[: len(place[0])]
+    return requests
+
+
+@compiled
+def _each_split(devices, read, read_devices, write, write_devices) -> Array:
+    """Requests of each pair [1/s]."""
+    each = jax.vmap(split_of, in_axes=(None, 0, 0, 0, 0))
+    return each(devices, read, read_devices, write, write_devices).requests
 
 
 def _best_of_groups(

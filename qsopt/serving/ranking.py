@@ -15,12 +15,13 @@ from qsopt.serving.candidates import ALTERNATING, WRITER, Candidates, Groups
 from qsopt.serving.metrics import RequestMetrics, of_one_pool, of_pools
 from qsopt.serving.optimum import one_pool_plan
 from qsopt.serving.pairs import members, plan_of_pair
+from qsopt.serving.peak import Peak, peak
 from qsopt.serving.plan import Plan
 from qsopt.serving.replica import Served
 from qsopt.serving.trial import Trial
-from qsopt.serving.ways import Searched, searched
+from qsopt.serving.ways import Settled, searched
 
-SHARES = (1.0, 0.9, 0.6, 0.0)
+SHARES = (0.9, 0.6, 0.0)
 """Shares of the best throughput down to which candidates are settled, until enough are."""
 
 
@@ -41,9 +42,12 @@ def ranked(served: Served, every: Candidates, groups: Groups, count: int) -> lis
         groups: from `ways.lists`.
         count: how many at most.
     """
+    if count == 1:
+        best = foremost(served, every, groups, peak(served, every, groups))
+        return [] if best is None else [best]
     plans: list[Option] = []
     result = None
-    for share in SHARES[0 if count == 1 else 1 :]:
+    for share in SHARES:
         result = searched(served, every, groups, share, None if result is None else result.found)
         plans = list(_best_first(served, every, groups, result, count, share))
         if len(plans) >= count or not plans:
@@ -51,11 +55,16 @@ def ranked(served: Served, every: Candidates, groups: Groups, count: int) -> lis
     return plans
 
 
+def foremost(served: Served, every: Candidates, groups: Groups, best: Peak) -> Option | None:
+    """The best plan of all, None where nothing keeps the limits."""
+    return next(_best_first(served, every, groups, best, 1, 1.0), None)
+
+
 def _best_first(
     served: Served,
     every: Candidates,
     groups: Groups,
-    result: Searched,
+    result: Settled,
     count: int,
     share: float,
 ) -> Iterator[Option]:
@@ -77,7 +86,7 @@ def _best_first(
 
 
 def best_of_each_way(
-    served: Served, every: Candidates, groups: Groups, result: Searched
+    served: Served, every: Candidates, groups: Groups, result: Settled
 ) -> Iterator[Option]:
     """The best plan of every way that keeps the limits."""
     value, pairs = np.asarray(result.found.value), np.asarray(result.pairs.requests)
@@ -91,7 +100,7 @@ def best_of_each_way(
         yield at(served, every, groups, result, len(kind) + int(np.argmax(pairs)))
 
 
-def plan_at(every: Candidates, groups: Groups, result: Searched, index: int) -> tuple[str, Plan]:
+def plan_at(every: Candidates, groups: Groups, result: Settled, index: int) -> tuple[str, Plan]:
     """Way and plan of a candidate of one pool by its place, or, beyond them, of a pair of groups of
     pools.
     """
@@ -102,7 +111,7 @@ def plan_at(every: Candidates, groups: Groups, result: Searched, index: int) -> 
     return way, one_pool_plan(every, found, index)
 
 
-def at(served: Served, every: Candidates, groups: Groups, result: Searched, index: int) -> Option:
+def at(served: Served, every: Candidates, groups: Groups, result: Settled, index: int) -> Option:
     """The same with what it reaches."""
     way, plan = plan_at(every, groups, result, index)
     seen, size = result.found.seen, len(every.kind)

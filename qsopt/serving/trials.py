@@ -7,6 +7,8 @@ structure, few or many, under any limits and on any cluster, share a compilation
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -87,8 +89,28 @@ class Tried(Record):
     trial: Trial
 
 
-Ask = Callable[[Rows, Float[np.ndarray, " rows"]], Any]
-"""From rows and the batch units of each to what came of them, in NumPy."""
+Units = Float[np.ndarray, " rows"]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What tries rows with so many batch units each, and says what came of them, in NumPy."""
+
+    size: int
+    """Rows that one call of the compiled function takes."""
+    call: Callable[[Rows, Units], Any]
+    """That call."""
+
+    def __call__(self, rows: Rows, units: Units) -> Any:
+        """What came of each row."""
+        parts, waiting = [], deque()
+        for start in range(0, len(units), self.size):
+            here = slice(start, start + self.size)
+            waiting.append(self.call(rows.take(here), units[here]))  # pyright: ignore[reportArgumentType]
+            if len(waiting) > AHEAD:
+                parts.append(jax.tree.map(np.asarray, waiting.popleft()))
+        parts += [jax.tree.map(np.asarray, each) for each in waiting]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(units)], *parts)
 
 
 def asked_once(served: Served) -> Asked:
@@ -103,8 +125,9 @@ def asking(
     every: Candidates,
     capped: bool = True,
     briefly: bool = False,
+    often: bool = False,
 ) -> Ask:
-    """The function that tries rows, which answers with `Tried`.
+    """What tries rows, and answers with `Tried`.
 
     Args:
         served: what no question changes.
@@ -112,31 +135,27 @@ def asking(
         every: candidates.
         capped: whether units are cut to the most that memory and chunks allow.
         briefly: whether many rows are to be tried of which the `Outcome` is enough.
+        often: whether searches among many candidates follow each other, so that a program that is
+            quicker is worth the time that it takes to compile.
     """
     count = len(every.kind) * (len(jax.tree.leaves(questions)[0]) if briefly else 1)
-    size, function = _size(count, briefly), _outcomes if briefly else _tried
+    size = _at_once(count, briefly)
+    quick = _tried_often if often and size > FEW_AT_ONCE else _tried
+    function = _outcomes if briefly else quick
+    several = len(jax.tree.leaves(questions)[0]) > 1
+    always = None if several else take(questions, np.zeros(size, dtype=int))
 
-    def part(rows: Rows, units: Float[np.ndarray, " rows"]) -> Any:
+    def call(rows: Rows, units: Units) -> Any:
         some = take(every, pad_to(rows.candidate, size))
         if rows.chunk is not None:
             some = some._replace(chunk=pad_to(rows.chunk, size))
-        asked = take(questions, pad_to(rows.question, size))
+        asked = take(questions, pad_to(rows.question, size)) if several else always
         return function(served, asked, some, pad_to(units, size), np.asarray(capped))
 
-    def ask(rows: Rows, units: Float[np.ndarray, " rows"]) -> Any:
-        parts, waiting = [], deque()
-        for start in range(0, len(units), size):
-            here = slice(start, start + size)
-            waiting.append(part(rows.take(here), units[here]))  # pyright: ignore[reportArgumentType]
-            if len(waiting) > AHEAD:
-                parts.append(jax.tree.map(np.asarray, waiting.popleft()))
-        parts += [jax.tree.map(np.asarray, one) for one in waiting]
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(units)], *parts)
-
-    return ask
+    return Ask(size, call)
 
 
-def _size(count: int, briefly: bool) -> int:
+def _at_once(count: int, briefly: bool) -> int:
     """Trials of a call, for so many candidates, or candidates at points."""
     if briefly:
         return MANY_AT_ONCE if count > 16 * MANY_AT_ONCE else AT_ONCE
@@ -175,11 +194,21 @@ def _one(
 _each = jax.vmap(_one, in_axes=(None, 0, 0, 0, None))
 
 
-@compiled
-def _tried(served: Served, questions: Asked, some: Candidates, units, capped) -> Tried:
+def _trials(served: Served, questions: Asked, some: Candidates, units, capped) -> Tried:
     return _each(served, questions, some, units, capped)
 
 
-@compiled
+Options = dict[str, bool | int | str]
+OFTEN: Options = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": True}
+MANY: Options = {"xla_backend_optimization_level": 2}
+"""What the compiler is asked for where the process compiles in haste (see `cli.runtime`): programs
+that take 1.8 times as long to compile and 0.4 of the time to run, or 1.1 times and, with many rows,
+0.35.
+"""
+
+_tried, _tried_often = compiled(_trials), compiled(_trials, options=OFTEN)
+
+
+@partial(compiled, options=MANY)
 def _outcomes(served: Served, questions: Asked, some: Candidates, units, capped) -> Outcome:
     return _each(served, questions, some, units, capped).outcome

@@ -13,7 +13,7 @@ from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.optimum import EQUAL
 from qsopt.errors import InputError
 from qsopt.record import Record
-from qsopt.serving.candidates import Candidates, Groups, candidates, filled, grouped
+from qsopt.serving.candidates import Candidates, Groups, candidates, grouped
 from qsopt.serving.optimum import Best, Found, best_one_pool, search
 from qsopt.serving.pairs import Pairs, best_disaggregated, pairs_of
 from qsopt.serving.plan import WAYS, Plan
@@ -64,12 +64,17 @@ class BestWays(Record):
         return way, getattr(self, way).plan
 
 
-class Searched(Record):
-    """Everything that a search found."""
+class Settled(Record):
+    """What a search knows of all candidates."""
 
-    ways: BestWays
     found: Found
     pairs: Pairs
+
+
+class Searched(Settled):
+    """The same where the best of every way was looked for."""
+
+    ways: BestWays
 
 
 def lists(layouts: Deployment, ways: tuple[str, ...] = SEARCHED) -> tuple[Candidates, Groups]:
@@ -78,21 +83,10 @@ def lists(layouts: Deployment, ways: tuple[str, ...] = SEARCHED) -> tuple[Candid
     Raises:
         InputError: if a way is unknown.
     """
-    return lists_of_each([layouts], ways)[0]
-
-
-def lists_of_each(
-    layouts: list[Deployment], ways: tuple[str, ...] = SEARCHED
-) -> list[tuple[Candidates, Groups]]:
-    """The same for each of several models' layouts.
-
-    Raises:
-        InputError: if a way is unknown.
-    """
     for way in ways:
         if way not in SEARCHED:
             raise InputError(f"way of serving '{way}': take one of {', '.join(SEARCHED)}")
-    return filled([grouped(candidates(each, ways)) for each in layouts])
+    return grouped(candidates(layouts, ways))
 
 
 def searched(
@@ -101,7 +95,6 @@ def searched(
     groups: Groups,
     keep: float = 1.0,
     found: Found | None = None,
-    least: float = 0.0,
 ) -> Searched:
     """The best of every way, and what is known of every candidate.
 
@@ -111,16 +104,15 @@ def searched(
         groups: from `lists`.
         keep: see `optimum.search`.
         found: what is known already.
-        least: of one pool only what serves more is settled [tokens/s].
     """
-    found = search(served, every, keep, found, least)
+    found = search(served, every, keep, found)
     pairs = pairs_of(served, every, groups, found)
     best = BestWays(
         best_one_pool(every, found, 0),
         best_one_pool(every, found, 1),
         best_disaggregated(served, every, groups, found, pairs),
     )
-    return Searched(best, found, pairs)
+    return Searched(found, pairs, best)
 
 
 def best_ways(

@@ -15,7 +15,7 @@ import pytest
 import qsopt
 from qsopt import belief, compare
 from qsopt.cli.map import Map
-from qsopt.comparison.dense import NAMED, RELEASED, RELEASED_GQA8, size_factor
+from qsopt.comparison.dense import NAMED, RELEASED, RELEASED_GQA8, SAME_BODY, size_factor
 from qsopt.comparison.twin import dense_twin, geometric_q, qs_numbers
 from qsopt.deployments.capped import ServedModel, best_throughputs
 from qsopt.deployments.layouts import legal_layouts
@@ -177,6 +177,65 @@ def test_bounds_change_nothing(model, service, monkeypatch):
     assert (
         strips.moe.evaluated == plain.moe.evaluated == 81 * len(np.asarray(quick.layouts[0].tensor))
     )
+
+
+def enumerate_all(monkeypatch) -> None:
+    """From now on every layout is evaluated at every point of a map."""
+    monkeypatch.setattr(bounds, "BLOCKS", (1,))
+    monkeypatch.setattr(bounds, "axis_of_devices", lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("y", "limit", "kind"),
+    [
+        ("context", 1e15, SAME_BODY),
+        ("context", 0.011, RELEASED),
+        pytest.param("q", 0.02, RELEASED, marks=pytest.mark.slow),
+        pytest.param("bandwidth", 0.006, SAME_BODY, marks=pytest.mark.slow),
+        pytest.param("sparsity", 1e15, SAME_BODY, marks=pytest.mark.slow),
+    ],
+)
+def test_one_replica_tells_of_all_numbers_of_devices(model, service, monkeypatch, y, limit, kind):
+    """Whole domains, and devices that are left over; either axis first."""
+    limited = moved(moved(service, "tpot", limit), "domain", 4.0)
+    ranges = {"context": (1e3, 1e6), "bandwidth": (5e11, 8e12), "q": (1.0, 6.0)}
+    low, high = ranges.get(y, (None, None))
+    axes = Axis("devices", np.arange(1.0, 12.0)), axis(y, model, limited, low, high, points=18)
+    quick = phase_map(model, limited, *axes, believe, kind=kind)
+    turned = phase_map(model, limited, axes[1], axes[0], believe, kind=kind)
+    enumerate_all(monkeypatch)
+    plain = phase_map(model, limited, *axes, believe, kind=kind)
+    for side in ("moe", "dense"):
+        expected = getattr(plain, side)
+        for name, tolerance in (("throughput", 1e-12), ("layout", 0.0), ("batch", 0.0)):
+            whole = getattr(expected, name)
+            np.testing.assert_allclose(getattr(getattr(quick, side), name), whole, tolerance)
+            np.testing.assert_allclose(getattr(getattr(turned, side), name).T, whole, tolerance)
+        assert getattr(quick, side).evaluated < expected.evaluated
+    assert (plain.moe.throughput > 0.0).any() and (plain.moe.throughput == 0.0).any()
+
+
+@pytest.mark.parametrize(
+    ("x", "limit"), [("context", 0.02), ("context", 0.006), ("devices", 0.012), ("batch", 0.012)]
+)
+def test_a_limit_on_the_time_per_token_changes_nothing_in_that(
+    model, service, monkeypatch, x, limit
+):
+    """Where every point breaks it in some layouts, and some points in all."""
+    limited = moved(service, "tpot", limit)
+    low, high = {"devices": (1.0, 4.0), "batch": (1.0, 5000.0)}.get(x, (1e3, 1e6))
+    axes = (
+        axis(x, model, limited, low, high, points=4),
+        axis("bandwidth", model, limited, 1e12, 8e12, 18),
+    )
+    quick = phase_map(model, limited, *axes, believe)
+    enumerate_all(monkeypatch)
+    plain = phase_map(model, limited, *axes, believe)
+    for one, other in ((quick.moe, plain.moe), (quick.dense, plain.dense)):
+        np.testing.assert_allclose(one.throughput, other.throughput, rtol=1e-12)
+        np.testing.assert_array_equal(one.layout, other.layout)
+        np.testing.assert_array_equal(one.batch, other.batch)
+    assert (quick.dense.throughput > 0.0).any()
 
 
 @pytest.mark.parametrize("kind", [RELEASED, RELEASED_GQA8])

@@ -187,7 +187,7 @@ def _shortlist(contender: Contender, service: Service) -> tuple[Deployment, tupl
     keeps the limits there.
     """
     corners = [{"prompt": PROMPTS[i], "answer": ANSWERS[j]} for i, j in CORNERS]
-    best = [contender.side(moved(service, **there)).best for there in ({}, *corners)]
+    best = [contender.best(moved(service, **there)) for there in ({}, *corners)]
     options = [option for option in best if option is not None]
     if not options:
         return take(contender.layouts, np.arange(1)), SEARCHED

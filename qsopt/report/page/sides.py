@@ -7,7 +7,7 @@ import equinox as eqx
 import numpy as np
 
 from qsopt.comparison.compare import verdict
-from qsopt.comparison.contenders import RequestDuel, RequestSide
+from qsopt.comparison.contenders import RequestDuel
 from qsopt.maps.points import NUMBERS
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.intervals import central_ratio, of_dense, ratio_intervals, speed_errors
@@ -46,43 +46,50 @@ class PageSides:
             launch: whether the commands that launch them are wanted.
         """
         service = moved(self.inquiry.service, **(numbers or {}))
-        moe, dense = (side.side(service) for side in (self.duel.moe, self.duel.dense))
-        rates = float(moe.throughput), float(dense.throughput)
+        moe, dense = self.duel.moe.best(service), self.duel.dense.best(service)
+        rates = _rate(moe), _rate(dense)
         asked = replace(self.inquiry, service=service), replace(self.dense, service=service)
-        both = all(rates)
+        ratio = rates[1] / rates[0] if all(rates) else None
         return {
             "verdict": verdict(*rates),
-            "ratio": rates[1] / rates[0] if both else None,
-            "interval": _interval(asked, (moe, dense), rates[1] / rates[0]) if both else None,
+            "ratio": ratio,
+            "interval": _interval(asked, (moe, dense), ratio),
             "moe": _side(asked[0], moe, launch),
             "dense": _side(asked[1], dense, launch),
         }
 
 
+def _rate(best: Option | None) -> float:
+    """Output tokens of the cluster, 0 where nothing keeps the limits [tokens/s]."""
+    return 0.0 if best is None else float(best.reached.throughput)
+
+
 def _interval(
-    asked: tuple[Inquiry, Inquiry], sides: tuple[RequestSide, RequestSide], ratio: float
+    asked: tuple[Inquiry, Inquiry],
+    best: tuple[Option | None, Option | None],
+    ratio: float | None,
 ) -> list[float] | None:
-    """The central 80 % of the ratio; None without evidence."""
-    (moe, dense), (first, second) = asked, sides
-    if first.best is None or second.best is None:
+    """The central 80 % of the ratio; None without one, or without evidence."""
+    (moe, dense), (first, second) = asked, best
+    if ratio is None or first is None or second is None:
         return None
-    one, other = (moe, first.best.plan.decode), (dense, second.best.plan.decode)
+    one, other = (moe, first.plan.decode), (dense, second.plan.decode)
     return central_ratio(ratio_intervals(ratio, speed_errors(one, other, requests=True)))
 
 
-def _side(asked: Inquiry, side: RequestSide, launch: bool) -> dict[str, Any] | None:
+def _side(asked: Inquiry, best: Option | None, launch: bool) -> dict[str, Any] | None:
     """What a side reaches and how; None where nothing keeps the limits."""
-    if side.best is None or not float(side.throughput):
+    if best is None:
         return None
-    point = point_record(side.best, asked)
+    point = point_record(best, asked)
     row = {
-        "tokens_per_s": float(side.throughput),
+        "tokens_per_s": _rate(best),
         "tokens_per_s_per_device": point["tokens_per_s_per_device"],
         "ttft_s": point["ttft_s"],
         "tpot_s": point["tpot_s"],
-        "layout": layout_words(side.best, point),
+        "layout": layout_words(best, point),
     }
-    return row | (launch_record(side.best, asked) if launch else {})
+    return row | (launch_record(best, asked) if launch else {})
 
 
 def layout_words(option: Option, point: dict[str, Any]) -> str:
