@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 
 import qsopt
@@ -157,7 +158,7 @@ def one_by_one() -> float:
 def at_once(length: int) -> float:
     """Steps a second, all in one call."""
     batches = 1.0 + np.arange(length) % 1024
-    layouts = qsopt.Deployment(tensor=np.full(length, float(STEP.tensor)), batch=batches)
+    layouts = jax.vmap(lambda batch: qsopt.Deployment(tensor=STEP.tensor, batch=batch))(batches)
     workload = qsopt.Workload(STEP.context)
     call = partial(qsopt.evaluate_many, STEP.model, STEP.cluster, workload, layouts)
     call()
