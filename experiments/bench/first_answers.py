@@ -23,7 +23,9 @@ COMMANDS = {
     "report (decode)": (f"report {CASE} --context 131072 --out PAGE", None),
     "report (requests)": (f"report {CASE} --prompt 8192 --answer 1024 --out PAGE", None),
 }
-"""Command lines (`PAGE` is a file), and how many times an import of JAX each should take with a filled cache."""
+"""Command lines (`PAGE` is a file), and how many times an import of JAX each should take with a
+filled cache.
+"""
 COLD = {"serve": "8 s", "optimize": "10 s"}
 """What is asked of an empty cache."""
 FILLED = {"optimize": "6 s", "report (decode)": "20 s", "report (requests)": "20 s"}
