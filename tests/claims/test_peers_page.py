@@ -95,7 +95,7 @@ def test_missing_interpreter(name: str, tmp_path: Path) -> None:
     python = tmp_path / "bin" / "python"
     wanted = rf"--{name} {re.escape(str(python))}: no interpreter .*venv.*pip install {name}"
     with pytest.raises(InputError, match=wanted.replace("install genz", "install genz-llm")):
-        given(Settings(**{name.replace("-", "_"): python}))
+        given(replace(Settings(), **{name.replace("-", "_"): python}))
 
 
 def test_interpreter_without_the_tool() -> None:
