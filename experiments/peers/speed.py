@@ -121,8 +121,8 @@ def by_turns(actions: Actions, repeats: int) -> dict[str, list[Any]]:
 
 
 def rates(peers: Sequence[Installed], repeats: int) -> dict[str, float]:
-    """Decode steps a second of many batches, or of what a peer varies, in one process that has
-    begun.
+    """Decode steps a second of processor time, of many batches or of what a peer varies, in one
+    process that has begun.
 
     Args:
         peers: that are measured beside qsopt.
@@ -142,26 +142,26 @@ def rates(peers: Sequence[Installed], repeats: int) -> dict[str, float]:
 
 
 def one_by_one() -> float:
-    """Steps a second, a call for each."""
+    """Steps a second of processor time, a call for each."""
 
     def step(batch: int) -> object:
         layout = qsopt.Deployment(tensor=STEP.tensor, batch=batch)
         return qsopt.evaluate(STEP.model, STEP.cluster, qsopt.Workload(STEP.context), layout)
 
     step(1)
-    start = time.perf_counter()
+    start = time.process_time()
     for index in range(ONE_BY_ONE):
         step(1 + index)
-    return ONE_BY_ONE / (time.perf_counter() - start)
+    return ONE_BY_ONE / (time.process_time() - start)
 
 
 def at_once(length: int) -> float:
-    """Steps a second, all in one call."""
+    """Steps a second of processor time, all in one call."""
     batches = 1.0 + np.arange(length) % 1024
     layouts = jax.vmap(lambda batch: qsopt.Deployment(tensor=STEP.tensor, batch=batch))(batches)
     workload = qsopt.Workload(STEP.context)
     call = partial(qsopt.evaluate_many, STEP.model, STEP.cluster, workload, layouts)
     call()
-    start = time.perf_counter()
+    start = time.process_time()
     call()
-    return length / (time.perf_counter() - start)
+    return length / (time.process_time() - start)
