@@ -14,6 +14,7 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from experiments.peers.interpreters import PEERS, Installed, installed
 from qsopt.cli.runtime import configure
 from qsopt.errors import InputError
 from qsopt.files import write_text
-from qsopt.version import __version__
 
 SECTIONS: dict[str, Callable[[Sequence[Installed], int], Any]] = {
     "requests": requests.rows,
@@ -70,7 +70,8 @@ def main(settings: Settings) -> None:
         record[name] = {
             "answers": answers,
             "turns": settings.repeats,
-            "versions": {"qsopt": __version__} | {each.peer.name: each.version for each in peers},
+            "versions": {"qsopt": version("qsopt")}
+            | {each.peer.name: each.version for each in peers},
             "cores": os.cpu_count(),
             "machine": platform.machine(),
             "date": datetime.now(UTC).date().isoformat(),

@@ -3,11 +3,13 @@
 import json
 import os
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qsopt.errors import InputError
+from qsopt.files import write_text
 
 ROOT = Path(__file__).parents[2]
 """From where scripts find what they share."""
@@ -52,20 +54,23 @@ class Installed:
     version: str
 
     def ask(self, what: str, **question: Any) -> Any:
-        """Its answer.
+        """Its answer; a `config` is also put into a folder, as some take no other.
 
         Raises:
             InputError: if its script ends with an error.
         """
-        done = subprocess.run(
-            [str(self.python), "-m", f"experiments.peers.probes.ask_{self.peer.script}"],
-            input=json.dumps({"ask": what, **question}),
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=ROOT,
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            if "config" in question:
+                write_text(Path(folder) / "config.json", json.dumps(question["config"]))
+            done = subprocess.run(
+                [str(self.python), "-m", f"experiments.peers.probes.ask_{self.peer.script}"],
+                input=json.dumps({"ask": what, "folder": folder, **question}),
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=ROOT,
+                env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            )
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise InputError(f"{self.peer.name} {self.version} on '{what}': {last}")

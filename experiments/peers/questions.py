@@ -7,6 +7,9 @@ from typing import Any
 from experiments.peers.interpreters import ROOT
 from qsopt.spec.rules import Stack
 
+ARCHITECTURE = {"architectures": ["MixtralForCausalLM"]}
+"""Of the one model that is told by its config, which leaves its class out."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -35,7 +38,7 @@ class Step:
 
     def as_json(self) -> dict[str, Any]:
         """For a peer, with the `config.json` of the model."""
-        return {**asdict(self), "config": hub_config(self.model)}
+        return {**asdict(self), "config": {**ARCHITECTURE, **hub_config(self.model)}}
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,8 @@ def test_prior_work_is_cited(page: str) -> None:
 def test_commands_that_pages_name_exist() -> None:
     for path in DOCS.glob("*.md"):
         for name in re.findall(r"python -m (experiments[\w.]*)", path.read_text()):
-            file = DOCS.parent.joinpath(*name.split(".")).with_suffix(".py")
+            place = DOCS.parent.joinpath(*name.split("."))
+            file = place / "__main__.py" if place.is_dir() else place.with_suffix(".py")
             assert "if __name__" in file.read_text(), name
 
 
