@@ -62,8 +62,9 @@ class Installed:
         with tempfile.TemporaryDirectory() as folder:
             if "config" in question:
                 write_text(Path(folder) / "config.json", json.dumps(question["config"]))
+            program = f"from experiments.peers.probes.ask_{self.peer.script} import main; main()"
             done = subprocess.run(
-                [str(self.python), "-m", f"experiments.peers.probes.ask_{self.peer.script}"],
+                [str(self.python), "-c", program],
                 input=json.dumps({"ask": what, "folder": folder, **question}),
                 capture_output=True,
                 text=True,

@@ -95,3 +95,14 @@ def same_length(*batches: Tree, at_least: int = SHORTEST) -> tuple[Tree, ...]:
     else:
         count = max(at_least, 1 << (longest - 1).bit_length())
     return tuple(pad_to(batch, count) for batch in batches)
+
+
+def like(tree: Tree, count: int) -> Tree:
+    """Zeros of the same kinds, in NumPy, for so many rows."""
+    return jax.tree.map(lambda leaf: np.zeros(count, dtype=leaf.dtype), tree)
+
+
+def put(tree: Tree, rows: np.ndarray, new: Tree) -> None:
+    """Write rows of a batch in NumPy that nobody else has, in place."""
+    for leaf, fresh in zip(jax.tree.leaves(tree), jax.tree.leaves(new), strict=True):
+        leaf[rows] = fresh

@@ -20,6 +20,7 @@ import itertools
 import numpy as np
 from jaxtyping import Float
 
+from qsopt.deployments.batches import put
 from qsopt.deployments.optimum import EQUAL
 from qsopt.maps.bounds import Trends
 from qsopt.maps.request_blocks import Blocks
@@ -36,7 +37,7 @@ from qsopt.maps.request_optima import (
 from qsopt.maps.request_pairs import PairRows, Pool, at_same_points, pair_values
 from qsopt.maps.request_rows import Board, alike_for_readers, board
 from qsopt.serving.candidates import READER, UNIFORM, WRITER
-from qsopt.serving.narrowing import next_units, put, step, unknown, upper_between
+from qsopt.serving.narrowing import next_units, step, unknown, upper_between
 from qsopt.serving.plan import WAYS
 from qsopt.serving.replica import Served
 from qsopt.serving.trials import Asked

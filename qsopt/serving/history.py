@@ -109,7 +109,9 @@ class History:
         workload = served.service.workload
         late = (seen.ttft > workload.ttft_limit * (1.0 + EQUAL)) & (kind != UNIFORM)
         between = upper_between(known, found.bounds.upper, fits(seen.memory) & ~late)
-        between = np.where(known.trials > 0, between, np.inf)
+        # what was carried here, and no trial replaced, is known of whole batch units alone
+        carried = known.unsettled & np.isinf(known.slow)
+        between = np.where(carried, np.inf, between)
         between = np.where(kind < WRITER, between, found.bounds.upper)
         scale = np.where(kind < WRITER, float(np.asarray(workload.answer)), 1.0)
         return found.bounds.upper / scale, between / scale, found.bounds.devices

@@ -187,9 +187,3 @@ def upper_between(known: Known, upper: Values, possible: Bool[np.ndarray, " rows
     endless = possible & (known.units == 0.0) & (known.high <= 1.0)
     reaching = np.where(known.unsettled, upper, upper * (some + 1.0) / some)
     return np.where(endless, np.inf, np.where(known.units > 0.0, reaching, upper))
-
-
-def put(known: Known, rows: Int[np.ndarray, " rows"], new: Known) -> None:
-    """Write what is known of some rows, in place."""
-    for column, fresh in zip(known, new, strict=True):
-        column[rows] = fresh

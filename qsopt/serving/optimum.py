@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from qsopt.arrays import Scalar
-from qsopt.deployments.batches import Tree, length, take
+from qsopt.deployments.batches import Tree, length, like, put, take
 from qsopt.deployments.optimum import EQUAL
 from qsopt.record import Record
 from qsopt.serving import narrowing
@@ -86,7 +86,7 @@ def search(
         beats = beating(served, take(every.layout, rows), best[kinds[rows]])
         units = next_units(before, beats, served.service.workload.tpot_limit)
         done = step(ask, before, Rows(0 * rows, rows), units)
-        narrowing.put(known, rows, done.known)
+        put(known, rows, done.known)
         seen = like(done.came.trial, len(known.low)) if seen is None else seen
         put(seen, rows[done.shown], done.came.trial)
 
@@ -138,17 +138,6 @@ def beating(
 
 def _copy(tree: Tree) -> Tree:
     return jax.tree.map(np.copy, tree)
-
-
-def like(tree: Tree, count: int) -> Tree:
-    """Zeros for so many rows."""
-    return jax.tree.map(lambda leaf: np.zeros(count, dtype=leaf.dtype), tree)
-
-
-def put(tree: Tree, rows: np.ndarray, new: Tree) -> None:
-    """Write rows of a batch that nobody else has."""
-    for leaf, fresh in zip(jax.tree.leaves(tree), jax.tree.leaves(new), strict=True):
-        leaf[rows] = fresh
 
 
 # ---- the best of each way ------------------------------------------------------------------------

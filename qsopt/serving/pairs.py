@@ -119,7 +119,7 @@ def _splits(
     reading, writing = reads[0], np.broadcast_to(writes[0], reads[0].shape)
     possible = (reading > 0.0) & (writing > 0.0)
     shares = (
-        taken[...] / np.where(possible, rates, 1.0)
+        taken / np.where(possible, rates, 1.0)
         for taken, rates in ((reads[1][:, None], reading), (writes[1][None, :], writing))
     )
     rows = np.nonzero(possible & (devices * (1.0 + SLACK) >= least * sum(shares)))

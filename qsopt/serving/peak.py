@@ -18,12 +18,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from qsopt.arrays import Scalar, number
-from qsopt.deployments.batches import length, take
+from qsopt.deployments.batches import length, like, put, take
 from qsopt.deployments.optimum import EQUAL
-from qsopt.serving import narrowing
 from qsopt.serving.candidates import READER, WRITER, Candidates, Groups
 from qsopt.serving.narrowing import next_units, step, unknown
-from qsopt.serving.optimum import FIRST, ROUND, Found, beating, like, put
+from qsopt.serving.optimum import FIRST, ROUND, Found, beating
 from qsopt.serving.pairs import Pairs, no_pairs, pairs_of
 from qsopt.serving.replica import Served
 from qsopt.serving.trials import Rows, asked_once, asking
@@ -156,7 +155,7 @@ class _Search:
         goal = np.where(self.pool[rows], 0.0, self.goal)
         units = next_units(before, beating(self.served, layouts, goal), self.limit)
         done = step(self.ask, before, Rows(0 * rows, rows), units)
-        narrowing.put(self.known, rows, done.known)
+        put(self.known, rows, done.known)
         shown, trials = rows[done.shown], done.came.trial
         if self.seen is None:
             self.seen = like(trials, length(self.every))

@@ -200,11 +200,11 @@ def _trials(served: Served, questions: Asked, some: Candidates, units, capped) -
 
 Options = dict[str, bool | int | str]
 OFTEN: Options = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": True}
-MANY: Options = {"xla_backend_optimization_level": 2}
-"""What the compiler is asked for where the process compiles in haste (see `cli.runtime`): programs
-that take 1.8 times as long to compile and 0.4 of the time to run, or 1.1 times and, with many rows,
-0.35.
+"""What the compiler is asked for where the process compiles in haste (see `cli.runtime`): a program
+that takes 1.8 times as long to compile and 0.4 of the time to run.
 """
+MANY: Options = {"xla_backend_optimization_level": 2}
+"""The same for many rows: 1.1 times as long to compile, and 0.35 of the time to run."""
 
 _tried, _tried_often = compiled(_trials), compiled(_trials, options=OFTEN)
 

@@ -110,6 +110,26 @@ def test_what_easier_worlds_say_changes_no_answer_and_saves_trials() -> None:
     assert max(tried[2:]) < tried[0]
 
 
+def test_questions_in_any_order_keep_their_answers() -> None:
+    """Also where what is known was carried from one question to another and on to a third."""
+    random, model, at = np.random.default_rng(0), structure("gqa"), service()
+    history = History(*lists(layouts_of(model, at)))
+    grids = {
+        "prompt": (2048.0, 16384.0, 20000.0),
+        "answer": (500.0, 2000.0, 2100.0, 17000.0),
+        "cached": (0.9, 0.5, 0.0),
+        "ttft_limit": (1e30, 1.55e-2, 1e-2),
+        "tpot_limit": (1e30, 1.3e-3, 1.15e-3),
+    }
+    for _ in range(40):
+        asking = at
+        for name, values in grids.items():
+            value = np.float64(random.choice(values))
+            asking = eqx.tree_at(lambda s, name=name: getattr(s.workload, name), asking, value)
+        served = concrete(model, asking)
+        assert float(history.peak(served).throughput) == alone(served)
+
+
 def test_other_clusters_and_slower_devices() -> None:
     """Slower memory is harder, and known bounds hold; of another cluster nothing is known."""
     model, at = real()

@@ -182,6 +182,7 @@ def alone(question: Question, layout: dict[str, int], mode: str) -> Any:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Answer."""
     logging.disable(logging.WARNING)
     answer(steps=steps, many=many, search=search, requests=requests)

@@ -43,6 +43,7 @@ def many(question: Question) -> float:
     return rate(lambda index: step_seconds(question, 1 + index), question["count"])
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Answer."""
     warnings.simplefilter("ignore")
     answer(steps=steps, many=many)

@@ -67,6 +67,7 @@ def many(question: Question) -> float:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Answer."""
     logging.disable(logging.CRITICAL)
     answer(steps=steps, many=many)

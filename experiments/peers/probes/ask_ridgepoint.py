@@ -41,5 +41,6 @@ def many(question: Question) -> float:
     return rate(lambda index: fitted(question, 1024 + index), question["count"])
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Answer."""
     answer(steps=steps, many=many)
