@@ -17,6 +17,7 @@ import numpy as np
 import qsopt
 from experiments.bench.first_answers import import_jax, process
 from experiments.peers.interpreters import Installed
+from experiments.peers.probes.probe import rate
 from experiments.peers.questions import REQUESTS, STEPS, Requests
 from experiments.peers.requests import ASKED
 
@@ -148,11 +149,7 @@ def one_by_one() -> float:
         layout = qsopt.Deployment(tensor=STEP.tensor, batch=batch)
         return qsopt.evaluate(STEP.model, STEP.cluster, qsopt.Workload(STEP.context), layout)
 
-    step(1)
-    start = time.process_time()
-    for index in range(ONE_BY_ONE):
-        step(1 + index)
-    return ONE_BY_ONE / (time.process_time() - start)
+    return rate(lambda index: step(1 + index), ONE_BY_ONE)
 
 
 def at_once(length: int) -> float:
