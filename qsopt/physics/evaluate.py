@@ -12,12 +12,12 @@ from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import placement, smooth
 from qsopt.physics.load import Load
 from qsopt.physics.memory import Memory, memory
-from qsopt.physics.roofline import Spent
+from qsopt.physics.roofline import Spent, summed
 from qsopt.physics.room import UNBOUNDED
 from qsopt.physics.routing import experts_hit
 from qsopt.physics.server import served
 from qsopt.physics.stage import Stage
-from qsopt.physics.step import microbatch
+from qsopt.physics.step import in_order, microbatch
 from qsopt.programs import compiled
 from qsopt.record import Record, Result
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
@@ -99,10 +99,12 @@ def timing(
     cluster, workload = service.cluster, service.workload
     load = _decode_load(workload, deployment)
     stage = Stage(model, cluster.accelerator, load, deployment, service.efficiency, world, softness)
-    spent = served(microbatch(stage), stage).times(deployment.pipeline)
-    tpot = jnp.sum(spent.seconds) / workload.tokens_per_step
+    spent = served(microbatch(stage), stage)
+    step = summed(spent.values()).seconds * deployment.pipeline
+    tpot = step / workload.tokens_per_step
     replicas = placement.replicas(cluster, deployment, service.rules.whole_domains, softness)
-    return Timing(spent, tpot, replicas, replicas * deployment.batch / tpot)
+    in_all_stages = in_order(spent).times(deployment.pipeline)
+    return Timing(in_all_stages, tpot, replicas, replicas * deployment.batch / tpot)
 
 
 def meets(tpot: Scalar, workload: Workload) -> Bool[Array, ""]:

@@ -10,6 +10,8 @@ experts move of the activations whose experts are elsewhere, the rest. The norm 
 max(x, y) (perfect overlap) and x + y (none). Ignored: caches, and kernels smaller than these.
 """
 
+from collections.abc import Iterable
+
 import equinox as eqx
 
 from qsopt.arrays import EXACT, Scalar, Softness, number
@@ -78,6 +80,11 @@ class Spent(Record):
     def times(self, factor: Scalar | float) -> "Spent":
         """The same work `factor` times over."""
         return Spent(*(getattr(self, name) * factor for name in self.__dataclass_fields__))
+
+
+def summed(spent: Iterable[Spent]) -> Spent:
+    """Times of operators together."""
+    return sum(spent, start=Spent())
 
 
 class Work(eqx.Module):

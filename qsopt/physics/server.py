@@ -18,14 +18,11 @@ from qsopt.arrays import Scalar
 from qsopt.physics import chunks
 from qsopt.physics.roofline import Spent
 from qsopt.physics.stage import Stage
-from qsopt.physics.step import OPERATORS
 from qsopt.spec.efficiency import Server
 from qsopt.spec.model import Model
 
-_HOST = OPERATORS.index("host")
 
-
-def served(spent: Spent, stage: Stage) -> Spent:
+def served(spent: dict[str, Spent], stage: Stage) -> dict[str, Spent]:
     """A forward as a server takes it: its operators by the server's scale, and the host's part as
     an entry of its own. The parts still add up to the whole.
 
@@ -34,11 +31,11 @@ def served(spent: Spent, stage: Stage) -> Spent:
         stage: the same that it was asked of.
     """
     scale, host = scale_and_host(stage)
-    return eqx.tree_at(
-        lambda s: (s.seconds, s.latency),
-        spent,
-        ((spent.seconds * scale).at[_HOST].add(host), spent.latency.at[_HOST].add(host)),
-    )
+    scaled = {
+        name: eqx.tree_at(lambda s: s.seconds, each, each.seconds * scale)
+        for name, each in spent.items()
+    }
+    return scaled | {"host": scaled["host"] + Spent(seconds=host, latency=host)}
 
 
 def host_of_step(server: Server, model: Model) -> Scalar:

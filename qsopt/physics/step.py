@@ -9,26 +9,20 @@ batches are not legal).
 """
 
 from collections.abc import Iterator
-from functools import partial
-from typing import TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
 
-from qsopt.arrays import Scalar, Softness
+from qsopt.arrays import Scalar
 from qsopt.physics import chunks, operators, prompt_attention, smooth
 from qsopt.physics.memory import stage_share
 from qsopt.physics.messages import stage_messages
-from qsopt.physics.roofline import Cost, Spent, Work, roofline
+from qsopt.physics.roofline import Cost, Spent, Work, roofline, summed
 from qsopt.physics.stage import Stage, reader_of, turns
 from qsopt.spec.efficiency import OperatorEfficiency
 from qsopt.spec.formats import ARITHMETICS, Format
 from qsopt.spec.layers import Attention, DenseFfn, Ffn, Gqa, LinearAttention, Mla
-
-Record = TypeVar("Record")
 
 OPERATORS = (
     "attention projections",
@@ -50,30 +44,36 @@ SPLIT = ("attention communication", "ffn communication")
 """Those that two halves of a batch of prompts overlap with compute."""
 
 
-def microbatch(stage: Stage) -> Spent:
-    """Time of one microbatch in the slowest stage; every field of the record has one entry for each
-    of `OPERATORS`.
-    """
+def microbatch(stage: Stage) -> dict[str, Spent]:
+    """Time of one microbatch in the slowest stage by operator, in the order of `OPERATORS`."""
     share = stage_share(stage.model, stage.deployment, stage.softness)
-    prompts = [] if stage.load.chunk is None else _prompt_attention(stage, share)
-    works = [*_works(stage, share), *(work for layer in prompts for work in layer.fixed)]
-    fixed = len(works)
-    works += [work for layer in prompts for work in (*layer.either, *layer.other)]
-    computed = jax.vmap(partial(timed, stage))(stacked([work for _, work in works]))
-    messages = list(stage_messages(stage, share))
-    sent = stacked([message.times(stage.world.communication) for _, message in messages])
-    named = [name for name, _ in works] + [name for name, _ in messages]
-    membership = np.array(
-        [[name == operator for operator in OPERATORS] for name in named], dtype=float
-    )
-    if stage.load.chunk is None:
-        return jax.tree.map(lambda *parts: jnp.concatenate(parts) @ membership, computed, sent)
-    ways = [(len(layer.either), len(layer.other)) for layer in prompts]
-    done = cheaper(computed.seconds, fixed, ways, stage.softness)
-    total = jax.tree.map(
-        lambda work, message: jnp.concatenate([work * done, message]) @ membership, computed, sent
-    )
-    return overlapped(total, stage)
+    named = [*_computed(stage, share), *_sent(stage, share)]
+    found = {each: summed(spent for name, spent in named if name == each) for each in OPERATORS}
+    return found if stage.load.chunk is None else overlapped(found, stage)
+
+
+def in_order(spent: dict[str, Spent]) -> Spent:
+    """The operators of a microbatch as one record: an entry of every field for each of
+    `OPERATORS`.
+    """
+    fields = Spent.__dataclass_fields__
+    columns = [[getattr(spent[name], field) for name in OPERATORS] for field in fields]
+    return Spent(*(jnp.stack([jnp.asarray(each) for each in column]) for column in columns))
+
+
+def _computed(stage: Stage, share: Scalar) -> Iterator[tuple[str, Spent]]:
+    """Time of every kind of compute."""
+    for name, work in _works(stage, share):
+        yield name, timed(stage, work)
+    if stage.load.chunk is not None:
+        for works in _prompt_attention(stage, share):
+            yield from _cheaper(stage, works)
+
+
+def _sent(stage: Stage, share: Scalar) -> Iterator[tuple[str, Spent]]:
+    """Time of every kind of message, in a world that may have none."""
+    for name, message in stage_messages(stage, share):
+        yield name, message.times(stage.world.communication)
 
 
 def timed(stage: Stage, work: Work) -> Spent:
@@ -90,58 +90,42 @@ def timed(stage: Stage, work: Work) -> Spent:
     return spent.times(work.count)
 
 
-def cheaper(
-    seconds: Float[Array, " works"],
-    fixed: int,
-    ways: list[tuple[int, int]],
-    softness: Softness,
-) -> Float[Array, " works"]:
-    """What of each work is done: all of it, or, of two ways, that which takes less time; relaxed,
-    so much of it that its time is the smooth minimum of both.
-
-    Args:
-        seconds: time of each work [s].
-        fixed: works that are done in any case, which come first.
-        ways: after them, works of either way of each kind of layer.
-        softness: of the relaxed model.
+def _cheaper(stage: Stage, works: prompt_attention.Works) -> Iterator[tuple[str, Spent]]:
+    """What is done in any case, and of two ways that which takes less time; relaxed, so much of it
+    that its time is the smooth minimum of both.
     """
-    done, start = [jnp.ones(fixed)], fixed
-    for one, other in ways:
-        end = start + one + other
-        first, second = jnp.sum(seconds[start : start + one]), jnp.sum(seconds[start + one : end])
-        least, exact = smooth.minimum(first, second, softness), jnp.minimum(first, second)
-        share = jnp.where(exact > 0, least / jnp.where(exact > 0, exact, 1.0), 1.0)
-        done += [jnp.full(one, jnp.where(first <= second, share, 0.0))]
-        done += [jnp.full(other, jnp.where(first <= second, 0.0, share))]
-        start = end
-    return jnp.concatenate(done)
+    fixed, either, other = ([(name, timed(stage, work)) for name, work in way] for way in works)
+    yield from fixed
+    if not either:
+        return
+    first, second = (summed(spent for _, spent in way).seconds for way in (either, other))
+    least, exact = smooth.minimum(first, second, stage.softness), jnp.minimum(first, second)
+    share = jnp.where(exact > 0, least / jnp.where(exact > 0, exact, 1.0), 1.0)
+    for way, done in ((either, first <= second), (other, first > second)):
+        for name, spent in way:
+            yield name, spent.times(jnp.where(done, share, 0.0))
 
 
-def overlapped(total: Spent, stage: Stage) -> Spent:
+def overlapped(spent: dict[str, Spent], stage: Stage) -> dict[str, Spent]:
     """What is left of communication where prompts are read in two halves, one computing while the
     other communicates: with attention data parallelism or where tokens are dispatched, as for
     decode steps, a share of the smaller of both is hidden. Decoding tokens in the same forward are
     not split.
     """
-    sent = np.array([operator in SPLIT for operator in OPERATORS], dtype=float)
-    messages = total.seconds @ sent
-    computing = jnp.sum(total.seconds) - messages
+    messages = summed(spent[name] for name in SPLIT).seconds
+    computing = summed(each for name, each in spent.items() if name not in SPLIT).seconds
     prompts = stage.load.chunk.tokens / stage.load.tokens  # pyright: ignore[reportOptionalMemberAccess]
     least = smooth.minimum(messages, computing, stage.softness)
     some = messages > 0
     split = stage.efficiency.prefill_overlap * prompts * turns(stage)
-    hidden = split * least / jnp.where(some, messages, 1.0)
-    left = 1.0 - jnp.where(some, hidden, 0.0) * sent
-    return eqx.tree_at(
-        lambda t: (t.seconds, t.latency, t.link),
-        total,
-        (total.seconds * left, total.latency * left, total.link * left),
-    )
+    left = 1.0 - jnp.where(some, split * least / jnp.where(some, messages, 1.0), 0.0)
+    return {name: _shorter(each, left) if name in SPLIT else each for name, each in spent.items()}
 
 
-def stacked(records: list[Record]) -> Record:
-    """Records of one structure as one record of arrays."""
-    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *records)
+def _shorter(sent: Spent, left: Scalar) -> Spent:
+    """A message of which only so much of the time shows."""
+    times = (sent.seconds * left, sent.latency * left, sent.link * left)
+    return eqx.tree_at(lambda s: (s.seconds, s.latency, s.link), sent, times)
 
 
 # ---- compute -------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from qsopt.record import Record
 from qsopt.serving.one_pool import reading_only
 from qsopt.serving.pace import AtWork, Pace
 from qsopt.serving.queue import busiest
-from qsopt.serving.replica import Served, carrying, span, times
+from qsopt.serving.replica import Served, carrying, time
 from qsopt.serving.span import Span
 from qsopt.spec.deployment import Deployment
 
@@ -45,8 +45,7 @@ def reader(
 ) -> AtWork:
     """A replica that reads `tokens` prompt tokens in a forward."""
     reading = carrying(served, deployment, 0.0 * tokens, tokens, sharing)
-    (spent,) = times(served, deployment, (reading,))
-    return reading_only(served, deployment, reading, span(spent))
+    return reading_only(served, deployment, reading, time(served, deployment, reading))
 
 
 def reading_pool(

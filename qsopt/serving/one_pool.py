@@ -29,7 +29,7 @@ from qsopt.physics.prefill import forwards
 from qsopt.physics.server import first_token
 from qsopt.record import Record
 from qsopt.serving.pace import AtWork, Pace
-from qsopt.serving.replica import Forward, Served, carrying, span, times
+from qsopt.serving.replica import Forward, Served, carrying, time
 from qsopt.serving.span import Span
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.workload import Workload
@@ -83,8 +83,8 @@ def one_pool(
         beside: `MIXED` or `ALTERNATING`.
     """
     both = loads(served, deployment, tokens, beside)
-    with_prompts, without = times(served, deployment, (both.loaded, both.bare))
-    return blended(served, deployment, both, (span(with_prompts), span(without)), beside)
+    spans = time(served, deployment, both.loaded), time(served, deployment, both.bare)
+    return blended(served, deployment, both, spans, beside)
 
 
 def blended(
@@ -135,8 +135,7 @@ def alone(served: Served, deployment: Deployment) -> AtWork:
     """A replica that decodes alone: prompts come from elsewhere."""
     sequences = deployment.batch / deployment.pipeline
     bare = carrying(served, deployment, sequences, 0.0 * sequences)
-    (without,) = times(served, deployment, (bare,))
-    return decoding_only(served, deployment, span(without))
+    return decoding_only(served, deployment, time(served, deployment, bare))
 
 
 def decoding_only(served: Served, deployment: Deployment, without: Span) -> AtWork:

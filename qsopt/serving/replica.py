@@ -5,18 +5,15 @@ Sequences, prompts and budgets are those of a replica; a forward is one of its p
 in the slowest stage.
 """
 
-from collections.abc import Sequence
-
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from qsopt.arrays import EXACT, Scalar, Softness
 from qsopt.physics.chunks import Chunk, runs
 from qsopt.physics.load import Load
 from qsopt.physics.memory import Memory, Occupancy, memory
 from qsopt.physics.prefill import chunk_of
+from qsopt.physics.roofline import summed
 from qsopt.physics.server import scale_and_host
 from qsopt.physics.stage import Stage
 from qsopt.physics.step import microbatch
@@ -63,17 +60,8 @@ def carrying(
     return Forward(sequences, chunk_of(workload, deployment, tokens, sharing, softness))
 
 
-def times(
-    served: Served, deployment: Deployment, forwards: Sequence[Forward]
-) -> Float[Array, "forwards parts"]:
-    """Seconds of each forward as a server takes it, and those of its arithmetic and of its memory
-    traffic, with its drafts: the fields of `Span`. One trace serves all.
-    """
-    batch = jax.tree.map(lambda *leaves: jnp.stack(jnp.broadcast_arrays(*leaves)), *forwards)
-    return jax.vmap(lambda forward: _time(served, deployment, forward))(batch)
-
-
-def _time(served: Served, deployment: Deployment, forward: Forward) -> Float[Array, " parts"]:
+def time(served: Served, deployment: Deployment, forward: Forward) -> Span:
+    """What a forward takes of a server, with its drafts."""
     workload = served.service.workload
     new = workload.tokens_per_step
     load = _load(served, forward.sequences, new, forward.chunk)
@@ -81,11 +69,11 @@ def _time(served: Served, deployment: Deployment, forward: Forward) -> Float[Arr
     world, softness = served.world, served.softness
     stage = Stage(served.model, accelerator, load, deployment, efficiency, world, softness)
     scale, host = scale_and_host(stage)
-    total = _parts(stage) if served.draft is None else _with_drafts(served, stage, forward)
-    return total * jnp.stack([scale, 1.0, 1.0]) + jnp.stack([host, 0.0, 0.0])
+    whole = _span(stage) if served.draft is None else _with_drafts(served, stage, forward)
+    return Span(whole.seconds * scale + host, whole.compute, whole.memory)
 
 
-def _with_drafts(served: Served, stage: Stage, forward: Forward) -> Float[Array, " parts"]:
+def _with_drafts(served: Served, stage: Stage, forward: Forward) -> Span:
     """Operators of a forward and of the drafts before it, which its host starts along."""
     draft, new = served.draft, served.service.workload.tokens_per_step
     assert draft is not None
@@ -97,16 +85,14 @@ def _with_drafts(served: Served, stage: Stage, forward: Forward) -> Float[Array,
         eqx.tree_at(lambda c: c.tokens, chunk, tokens)
         for tokens in (0.0 * chunk.tokens, jnp.maximum(chunk.tokens, 1.0))
     )
-    parts = (
+    drafts = (
         (more * writes, _load(served, some, one, unread)),
         (jnp.clip(more, 0.0, 1.0) * runs(chunk.tokens), _load(served, 0.0 * some, one, read)),
     )
-    counts, loads = (
-        jnp.stack([count for count, _ in parts]),
-        jax.tree.map(lambda *leaves: jnp.stack(leaves), *(load for _, load in parts)),
-    )
-    drafts = jax.vmap(lambda load: _parts(draft_stage(draft, stage, load)))(loads)
-    return _parts(stage) + counts @ drafts
+    whole = _span(stage)
+    for count, load in drafts:
+        whole += _span(draft_stage(draft, stage, load)).times(count)
+    return whole
 
 
 def _load(served: Served, sequences: Scalar, new: Scalar, chunk: Chunk) -> Load:
@@ -114,14 +100,9 @@ def _load(served: Served, sequences: Scalar, new: Scalar, chunk: Chunk) -> Load:
     return Load(sequences, new, workload.context, workload.encoder_tokens, new, chunk)
 
 
-def _parts(stage: Stage) -> Float[Array, " parts"]:
-    spent = microbatch(stage)
-    return jnp.stack([jnp.sum(x) for x in (spent.seconds, spent.compute, spent.memory)])
-
-
-def span(parts: Float[Array, " parts"]) -> Span:
-    """The record of one row of `times`."""
-    return Span(parts[0], parts[1], parts[2])
+def _span(stage: Stage) -> Span:
+    spent = summed(microbatch(stage).values())
+    return Span(spent.seconds, spent.compute, spent.memory)
 
 
 def held(served: Served, deployment: Deployment, occupancy: Occupancy) -> Memory:
