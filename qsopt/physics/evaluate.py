@@ -12,12 +12,12 @@ from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import placement, smooth
 from qsopt.physics.load import Load
 from qsopt.physics.memory import Memory, memory
-from qsopt.physics.roofline import Spent, summed
+from qsopt.physics.roofline import Spent
 from qsopt.physics.room import UNBOUNDED
 from qsopt.physics.routing import experts_hit
-from qsopt.physics.server import served
+from qsopt.physics.server import served, served_parts
 from qsopt.physics.stage import Stage
-from qsopt.physics.step import in_order, microbatch
+from qsopt.physics.step import Parts, by_operator, microbatch, whole
 from qsopt.programs import compiled
 from qsopt.record import Record, Result
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
@@ -77,8 +77,6 @@ class Metrics(Result, Record):
 class Timing(Record):
     """What the time of a step makes of a deployment, memory aside."""
 
-    spent: Spent
-    """Time of one decode step by operator."""
     tpot: Scalar = number()
     """Time per output token [s]."""
     replicas: Scalar = number()
@@ -96,15 +94,42 @@ def timing(
     softness: Softness = EXACT,
 ) -> Timing:
     """Time of a decode step and the throughput that follows, without looking at memory."""
-    cluster, workload = service.cluster, service.workload
-    load = _decode_load(workload, deployment)
-    stage = Stage(model, cluster.accelerator, load, deployment, service.efficiency, world, softness)
-    spent = served(microbatch(stage), stage)
-    step = summed(spent.values()).seconds * deployment.pipeline
-    tpot = step / workload.tokens_per_step
-    replicas = placement.replicas(cluster, deployment, service.rules.whole_domains, softness)
-    in_all_stages = in_order(spent).times(deployment.pipeline)
-    return Timing(in_all_stages, tpot, replicas, replicas * deployment.batch / tpot)
+    stage = _decoding(model, service, deployment, world, softness)
+    return _timing(stage, microbatch(stage), service)
+
+
+@compiled
+def timing_by_operator(
+    model: Model,
+    service: Service,
+    deployment: Deployment,
+    world: Counterfactual = ACTUAL,
+    softness: Softness = EXACT,
+) -> tuple[Timing, Spent]:
+    """The same, and the time of one decode step by operator (see `Metrics.breakdown`)."""
+    stage = _decoding(model, service, deployment, world, softness)
+    parts = microbatch(stage)
+    spent = by_operator(served_parts(parts, stage)).times(deployment.pipeline)
+    return _timing(stage, parts, service), spent
+
+
+def _decoding(
+    model: Model,
+    service: Service,
+    deployment: Deployment,
+    world: Counterfactual,
+    softness: Softness,
+) -> Stage:
+    load, accelerator = _decode_load(service.workload, deployment), service.cluster.accelerator
+    return Stage(model, accelerator, load, deployment, service.efficiency, world, softness)
+
+
+def _timing(stage: Stage, parts: Parts, service: Service) -> Timing:
+    deployment, whole_domains = stage.deployment, service.rules.whole_domains
+    step = served(whole(parts).seconds, stage) * deployment.pipeline
+    tpot = step / service.workload.tokens_per_step
+    replicas = placement.replicas(service.cluster, deployment, whole_domains, stage.softness)
+    return Timing(tpot, replicas, replicas * deployment.batch / tpot)
 
 
 def meets(tpot: Scalar, workload: Workload) -> Bool[Array, ""]:
@@ -131,12 +156,12 @@ def metrics(
         softness: 0 for the exact model, above 0 for the relaxed one (see `smooth`).
     """
     cluster, workload = service.cluster, service.workload
-    time = timing(model, service, deployment, world, softness)
+    time, spent = timing_by_operator(model, service, deployment, world, softness)
     held = memory(model, service, deployment, world, softness)
     unit = deployment.pipeline * deployment.data
     return Metrics(
         memory=held,
-        breakdown=time.spent,
+        breakdown=spent,
         fits_memory=held.total <= held.capacity * (1.0 + TOLERANCE),
         meets_tpot=meets(time.tpot, workload),
         fits_devices=time.replicas >= 1.0 - TOLERANCE,

@@ -8,6 +8,7 @@ and softmax traffic, which fused kernels hide.
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 
 from qsopt.arrays import EXACT, Scalar, Softness, number
@@ -30,6 +31,7 @@ def products(
     return sum((_product(gemm, tokens, weight_bytes, activation_bytes) for gemm in gemms), Cost())
 
 
+@jax.jit
 def _product(gemm: Gemm, tokens: Scalar, weight_bytes: Scalar, activation_bytes: Scalar) -> Cost:
     exists = gemm.weights > 0
     activations = jnp.where(exists, gemm.reads + gemm.writes, 0.0)

@@ -18,9 +18,9 @@ from qsopt.physics import smooth
 from qsopt.physics.chunks import Chunk
 from qsopt.physics.load import reading
 from qsopt.physics.roofline import Spent
-from qsopt.physics.server import first_token, served
+from qsopt.physics.server import first_token, served_parts
 from qsopt.physics.stage import Stage
-from qsopt.physics.step import in_order, microbatch
+from qsopt.physics.step import by_operator, microbatch
 from qsopt.programs import compiled
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
@@ -104,7 +104,7 @@ def prefill_phase(
     load = reading(chunk, service.workload.encoder_tokens)
     accelerator = service.cluster.accelerator
     stage = Stage(model, accelerator, load, deployment, service.efficiency, world, softness)
-    spent = in_order(served(microbatch(stage), stage))
+    spent = by_operator(served_parts(microbatch(stage), stage))
     return Prefill(spent, chunk, forwards(chunk, softness), deployment.pipeline)
 
 

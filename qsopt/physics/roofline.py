@@ -13,6 +13,7 @@ max(x, y) (perfect overlap) and x + y (none). Ignored: caches, and kernels small
 from collections.abc import Iterable
 
 import equinox as eqx
+import jax
 
 from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import smooth
@@ -102,6 +103,7 @@ class Work(eqx.Module):
     """Tokens that attend at once."""
 
 
+@jax.jit
 def roofline(
     cost: Cost,
     peak: Scalar,

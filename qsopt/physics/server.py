@@ -18,24 +18,32 @@ from qsopt.arrays import Scalar
 from qsopt.physics import chunks
 from qsopt.physics.roofline import Spent
 from qsopt.physics.stage import Stage
+from qsopt.physics.step import Parts
 from qsopt.spec.efficiency import Server
 from qsopt.spec.model import Model
 
 
-def served(spent: dict[str, Spent], stage: Stage) -> dict[str, Spent]:
-    """A forward as a server takes it: its operators by the server's scale, and the host's part as
-    an entry of its own. The parts still add up to the whole.
+def served(seconds: Scalar, stage: Stage) -> Scalar:
+    """What a server takes for a forward whose operators take so long [s].
 
     Args:
-        spent: of `step.microbatch`.
+        seconds: of `step.microbatch`.
         stage: the same that it was asked of.
     """
     scale, host = scale_and_host(stage)
-    scaled = {
-        name: eqx.tree_at(lambda s: s.seconds, each, each.seconds * scale)
-        for name, each in spent.items()
-    }
-    return scaled | {"host": scaled["host"] + Spent(seconds=host, latency=host)}
+    return seconds * scale + host
+
+
+def served_parts(parts: Parts, stage: Stage) -> Parts:
+    """A forward as a server takes it: its operators by the server's scale, and the host's part as
+    one of its own. They add up to `served`.
+    """
+    scale, host = scale_and_host(stage)
+    scaled = [
+        (name, eqx.tree_at(lambda s: s.seconds, spent, spent.seconds * scale))
+        for name, spent in parts
+    ]
+    return [*scaled, ("host", Spent(seconds=host, latency=host))]
 
 
 def host_of_step(server: Server, model: Model) -> Scalar:

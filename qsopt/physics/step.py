@@ -44,21 +44,28 @@ SPLIT = ("attention communication", "ffn communication")
 """Those that two halves of a batch of prompts overlap with compute."""
 
 
-def microbatch(stage: Stage) -> dict[str, Spent]:
-    """Time of one microbatch in the slowest stage by operator, in the order of `OPERATORS`."""
+Parts = list[tuple[str, Spent]]
+"""What a microbatch does, each with the operator that it is part of."""
+
+
+def microbatch(stage: Stage) -> Parts:
+    """Time of one microbatch in the slowest stage: every kind of compute and of messages."""
     share = stage_share(stage.model, stage.deployment, stage.softness)
-    named = [*_computed(stage, share), *_sent(stage, share)]
-    found = {each: summed(spent for name, spent in named if name == each) for each in OPERATORS}
-    return found if stage.load.chunk is None else overlapped(found, stage)
+    parts = [*_computed(stage, share), *_sent(stage, share)]
+    return parts if stage.load.chunk is None else overlapped(parts, stage)
 
 
-def in_order(spent: dict[str, Spent]) -> Spent:
-    """The operators of a microbatch as one record: an entry of every field for each of
+def whole(parts: Parts) -> Spent:
+    """All that a microbatch does together."""
+    return summed(spent for _, spent in parts)
+
+
+def by_operator(parts: Parts) -> Spent:
+    """What a microbatch does as a record of arrays: an entry of every field for each of
     `OPERATORS`.
     """
-    fields = Spent.__dataclass_fields__
-    columns = [[getattr(spent[name], field) for name in OPERATORS] for field in fields]
-    return Spent(*(jnp.stack([jnp.asarray(each) for each in column]) for column in columns))
+    found = [summed(spent for name, spent in parts if name == each) for each in OPERATORS]
+    return jax.tree.map(lambda *entries: jnp.stack([jnp.asarray(x) for x in entries]), *found)
 
 
 def _computed(stage: Stage, share: Scalar) -> Iterator[tuple[str, Spent]]:
@@ -106,20 +113,22 @@ def _cheaper(stage: Stage, works: prompt_attention.Works) -> Iterator[tuple[str,
             yield name, spent.times(jnp.where(done, share, 0.0))
 
 
-def overlapped(spent: dict[str, Spent], stage: Stage) -> dict[str, Spent]:
+def overlapped(parts: Parts, stage: Stage) -> Parts:
     """What is left of communication where prompts are read in two halves, one computing while the
     other communicates: with attention data parallelism or where tokens are dispatched, as for
     decode steps, a share of the smaller of both is hidden. Decoding tokens in the same forward are
     not split.
     """
-    messages = summed(spent[name] for name in SPLIT).seconds
-    computing = summed(each for name, each in spent.items() if name not in SPLIT).seconds
+    messages, computing = (
+        sum(spent.seconds for name, spent in parts if (name in SPLIT) == split)
+        for split in (True, False)
+    )
     prompts = stage.load.chunk.tokens / stage.load.tokens  # pyright: ignore[reportOptionalMemberAccess]
     least = smooth.minimum(messages, computing, stage.softness)
     some = messages > 0
     split = stage.efficiency.prefill_overlap * prompts * turns(stage)
     left = 1.0 - jnp.where(some, split * least / jnp.where(some, messages, 1.0), 0.0)
-    return {name: _shorter(each, left) if name in SPLIT else each for name, each in spent.items()}
+    return [(name, _shorter(spent, left) if name in SPLIT else spent) for name, spent in parts]
 
 
 def _shorter(sent: Spent, left: Scalar) -> Spent:

@@ -29,7 +29,7 @@ from qsopt.physics.prefill import forwards
 from qsopt.physics.server import first_token
 from qsopt.record import Record
 from qsopt.serving.pace import AtWork, Pace
-from qsopt.serving.replica import Forward, Served, carrying, time
+from qsopt.serving.replica import Forward, Served, carrying, time, times
 from qsopt.serving.span import Span
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.workload import Workload
@@ -83,7 +83,7 @@ def one_pool(
         beside: `MIXED` or `ALTERNATING`.
     """
     both = loads(served, deployment, tokens, beside)
-    spans = time(served, deployment, both.loaded), time(served, deployment, both.bare)
+    spans = times(served, deployment, both.loaded, both.bare)
     return blended(served, deployment, both, spans, beside)
 
 

@@ -5,18 +5,23 @@ Sequences, prompts and budgets are those of a replica; a forward is one of its p
 in the slowest stage.
 """
 
+from collections.abc import Callable
+from operator import itemgetter
+from typing import TypeVar
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+from jax import lax
 
 from qsopt.arrays import EXACT, Scalar, Softness
+from qsopt.physics import server
 from qsopt.physics.chunks import Chunk, runs
 from qsopt.physics.load import Load
 from qsopt.physics.memory import Memory, Occupancy, memory
 from qsopt.physics.prefill import chunk_of
-from qsopt.physics.roofline import summed
-from qsopt.physics.server import scale_and_host
 from qsopt.physics.stage import Stage
-from qsopt.physics.step import microbatch
+from qsopt.physics.step import microbatch, whole
 from qsopt.record import Record
 from qsopt.serving.span import Span
 from qsopt.serving.speculation import Draft, draft_bytes, draft_stage
@@ -24,6 +29,8 @@ from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
+
+R = TypeVar("R")
 
 
 class Served(Record):
@@ -60,6 +67,13 @@ def carrying(
     return Forward(sequences, chunk_of(workload, deployment, tokens, sharing, softness))
 
 
+def times(
+    served: Served, deployment: Deployment, loaded: Forward, bare: Forward
+) -> tuple[Span, Span]:
+    """What each of two forwards takes."""
+    return _of_both(lambda forward: time(served, deployment, forward), loaded, bare)
+
+
 def time(served: Served, deployment: Deployment, forward: Forward) -> Span:
     """What a forward takes of a server, with its drafts."""
     workload = served.service.workload
@@ -68,9 +82,8 @@ def time(served: Served, deployment: Deployment, forward: Forward) -> Span:
     accelerator, efficiency = served.service.cluster.accelerator, served.service.efficiency
     world, softness = served.world, served.softness
     stage = Stage(served.model, accelerator, load, deployment, efficiency, world, softness)
-    scale, host = scale_and_host(stage)
-    whole = _span(stage) if served.draft is None else _with_drafts(served, stage, forward)
-    return Span(whole.seconds * scale + host, whole.compute, whole.memory)
+    bare = _span(stage) if served.draft is None else _with_drafts(served, stage, forward)
+    return Span(server.served(bare.seconds, stage), bare.compute, bare.memory)
 
 
 def _with_drafts(served: Served, stage: Stage, forward: Forward) -> Span:
@@ -85,14 +98,21 @@ def _with_drafts(served: Served, stage: Stage, forward: Forward) -> Span:
         eqx.tree_at(lambda c: c.tokens, chunk, tokens)
         for tokens in (0.0 * chunk.tokens, jnp.maximum(chunk.tokens, 1.0))
     )
-    drafts = (
-        (more * writes, _load(served, some, one, unread)),
-        (jnp.clip(more, 0.0, 1.0) * runs(chunk.tokens), _load(served, 0.0 * some, one, read)),
+    counts = more * writes, jnp.clip(more, 0.0, 1.0) * runs(chunk.tokens)
+    drafts = _of_both(
+        lambda load: _span(draft_stage(draft, stage, load)),
+        _load(served, some, one, unread),
+        _load(served, 0.0 * some, one, read),
     )
-    whole = _span(stage)
-    for count, load in drafts:
-        whole += _span(draft_stage(draft, stage, load)).times(count)
-    return whole
+    return _span(stage) + drafts[0].times(counts[0]) + drafts[1].times(counts[1])
+
+
+def _of_both(function: Callable[[R], Span], one: R, other: R) -> tuple[Span, Span]:
+    """A function of two records of one structure, in turn: it compiles in the time of one."""
+    both = jax.tree.map(lambda *leaves: jnp.stack(jnp.broadcast_arrays(*leaves)), one, other)
+    found = lax.map(function, both)
+    first, second = (jax.tree.map(itemgetter(place), found) for place in range(2))
+    return first, second
 
 
 def _load(served: Served, sequences: Scalar, new: Scalar, chunk: Chunk) -> Load:
@@ -101,7 +121,7 @@ def _load(served: Served, sequences: Scalar, new: Scalar, chunk: Chunk) -> Load:
 
 
 def _span(stage: Stage) -> Span:
-    spent = summed(microbatch(stage).values())
+    spent = whole(microbatch(stage))
     return Span(spent.seconds, spent.compute, spent.memory)
 
 

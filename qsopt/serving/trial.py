@@ -20,7 +20,7 @@ from qsopt.serving.metrics import fits, within
 from qsopt.serving.one_pool import blended, decoding_only, loads, needed, reading_only
 from qsopt.serving.pace import Pace
 from qsopt.serving.queue import busiest
-from qsopt.serving.replica import Served, held, time
+from qsopt.serving.replica import Served, held, times
 from qsopt.spec.deployment import Deployment
 
 
@@ -70,7 +70,7 @@ def trial(served: Served, candidate: Candidates, units: Scalar) -> Trial:
     beside = jnp.where((kind == MIXED) | (kind == UNIFORM), 1.0, 0.0)
     tokens = tokens_of(served, candidate, layout)
     both = loads(served, layout, tokens, beside, candidate.sharing)
-    loaded, bare = time(served, layout, both.loaded), time(served, layout, both.bare)
+    loaded, bare = times(served, layout, both.loaded, both.bare)
     pace, occupancy = _chosen(
         kind,
         blended(served, layout, both, (loaded, bare), beside),
