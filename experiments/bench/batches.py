@@ -36,25 +36,40 @@ def rows(repeats: int) -> Iterator[Row]:
                 "5,000,000",
             )
     yield Row(
-        "requests to DeepSeek-V3, mixed steps, 200,000 mixes of prompt and answer at once",
-        requests_a_second(200_000, repeats),
+        f"decode steps of {MODELS['deepseek-v3']}, {LENGTHS[-1]:,} at once, constants folded",
+        steps_a_second("deepseek-v3", LENGTHS[-1], repeats, fold_constants=True),
         "designs/s",
-        "1,500,000",
+        "5,000,000",
     )
+    for fold, words in ((False, ""), (True, ", constants folded")):
+        yield Row(
+            "requests to DeepSeek-V3, mixed steps, 200,000 mixes of prompt and answer at once"
+            + words,
+            requests_a_second(200_000, repeats, fold_constants=fold),
+            "designs/s",
+            "1,500,000",
+        )
     yield from gradient_rows(repeats)
 
 
-def steps_a_second(name: str, length: int, repeats: int) -> float:
+def steps_a_second(name: str, length: int, repeats: int, *, fold_constants: bool = False) -> float:
     """Throughput, TPOT and feasibility of so many designs."""
     model, cluster = qsopt.load_model(name), qsopt.load_cluster(CLUSTER)
     layouts = qsopt.legal_layouts(model, cluster)
     batch = jax.tree.map(lambda leaf: np.resize(np.asarray(leaf), (length,)), layouts)
-    call = functools.partial(qsopt.evaluate_many, model, cluster, qsopt.Workload(CONTEXT), batch)
+    call = functools.partial(
+        qsopt.evaluate_many,
+        model,
+        cluster,
+        qsopt.Workload(CONTEXT),
+        batch,
+        fold_constants=fold_constants,
+    )
     call()
     return length / by_turns(repeats, call)[0]
 
 
-def requests_a_second(length: int, repeats: int) -> float:
+def requests_a_second(length: int, repeats: int, *, fold_constants: bool) -> float:
     """Throughput, both latencies and feasibility of so many mixes, of one plan."""
     prompts = np.geomspace(256.0, 1e5, length)
     answers = np.geomspace(16.0, 8e3, length)[::-1].copy()
@@ -68,6 +83,7 @@ def requests_a_second(length: int, repeats: int) -> float:
         qsopt.Plan(pool, pool, 32 * 4096.0),
         way="mixed",
         outputs=("throughput", "ttft", "tpot", "feasible"),
+        fold_constants=fold_constants,
     )
     call()
     return length / by_turns(repeats, call)[0]

@@ -64,6 +64,30 @@ def test_requests_by_their_plan() -> None:
         assert column[7] == pytest.approx(float(getattr(alone, name)), rel=1e-12)
 
 
+def test_constants_that_are_folded_change_nothing() -> None:
+    every = layouts()
+    for cluster in (CLUSTER, "16xh200"):  # each has a program of its own
+        plain, folded = (
+            evaluate_many(MODEL, cluster, Workload(8192), every, fold_constants=fold)
+            for fold in (False, True)
+        )
+        for name, column in plain.items():
+            np.testing.assert_allclose(folded[name], column, rtol=1e-12)
+    program: Any = many._of_constants
+    assert program._cache_size() == 2
+    again = evaluate_many(MODEL, CLUSTER, Workload(8192), every, fold_constants=True)
+    assert program._cache_size() == 2
+    assert not np.array_equal(again["tpot"], folded["tpot"])
+
+
+def test_long_batches_are_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "FOLDED", 50)
+    monkeypatch.setattr(many, "_of_constants", lambda constants, varying, **asked: 1 / 0)
+    evaluate_many(MODEL, CLUSTER, jax.vmap(Workload)(np.geomspace(1e3, 1e5, 49)), Deployment())
+    with pytest.raises(ZeroDivisionError):
+        evaluate_many(MODEL, CLUSTER, jax.vmap(Workload)(np.geomspace(1e3, 1e5, 50)), Deployment())
+
+
 def test_a_process_in_float32_has_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     wide = evaluate_many(MODEL, CLUSTER, Workload(8192), layouts())
     with jax.enable_x64(False):
