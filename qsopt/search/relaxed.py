@@ -68,10 +68,7 @@ class Relaxed(eqx.Module):
     def values(self, point: Float[Array, " free"]) -> dict[str, Scalar]:
         """Values of all variables at a point of the unit cube."""
         logs = jnp.asarray(self.low) + point * (self.high - self.low)
-        return {
-            **self.fixed,
-            **{name: jnp.exp(logs[index]) for index, name in enumerate(self.names)},
-        }
+        return {**self.fixed, **dict(zip(self.names, jnp.unstack(jnp.exp(logs)), strict=True))}
 
     def named(self, point: ArrayLike) -> dict[str, float]:
         """The same for a concrete point, without compiling anything."""

@@ -66,8 +66,8 @@ def named_inputs(names: tuple[str, ...]) -> tuple[Input, ...]:
 
 def scaled(design: Design, inputs: tuple[Input, ...], logs: Float[Array, " inputs"]) -> Design:
     """The design with the log of each input moved by an amount."""
-    for index, given in enumerate(inputs):
-        design = given.scale(design, jnp.exp(logs[index]))
+    for given, factor in zip(inputs, jnp.unstack(jnp.exp(logs)), strict=True):
+        design = given.scale(design, factor)
     return design
 
 
