@@ -84,6 +84,7 @@ def show_request_solution(record: dict[str, Any], seconds: Mapping[str, float]) 
     _show_marks(record)
     _show_certificate(record["certificate"])
     _show_budgets(record["budgets"])
+    _show_limits(record["limits"])
     spent = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())
     out.print(f"{record['starts']} starts, {record['evaluations']:,} evaluations; seconds: {spent}")
 
@@ -103,14 +104,24 @@ def _sizes_text(best: dict[str, Any]) -> str:
 def _show_budgets(budgets: list[dict[str, Any]]) -> None:
     """What is taken of each budget, and what more of it is worth."""
     for budget in budgets:
-        name, unit = budget["constraint"].replace("_", " "), budget["unit"]
+        name = budget["constraint"].replace("_", " ")
         taken = f"budget of {name}: {budget['used']:,.4g} of {budget['limit']:,.4g} taken"
-        worth = f"{budget['multiplier']:,.3g} {budget['multiplier_unit']}"
-        step = f", {budget['step']:,.3g} more at once" if budget["step"] else ""
-        price = (
-            f"one more {unit} is worth {worth}{step}" if budget["active"] else "it does not bind"
-        )
-        console().print(f"{taken}; {price}")
+        console().print(f"{taken}; {_worth(budget)}")
+
+
+def _show_limits(limits: list[dict[str, Any]]) -> None:
+    """How near the answer comes to each limit on time, and what more of it is worth."""
+    for limit in limits:
+        taken = f"{limit['used']:,.4g} of {limit['limit']:,.4g} {limit['unit']}"
+        console().print(f"{limit['constraint'].upper()}: {taken}; {_worth(limit)}")
+
+
+def _worth(price: dict[str, Any]) -> str:
+    if not price["active"]:
+        return "it does not bind"
+    step = f", {price['step']:,.3g} more at once" if price["step"] else ""
+    worth = f"{price['multiplier']:,.3g} {price['multiplier_unit']}"
+    return f"one more {price['unit']} is worth {worth}{step}"
 
 
 def _show_slopes(record: dict[str, Any]) -> None:

@@ -6,29 +6,36 @@ the exact optimum of `serving`; here are the others.
   chunk grows with the batch count at that batch too. Of two pools the readers that are first and
   the writers that are quickest stand for their group.
 * **Energy.** Of every candidate of one pool at its largest batch, where idle draw and weights are
-  shared by most tokens, and of the two pools that serve most.
+  shared by most tokens, and of every pair of groups of pools, each group by the replica that serves
+  most.
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 
-from qsopt.deployments.batches import take
+from qsopt.arrays import Scalar
+from qsopt.deployments.batches import pad_to, take
 from qsopt.deployments.optimum import EQUAL
 from qsopt.physics.energy import PowerLaw, energy
 from qsopt.physics.evaluate import TOLERANCE
+from qsopt.programs import compiled
 from qsopt.serving.candidates import ALTERNATING, READER, WRITER, Candidates, Groups
 from qsopt.serving.disaggregated import transfer
-from qsopt.serving.metrics import RequestMetrics, request_energy
+from qsopt.serving.metrics import RequestMetrics, of_pools, request_energy
+from qsopt.serving.pairs import MANY, members
 from qsopt.serving.peak import peak
 from qsopt.serving.plan import Plan
-from qsopt.serving.ranking import Option, at, best_of_each_way, foremost, of_one, of_two
+from qsopt.serving.ranking import Option, at, foremost, of_one, of_two
 from qsopt.serving.replica import Served
 from qsopt.serving.trial import Trial, layout_at
 from qsopt.serving.trials import Rows, asked_once, asking
-from qsopt.serving.ways import searched
+from qsopt.serving.ways import Settled, searched
+from qsopt.spec.deployment import Deployment
 
 Times = Float[np.ndarray, " rows"]
 
@@ -81,8 +88,20 @@ def joules(served: Served, reached: RequestMetrics, law: PowerLaw) -> float:
 
 
 def _thrifty(served: Served, every: Candidates, groups: Groups, law: PowerLaw) -> Iterator[Option]:
-    """The candidate of one pool that takes the least energy, and the best two pools."""
+    """The candidate of one pool that takes the least energy, and the two pools that do."""
     result = searched(served, every, groups, keep=0.0)
+    for first, least in (
+        (0, _joules_alone(served, every, result, law)),
+        (len(every.kind), _joules_of_pairs(served, every, groups, result, law)),
+    ):
+        if np.isfinite(least).any():
+            yield at(served, every, groups, result, first + int(np.argmin(least)))
+
+
+def _joules_alone(
+    served: Served, every: Candidates, result: Settled, law: PowerLaw
+) -> Float[np.ndarray, " rows"]:
+    """Energy of an output token of every candidate of one pool [J]."""
     seen, value = result.found.seen, np.where(every.kind < WRITER, result.found.value, 0.0)
     unit = seen.pace.unit
     seconds = np.where(unit.seconds > 0, unit.seconds, 1.0)
@@ -94,11 +113,38 @@ def _thrifty(served: Served, every: Candidates, groups: Groups, law: PowerLaw) -
         seen.replicas * every.layout.replica_devices,
         value,
     )
-    least = np.asarray(drawn.joules_per_token)
-    if np.isfinite(least).any():
-        yield at(served, every, groups, result, int(np.argmin(least)))
-    each = best_of_each_way(served, every, groups, result)
-    yield from (one for one in each if one.way == "disaggregated")
+    return np.asarray(drawn.joules_per_token)
+
+
+def _joules_of_pairs(
+    served: Served, every: Candidates, groups: Groups, result: Settled, law: PowerLaw
+) -> Float[np.ndarray, " pairs"]:
+    """Energy of an output token of every pair of groups of pools, in the order of the flattened
+    table; infinite where it serves nothing [J].
+    """
+    requests = result.pairs.requests.reshape(-1)
+    least, serve = np.full(requests.shape, np.inf), np.flatnonzero(requests > 0.0)
+    for start in range(0, len(serve), MANY):
+        some = serve[start : start + MANY]
+        reads, writes = members(groups, result.pairs, pad_to(some, MANY))
+        writers = layout_at(take(every, writes), result.found.units[writes])
+        tried = (take(result.found.seen, rows) for rows in (reads, writes))
+        found = _joules_of_each(served, law, writers, take(every, reads), *tried)
+        least[some] = np.asarray(found)[: len(some)]
+    return least
+
+
+@compiled
+def _joules_of_each(
+    served: Served, law: PowerLaw, writers: Deployment, readers: Candidates, *tried: Trial
+) -> Float[Array, " pairs"]:
+    def one(writer: Deployment, reader: Candidates, reads: Trial, writes: Trial) -> Scalar:
+        plan = Plan(writer, layout_at(reader, jnp.ones(())), reads.tokens, reader.sharing)
+        paces, memories = (reads.pace, writes.pace), (writes.memory, reads.memory)
+        reached = of_pools(served, plan, paces, memories)
+        return request_energy(served.service.cluster, law, reached).joules_per_token
+
+    return jax.vmap(one)(writers, readers, *tried)
 
 
 # ---- time ----------------------------------------------------------------------------------------

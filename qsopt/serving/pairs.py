@@ -7,6 +7,8 @@ move depends on the devices that hold it in the smaller of both pools, of which 
 numbers.
 """
 
+from typing import TypeAlias
+
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -165,12 +167,15 @@ def best_disaggregated(
     return Best(plan_of_pair(every, groups, found, pairs, index), throughput, requests > 0.0)
 
 
-def members(groups: Groups, pairs: Pairs, index: int) -> tuple[int, int]:
-    """Candidates that read and that write in one pair of groups, by its place in the flattened
-    table.
+Index: TypeAlias = int | Int[np.ndarray, " pairs"]
+
+
+def members(groups: Groups, pairs: Pairs, index: Index) -> tuple[Index, Index]:
+    """Candidates that read and that write in one pair of groups or several, by place in the
+    flattened table.
     """
     reader, writer = np.unravel_index(index, pairs.requests.shape)
-    return int(pairs.reader[reader, groups.pair[reader, writer]]), int(pairs.writer[writer])
+    return pairs.reader[reader, groups.pair[reader, writer]], pairs.writer[writer]
 
 
 def plan_of_pair(every: Candidates, groups: Groups, found: Found, pairs: Pairs, index: int) -> Plan:

@@ -3,11 +3,13 @@ brute force over batches, budgets against questions with other budgets, and what
 """
 
 import json
+import re
 import shlex
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -15,16 +17,21 @@ import tyro
 
 from qsopt import InputError, Workload, load_cluster, load_efficiency, load_model
 from qsopt.cli.optimize import Optimize
+from qsopt.search import request_best
 from qsopt.search.admission import Admission
 from qsopt.search.budgets import Budgets
 from qsopt.search.problem import DesignProblem, design_problem
 from qsopt.search.request_answer import RequestSolution, optimize_requests
+from qsopt.search.request_best import joules
 from qsopt.search.request_scores import RequestScorer
 from qsopt.search.solution import objective_value
 from qsopt.search.variables import Variable
 from qsopt.serving.answer import serving
 from qsopt.serving.candidates import READER, WRITER
+from qsopt.serving.metrics import compiled_request_metrics
+from qsopt.serving.pairs import plan_of_pair
 from qsopt.serving.trials import Rows, asked_once, asking
+from qsopt.serving.ways import searched
 from qsopt.spec.service import Service
 
 MODEL = "mixtral-8x7b"
@@ -167,6 +174,59 @@ def test_a_price_is_the_difference_of_two_optima(name: str, budgets: Budgets) ->
     assert price.active == (brought > 0)
 
 
+@pytest.mark.parametrize("name", ["ttft", "tpot"])
+def test_a_limit_on_time_has_the_price_of_two_optima(name: str) -> None:
+    problem = asked()
+    solution = optimize_requests(problem, starts=2)
+    assert [each.constraint for each in solution.limits] == ["ttft", "tpot"]
+    price = next(each for each in solution.limits if each.constraint == name)
+    limit = float(getattr(problem.service.workload, f"{name}_limit"))
+    assert 0 < price.used <= price.limit == pytest.approx(1e3 * limit)
+    assert price.step is not None
+    assert price.step == pytest.approx(100.0 * limit)
+    longer = eqx.tree_at(
+        lambda service: getattr(service.workload, f"{name}_limit"), problem.service, 1.1 * limit
+    )
+    after = optimize_requests(replace(problem, service=longer), starts=2)
+    gain = after.value - solution.value
+    assert gain >= 0.0
+    assert price.multiplier == pytest.approx(gain / price.step, rel=1e-9, abs=1e-9)
+    assert price.active == (price.multiplier > 0.0)
+    if name == "tpot":
+        assert price.active  # a longer step carries more sequences
+
+
+def test_what_has_no_limit_has_no_price() -> None:
+    free = Service(
+        load_cluster("2xh200"), Workload(prompt=1024.0, answer=256.0), load_efficiency("fitted")
+    )
+    solution = optimize_requests(replace(asked(), service=free), starts=1, certify=0)
+    assert solution.best is not None
+    assert solution.limits == ()
+
+
+def test_two_pools_take_the_least_energy_of_all_pairs() -> None:
+    """Each pair of groups by the plan itself, evaluated anew."""
+    problem = asked("energy", cluster="4xh200")
+    scorer = RequestScorer(problem)
+    own = scorer.contender(problem.reference)
+    served = own.served(problem.service)
+    result = searched(served, own.every, own.groups, keep=0.0)
+    known = np.flatnonzero(result.pairs.requests > 0.0)
+    assert len(known) > 10
+    law = scorer.wanted.power
+    found = request_best._joules_of_pairs(served, own.every, own.groups, result, law)
+    assert np.isfinite(found[known]).all()
+    assert np.isinf(np.delete(found, known)).all()
+    for index in known[:: max(len(known) // 8, 1)]:
+        plan = plan_of_pair(own.every, own.groups, result.found, result.pairs, int(index))
+        reached = compiled_request_metrics(served, plan, way="disaggregated")
+        assert found[index] == pytest.approx(joules(served, reached, law), rel=1e-9)
+    best = scorer.best(problem.reference)[1]
+    assert best is not None
+    assert joules(served, best.reached, law) <= found.min() * (1.0 + 1e-9)
+
+
 def test_no_answer_says_what_the_closest_breaks() -> None:
     limited = Workload(prompt=1024.0, answer=256.0, ttft_limit=2.0, tpot_limit=1e-4)
     service = Service(load_cluster("2xh200"), limited, load_efficiency("fitted"))
@@ -209,6 +269,7 @@ def test_the_command_says_it_in_words(capsys: pytest.CaptureFixture[str]) -> Non
     text = run(capsys, "--max-devices 1")
     assert "beside it, each served its best way, reference" in text
     assert "budget of devices: 1 of 1 taken" in text
+    assert re.search(r"TPOT: [\d.]+ of 50 ms; ", text)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def optimize_requests_record(
         "unit": UNITS[problem.objective],
         "certificate": None if found.certificate is None else asdict(found.certificate),
         "budgets": [asdict(budget) for budget in found.budgets],
+        "limits": [asdict(limit) for limit in found.limits],
         "conflicts": [asdict(conflict) for conflict in found.conflicts],
         "closest": _design(found.closest, inquiry),
         "violations": []
