@@ -23,6 +23,11 @@ from qsopt.files import replacement
 _DIGEST = 16
 """Length of a digest [byte]."""
 
+MOST = 500e6
+"""Size of a cache beyond which the entries go that were used longest ago [byte]: programs of other
+versions, of which each has about 40 MB.
+"""
+
 
 def own_folder() -> Path | None:
     """The folder of the cache, for this user alone; None where there is none to trust."""
@@ -76,6 +81,7 @@ class WholeEntries:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder
+        self._pruned = False
 
     @contextmanager
     def apart(self) -> Iterator[None]:
@@ -92,6 +98,8 @@ class WholeEntries:
             content = self._file(key).read_bytes()
         except OSError:
             return None
+        with suppress(OSError):
+            os.utime(self._file(key))  # used now
         value = content[_DIGEST:]
         if content[:_DIGEST] == _digest(key, value):
             return value
@@ -105,9 +113,29 @@ class WholeEntries:
         """
         with suppress(InputError), replacement(self._file(key)) as temporary:
             temporary.write_bytes(_digest(key, value) + value)
+        if not self._pruned:  # once in a process
+            self._pruned = True
+            prune(self._path)
 
     def _file(self, key: str) -> Path:
         return self._path / f"{key}-whole"
+
+
+def prune(folder: Path, most: float = MOST) -> None:
+    """Remove the entries of a cache that were used longest ago, until it is no larger than `most`
+    bytes; what another process removes or holds meanwhile is passed over.
+    """
+    entries: list[tuple[float, int, Path]] = []
+    for path in folder.glob("*-whole"):
+        with suppress(OSError):
+            state = path.stat()
+            entries.append((state.st_mtime, state.st_size, path))
+    size = 0
+    for _, own, path in sorted(entries, reverse=True):
+        size += own
+        if size > most:
+            with suppress(OSError):
+                path.unlink()
 
 
 class _OfJax(WholeEntries):

@@ -154,6 +154,28 @@ def test_entries_are_whole_or_not_there(cache: Path) -> None:
     assert entries.get("a") is None, "the entry of another key"
 
 
+def test_what_was_used_longest_ago_goes_first(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    entries = WholeEntries(cache)
+    for place, key in enumerate("abcd"):
+        entries.put(key, bytes(100))
+        os.utime(cache / f"{key}-whole", (place, place))
+    (cache / "of-others").write_bytes(bytes(1000))
+    assert entries.get("a") == bytes(100), "used now"
+    program_files.prune(cache, most=250.0)
+    assert sorted(file.name for file in cache.iterdir()) == ["a-whole", "d-whole", "of-others"]
+
+
+def test_a_process_prunes_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.mkdir(parents=True)
+    pruned: list[Path] = []
+    monkeypatch.setattr(program_files, "prune", pruned.append)
+    entries = WholeEntries(cache)
+    entries.put("a", b"program")
+    entries.put("b", b"program")
+    assert pruned == [cache]
+
+
 @pytest.mark.slow
 def test_a_damaged_cache_is_made_anew_in_silence(tmp_path: Path) -> None:
     def cached() -> subprocess.CompletedProcess[str]:
