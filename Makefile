@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all check coverage docs bench figures sbom clean
+.PHONY: setup demo test test-all check coverage docs bench figures sbom constraints clean
 
 setup: .venv/.ready
 
@@ -61,6 +61,15 @@ sbom: .venv/.sbom  ## what `pip install qsopt` brings along, as a CycloneDX bill
 
 .venv/.sbom: .venv/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[sbom]'
+	touch $@
+
+constraints: .venv/.constraints  ## one version of every dependency, with the digests of its files
+	CUSTOM_COMPILE_COMMAND="make constraints" $(BIN)/pip-compile --quiet --upgrade --generate-hashes \
+		--extra dev --strip-extras --allow-unsafe --no-annotate --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host --output-file constraints/hashed.txt pyproject.toml
+
+.venv/.constraints: .venv/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-tools
 	touch $@
 
 clean:

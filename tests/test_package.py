@@ -16,6 +16,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "qsopt"
@@ -136,6 +138,22 @@ def test_lowest_versions_are_those_that_are_claimed() -> None:
     assert lowest.keys() == claimed.keys()
     for name, version in lowest.items():
         assert f"{version}.0".startswith(f"{claimed[name]}."), name
+
+
+def test_every_dependency_is_pinned_with_its_digests() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    text = (ROOT / "constraints" / "hashed.txt").read_text()
+    assert "://" not in text
+    pins = {}
+    for pin in re.findall(r"^(\S+==\S+) \\\n((?:    --hash=.*\n?)+)", text, re.MULTILINE):
+        name, version = pin[0].split("==")
+        assert re.findall(r"--hash=sha256:[0-9a-f]{64}\b", pin[1]), name
+        pins[name] = Version(version)
+    assert len(pins) == len(re.findall(r"^[^#\s]", text, re.MULTILINE))
+    for each in map(Requirement, wanted):
+        name = each.name.lower().replace("_", "-")
+        assert each.specifier.contains(pins[name]), each
 
 
 # ---- import --------------------------------------------------------------------------------------
