@@ -48,8 +48,8 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = {
         "--starts 2 --certify 0",
         "optimize --like mixtral-8x7b --cluster 2xh200 --context 8192 --vary top_k,tp,batch "
         "--starts 2 --certify 0 --max-devices 1 --max-training-flops 1e24 --tokens 1T",
-        "optimize --like mixtral-8x7b --cluster 2xh200 --prompt 1k --answer 256 --vary "
-        "top_k,experts --starts 2 --certify 2e4 --max-devices 1",
+        "optimize --like mixtral-8x7b --cluster 2xh200 --prompt 1k --answer 256 --ttft-ms 2000 "
+        "--vary top_k,experts --starts 2 --certify 2e4 --max-devices 1",
         "optimize --like mixtral-8x7b --cluster 2xh200 --prompt 1k --answer 256 --tpot-ms 0.1 "
         "--vary top_k --starts 2 --certify 0",
     ),
