@@ -49,6 +49,11 @@ def number(default: float | None = None) -> Any:
     return eqx.field(converter=scalar, default=default)
 
 
+def optional_number() -> Any:
+    """A numeric field that may be absent: with None, what it would do is left out of a program."""
+    return eqx.field(converter=lambda value: None if value is None else scalar(value), default=None)
+
+
 def numbers() -> Any:
     """A field of a specification that holds a short list of numbers, traced under `jit`."""
     return eqx.field(converter=scalar)

@@ -8,6 +8,7 @@ from huggingface_configs import DEEPSEEK, LLAMA, MIXTRAL, RELEASED, ffn, total
 
 from qsopt.catalog.huggingface import read_config
 from qsopt.cli.options import Question
+from qsopt.errors import InputError
 from qsopt.physics.kv_cache import kv_bytes_per_token
 from qsopt.physics.parameters import parameter_count
 from qsopt.spec.layers import DenseFfn, Gqa, LinearAttention, Mla, MoeFfn
@@ -307,3 +308,70 @@ def test_ignored_fields() -> None:
     wrapped = {"model_type": "some_vl", "text_config": LLAMA, "vision_config": {"odd": 1}, "x": 1}
     found = read_config(wrapped, ignore=("vision_config", "x"))
     assert int(parameter_count(found).total) == total(LLAMA)
+
+
+ZAMBA2 = {
+    "model_type": "zamba2",
+    "hidden_size": 2560,
+    "num_hidden_layers": 54,
+    "hybrid_layer_ids": [6, 12, 18, 24, 30, 36, 42, 47, 51],
+    "num_attention_heads": 32,
+    "n_mamba_heads": 80,
+    "mamba_headdim": 64,
+    "num_mem_blocks": 2,
+    "vocab_size": 32000,
+}
+"""Zyphra/Zamba2-2.7B as released."""
+
+ZAMBA2_SMALL = {
+    **ZAMBA2,
+    "hidden_size": 2048,
+    "num_hidden_layers": 38,
+    "hybrid_layer_ids": [5, 11, 17, 23, 29, 35],
+    "n_mamba_heads": 64,
+    "mamba_d_state": 128,
+    "num_mem_blocks": 1,
+    "use_shared_attention_adapter": True,
+}
+"""Zyphra/Zamba2-1.2B."""
+
+
+@pytest.mark.parametrize(
+    ("config", "exact", "published"),
+    [(ZAMBA2, 2_662_214_560, 2.7e9), (ZAMBA2_SMALL, 1_215_064_704, 1.2e9)],
+)
+def test_zamba_counts_shared_weights_once(config: dict, exact: int, published: float) -> None:
+    """As transformers builds it, and as published."""
+    assert total(config) == exact == pytest.approx(published, rel=0.015)
+
+
+def test_zamba_by_hand() -> None:
+    model, hidden, wide = read_config(ZAMBA2), 2560, 5120
+    (attention,) = [each for each in model.decoder.attention if isinstance(each.kind, Gqa)]
+    (ffn,) = model.decoder.ffn
+    assert (attention.count, attention.sets) == (9, 2)
+    assert (ffn.count, ffn.sets) == (9, 2)
+    assert float(kv_bytes_per_token(model)) == 9 * 2 * 32 * 160 * 2
+    plain, behind = only(model, LinearAttention)
+    own = hidden**2 + 128 * (hidden + 2 * 4 * hidden)
+    assert float(behind.inner) - float(plain.inner) == own
+    counted = parameter_count(model)
+    mamba = 54 * hidden * (wide + (wide + 2 * 64) + 80 + wide)
+    assert float(counted.attention) == 2 * (3 * wide * wide + wide * hidden) + mamba + 9 * own
+    assert float(counted.dense) == 2 * 3 * hidden * 4 * hidden
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"layers_block_type": ["mamba"] * 54}, "some as hybrid"),
+        ({"layers_block_type": ["mamba", "hybrid"] * 27}, "contradicts 'hybrid_layer_ids'"),
+        ({"attention_hidden_size": 2560}, r"contradicts 2 \* hidden_size"),
+        ({"tie_word_embeddings": False}, "tie_word_embeddings"),
+        ({"add_bias_linear": True}, "add_bias_linear"),
+        ({"hybrid_layer_ids": [54]}, "names layer 54"),
+    ],
+)
+def test_zamba_refuses(fields: dict, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        read_config({**ZAMBA2, **fields})

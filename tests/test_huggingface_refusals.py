@@ -242,7 +242,7 @@ def test_unknown_family() -> None:
     assert "--as llama" in str(caught.value)
 
 
-@pytest.mark.parametrize("family", ["zamba2", "step3_text", "rwkv"])
+@pytest.mark.parametrize("family", ["xlstm", "step3_text", "rwkv"])
 def test_families_beyond_the_specification(family: str) -> None:
     with pytest.raises(InputError, match=f"model_type '{family}' is not supported: its"):
         read_config({**LLAMA, "model_type": family})

@@ -26,7 +26,7 @@ from qsopt.arrays import EXACT, Scalar, number
 from qsopt.comparison.twin import WIDTH_STEP, with_format_of_experts
 from qsopt.physics import smooth
 from qsopt.physics.parameters import parameter_count
-from qsopt.spec.layers import Attention, DenseFfn, Gqa, Layers, Stack
+from qsopt.spec.layers import Attention, DenseFfn, Gqa, Layers, Stack, with_count
 from qsopt.spec.model import Model
 
 MatchAttention = Literal["same", "gqa8"]
@@ -146,7 +146,7 @@ def with_shape(model: Model, shape: DenseShape, attention: MatchAttention) -> Mo
     kinds = model.decoder.attention
     if attention == "same":
         share = shape.layers / model.layers
-        stacked = tuple(Layers(each.count * share, each.kind) for each in kinds)
+        stacked = tuple(with_count(each, each.count * share) for each in kinds)
     else:
         grouped: Attention = Gqa(shape.heads, KV_HEADS, HEAD_DIM, small=shape.hidden)
         stacked = (Layers(shape.layers, grouped),)

@@ -77,7 +77,7 @@ def width_of_size(model: Model, size: Scalar) -> Scalar:
     layers = sum(group.count for stack in stacks(model) for group in stack.ffn)
     base = count.attention + count.input_table + count.head + model.small
     base += sum(
-        group.count * group.kind.small for stack in stacks(model) for group in stack.attention
+        group.distinct * group.kind.small for stack in stacks(model) for group in stack.attention
     )
     per_layer = (size - base) / layers - model.hidden
     return per_layer / weights(gemms(model.hidden, scalar(1.0), scalar(3.0)))

@@ -68,8 +68,9 @@ def _gqa_gemms(
     own = (1.0 - kind.cross) * kind.projected
     keys_values = 2.0 * device_kv_heads(kind, tensor, softness) * kind.head_dim * own
     indexer = _indexer(kind, hidden, hidden)
+    wide = hidden if kind.inputs is None else kind.inputs * hidden
     return (
-        matrix(hidden, query * (1.0 + kind.output_gate) + keys_values),
+        matrix(wide, query * (1.0 + kind.output_gate) + keys_values),
         matrix(query, hidden),
         indexer,
     )

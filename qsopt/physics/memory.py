@@ -10,6 +10,8 @@ half of the double penalty. Stages hold ceil(L/p) average layers; the input tabl
 first stage and the head in the last.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from qsopt.arrays import EXACT, Scalar, Softness, number
@@ -22,7 +24,7 @@ from qsopt.record import Record
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
-from qsopt.spec.layers import DenseFfn, Ffn, MoeFfn
+from qsopt.spec.layers import DenseFfn, Ffn, Layers, MoeFfn, with_count
 from qsopt.spec.model import Model, stacks
 from qsopt.spec.server_memory import ServerMemory
 from qsopt.spec.service import Service
@@ -85,7 +87,8 @@ def memory(
     share = stage_share(model, deployment, softness)
     server = efficiency.memory
     layers = sum(
-        _stack_weights(model, stack, deployment, world, softness, server) for stack in stacks(model)
+        _stack_weights(model, stack, deployment, world, softness, server, share)
+        for stack in stacks(model)
     )
     accelerator = service.cluster.accelerator
     return counted(
@@ -110,21 +113,30 @@ def _reserve(efficiency: Efficiency, deployment: Deployment) -> Scalar:
     return efficiency.reserve_bytes + efficiency.memory.communication * doublings
 
 
-def _stack_weights(model, stack, deployment, world, softness, server) -> Scalar:
-    """Bytes of all layers of a stack on one device of a one-stage replica."""
+def _stack_weights(model, stack, deployment, world, softness, server, share) -> Scalar:
+    """Bytes of all layers of a stack on one device of a one-stage replica; with weights that layers
+    share, bytes that times `share` are those of a stage.
+    """
     precision, total = model.precision, 0.0
     for layers in stack.attention:
         projections = layer_weights.attention_weights(
             layers.kind, model.hidden, deployment.tensor, softness
         )
-        total += layers.count * (
+        total += _held(layers, share) * (
             projections * precision.attention.bytes + layers.kind.small * precision.tables.bytes
         )
     for layers in stack.ffn:
-        total += layers.count * _ffn_weights(
+        total += _held(layers, share) * _ffn_weights(
             layers.kind, model, deployment, world, softness, server
         )
     return total  # pyright: ignore[reportReturnType]
+
+
+def _held(layers: Layers[Any], share: Scalar) -> Scalar:
+    """Sets of weights of a group of layers: of shared ones each stage holds all that it uses."""
+    if layers.sets is None:
+        return layers.count
+    return with_count(layers, layers.count * share).distinct / share
 
 
 def _ffn_weights(

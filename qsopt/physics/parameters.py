@@ -101,19 +101,19 @@ compiled_parameter_count = compiled(parameter_count)
 def _stack_parameters(stack: Stack, hidden: Scalar) -> tuple[Scalar | float, ...]:
     attention = dense = shared = routed = active = router = small = 0.0
     for layers in stack.attention:
-        attention += layers.count * attention_weights(layers.kind, hidden)
-        small += layers.count * layers.kind.small
+        sets = layers.distinct
+        attention += sets * attention_weights(layers.kind, hidden)
+        small += sets * layers.kind.small
     for layers in stack.ffn:
-        common = layers.count * weights(
-            ffn_gemms(hidden, shared_width(layers.kind), layers.kind.matrices)
-        )
-        small += layers.count * layers.kind.small
+        sets = layers.distinct
+        common = sets * weights(ffn_gemms(hidden, shared_width(layers.kind), layers.kind.matrices))
+        small += sets * layers.kind.small
         if isinstance(layers.kind, MoeFfn):
             shared += common
-            expert = layers.count * (expert_weights(layers.kind, hidden) + layers.kind.expert_small)
+            expert = sets * (expert_weights(layers.kind, hidden) + layers.kind.expert_small)
             routed += layers.kind.experts * expert
             active += layers.kind.top_k * expert
-            router += layers.count * router_weights(layers.kind, hidden)
+            router += sets * router_weights(layers.kind, hidden)
         else:
             dense += common
     return attention, dense, shared, routed, active, router, small

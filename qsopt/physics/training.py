@@ -13,7 +13,7 @@ from qsopt.arrays import Scalar
 from qsopt.physics import chunks
 from qsopt.physics.chunks import Chunk
 from qsopt.physics.parameters import parameter_count
-from qsopt.spec.layers import Attention, LinearAttention, Mla
+from qsopt.spec.layers import Attention, LinearAttention, Mla, unshared
 from qsopt.spec.model import Model, stacks
 
 PASSES = 3.0
@@ -37,7 +37,8 @@ def forward_flops(model: Model, sequence: Scalar) -> Scalar:
         for stack in stacks(model)
         for layers in stack.attention
     )
-    return 2.0 * parameter_count(model).active_without_input_table + attention / sequence
+    weights = parameter_count(unshared(model)).active_without_input_table
+    return 2.0 * weights + attention / sequence
 
 
 def training_flops(model: Model, tokens: Scalar, sequence: Scalar) -> Scalar:

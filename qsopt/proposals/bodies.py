@@ -127,7 +127,8 @@ def _precision(model: Model) -> tuple[str, tuple[str, ...]]:
 
 def _is_plain(kind: Gqa) -> bool:
     extras = (kind.output_gate, kind.cross, kind.index_heads, 1.0 - kind.projected)
-    return float(kind.window) >= NO_WINDOW and not any(float(each) for each in extras)
+    plain = float(kind.window) >= NO_WINDOW and kind.inputs is None
+    return plain and not any(float(each) for each in extras)
 
 
 def _is_plain_latent(kind: Mla) -> bool:

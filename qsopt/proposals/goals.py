@@ -129,7 +129,7 @@ def quality(design: Counted, goal: Goal) -> Quality:
 
 def _attention(model: Model) -> Scalar:
     parts = (
-        layers.count * attention_weights(layers.kind, model.hidden)
+        layers.distinct * attention_weights(layers.kind, model.hidden)
         for layers in model.decoder.attention
     )
     return sum(parts, jnp.zeros(()))

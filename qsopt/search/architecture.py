@@ -16,7 +16,7 @@ from qsopt.quality.of_model import architecture
 from qsopt.search.budgets import TRAINED
 from qsopt.search.variables import Rows, Variable, rows_of
 from qsopt.spec.changes import ROUTED
-from qsopt.spec.layers import Gqa, Layers, Stack, map_ffn, with_routed
+from qsopt.spec.layers import Gqa, Layers, Stack, map_ffn, with_count, with_routed
 from qsopt.spec.model import Model, moe_layers
 
 Values = Mapping[str, Scalar]
@@ -81,7 +81,7 @@ def _with_kv_heads(layers: Layers, kv_heads: Scalar) -> Layers:
 
 def _deeper(stack: Stack, factor: Scalar) -> Stack:
     def changed(groups: tuple[Layers, ...]) -> tuple[Layers, ...]:
-        return tuple(Layers(group.count * factor, group.kind) for group in groups)
+        return tuple(with_count(group, group.count * factor) for group in groups)
 
     return Stack(changed(stack.attention), changed(stack.ffn))
 

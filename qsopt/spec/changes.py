@@ -20,6 +20,7 @@ from qsopt.spec.layers import (
     MoeFfn,
     Stack,
     map_ffn,
+    with_count,
     with_routed,
 )
 
@@ -138,7 +139,7 @@ def _with_attention(model: M, sizes: Mapping[str, float]) -> M:
                 f"heads = {float(kind.heads):g} with kv_heads = {float(kind.kv_heads):g}: take a "
                 "divisor of heads"
             )
-        return Layers(group.count, kind)
+        return replace(group, kind=kind)
 
     attention = tuple(change(group) for group in model.decoder.attention)
     return eqx.tree_at(lambda m: m.decoder.attention, model, attention)
@@ -154,7 +155,7 @@ def _with_dense_width(model: M, width: float) -> M:
     def change(group: Layers[Ffn]) -> Layers[Ffn]:
         if not isinstance(group.kind, DenseFfn):
             return group
-        return Layers(group.count, replace(group.kind, width=width))
+        return replace(group, kind=replace(group.kind, width=width))
 
     return map_ffn(model, change)
 
@@ -169,7 +170,7 @@ def _with_layers(model: M, layers: int) -> M:
 
 
 def _counted(counts: list[float], groups: Sequence[Layers[Kind]]) -> tuple[Layers[Kind], ...]:
-    return tuple(Layers(count, each.kind) for count, each in zip(counts, groups, strict=True))
+    return tuple(with_count(each, count) for count, each in zip(counts, groups, strict=True))
 
 
 def _counts(counts: list[float], layers: int, growing: list[int] | None) -> list[float]:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import equinox as eqx
+import jax.numpy as jnp
 
-from qsopt.arrays import Scalar, is_concrete, number, scalar
+from qsopt.arrays import Scalar, is_concrete, number, optional_number, scalar
 from qsopt.errors import InputError, exactly
 from qsopt.record import Record
 
@@ -50,6 +51,10 @@ class Gqa(Record):
     """Tokens that the indexer selects for the core [tokens]."""
     small: Scalar = number(0.0)
     """Norms and biases of one layer: resident, too small to cost time [parameters]."""
+    inputs: Scalar | None = optional_number()
+    """Vectors as wide as hidden that make the layer's input: 2 where the token's embedding stands
+    beside the hidden state (Zamba); None for the hidden state alone.
+    """
 
 
 class Mla(Record):
@@ -173,6 +178,22 @@ class Layers(Record, Generic[Kind_co]):
 
     count: Scalar = eqx.field(converter=scalar)
     kind: Kind_co = eqx.field()
+    sets: Scalar | None = optional_number()
+    """Sets of weights that the layers use in turn (Zamba): each is in memory once, and read and
+    computed with in every layer; None where each layer has its own.
+    """
+
+    def __check_init__(self) -> None:
+        if self.sets is not None and is_concrete(self) and not float(self.sets) > 0:
+            raise InputError(
+                f"sets = {exactly(float(self.sets))}: layers share at least one set of weights; "
+                "leave it out if each has its own"
+            )
+
+    @property
+    def distinct(self) -> Scalar:
+        """Sets of weights that these layers have."""
+        return self.count if self.sets is None else jnp.minimum(self.sets, self.count)
 
 
 class Stack(Record):
@@ -182,8 +203,23 @@ class Stack(Record):
     ffn: tuple[Layers[Ffn], ...]
 
 
+def with_count(layers: Layers[Kind_co], count: Scalar) -> Layers[Kind_co]:
+    """More or fewer layers of the same kind, which share as many sets of weights."""
+    return Layers(count, layers.kind, layers.sets)
+
+
 M = TypeVar("M", bound=Any)
 """A `Model`, which is made of these."""
+
+
+def unshared(model: M) -> M:
+    """The model as a forward pass runs it: each layer with weights of its own."""
+
+    def changed(stack: Stack) -> Stack:
+        attention = tuple(Layers(layers.count, layers.kind) for layers in stack.attention)
+        return Stack(attention, tuple(Layers(layers.count, layers.kind) for layers in stack.ffn))
+
+    return _with_stacks(model, changed)
 
 
 def map_ffn(model: M, change: Callable[[Layers[Ffn]], Layers[Ffn]]) -> M:
@@ -192,11 +228,15 @@ def map_ffn(model: M, change: Callable[[Layers[Ffn]], Layers[Ffn]]) -> M:
     def changed(stack: Stack) -> Stack:
         return Stack(stack.attention, tuple(change(layers) for layers in stack.ffn))
 
-    encoder = None if model.encoder is None else changed(model.encoder)
+    return _with_stacks(model, changed)
+
+
+def _with_stacks(model: M, change: Callable[[Stack], Stack]) -> M:
+    encoder = None if model.encoder is None else change(model.encoder)
     return eqx.tree_at(
         lambda m: (m.decoder, m.encoder),
         model,
-        (changed(model.decoder), encoder),
+        (change(model.decoder), encoder),
         is_leaf=lambda x: x is None,
     )
 

@@ -32,7 +32,7 @@ from qsopt.catalog.huggingface.linear import (
     delta_net_apart,
     kimi_delta,
     lightning,
-    mamba,
+    mamba1_normed,
     short_convolution,
 )
 from qsopt.catalog.huggingface.reader import Reader
@@ -85,7 +85,7 @@ def jamba(reader: Reader) -> Model:
     reader.skip("num_logits_to_keep")
     size = family_sizes(reader, row)
     types = [FULL if here else LINEAR for here in _period(reader, size, "attn_layer")]
-    kinds = {LINEAR: mamba(reader, size.hidden), FULL: softmax(reader, size.hidden, row)}
+    kinds = {LINEAR: mamba1_normed(reader, size.hidden), FULL: softmax(reader, size.hidden, row)}
     attention = pick(reader, types, kinds)
     if reader.holds("num_experts", 1):
         reader.skip("num_experts_per_tok", "expert_layer_period", "expert_layer_offset")

@@ -23,6 +23,7 @@ from qsopt.catalog.huggingface import (
     sparse,
     state,
     windows,
+    zamba,
 )
 from qsopt.catalog.huggingface.reader import Reader
 from qsopt.catalog.huggingface.source import Source, load
@@ -50,6 +51,7 @@ FAMILIES: dict[str, Callable[[Reader], Model]] = dict(
             **sparse.FAMILIES,
             **state.FAMILIES,
             **windows.FAMILIES,
+            **zamba.FAMILIES,
         }.items()
     )
 )
@@ -63,7 +65,6 @@ _NOT_EXPRESSIBLE = {
     "step3_vl": "its factorised query is no form of attention in qsopt.model",
     "t5": "its encoder and decoder differ from Switch Transformers",
     "xlstm": "its matrix memory is no kind of layer in qsopt.model",
-    "zamba": "its attention block is one set of weights that several layers read again",
 }
 """Families that are known and left out, by the beginning of their `model_type`, with the reason."""
 

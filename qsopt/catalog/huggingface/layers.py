@@ -166,4 +166,5 @@ def pick(reader: Reader, types: Sequence[str], kinds: Mapping[str, Attention]) -
 
 
 def _identity(kind: Attention | Ffn) -> tuple[object, ...]:
-    return (type(kind), *(float(getattr(kind, field.name)) for field in dataclasses.fields(kind)))
+    values = (getattr(kind, field.name) for field in dataclasses.fields(kind))
+    return (type(kind), *(None if value is None else float(value) for value in values))

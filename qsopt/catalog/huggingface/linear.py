@@ -8,6 +8,7 @@ Convolutions, gates and norms are ignored.
 
 from typing import NamedTuple
 
+from qsopt.catalog.huggingface.layers import with_small
 from qsopt.catalog.huggingface.reader import Reader
 from qsopt.spec.layers import LinearAttention
 
@@ -135,26 +136,71 @@ def short_convolution(kernel: int, bias: bool, hidden: int) -> LinearAttention:
     )
 
 
-def mamba1(reader: Reader, hidden: int) -> LinearAttention:
-    """Mamba-1 as in Mamba and Falcon-Mamba, under the names of these."""
-    channels = reader.count("intermediate_size", reader.count("expand", 2) * hidden)
-    reader.agree("expand", channels / hidden, "intermediate_size / hidden_size")
-    state, kernel = reader.count("state_size"), reader.count("conv_kernel")
-    rank = -(-hidden // 16)
-    if not reader.holds("time_step_rank", "auto"):
-        rank = reader.count("time_step_rank", rank)
-    reader.expect("use_bias", False)
-    convolution = channels * (kernel + reader.flag("use_conv_bias", True))
+class Mamba1(NamedTuple):
+    """Sizes of a Mamba-1 layer."""
+
+    channels: int
+    state: int
+    rank: int
+    """Of the projection that makes the step."""
+    kernel: int
+    conv_bias: bool
+
+
+def mamba1(size: Mamba1, hidden: int) -> LinearAttention:
+    """Mamba-1. It splits over channels."""
+    channels, state = size.channels, size.state
     return LinearAttention(
         heads=channels,
         input_width=2 * channels,
         output_width=channels,
-        state_bytes=channels * (state * _STATE_BYTES + (kernel - 1) * _TAIL_BYTES),
+        state_bytes=channels * (state * _STATE_BYTES + (size.kernel - 1) * _TAIL_BYTES),
         state_flops=_MAMBA_FLOPS * channels * state,
-        inner=channels * (rank + 2 * state) + rank * channels,
+        inner=channels * (size.rank + 2 * state) + size.rank * channels,
         # Norm, convolution, bias of the step, decay and skip.
-        small=hidden + convolution + channels * (2 + state),
+        small=hidden + channels * (size.kernel + size.conv_bias) + channels * (2 + state),
     )
+
+
+def mamba1_alone(reader: Reader, hidden: int) -> LinearAttention:
+    """Mamba-1 as in Mamba and Falcon-Mamba, under the names of these."""
+    channels = reader.count("intermediate_size", reader.count("expand", 2) * hidden)
+    reader.agree("expand", channels / hidden, "intermediate_size / hidden_size")
+    reader.expect("use_bias", False)
+    size = Mamba1(
+        channels,
+        reader.count("state_size"),
+        _step_rank(reader, "time_step_rank", hidden),
+        reader.count("conv_kernel"),
+        reader.flag("use_conv_bias", True),
+    )
+    return mamba1(size, hidden)
+
+
+def mamba1_beside(reader: Reader, hidden: int) -> LinearAttention:
+    """Mamba-1 beside attention, under the names of Jamba and Zamba."""
+    reader.expect("mamba_proj_bias", False)
+    size = Mamba1(
+        reader.count("mamba_expand", 2) * hidden,
+        reader.count("mamba_d_state", 16),
+        _step_rank(reader, "mamba_dt_rank", hidden),
+        reader.count("mamba_d_conv", 4),
+        reader.flag("mamba_conv_bias", True),
+    )
+    return mamba1(size, hidden)
+
+
+def mamba1_normed(reader: Reader, hidden: int) -> LinearAttention:
+    """The same as in Jamba, which norms the step size and both state projections."""
+    layer = mamba1_beside(reader, hidden)
+    rank = _step_rank(reader, "mamba_dt_rank", hidden)
+    return with_small(layer, rank + 2 * reader.count("mamba_d_state", 16))
+
+
+def _step_rank(reader: Reader, key: str, hidden: int) -> int:
+    """The rank of the step, by default one of 16 columns of hidden."""
+    default = -(-hidden // 16)
+    return default if reader.holds(key, "auto") else reader.count(key, default)
 
 
 def lightning(heads: int, dim: int, hidden: int) -> LinearAttention:
@@ -169,25 +215,4 @@ def lightning(heads: int, dim: int, hidden: int) -> LinearAttention:
         state_bytes=state * _STATE_BYTES,
         state_flops=_LIGHTNING_FLOPS * state,
         small=hidden + width,
-    )
-
-
-def mamba(reader: Reader, hidden: int) -> LinearAttention:
-    """Mamba-1 as in Jamba, which norms the step size and both state projections. It splits over
-    channels.
-    """
-    reader.expect("mamba_proj_bias", False)
-    channels = reader.count("mamba_expand") * hidden
-    state, kernel = reader.count("mamba_d_state"), reader.count("mamba_d_conv")
-    rank = reader.count("mamba_dt_rank")
-    convolution = channels * (kernel + reader.flag("mamba_conv_bias"))
-    return LinearAttention(
-        heads=channels,
-        input_width=2 * channels,
-        output_width=channels,
-        state_bytes=channels * (state * _STATE_BYTES + (kernel - 1) * _TAIL_BYTES),
-        state_flops=_MAMBA_FLOPS * channels * state,
-        inner=channels * (rank + 2 * state) + rank * channels,
-        # Layer norm, convolution, bias of the step, decay, skip, and three norms.
-        small=hidden + convolution + channels * (2 + state) + rank + 2 * state,
     )

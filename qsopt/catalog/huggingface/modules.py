@@ -92,10 +92,11 @@ def _ffn(part: str, width: float, number: float, hidden: int) -> Iterator[tuple[
 def _attention(kind: Attention, hidden: int) -> dict[str, float]:
     if isinstance(kind, Gqa):
         query, kv = kind.heads * kind.head_dim, kind.kv_heads * kind.head_dim * kind.projected
+        wide = hidden * (1 if kind.inputs is None else kind.inputs)
         return {
-            "q": hidden * query * (1 + kind.output_gate),
-            "k": hidden * kv,
-            "v": hidden * kv,
+            "q": wide * query * (1 + kind.output_gate),
+            "k": wide * kv,
+            "v": wide * kv,
             "o": hidden * query,
             "indexer": hidden * kind.index_dim * (kind.index_heads + 1),
         }

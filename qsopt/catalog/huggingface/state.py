@@ -24,7 +24,7 @@ from qsopt.catalog.huggingface.layers import (
     one_per_layer,
     sizes,
 )
-from qsopt.catalog.huggingface.linear import Mamba2, mamba1, mamba2
+from qsopt.catalog.huggingface.linear import Mamba2, mamba1_alone, mamba2
 from qsopt.catalog.huggingface.modules import Block
 from qsopt.catalog.huggingface.reader import Reader
 from qsopt.spec.layers import Attention, Ffn, LinearAttention
@@ -53,7 +53,9 @@ def mamba(reader: Reader) -> Model:
     """Mamba-1 in every layer, and nothing else."""
     reader.skip(*_SCAN)
     size = sizes(reader)
-    return block_model(reader, size, [(mamba1(reader, size.hidden),)] * size.layers, tied=True)
+    return block_model(
+        reader, size, [(mamba1_alone(reader, size.hidden),)] * size.layers, tied=True
+    )
 
 
 def mamba2_only(reader: Reader) -> Model:

@@ -80,7 +80,7 @@ def weight_bytes(model: Model) -> float:
     total = _tables(model) + wide * float(model.small + model.resident)
     for stack in stacks(model):
         for layers in (*stack.attention, *stack.ffn):
-            total += float(layers.count) * (
+            total += float(layers.distinct) * (
                 _matrix_bytes(model, layers.kind, hidden) + wide * _odds(layers.kind, hidden)
             )
     return total
