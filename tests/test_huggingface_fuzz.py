@@ -65,6 +65,7 @@ INERT = {
     "qwen3_next": "intermediate_size",
     "qwen3_vl_moe": "intermediate_size",
     "smollm3": "no_rope_layer_interval",
+    "zamba": "n_mamba_heads",  # share out the same channels, states and steps
 }
 """Sizes that change nothing in a family's own config: its class does not use them, or another field
 decides what they would.
