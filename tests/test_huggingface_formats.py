@@ -65,6 +65,14 @@ PACKED = {
         ),
         ({"quant_method": "mxfp4"}, ("bf16", "bf16", "mxfp4", "bf16")),
         ({"quant_method": "int8"}, ("int8", "int8", "int8", "bf16")),
+        (
+            {
+                "quant_method": "fbgemm_fp8",
+                "activation_scale_ub": 1200.0,
+                "modules_to_not_convert": ["model.layers.*.self_attn", "lm_head"],
+            },
+            ("bf16", "fp8", "fp8", "bf16"),
+        ),
         ({"quant_method": "awq", "bits": 4, "group_size": 128}, ("int4", "int4", "int4", "bf16")),
         (
             {
@@ -78,6 +86,7 @@ PACKED = {
             ("bf16", "bf16", "int4", "bf16"),
         ),
         ({**PACKED, "ignore": ["re:.*shared_experts.*"]}, ("int4", "bf16", "int4", "bf16")),
+        ({**PACKED, "ignore": ["re:.*mlp\\.shared_expert$"]}, ("int4", "int4", "int4", "bf16")),
     ],
 )
 def test_formats(quantisation: dict, expected: tuple[str, ...]) -> None:

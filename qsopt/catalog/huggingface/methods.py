@@ -40,6 +40,7 @@ def plan(reader: Reader) -> Plan:
 
 
 _METHODS: dict[str, Callable[[Reader], Plan]] = {
+    "fbgemm_fp8": packed.fbgemm_fp8,
     "fp8": packed.fp8,
     "mxfp4": packed.mxfp4,
     "int8": packed.int8,

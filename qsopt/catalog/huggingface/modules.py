@@ -244,9 +244,18 @@ class Modules:
             if any(matches(name) for name in _names(cell, self._apart))
         ]
         words = re.findall(r"[A-Za-z_]\w*", pattern.replace("\\", " "))
-        if not found and not (_kept(words) or not OUTSIDE.isdisjoint(words)):
+        understood = found or _kept(words) or not OUTSIDE.isdisjoint(words)
+        if not understood and not any(matches(path) for path in self._paths()):
             raise self._unknown(f"re:{pattern}")
         return found
+
+    def _paths(self) -> Iterator[str]:
+        """Paths of blocks. An expression that ends at one means no matrix: llm-compressor and
+        vLLM try it on the matrices' own names.
+        """
+        for layer, part in sorted({(cell.layer, cell.part) for cell in self.cells}):
+            for prefix in PREFIXES:
+                yield from (f"{prefix}.{layer}.{block}" for block in BLOCKS[part])
 
     def _unknown(self, name: str) -> InputError:
         return self._error(

@@ -24,6 +24,12 @@ def fp8(reader: Reader) -> Plan:
     return dataclasses.replace(chosen, targets=((("experts",), experts),))
 
 
+def fbgemm_fp8(reader: Reader) -> Plan:
+    """fp8 weights with a scale for each row, and fp8 activations (Meta's Llama 3.1 405B)."""
+    reader.skip("activation_scale_ub")
+    return Plan("", number_format("fp8"))
+
+
 def mxfp4(reader: Reader) -> Plan:
     """OCP mxfp4 as gpt-oss has it: routed experts only."""
     reader.skip("dequantize")
