@@ -2,11 +2,12 @@
 
 `python -m experiments.findings.attention` gives the MoE and its dense match latent attention (of
 DeepSeek-V3), grouped attention with eight KV heads, or one each, at the same q, and compares them
-for decode alone and on requests. Released dense shapes are deeper than the MoE's body, so that the
-same attention holds more cache there.
+for decode alone and on requests, at the calibrated q and at that of every law as published.
+Released dense shapes are deeper than the MoE's body, so that the same attention holds more cache
+there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -14,13 +15,12 @@ import numpy as np
 
 from experiments.findings import sides
 from experiments.findings.attention_figure import draw
-from experiments.findings.sides import Asked, asked
+from experiments.findings.sides import Asked, asked, at_law, outcome
 from experiments.framework import study
 from experiments.framework.pieces import Row
-from qsopt.comparison.compare import verdict
-from qsopt.comparison.contenders import request_duel
 from qsopt.comparison.dense import RELEASED, RELEASED_GQA8, SAME_BODY, MatchKind, dense_match
 from qsopt.physics.kv_cache import kv_bytes_per_token
+from qsopt.record import name_of
 from qsopt.spec.layers import Gqa, Layers, Mla, Stack
 from qsopt.spec.model import Model
 
@@ -39,6 +39,8 @@ class Settings(study.Settings):
     """Of decode alone [tokens]."""
     requests: tuple[tuple[float, float], ...]
     """Prompts and answers [tokens]."""
+    laws: tuple[str, ...]
+    """Whose own q is asked too."""
 
 
 def grouped(model: Model) -> Model:
@@ -70,10 +72,12 @@ WAYS: dict[str, tuple[str, str]] = {
 }
 
 
-def attentions(model: str, cluster: str, context: float, prompt: float, answer: float) -> list[Row]:
+def attentions(
+    model: str, cluster: str, context: float, prompt: float, answer: float, law: str
+) -> list[Row]:
     """Every attention on either side, in the MoE's body and in released shape."""
     asking = {"context": context} if context else {"prompt": prompt, "answer": answer}
-    case = asked({"model": model, "cluster": cluster, **asking})
+    case = asked({"model": model, "cluster": cluster, **asking, **at_law(law)})
     kinds = {"latent": latent(case.model), "grouped": grouped(case.model)}
     own = "latent" if isinstance(case.model.decoder.attention[0].kind, Mla) else "grouped"
     kinds[own] = case.model
@@ -82,7 +86,7 @@ def attentions(model: str, cluster: str, context: float, prompt: float, answer: 
         rows.append(_row(case, words, "released", kinds[moe], kinds[dense], _released(dense)))
     for name, kind in kinds.items():
         rows.append(_row(case, f"{name} on both", "same body", kind, kind, SAME_BODY))
-    where = {"model": model, "cluster": cluster, "own": own, **asking}
+    where = {"model": model, "cluster": cluster, "law": law, "own": own, **asking}
     question = (
         f"{context / 1024:.0f}k" if context else f"{prompt / 1024:.0f}k / {answer / 1024:.0f}k"
     )
@@ -96,19 +100,13 @@ def _released(attention: str) -> MatchKind:
 def _row(case: Asked, words: str, shape: str, moe: Model, like: Model, kind: MatchKind) -> Row:
     """A ratio; the dense match is made of a model that has the attention that it is to have."""
     match = dense_match(like, jnp.asarray(case.q), kind)
-    if case.question.on_requests:
-        duel = request_duel(moe, match, case.service, kind)
-        reached = duel.moe.throughput(case.service), duel.dense.throughput(case.service)
-    else:
-        with_moe = Asked(case.question, moe, case.service, case.inquiry, match)
-        one, other = (sides.decoding(side, with_moe) for side in (moe, match))
-        reached = one.throughput, other.throughput
+    inquiry = replace(case.inquiry, model=moe, model_name=name_of(moe), kind=kind)
+    asked_of = Asked(case.question, moe, case.service, inquiry, match)
     cache = [float(np.asarray(kv_bytes_per_token(side))) for side in (moe, match)]
     return {
         "attention": words,
         "shape": shape,
-        "ratio": reached[1] / reached[0] if all(reached) else None,
-        "verdict": verdict(*reached),
+        **outcome(asked_of, *sides.sides(asked_of)),
         "moe_cache": cache[0],
         "dense_cache": cache[1],
         "q": case.q,
@@ -120,11 +118,16 @@ def main(settings: Settings) -> None:
         questions = [(context, 0.0, 0.0) for context in settings.contexts]
         questions += [(0.0, *lengths) for lengths in settings.requests]
         keys = [
-            {"model": model, "cluster": cluster, "context": c, "prompt": p, "answer": a}
+            {"model": model, "cluster": cluster, "context": c, "prompt": p, "answer": a, "law": law}
+            for law in ("", *settings.laws)
             for model, cluster in settings.models
             for c, p, a in questions
         ]
-        this.write(study.joined(this.pieces(keys, attentions, (sides,))), draw)
+        rows = study.joined(this.pieces(keys, attentions, (sides,)))
+        calibrated, laws = (
+            [row for row in rows if bool(row["law"]) == own] for own in (False, True)
+        )
+        this.write(calibrated, draw, laws=laws)
 
 
 if __name__ == "__main__":

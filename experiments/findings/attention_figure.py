@@ -1,5 +1,7 @@
 """The figure of attention on both, one or neither side."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +19,8 @@ from experiments.framework.style import (
 from qsopt.report.style import BLUE, GREEN, ORANGE, PURPLE
 
 COLOURS = (BLUE, GREEN, PURPLE, ORANGE)
+BAR: dict[str, Any] = {"linewidth": 3, "alpha": 0.25}
+"""Of an interval."""
 
 
 def draw(rows: list[Row]) -> Figure:
@@ -29,7 +33,8 @@ def draw(rows: list[Row]) -> Figure:
     headline(
         figure,
         "Attention or experts: released dense shape (filled) and the MoE's body (hollow), own "
-        "formats, calibrated q, no limit, each side's best batch",
+        "formats, no limit, each side's best batch,\n90 % of memory; bars: 80 % of measured ratios "
+        "(released shape)",
     )
     return figure
 
@@ -42,16 +47,18 @@ def _panel(axes: Axes, rows: list[Row]) -> None:
             line = [r for r in rows if r["attention"] == way and r["shape"] == shape and r["ratio"]]
             places = [questions.index(row["question"]) + 0.18 * (number - 1.5) for row in line]
             label = way if shape == "released" else None
+            for place, row in zip(places, line, strict=True):
+                if label and row["low"] is not None:
+                    axes.plot([place] * 2, [row["low"], row["high"]], color=colour, **BAR)
             axes.plot(
                 places, [row["ratio"] for row in line], "o", color=colour, mfc=fill, label=label
             )
     even_line(axes.yaxis)
-    ratio_axis(axes.yaxis, 0.2, 5.0)
-    axes.set_ylim(0.3, 3.5)
+    ratio_axis(axes.yaxis, 0.1, 10.0)
     axes.set_xlim(-0.5, len(questions) - 0.5)
     kinds = {row["question"]: row["requests"] for row in rows}
     words = [f"{'requests' if kinds[each] else 'decode'}\n{each}" for each in questions]
     axes.set_xticks(np.arange(len(questions)), words, fontsize=8)
     first = rows[0]
     name, place = display_name(first["model"]), cluster_name(first["cluster"])
-    left_title(axes, f"{name} ({first['own']}) on {place}")
+    left_title(axes, f"{name} ({first['own']}) on {place}, q = {first['q']:.2f}")

@@ -14,6 +14,7 @@ from experiments.framework.style import (
     label_ends,
     left_title,
     log_axis,
+    place_name,
     ratio_axis,
     subplots,
 )
@@ -21,7 +22,10 @@ from qsopt.report.style import BLUE, ORANGE
 
 
 def draw(walks: list[Row], accelerators: list[Row]) -> Figure:
-    """Above a panel for each model along the inputs, below one on the accelerators."""
+    """Above a panel for each model along the inputs, below one on the accelerators, at the
+    calibrated q.
+    """
+    walks, accelerators = ([r for r in rows if not r["law"]] for rows in (walks, accelerators))
     models = list(dict.fromkeys(row["model"] for row in accelerators))
     figure, panels = subplots(2, len(models), width=5.6 * len(models), height=7.5)
     for (above, below), model in zip(np.atleast_2d(panels).T, models, strict=True):
@@ -29,8 +33,9 @@ def draw(walks: list[Row], accelerators: list[Row]) -> Figure:
         _on(below, [row for row in accelerators if row["model"] == model])
     headline(
         figure,
-        "8k of prompt, 1k of answer, own formats, dense match of released shape, each side's best "
-        "way and batch, 90 % of memory",
+        "What hardware does to dense over MoE: 8k of prompt, 1k of answer, own formats, dense "
+        "match of released shape, each side's best way and batch,\n90 % of memory; above: one "
+        "input at a time; below: accelerators, bars: 80 % of measured ratios",
     )
     return figure
 
@@ -40,19 +45,22 @@ def _along(axes: Axes, rows: list[Row]) -> None:
     for colour, name in zip(CYCLE, dict.fromkeys(row["input"] for row in rows), strict=False):
         line = [row for row in rows if row["input"] == name and row["ratio"]]
         axes.plot([r["factor"] for r in line], [r["ratio"] for r in line], "o-", color=colour, ms=4)
-        ends.append((name, line[-1]["factor"], line[-1]["ratio"], colour))
+        ends.append((_label(line[-1], rows[0]), line[-1]["factor"], line[-1]["ratio"], colour))
     even_line(axes.yaxis)
     log_axis(axes.xaxis, sorted({row["factor"] for row in rows}), lambda value, _: f"{value:g}x")
     ratio_axis(axes.yaxis, 0.1, 20.0)
     low, high = (f([row["ratio"] for row in rows if row["ratio"]]) for f in (min, max))
-    axes.set_ylim(min(low, 0.8) / 1.15, max(high, 1.0) * 1.15)
+    axes.set_ylim(min(low, 0.8) / 1.3, max(high, 1.0) * 1.15)
     axes.set_xlabel("input over that of the accelerator, no limit on time")
     axes.set_ylabel("tokens/s, dense over MoE")
-    clusters = " and ".join(
-        cluster_name(each) for each in dict.fromkeys(r["cluster"] for r in rows)
-    )
-    left_title(axes, f"{display_name(rows[0]['model'])} on {clusters}")
+    left_title(axes, f"{place_name(rows[0])}, q = {rows[0]['q']:.2f}")
     label_ends(axes, ends)
+
+
+def _label(row: Row, first: Row) -> str:
+    """The input of a line, with its cluster where that is not the panel's."""
+    elsewhere = row["cluster"] != first["cluster"]
+    return row["input"] + (f", {cluster_name(row['cluster'])}" if elsewhere else "")
 
 
 def _on(axes: Axes, rows: list[Row]) -> None:

@@ -1,7 +1,8 @@
 """Is it cheaper to train DeepSeek-V3 or its dense match, or to distil one to the other?
 
 `python -m experiments.findings.lifetimes` asks `qsopt lifetime` about decode alone and about whole
-requests, for every dense match, and writes docs/lifetime.md.
+requests, for every dense match at the calibrated q and for two at that of every law as published,
+and writes docs/lifetime.md.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import qsopt
+from experiments.findings import sides
 from experiments.findings.lifetimes_figure import draw
+from experiments.findings.sides import at_law
 from experiments.framework import study
 from experiments.framework.pieces import Row
 from experiments.pages.template import render
@@ -28,6 +31,9 @@ MATCHES: dict[str, Row] = {
     "released shape, 8 KV heads": {"twin_attention": "gqa8"},
 }
 
+OF_LAWS = ("same body", "released shape")
+"""Matches that are asked about at every law's own q."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(study.Settings):
@@ -35,12 +41,14 @@ class Settings(study.Settings):
 
     model: str
     questions: tuple[tuple[str, str, float, float, float, float, float], ...]
+    laws: tuple[str, ...]
+    """Whose own q is asked too."""
     page: Path = Path("docs/lifetime.md")
     """Page to write."""
 
 
-def asked(model: str, question: list[Any], match: str, how: Row) -> list[Row]:
-    """One question about one dense match."""
+def asked(model: str, question: list[Any], match: str, how: Row, law: str) -> list[Row]:
+    """One question about one dense match, at a law's own q where one is named."""
     words, cluster, context, prompt, answer, cached, limit_ms = question
     limit = {"tpot_limit": limit_ms * 1e-3} if limit_ms else {}
     workload = (
@@ -48,8 +56,9 @@ def asked(model: str, question: list[Any], match: str, how: Row) -> list[Row]:
         if context
         else qsopt.Workload(prompt=prompt, answer=answer, cached=cached, **limit)
     )
-    record = qsopt.lifetime(model, cluster, workload, **how).to_dict()
-    return [{"question": words, "requests": not context, "match": match, **_row(record)}]
+    record = qsopt.lifetime(model, cluster, workload, **how, **at_law(law)).to_dict()
+    where = {"question": words, "requests": not context, "match": match, "law": law}
+    return [where | _row(record)]
 
 
 def _row(record: dict[str, Any]) -> Row:
@@ -75,12 +84,15 @@ def _row(record: dict[str, Any]) -> Row:
 def main(settings: Settings) -> None:
     with study.Study(NAME, settings) as this:
         keys = [
-            {"model": settings.model, "question": question, "match": match, "how": how}
+            {"model": settings.model, "question": question, "match": match, "how": how, "law": ""}
             for question in settings.questions
             for match, how in (MATCHES if not question[2] else BARE | MATCHES).items()
         ]
-        rows = study.joined(this.pieces(keys, asked))
-        this.write(rows, draw)
+        rows = study.joined(this.pieces(keys, asked, (sides,)))
+        keys = [
+            key | {"law": law} for key in keys if key["match"] in OF_LAWS for law in settings.laws
+        ]
+        this.write(rows, draw, laws=study.joined(this.pieces(keys, asked, (sides,))))
     decode, requests = ([r for r in rows if r["requests"] == kind] for kind in (False, True))
     page = render("lifetime.md", decode=decode, requests=requests)
     write_text(settings.page, page)

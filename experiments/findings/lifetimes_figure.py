@@ -37,7 +37,8 @@ def draw(rows: list[Row]) -> Figure:
             low, high = (row["distilled"][end] or NEVER for end in ("low", "high"))
             axes.plot([low, high], [place, place], color=colour, linewidth=3, alpha=0.3)
         tokens = [row["distilled"]["tokens"] or NEVER for row in mine]
-        axes.plot(tokens, places, "o", color=colour, label=match, ms=5)
+        label = f"{match}, q = {mine[0]['q']:.2f}"
+        axes.plot(tokens, places, "o", color=colour, label=label, ms=5)
     ticks = [*(10.0**power for power in range(12, 17)), NEVER]
     log_axis(axes.xaxis, ticks, _words)
     axes.set_xlim(5e11, NEVER * 2)
@@ -46,8 +47,9 @@ def draw(rows: list[Row]) -> Figure:
     axes.set_xlabel("served output tokens after which distilling the MoE to the match pays")
     headline(
         figure,
-        "DeepSeek-V3 on rented devices, own format, no limit unless stated, each side's best way; "
-        "bars: 80 % over q, the student's\ntokens and errors of speed",
+        "After how many tokens it pays to distil DeepSeek-V3: rented devices, own format, 90 % of "
+        "memory, no limit unless stated,\neach side's best way and batch; bars: 80 % over q, the "
+        "student's tokens and errors of speed; T: 10^12",
     )
     axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure

@@ -3,14 +3,15 @@
 `python -m experiments.findings.limits` compares whole requests under every limit on the time per
 output token, each side in its best way of serving, for every dense match, with 80 % intervals; and
 beside it decode alone at the same context in the MoE's own body at the geometric q, which is what
-the paper's argument asks.
+the paper's argument asks. At some limits also at the q of every law as published, and by the
+roofline.
 """
 
 from dataclasses import dataclass
 
 from experiments.findings import sides
 from experiments.findings.limits_figure import draw
-from experiments.findings.sides import compared
+from experiments.findings.sides import at_law, compared, limited
 from experiments.framework import study
 from experiments.framework.pieces import Row
 
@@ -34,14 +35,21 @@ class Settings(study.Settings):
     """Longest times per output token; 0 for none."""
     laws: tuple[str, ...]
     """Whose own q is asked too, at some limits."""
-    law_limits_ms: tuple[float, ...]
+    some_limits_ms: tuple[float, ...]
+    """For the laws and for the roofline."""
 
 
 def along_limits(
-    model: str, cluster: str, prompt: float, answer: float, dense: str, limits_ms: list[float]
+    model: str,
+    cluster: str,
+    prompt: float,
+    answer: float,
+    dense: str,
+    limits_ms: list[float],
+    efficiency: str,
 ) -> list[Row]:
     """Every match of a model under every limit, and decode alone."""
-    base: Row = {"model": model, "cluster": cluster}
+    base: Row = {"model": model, "cluster": cluster, "efficiency": efficiency}
     requests = {"prompt": prompt, "answer": answer}
     curves = {dense: {"dense": dense}} if dense else MATCHES
     asked = {name: base | requests | how for name, how in curves.items()}
@@ -50,7 +58,13 @@ def along_limits(
         base | alone | ({"dense": dense} if dense else DECODE)
     )
     return [
-        {**base, **requests, "match": name, "limit_ms": limit, **compared(**flags, **_limit(limit))}
+        {
+            **base,
+            **requests,
+            "match": name,
+            "limit_ms": limit,
+            **compared(**flags, **limited(limit)),
+        }
         for name, flags in asked.items()
         for limit in limits_ms
     ]
@@ -66,31 +80,32 @@ def by_law(
             **asked,
             "law": law,
             "limit_ms": limit,
-            **compared(**asked, law=law, law_raw=True, **_limit(limit)),
+            **compared(**asked, **at_law(law), **limited(limit)),
         }
         for law in laws
         for limit in limits_ms
     ]
 
 
-def _limit(milliseconds: float) -> Row:
-    return {"tpot_ms": milliseconds} if milliseconds else {}
-
-
 def main(settings: Settings) -> None:
     with study.Study(NAME, settings) as this:
         names = ("model", "cluster", "prompt", "answer", "dense")
         cases = [dict(zip(names, case, strict=True)) for case in settings.cases]
-        keys = [{**case, "limits_ms": settings.limits_ms} for case in cases]
-        rows = [row for piece in this.pieces(keys, along_limits, (sides,)) for row in piece]
+        rows, roofline = (
+            study.joined(this.pieces([{**case, **how} for case in cases], along_limits, (sides,)))
+            for how in (
+                {"limits_ms": settings.limits_ms, "efficiency": "fitted"},
+                {"limits_ms": settings.some_limits_ms, "efficiency": "ideal"},
+            )
+        )
         keys = [
             {name: case[name] for name in names[:-1]}
-            | {"laws": settings.laws, "limits_ms": settings.law_limits_ms}
+            | {"laws": settings.laws, "limits_ms": settings.some_limits_ms}
             for case in cases
             if not case["dense"]
         ]
-        laws = [row for piece in this.pieces(keys, by_law, (sides,)) for row in piece]
-        this.write(rows, draw, laws=laws)
+        laws = study.joined(this.pieces(keys, by_law, (sides,)))
+        this.write(rows, draw, laws=laws, roofline=roofline)
 
 
 if __name__ == "__main__":

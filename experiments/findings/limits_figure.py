@@ -39,8 +39,8 @@ def draw(rows: list[Row]) -> Figure:
     headline(
         figure,
         "Who wins at so many milliseconds a token: whole requests, own formats, each side's best "
-        "way and batch, 90 % of memory; bands: 80 % of measured ratios; "
-        "lines begin where both sides keep the limit",
+        "way and batch, 90 % of memory, calibrated q unless stated;\nbands: 80 % of measured "
+        "ratios; lines begin where both sides keep the limit",
         size=10,
     )
     return figure
@@ -70,5 +70,6 @@ def _panel(axes: Axes, rows: list[Row]) -> None:
     axes.set_xlabel("limit on the time per output token [ms]")
     first = rows[0]
     prompt, answer = (tokens_text(first[name]) for name in ("prompt", "answer"))
-    left_title(axes, f"{place_name(first)}\n{prompt} of prompt, {answer} of answer")
+    size = next(row["q"] for row in rows if not row["match"].startswith("decode"))
+    left_title(axes, f"{place_name(first)}, q = {size:.2f}\n{prompt} of prompt, {answer} of answer")
     label_ends(axes, ends)

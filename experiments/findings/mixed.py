@@ -4,7 +4,8 @@
 tokens are read for each token that is written (the rest is cached), and asks what the MoE would
 serve if every token picked the same experts: the penalty of reuse, with prompts in the same steps
 (mixed), between steps (alternating), and elsewhere (disaggregated). Beside it: what speculation,
-redundant experts and overlap do to the ratio of dense over MoE and to the penalty.
+redundant experts and overlap do to the ratio of dense over MoE, at the calibrated q and at that of
+every law as published, and to the penalty, in which no q stands.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 
 from experiments.findings import sides
 from experiments.findings.mixed_figure import draw
-from experiments.findings.sides import asked, compared, duel
+from experiments.findings.sides import asked, at_law, compared, duel, limited
 from experiments.framework import study
 from experiments.framework.pieces import Row
 from qsopt.serving.replica import Served
@@ -44,6 +45,10 @@ class Settings(study.Settings):
     changes: tuple[tuple[str, str, str], ...]
     """Words, flag and value of what is switched off one by one."""
     change_limit_ms: float
+    changed: tuple[tuple[str, str], ...]
+    """Models with their clusters, of one node and of several."""
+    laws: tuple[str, ...]
+    """Whose own q is asked too."""
 
 
 def penalties(
@@ -54,8 +59,7 @@ def penalties(
     for share in read:
         cached = 1.0 - share * answer / prompt
         lengths = {"prompt": prompt, "answer": answer, "cached": cached}
-        limit = {"tpot_ms": limit_ms} if limit_ms else {}
-        case = asked({"model": model, "cluster": cluster, **lengths, **limit})
+        case = asked({"model": model, "cluster": cluster, **lengths, **limited(limit_ms)})
         layouts = layouts_of(case.model, case.service)
         for way in SEARCHED:
             every, groups = lists(layouts, (way,))
@@ -72,6 +76,12 @@ def penalties(
 
 def _over(one: float, other: float) -> float | None:
     return one / other if one and other else None
+
+
+def by_law(model: str, cluster: str, flags: Row, words: str, law: str) -> list[Row]:
+    """The ratio with some flags, at a law's own q."""
+    found = compared(model=model, cluster=cluster, **flags, **at_law(law))
+    return [{"model": model, "cluster": cluster, "change": words, "law": law, **found}]
 
 
 def beside(model: str, cluster: str, flags: Row, words: str) -> list[Row]:
@@ -102,11 +112,13 @@ def main(settings: Settings) -> None:
         changed = {words: {flag: value} for words, flag, value in settings.changes}
         keys = [
             {"model": model, "cluster": cluster, "flags": base | change, "words": words}
-            for model, cluster in settings.models
+            for model, cluster in settings.changed
             for words, change in {"as it is": {}, **drafted, **changed}.items()
         ]
         more = study.joined(this.pieces(keys, beside, (sides,)))
-        this.write(rows, draw, changes=more)
+        keys = [key | {"law": law} for key in keys for law in settings.laws]
+        laws = study.joined(this.pieces(keys, by_law, (sides,)))
+        this.write(rows, draw, changes=more, laws=laws)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The figure of the penalty of reuse along what is read of prompts."""
 
+from typing import Any
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,8 +16,13 @@ from experiments.framework.style import (
 )
 from qsopt.report.style import BLUE, GREEN
 
-COLOURS = {"mixed": BLUE, "alternating": GREEN}
-"""Two pools hold two copies of the weights, for which these clusters have hardly room."""
+LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "alternating": (GREEN, {"linewidth": 5, "alpha": 0.4}),
+    "mixed": (BLUE, {"marker": "o", "ms": 4}),
+}
+"""Of the ways that are drawn, one over the other. Two pools hold two copies of the weights, for
+which these clusters have hardly room.
+"""
 
 
 def draw(rows: list[Row]) -> Figure:
@@ -29,14 +36,15 @@ def draw(rows: list[Row]) -> Figure:
     headline(
         figure,
         "What fragmented reads cost the MoE, by where prompts are read: 8k of prompt, 1k of answer,"
-        f" own format,\neach way's best layout and batch; full lines: no limit{within}",
+        " own format, each way's best layout\nand batch, 90 % of memory; full lines: no limit"
+        f"{within}",
     )
     return figure
 
 
 def _panel(axes: Axes, rows: list[Row]) -> None:
     ends = []
-    for way, colour in COLOURS.items():
+    for way, (colour, look) in LOOKS.items():
         for limit in dict.fromkeys(row["limit_ms"] for row in rows):
             mine = [row for row in rows if row["way"] == way and row["limit_ms"] == limit]
             line = [row for row in mine if row["penalty"] is not None]
@@ -44,7 +52,7 @@ def _panel(axes: Axes, rows: list[Row]) -> None:
                 continue
             style = "--" if limit else "-"
             places = [row["read"] for row in line]
-            axes.plot(places, [r["penalty"] for r in line], style, color=colour, marker="o", ms=3)
+            axes.plot(places, [r["penalty"] for r in line], style, color=colour, **look)
             if not limit:
                 ends.append((way, places[-1], line[-1]["penalty"], colour))
     even_line(axes.yaxis)

@@ -14,6 +14,8 @@ from experiments.framework.style import (
 )
 from qsopt.report.style import BLUE, ORANGE
 
+WORDS = {"same-body": "dense match in the MoE's body", "released": "of released shape"}
+
 
 def draw(rows: list[Row], constants: dict[str, float]) -> Figure:
     """Two panels, unseen points alone: the winner is named right in the shaded quarters."""
@@ -30,8 +32,9 @@ def draw(rows: list[Row], constants: dict[str, float]) -> Figure:
     panels[1].legend(fontsize=7, frameon=False, loc="upper left")
     headline(
         figure,
-        f"{len(points)} random requests on models or accelerators that the rule has not seen; "
-        "r: prompt tokens read for each written, S: mean context",
+        f"What q s and the rule say of {len(points)} random requests on models or accelerators "
+        "that the rule has not seen; shaded: the right winner;\nr: prompt tokens read for each "
+        "written, S: mean context; own formats, best way and batch, 90 % of memory, no limit",
     )
     return figure
 
@@ -40,7 +43,7 @@ def _panel(axes: Axes, rows: list[Row], said: np.ndarray) -> None:
     for match, colour, mark in (("same-body", ORANGE, "o"), ("released", BLUE, "^")):
         mine = np.array([row["match"] == match for row in rows])
         ratio = np.array([row["ratio"] for row in rows])
-        axes.plot(said[mine], ratio[mine], mark, color=colour, ms=4, alpha=0.7, label=match)
+        axes.plot(said[mine], ratio[mine], mark, color=colour, ms=4, alpha=0.7, label=WORDS[match])
     even_line(axes.yaxis)
     even_line(axes.xaxis)
     ratio_axis(axes.xaxis, 0.01, 50.0)

@@ -69,6 +69,18 @@ def asked(flags: Row) -> Asked:
     return Asked(question, model, service, inquiry, dense)
 
 
+def at_law(law: str) -> Row:
+    """Flags that ask for the q of a law as it was published; none without a law, where q is the
+    calibrated median.
+    """
+    return {"law": law, "law_raw": True} if law else {}
+
+
+def limited(milliseconds: float) -> Row:
+    """Flags of a limit on the time per output token, none for 0 [ms]."""
+    return {"tpot_ms": milliseconds} if milliseconds else {}
+
+
 def command(flags: Row) -> str:
     """The command line that asks the same."""
     words = [
@@ -104,16 +116,23 @@ def compared(**flags: Any) -> Row:
     """
     case = asked(flags)
     moe, dense = sides(case)
-    ratio = dense.throughput / moe.throughput if moe.throughput and dense.throughput else None
     return {
-        "ratio": ratio,
-        **_interval(case, moe, dense, ratio),
-        "verdict": verdict(moe.throughput, dense.throughput),
+        **outcome(case, moe, dense),
         "s": float(qs_numbers(case.model, jnp.asarray(1.0)).s),
         "q": case.q,
         **_of("moe", moe),
         **_of("dense", dense),
         "command": command(flags),
+    }
+
+
+def outcome(case: Asked, moe: Reached, dense: Reached) -> Row:
+    """The ratio of what both sides reach, its 80 % interval, and who wins."""
+    ratio = dense.throughput / moe.throughput if moe.throughput and dense.throughput else None
+    return {
+        "ratio": ratio,
+        **_interval(case, moe, dense, ratio),
+        "verdict": verdict(moe.throughput, dense.throughput),
     }
 
 

@@ -3,7 +3,9 @@
 `python -m experiments.findings.sparsity` changes the experts of a model and the experts per token
 together so that the dense model of its quality stays the same by a law, serves every variant in its
 own best way, and finds the sparsity s = active / total parameters at which most tokens/s are
-served, for several kinds of requests; beside the s of released models.
+served, for several kinds of requests; beside the s of released models. Intervals of a gain take
+the errors of servers to go together between two variants as between measured pairs of an MoE and a
+dense model, without a lean.
 """
 
 from dataclasses import dataclass
@@ -16,16 +18,22 @@ from jaxtyping import Array, Float
 from scipy.optimize import brentq
 
 import qsopt
+from experiments.findings import sides
+from experiments.findings.sides import Reached, served
 from experiments.findings.sparsity_figure import draw
 from experiments.framework import study
 from experiments.framework.pieces import Row
 from qsopt.catalog.models import model_facts
+from qsopt.comparison.contenders import contender
 from qsopt.comparison.twin import qs_numbers
+from qsopt.fitted.spread import MIDDLE, interval
 from qsopt.physics.parameters import parameter_count
 from qsopt.quality import QualityLaw, law
 from qsopt.quality.of_model import UNKNOWN_TOKENS
+from qsopt.report.inquiry import Inquiry
+from qsopt.report.records.intervals import speed_errors
 from qsopt.search.architecture import matched_sizes, with_architecture
-from qsopt.serving.ways import best_ways
+from qsopt.serving.ways import layouts_of
 from qsopt.spec.model import Model, moe_layers
 from qsopt.spec.service import Service
 
@@ -54,20 +62,41 @@ def along_sparsity(
     words, prompt, answer, cached, limit_ms = question
     limit = {"tpot_limit": limit_ms * 1e-3} if limit_ms else {}
     workload = qsopt.Workload(prompt=prompt, answer=answer, cached=cached, **limit)
-    efficiency = qsopt.load_efficiency("fitted")
-    service = Service(qsopt.load_cluster(cluster), workload, efficiency)
+    service = Service(qsopt.load_cluster(cluster), workload, qsopt.load_efficiency("fitted"))
     moe, chosen = qsopt.load_model(model), law(law_name)
     tokens = model_facts(model).training_tokens or UNKNOWN_TOKENS
-    rows = []
+    own, rows = best_of(moe, service), []
     for factor in factors:
         variant = at_quality(moe, chosen, tokens, factor)
         if variant is None:
             continue
         changed, sizes = variant
-        reached = float(best_ways(changed, service).throughput)
+        reached = own if factor == 1.0 else best_of(changed, service)
         where = {"model": model, "cluster": cluster, "law": law_name, "question": words}
-        rows.append({**where, "factor": factor, **sizes, "tokens_per_s": reached})
+        found = {"tokens_per_s": reached.throughput, **gain(moe, own, changed, reached, service)}
+        rows.append({**where, "factor": factor, **sizes, **found})
     return rows
+
+
+def best_of(model: Model, service: Service) -> Reached:
+    """A model in its best way of serving."""
+    return served(contender(model, model, layouts_of(model, service)), service)
+
+
+def gain(moe: Model, own: Reached, changed: Model, reached: Reached, service: Service) -> Row:
+    """Tokens/s of a variant over those of the model's own, with the 80 % interval."""
+    if own.deployment is None or reached.deployment is None:
+        return {"gain": None, "low": None, "high": None}
+    ratio = reached.throughput / own.throughput
+    each = [
+        (Inquiry(model, service), deployment)
+        for model, deployment in ((moe, own.deployment), (changed, reached.deployment))
+    ]
+    errors = speed_errors(*each, requests=True)
+    assert errors is not None, "servers were measured with these efficiencies"
+    centred = errors[1] - errors[1][MIDDLE]
+    low, high = interval(ratio, centred)["80"]
+    return {"gain": ratio, "low": low, "high": high}
 
 
 def at_quality(
@@ -140,13 +169,13 @@ def best_of_each(rows: list[Row]) -> list[Row]:
         if own is None or not line:
             continue
         best = max(line, key=lambda row: row["tokens_per_s"])
-        gain = best["tokens_per_s"] / line[own]["tokens_per_s"]
         known = {"own_s": line[own]["s"], "best_s": best["s"], "best_experts": best["experts"]}
+        gained = {name: best[name] for name in ("gain", "low", "high")}
         found.append(
             {
                 **dict(zip(names, curve, strict=True)),
                 **known,
-                "gain": gain,
+                **gained,
                 "slope": _slope(line, own),
             }
         )
@@ -174,7 +203,7 @@ def main(settings: Settings) -> None:
             for law_name in settings.laws
             for question in settings.questions
         ]  # fmt: skip
-        rows = study.joined(this.pieces(keys, along_sparsity))
+        rows = study.joined(this.pieces(keys, along_sparsity, (sides,)))
         known = study.joined(this.pieces([{"model": m} for m in settings.released], own_sparsity))
         this.write(rows, lambda some: draw(some, known), best=best_of_each(rows), released=known)
 

@@ -28,8 +28,9 @@ def draw(rows: list[Row], released: list[Row]) -> Figure:
     panels[0][0].set_ylabel("tokens/s over those of the model's own sparsity")
     headline(
         figure,
-        f"At the same quality by the {law} law: experts and experts per token changed together, "
-        "own format, best way and batch; ticks: released models",
+        f"What a sparser or denser MoE of the same quality serves, by the {law} law: experts and "
+        "experts per token changed together,\nown format, best way and batch, 90 % of memory, no "
+        "limit unless stated; ticks: s of released models",
     )
     return figure
 

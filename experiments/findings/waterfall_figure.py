@@ -58,4 +58,5 @@ def _step(axes: Axes, place: float, row: Row) -> None:
         textcoords="offset points",
         fontsize=8,
         color=colour,
+        bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
     )

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from scipy.optimize import isotonic_regression
 
 from experiments.framework.pieces import Row
 from qsopt.report.style import AMBER, BLUE, FIGURES, GREEN, GREY, ORANGE, PURPLE, tokens_text
@@ -138,7 +139,8 @@ def log_axis(axis: Axis, ticks: Sequence[float], text=None) -> None:
 def label_ends(
     axes: Axes, labels: Sequence[tuple[str, float, float, str]], gap: float = 0.05
 ) -> None:
-    """Write labels beside the right ends of lines, moved apart where they would overlap.
+    """Write labels beside the right ends of lines, moved apart where they would overlap, as little
+    as possible.
 
     Args:
         axes: whose limits and scale are final.
@@ -147,11 +149,11 @@ def label_ends(
     """
     to_axes = axes.transData + axes.transAxes.inverted()
     ends = [(*to_axes.transform((x, y)), text, colour) for text, x, y, colour in labels]
-    height = -np.inf
-    for x, y, text, colour in sorted(ends, key=lambda end: end[1]):
-        height = max(y, height + gap)
+    ends = sorted(ends, key=lambda end: end[1])
+    heights = spread([end[1] for end in ends], gap)
+    for height, (x, _, text, colour) in zip(heights, ends, strict=True):
         axes.text(
-            x + 0.01,
+            x + 0.015,
             height,
             text,
             color=colour,
@@ -160,3 +162,11 @@ def label_ends(
             transform=axes.transAxes,
             clip_on=False,
         )
+
+
+def spread(places: Sequence[float], gap: float) -> np.ndarray:
+    """Ascending places, moved at least a gap apart by the least sum of squares: what is left of
+    them without the gaps must not fall, which is an isotonic regression.
+    """
+    gaps = gap * np.arange(len(places))
+    return isotonic_regression(np.asarray(places) - gaps).x + gaps if len(places) else gaps

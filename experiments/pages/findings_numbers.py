@@ -44,6 +44,11 @@ def between(row: Row) -> str:
     return f" ({row['low']:.2f} to {row['high']:.2f})"
 
 
+def alone(row: Row) -> str:
+    """The ratio of decode alone of a pair, with its interval."""
+    return ratio({"ratio": row["decode"], "low": row["decode_low"], "high": row["decode_high"]})
+
+
 def span(values: Iterable[float | None], pattern: str = ".2f") -> str:
     """From the least to the most of some numbers."""
     known = [value for value in values if value is not None]
@@ -76,6 +81,16 @@ def winner(row: Row) -> str:
 def sure(row: Row) -> bool:
     """Whether the 80 % interval lies on one side of 1."""
     return row["low"] is not None and (row["low"] > 1.0 or row["high"] < 1.0)
+
+
+def dense_wins(rows: Iterable[Row]) -> int:
+    """How often dense wins."""
+    return sum(winner(row) == "dense" for row in rows)
+
+
+def one_winner(rows: Iterable[Row]) -> bool:
+    """Whether the same side wins everywhere."""
+    return len({winner(row) for row in rows}) == 1
 
 
 def column(rows: Sequence[Row], name: str) -> list[Any]:
@@ -123,6 +138,30 @@ def pays_after(even: Row) -> str:
     return middle_of if middle_of == low == high else f"{middle_of} ({low} to {high})"
 
 
+# ---- lengths -------------------------------------------------------------------------------------
+
+
+def turn(row: Row) -> str:
+    """The answer from which on dense wins with its 80 % interval, and the ratio at the longest
+    answer where it never or always does.
+    """
+    known = _reach(row, "from")
+    ends = [_reach(row, end) for end in ("from_low", "from_high")]
+    within = f" ({' to '.join(ends)})" if set(ends) != {known} else ""
+    if known not in (ALWAYS, NEVER):
+        return known + within
+    return f"{known}{within}, {row['at_long']:.2f} at {tokens(row['longest'])}"
+
+
+ALWAYS, NEVER = "always", "never"
+
+
+def _reach(row: Row, name: str) -> str:
+    if row[name] is None:
+        return NEVER
+    return ALWAYS if row[name] <= row["shortest"] else tokens(row[name])
+
+
 # ---- attention -----------------------------------------------------------------------------------
 
 
@@ -153,6 +192,24 @@ def shape_factor(rows: Sequence[Row]) -> list[float]:
     return found
 
 
+def questions(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Models and what is asked about them."""
+    return list(dict.fromkeys((row["model"], row["question"]) for row in rows))
+
+
+def turned(rows: Sequence[Row]) -> int:
+    """In how many questions who wins is a matter of attention, in released shape."""
+    released = every(rows, shape="released")
+    each = (every(released, model=model, question=name) for model, name in questions(rows))
+    return sum(not one_winner(same) for same in each)
+
+
+def alike(rows: Sequence[Row]) -> list[Row]:
+    """Those in which a dense match of released shape and the MoE have the MoE's own attention."""
+    released = every(rows, shape="released")
+    return [row for row in released if row["attention"] == f"{row['own']} on both"]
+
+
 # ---- hardware ------------------------------------------------------------------------------------
 
 
@@ -166,12 +223,24 @@ def places(rows: Sequence[Row]) -> list[tuple[str, str, float]]:
     return list(dict.fromkeys((row["model"], row["cluster"], row["limit_ms"]) for row in rows))
 
 
+def breadths(rows: Sequence[Row], *same: str) -> list[float]:
+    """Of rows that have these values in common, the largest ratio over the smallest."""
+    groups: dict[tuple, list[float]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in same), []).append(row["ratio"])
+    return [max(group) / min(group) for group in groups.values()]
+
+
+def walks(rows: Sequence[Row], place: tuple[str, str, float]) -> list[Row]:
+    """All inputs that were moved at a place."""
+    return every(rows, **dict(zip(("model", "cluster", "limit_ms"), place, strict=True)))
+
+
 def slope(rows: Sequence[Row], place: tuple[str, str, float], name: str) -> str:
     """The elasticity of the ratio and where the verdict turns, a dash where the input was not
     moved.
     """
-    where = dict(zip(("model", "cluster", "limit_ms"), place, strict=True))
-    found = every(rows, **where, input=name)
+    found = every(walks(rows, place), input=name)
     if not found or found[0]["elasticity"] is None:
         return "-"
     turn = found[0]["turns_at"]
@@ -188,8 +257,9 @@ def sureness(row: Row) -> str:
 
 def agree(rows: Sequence[Row]) -> str:
     """Whether all dense shapes and laws name one winner."""
-    same = len({winner(row) for row in rows}) == 1
-    return "all dense shapes and laws agree" if same else "dense shapes or laws disagree"
+    return (
+        "all dense shapes and laws agree" if one_winner(rows) else "dense shapes or laws disagree"
+    )
 
 
 def flip_limit(rows: Sequence[Row], model: str, match: str) -> str:
@@ -209,3 +279,21 @@ def riding(rows: Sequence[Row]) -> list[float]:
         same = {name: row[name] for name in ("model", "limit_ms", "read")}
         found.append(row["tokens_per_s"] / pick(rows, **same, way="alternating")["tokens_per_s"])
     return found
+
+
+def changed(rows: Sequence[Row], words: str) -> list[float]:
+    """Ratios after a change over those without it, for every model, cluster and law."""
+    found = []
+    for row in every(rows, change=words):
+        same = {name: row[name] for name in ("model", "cluster", "law") if name in row}
+        own = pick(rows, **same, change="as it is")["ratio"]
+        if row["ratio"] and own:
+            found.append(row["ratio"] / own)
+    return found
+
+
+def otherwise(some: Sequence[Row], others: Sequence[Row]) -> list[tuple[Row, Row]]:
+    """Of verdicts asked in two ways, those that differ."""
+    names = ("model", "match", "limit_ms")
+    pairs = [(row, pick(others, **{name: row[name] for name in names})) for row in some]
+    return [(one, other) for one, other in pairs if winner(one) != winner(other)]

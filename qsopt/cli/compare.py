@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from qsopt.arrays import scalar
+from qsopt.catalog.models import trained_context
 from qsopt.cli.options import Question
 from qsopt.comparison.compare import COMPARED, settle
 from qsopt.comparison.contenders import RequestDuel
@@ -24,6 +25,7 @@ from qsopt.report.records.comparison import compare_record
 from qsopt.report.records.requests import compare_requests_record
 from qsopt.report.records.serving import workload_record
 from qsopt.report.requests_text import show_request_comparison, show_requests_beside
+from qsopt.report.style import tokens_text
 from qsopt.spec.model import Model, routed_layers
 from qsopt.spec.service import Service
 
@@ -115,12 +117,37 @@ class Compare(Question):
             return
         from qsopt.report.plot import comparison_plot  # noqa: PLC0415  (matplotlib is slow to import)
 
-        title = f"{self.model} on {self.cluster}, {self.efficiency} efficiencies"
         reached = [lengths.reached(value) for value in lengths.values]
         penalties = record["penalties"]
         comparison_plot(
-            lengths.values, reached, lengths.own, penalties, title, self.plot, lengths.what
+            lengths.values,
+            reached,
+            lengths.own,
+            penalties,
+            self._title(record["q"]),
+            self.plot,
+            lengths.what,
+            self._made_for(),
         )
+
+    def _title(self, q: float) -> str:
+        """Of the plot: who is compared, what is asked, and how."""
+        match = self.dense or f"dense match ({self.twin})"
+        asked = "decode alone"
+        if self.on_requests:
+            asked = f"whole requests, {tokens_text(self.prompt or 0.0)} of prompt"
+        limit = "" if self.tpot_ms is None else f", a token within {self.tpot_ms:g} ms"
+        sides = f"{match} over {self.model} on {self.cluster}"
+        weights = self.weight_dtype or "own formats"
+        return (
+            f"{sides}: {asked}{limit}, q = {q:.2f},\n{weights}, best layouts and batches, "
+            f"{self.utilization:.0%} of memory, {self.efficiency} efficiencies"
+        )
+
+    def _made_for(self) -> float:
+        """The longest context or answer that the config of the MoE speaks of [tokens]."""
+        trained = trained_context(self.model)
+        return np.inf if trained is None else trained - (self.prompt or 0.0)
 
 
 def _contexts(service: Service, model: Model, match: Model) -> Lengths:

@@ -35,9 +35,10 @@ def comparison_plot(
     title: str,
     path: Path,
     what: str = "context",
+    made_for: float = np.inf,
 ) -> None:
     """Throughput of dense over MoE along the length of context or answer, and what makes it at one
-    of them.
+    of them. Points beyond the context that the MoE was made for are hollow.
 
     Args:
         lengths: of context or answer [tokens].
@@ -47,20 +48,25 @@ def comparison_plot(
         title: of the plot.
         path: file to write; its numbers go into a CSV file beside it.
         what: the lengths are of, context or answer.
+        made_for: the longest that the context of the MoE's config allows [tokens].
     """
     known = {name: factor for name, factor in penalties.items() if factor and np.isfinite(factor)}
     columns = 2 if len(known) == len(penalties) else 1
     figure, panels = plt.subplots(
         1, columns, figsize=(8 * columns, 4.5), layout="constrained", squeeze=False
     )
-    _ratio_over_length(panels[0, 0], lengths, throughputs, marked)
-    panels[0, 0].set_xlabel(f"{what} length [tokens]")
+    _ratio_over_length(panels[0, 0], lengths, throughputs, marked, made_for)
+    beyond = "; hollow: beyond the trained context" if lengths[-1] > made_for else ""
+    panels[0, 0].set_xlabel(f"{what} length [tokens]{beyond}")
     panels[0, 0].set_title(title, loc="left", fontsize=11)
     if columns > 1:
         _waterfall(panels[0, 1], known)
         where = f"what makes the ratio at {tokens_text(marked)} tokens of {what}"
         panels[0, 1].set_title(where, loc="left", fontsize=11)
-    rows = [_row(what, *each) for each in zip(lengths, throughputs, strict=True)]
+    rows = [
+        _row(what, length, reached) | {"beyond_trained_context": bool(length > made_for)}
+        for length, reached in zip(lengths, throughputs, strict=True)
+    ]
     save(figure, path, [*rows, *({"cause": k, "factor": v} for k, v in penalties.items())])
 
 
@@ -121,10 +127,13 @@ def _ratio_over_length(
     lengths: Float[np.ndarray, " points"],
     throughputs: Sequence[tuple[float, float]],
     marked: float,
+    made_for: float,
 ) -> None:
     ratios = np.array([dense / moe if moe and dense else np.nan for moe, dense in throughputs])
     axes.axhline(1.0, color=GREY, linewidth=1)
     axes.plot(lengths, ratios, color=BLUE, marker="o", markersize=4)
+    hollow = lengths > made_for
+    axes.plot(lengths[hollow], ratios[hollow], "o", color=BLUE, mfc="white", markersize=4)
     _scales(axes)
     axes.set_xlim(lengths[0] / 1.2, lengths[-1] * 1.2)
     _mark(axes, lengths, ratios, marked)

@@ -18,8 +18,10 @@ from experiments.findings import (
     turns,
     waterfall,
 )
+from experiments.framework import style
 from experiments.pages import findings_numbers as take
 from qsopt.maps.crossover import Crossing, Crossovers, End
+from qsopt.quality import law
 
 SMALL: dict[str, Any] = {"model": "qwen3-30b-a3b", "cluster": "1xh100", "dense": "qwen3-14b"}
 
@@ -51,6 +53,15 @@ def test_the_command_of_a_row_asks_the_same() -> None:
         "qsopt compare --model qwen3-30b-a3b --cluster 1xh100 --dense qwen3-14b --prompt 131072 "
         "--answer 1024 --cached 0.9 --law-raw"
     )
+
+
+def test_a_row_at_a_law_is_at_the_law_as_published() -> None:
+    """The geometric q is s^-1/2."""
+    flags = {"model": "qwen3-30b-a3b", "cluster": "1xh100", "context": 4096.0}
+    row = sides.compared(**flags, **sides.at_law("geometric"))
+    assert row["q"] == pytest.approx(row["s"] ** -0.5, rel=0.03)
+    assert row["q"] != pytest.approx(sides.asked(flags | sides.at_law("")).q, rel=0.03)
+    assert "--law geometric --law-raw" in row["command"]
 
 
 # ---- closed forms --------------------------------------------------------------------------------
@@ -123,8 +134,27 @@ def test_dense_wins_from_the_last_turn_to_it(monkeypatch, crossings, ends, start
     none = np.zeros(0), np.zeros((0, 2))
     found = Crossovers(crossings, (), end(ends[0]), end(ends[1]), 7, *none)
     monkeypatch.setattr(turns, "crossovers", lambda *_: found)
+    monkeypatch.setattr(turns, "outcome", lambda *_: {"low": None})
+    monkeypatch.setattr(turns, "sides", lambda _: (None, None))
     (row,) = turns.break_even(**_question(SMALL["dense"]), prompt=1024.0, cached=0.0)
     assert (row["from"], row["always"]) == (start, always)
+
+
+def test_the_interval_of_a_turn_of_a_power() -> None:
+    """A ratio of (x/1000)^0.5 that is measured 0.8 to 1.25 times as large crosses 1 at 1000/0.8^2
+    and 1000/1.25^2; 8 times as large it is above 1 from the start, an eighth nowhere.
+    """
+    values = np.geomspace(64.0, 16384.0, 9)
+    ratios = (values / 1000.0) ** 0.5
+    rates = np.stack([np.ones_like(ratios), ratios], axis=-1)
+    found = Crossovers((), (), end(0.5), end(1.5), 9, values, rates)
+    errors = {"ratio": 2.0, "low": 1.6, "high": 2.5}
+    interval = turns._interval(found, errors)
+    assert interval["from_low"] == pytest.approx(1000.0 / 1.25**2)
+    assert interval["from_high"] == pytest.approx(1000.0 / 0.8**2)
+    wide = turns._interval(found, {"ratio": 1.0, "low": 0.125, "high": 8.0})
+    assert wide == {"from_low": turns.LEAST, "from_high": None}
+    assert set(turns._interval(found, errors | {"low": None}).values()) == {None}
 
 
 def _question(match: str) -> dict[str, str]:
@@ -139,7 +169,8 @@ def test_answers_end_where_the_trained_context_does() -> None:
 
 def test_slopes_and_turns_of_a_power() -> None:
     """A ratio of 0.5 x^0.7 turns at 2^(1/0.7) and has the elasticity 0.7 everywhere."""
-    where = {"model": "m", "cluster": "c", "limit_ms": 0.0, "input": "capacity"}
+    where = {"model": "m", "cluster": "c", "limit_ms": 0.0, "law": "", "input": "capacity"}
+    where |= {"q": 4.0, "low": 0.4, "high": 0.6, "verdict": "moe wins"}
     rows = [where | {"factor": x, "ratio": 0.5 * x**0.7} for x in (0.5, 1.0, 2.0, 4.0)]
     (found,) = hardware.slopes(rows)
     assert found["elasticity"] == pytest.approx(0.7)
@@ -150,13 +181,21 @@ def test_slopes_and_turns_of_a_power() -> None:
 
 def test_the_best_sparsity_of_a_curve() -> None:
     where = {"model": "m", "cluster": "c", "law": "l", "question": "w"}
+    where |= {"low": 0.9, "high": 1.1}
     rows = [
-        where | {"factor": f, "s": s, "experts": 8 * f, "tokens_per_s": rate}
+        where | {"factor": f, "s": s, "experts": 8 * f, "tokens_per_s": rate, "gain": rate / 200.0}
         for f, s, rate in ((0.5, 0.2, 100.0), (1.0, 0.1, 200.0), (2.0, 0.05, 400.0))
     ]
     (found,) = sparsity.best_of_each(rows)
     assert (found["best_s"], found["best_experts"], found["gain"]) == (0.05, 16.0, 2.0)
     assert found["slope"] == pytest.approx(-1.0)
+
+
+def test_a_law_without_variants_of_the_same_quality_says_so() -> None:
+    """By Tian's law no number of experts per token makes up for a quarter more experts."""
+    model = qsopt.load_model("qwen3-30b-a3b")
+    assert sparsity.at_quality(model, law("tian"), 36e12, 1.25) is None
+    assert sparsity.at_quality(model, law("power"), 36e12, 1.25) is not None
 
 
 # ---- what is asked -------------------------------------------------------------------------------
@@ -190,6 +229,15 @@ def test_attention_is_put_in_every_layer() -> None:
     assert counts[1] == pytest.approx(counts[0], rel=1e-3)
 
 
+# ---- figures -------------------------------------------------------------------------------------
+
+
+def test_labels_move_apart_as_little_as_possible() -> None:
+    np.testing.assert_allclose(style.spread([0.1, 0.5, 0.9], 0.05), [0.1, 0.5, 0.9])
+    np.testing.assert_allclose(style.spread([0.5, 0.5, 0.9], 0.1), [0.45, 0.55, 0.9])
+    assert style.spread([], 0.05).size == 0
+
+
 # ---- words ---------------------------------------------------------------------------------------
 
 
@@ -202,6 +250,16 @@ def test_words_of_the_page_follow_numbers() -> None:
     assert take.span([1.0, None, 2.0]) == "1.00 to 2.00"
     with pytest.raises(LookupError, match="0 rows"):
         take.pick([row], ratio=1.0)
+
+
+def test_turns_say_their_interval() -> None:
+    row = {"shortest": 64.0, "longest": 20480.0, "at_long": 1.5}
+    known = row | {"from": 1024.0, "from_low": 512.0, "from_high": None}
+    assert take.turn(known) == "1k (512 to never)"
+    always = row | {"from": 64.0, "from_low": 64.0, "from_high": 64.0}
+    assert take.turn(always) == "always, 1.50 at 20k"
+    never = row | {"from": None, "from_low": 2048.0, "from_high": None, "at_long": 0.9}
+    assert take.turn(never) == "never (2k to never), 0.90 at 20k"
 
 
 def test_the_limit_that_flips_is_the_loosest() -> None:

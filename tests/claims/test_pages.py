@@ -146,8 +146,9 @@ def test_what_the_findings_say_in_words_holds_in_their_records() -> None:
     """Sentences of the templates that name no number."""
     found = findings.records(KEPT)
     mixed, hardware = found["mixed"], found["hardware"]
-    for model, _ in mixed["inputs"]["models"]:
-        changes = {row["change"]: row for row in take.every(mixed["changes"], model=model)}
+    for model, cluster in mixed["inputs"]["models"]:
+        rows = take.every(mixed["changes"], model=model, cluster=cluster)
+        changes = {row["change"]: row for row in rows}
         own = changes["as it is"]
         for words in ("no spare experts", "unmerged dispatch"):
             assert changes[words]["ratio"] == pytest.approx(own["ratio"], rel=0.01)
@@ -177,6 +178,33 @@ def test_what_the_findings_say_in_words_holds_in_their_records() -> None:
     assert max(turns) < 1.5 * min(turns), "the length of the prompt hardly matters"
     paid = take.every(found["lifetimes"]["rows"], requests=True)
     assert take.paying(paid) < len(paid) / 4
+
+
+def test_what_the_findings_say_of_every_law_holds_in_their_records() -> None:
+    """Sentences that a section says under every law."""
+    found = findings.records(KEPT)
+    for rows in (found["attention"]["rows"], found["attention"]["laws"]):
+        for row in take.every(rows, attention="latent on the MoE alone"):
+            same = {name: row[name] for name in ("model", "question", "law", "shape")}
+            both = take.pick(rows, **same, attention="latent on both")
+            assert row["ratio"] < both["ratio"]
+            neither = take.pick(rows, **same, attention="grouped on both")
+            other = take.pick(rows, **same, attention="latent on the dense model alone")
+            assert other["ratio"] > neither["ratio"]
+    for one, other in (
+        ("latent on both", "latent on the MoE alone"),
+        ("grouped on both", "latent on the dense model alone"),
+    ):
+        own = take.attention_factor(found["attention"]["rows"], one, other)
+        for law in found["attention"]["inputs"]["laws"]:
+            rows = take.every(found["attention"]["laws"], law=law)
+            factors = take.attention_factor(rows, one, other)
+            assert factors == pytest.approx(own, rel=0.2), "within a fifth"
+    mixed, hardware = found["mixed"], found["hardware"]
+    node = take.every(mixed["laws"], cluster=mixed["inputs"]["models"][0][1])
+    assert max(take.changed(node, "2 tokens a step")) < 1.0
+    for row in take.every(hardware["slopes"], limit_ms=30.0, input="domain"):
+        assert abs(row["elasticity"]) > 0.1, "the size of a domain under a tight limit"
 
 
 def test_prior_work_is_cited(page: str) -> None:

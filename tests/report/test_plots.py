@@ -36,7 +36,17 @@ def test_a_comparison(tmp_path: Path, ending: str) -> None:
     rows = rows_beside(path)
     assert [row["ratio_dense_over_moe"] for row in rows] == ["1.5", "", "0.5", "", ""]
     assert rows[1]["verdict"] == "dense infeasible"
+    assert [row["beyond_trained_context"] for row in rows] == ["False"] * 3 + [""] * 2
     assert (rows[4]["cause"], rows[4]["factor"]) == ("other", "0.25")
+
+
+def test_a_comparison_says_what_lies_beyond_the_trained_context(tmp_path: Path) -> None:
+    path = tmp_path / "a.svg"
+    lengths, reached = np.array([1024.0, 2048.0, 4096.0]), [(2.0, 3.0)] * 3
+    comparison_plot(lengths, reached, 2048.0, {"other": 1.5}, "t", path, made_for=2048.0)
+    beyond = [row["beyond_trained_context"] for row in rows_beside(path)[:3]]
+    assert beyond == ["False", "False", "True"]
+    assert "hollow: beyond the trained context" in path.read_text()
 
 
 @pytest.mark.parametrize("ending", PLOTS)
