@@ -1,13 +1,14 @@
 """Claims of the paper from the package alone."""
 
 import json
+import math
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from qsopt.claims.contexts import _CONTEXTS, _LONG, _base_rate, _lengths_say
-from qsopt.claims.found import RATIO
+from qsopt.claims.contexts import _CONTEXTS, _LONG, _area, _base_rate, _lengths_say
+from qsopt.claims.found import RATIO, Row
 from qsopt.claims.paper import CLAIMS, ClaimName, found
 from qsopt.claims.views import VIEWS, longest_context
 from qsopt.cli import main
@@ -112,6 +113,17 @@ def test_lengths_are_told_within_and_beyond_what_models_were_made_for() -> None:
 
 
 @pytest.mark.slow
+def test_the_area_under_the_roc_curve_by_hand() -> None:
+    """Of six pairs four are ranked rightly and one is equal."""
+    cases = ((0.1, True), (0.4, True), (0.3, False), (0.4, False), (0.5, False))
+    rows: list[Row] = [
+        {RATIO: 1.0, "qs": qs, "verdict": "dense wins" if wins else "moe wins"}
+        for qs, wins in cases
+    ]
+    assert _area(rows) == pytest.approx(4.5 / 6.0)
+    assert math.isnan(_area(rows[:2]))
+
+
 def test_the_criterion_stands_beside_its_base_rate() -> None:
     answer = found("qs")
     for view, words in zip(VIEWS, ("as argued", "as counted"), strict=True):

@@ -150,7 +150,7 @@ def label_ends(
     to_axes = axes.transData + axes.transAxes.inverted()
     ends = [(*to_axes.transform((x, y)), text, colour) for text, x, y, colour in labels]
     ends = sorted(ends, key=lambda end: end[1])
-    heights = spread([end[1] for end in ends], gap)
+    heights = spread([float(end[1]) for end in ends], gap)
     for height, (x, _, text, colour) in zip(heights, ends, strict=True):
         axes.text(
             x + 0.015,

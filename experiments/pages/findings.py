@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.framework.figures import FINDINGS, KEPT
-from experiments.pages import findings_numbers
+from experiments.pages import findings_numbers, findings_sections
 from experiments.pages.template import render
 from qsopt.files import write_text
 
@@ -42,8 +42,8 @@ def records(kept: Path) -> dict[str, Any]:
 def page(kept: Path = KEPT) -> str:
     """The whole page."""
     found = records(kept)
-    numbers = {**found, "take": findings_numbers}
-    return "\n".join(render(section, **numbers) for section in SECTIONS)
+    numbers = {**found, "take": findings_numbers, "section": findings_sections}
+    return "\n".join(render(template, **numbers) for template in SECTIONS)
 
 
 if __name__ == "__main__":

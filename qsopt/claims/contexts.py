@@ -68,10 +68,11 @@ def criterion() -> Found:
     ]
     asked = [[row for row in rows if row["view"] == view.name] for view in VIEWS]
     shares, bases = [_agreement(each) for each in asked], [_base_rate(each) for each in asked]
+    areas = [_area(each) for each in asked]
     words = (
         f"q s alone names the winner in {shares[0]:.0%} of cases as argued and in {shares[1]:.0%} "
         f"as counted; who always names the side that wins more often is right in {bases[0]:.0%} "
-        f"and {bases[1]:.0%}"
+        f"and {bases[1]:.0%}; the area under its ROC curve is {areas[0]:.2f} and {areas[1]:.2f}"
     )
     return Found(
         "names a disadvantage, not the winner" if min(shares) < 0.9 else "holds", words, rows
@@ -87,3 +88,16 @@ def _base_rate(rows: list[Row]) -> float:
     """The share of the more frequent winner."""
     won = [row["verdict"] == "dense wins" for row in rows if row[RATIO] is not None]
     return max(float(np.mean(won)), 1.0 - float(np.mean(won))) if won else float("nan")
+
+
+def _area(rows: list[Row]) -> float:
+    """Of all pairs of a case that dense wins and one that it does not, the share in which q s is
+    the smaller in the former, half of it where they are equal.
+    """
+    both = [row for row in rows if row[RATIO] is not None]
+    won, lost = (
+        [float(row["qs"]) for row in both if (row["verdict"] == "dense wins") == wins]  # pyright: ignore[reportArgumentType]
+        for wins in (True, False)
+    )
+    ranked = [0.5 * (one < other) + 0.5 * (one <= other) for one in won for other in lost]
+    return float(np.mean(ranked)) if ranked else float("nan")

@@ -20,6 +20,7 @@ from experiments.findings import (
 )
 from experiments.framework import style
 from experiments.pages import findings_numbers as take
+from experiments.pages import findings_sections as section
 from qsopt.maps.crossover import Crossing, Crossovers, End
 from qsopt.quality import law
 
@@ -191,11 +192,20 @@ def test_the_best_sparsity_of_a_curve() -> None:
     assert found["slope"] == pytest.approx(-1.0)
 
 
+def test_directions_of_the_best_sparsity() -> None:
+    rows = [
+        {"law": law, "best_s": best, "own_s": 0.1}
+        for law, best in (("a", 0.05), ("a", 0.1), ("b", 0.2), ("c", 0.05), ("c", 0.2))
+    ]
+    assert section.directions(rows) == {"a": "sparser", "b": "denser", "c": "either way"}
+
+
 def test_a_law_without_variants_of_the_same_quality_says_so() -> None:
     """By Tian's law no number of experts per token makes up for a quarter more experts."""
-    model = qsopt.load_model("qwen3-30b-a3b")
-    assert sparsity.at_quality(model, law("tian"), 36e12, 1.25) is None
-    assert sparsity.at_quality(model, law("power"), 36e12, 1.25) is not None
+    for name in ("qwen3-30b-a3b", "qwen3-235b-a22b"):
+        model = qsopt.load_model(name)
+        assert sparsity.at_quality(model, law("tian"), 36e12, 1.25) is None
+        assert sparsity.at_quality(model, law("power"), 36e12, 1.25) is not None
 
 
 # ---- what is asked -------------------------------------------------------------------------------
@@ -245,8 +255,8 @@ def test_words_of_the_page_follow_numbers() -> None:
     row = {"ratio": 0.5, "low": 0.4, "high": 0.9, "verdict": "moe wins"}
     assert take.ratio(row) == "0.50 (0.40 to 0.90)"
     assert take.ratio({"ratio": None, "verdict": "dense infeasible"}) == "only MoE"
-    assert take.sureness(row).endswith("one side of 1")
-    assert take.sureness(row | {"high": 1.1}).endswith("holds 1")
+    assert section.sureness(row).endswith("one side of 1")
+    assert section.sureness(row | {"high": 1.1}).endswith("holds 1")
     assert take.span([1.0, None, 2.0]) == "1.00 to 2.00"
     with pytest.raises(LookupError, match="0 rows"):
         take.pick([row], ratio=1.0)
@@ -255,11 +265,11 @@ def test_words_of_the_page_follow_numbers() -> None:
 def test_turns_say_their_interval() -> None:
     row = {"shortest": 64.0, "longest": 20480.0, "at_long": 1.5}
     known = row | {"from": 1024.0, "from_low": 512.0, "from_high": None}
-    assert take.turn(known) == "1k (512 to never)"
+    assert section.turn(known) == "1k (512 to never)"
     always = row | {"from": 64.0, "from_low": 64.0, "from_high": 64.0}
-    assert take.turn(always) == "always, 1.50 at 20k"
+    assert section.turn(always) == "always, 1.50 at 20k"
     never = row | {"from": None, "from_low": 2048.0, "from_high": None, "at_long": 0.9}
-    assert take.turn(never) == "never (2k to never), 0.90 at 20k"
+    assert section.turn(never) == "never (2k to never), 0.90 at 20k"
 
 
 def test_the_limit_that_flips_is_the_loosest() -> None:
@@ -273,5 +283,5 @@ def test_the_limit_that_flips_is_the_loosest() -> None:
             (20.0, "dense wins"),
         )
     ]
-    assert take.flip_limit(rows, "m", "x") == "30"
-    assert take.flip_limit(rows[:2], "m", "x") == "-"
+    assert section.flip_limit(rows, "m", "x") == "30"
+    assert section.flip_limit(rows[:2], "m", "x") == "-"

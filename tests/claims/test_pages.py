@@ -12,6 +12,7 @@ import pytest
 from experiments.framework.figures import FINDINGS, IMAGES, KEPT, UNKEPT
 from experiments.pages import findings, template
 from experiments.pages import findings_numbers as take
+from experiments.pages import findings_sections as section
 from qsopt.calibration.report import COLUMNS, POOLED
 from qsopt.fitted.errors import Errors
 
@@ -177,7 +178,7 @@ def test_what_the_findings_say_in_words_holds_in_their_records() -> None:
     ]
     assert max(turns) < 1.5 * min(turns), "the length of the prompt hardly matters"
     paid = take.every(found["lifetimes"]["rows"], requests=True)
-    assert take.paying(paid) < len(paid) / 4
+    assert section.paying(paid) < len(paid) / 4
 
 
 def test_what_the_findings_say_of_every_law_holds_in_their_records() -> None:
@@ -195,14 +196,14 @@ def test_what_the_findings_say_of_every_law_holds_in_their_records() -> None:
         ("latent on both", "latent on the MoE alone"),
         ("grouped on both", "latent on the dense model alone"),
     ):
-        own = take.attention_factor(found["attention"]["rows"], one, other)
+        own = section.attention_factor(found["attention"]["rows"], one, other)
         for law in found["attention"]["inputs"]["laws"]:
             rows = take.every(found["attention"]["laws"], law=law)
-            factors = take.attention_factor(rows, one, other)
+            factors = section.attention_factor(rows, one, other)
             assert factors == pytest.approx(own, rel=0.2), "within a fifth"
     mixed, hardware = found["mixed"], found["hardware"]
     node = take.every(mixed["laws"], cluster=mixed["inputs"]["models"][0][1])
-    assert max(take.changed(node, "2 tokens a step")) < 1.0
+    assert max(section.changed(node, "2 tokens a step")) < 1.0
     for row in take.every(hardware["slopes"], limit_ms=30.0, input="domain"):
         assert abs(row["elasticity"]) > 0.1, "the size of a domain under a tight limit"
 
