@@ -158,6 +158,19 @@ def test_nothing_uncertain_leaves_a_point() -> None:
         np.testing.assert_allclose([each.low, each.high], each.tokens, rtol=1e-9)
 
 
+def test_a_law_as_published_is_taken_at_its_word() -> None:
+    """As if its q were stated: what is known of its errors is around another q."""
+    how = {**HOW, "q": None, "law": "geometric"}
+    published = qsopt.lifetime(NAME, PHRASE, WORKLOAD, student_share=0.1, law_raw=True, **how)
+    stated = qsopt.lifetime(
+        NAME, PHRASE, WORKLOAD, student_share=0.1, **{**how, "q": published.to_dict()["q"]}
+    )
+    assert (
+        published.to_dict()["break_even_output_tokens"]
+        == (stated.to_dict()["break_even_output_tokens"])
+    )
+
+
 def test_errors_of_speed_spread_the_answer(answer: qsopt.Lifetime) -> None:
     pays = {(each.first, each.later): each for each in answer.break_evens}["moe", "dense"]
     assert pays.low < pays.high
