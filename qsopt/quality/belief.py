@@ -2,6 +2,7 @@
 and its error on observed matches imply.
 """
 
+import equinox as eqx
 import numpy as np
 
 from qsopt.arrays import Scalar
@@ -84,3 +85,13 @@ def given(q: float) -> Belief:
     if not 0 < q < np.inf:
         raise InputError(f"q = {exactly(q)}: give a positive size factor, such as 4.2")
     return Belief(q, q, None, None, None)
+
+
+def around_published(believed: Belief) -> Belief:
+    """The same with the law as it was published in the middle of the distribution: off by as much
+    as on the observed matches, but not to one side.
+    """
+    if believed.distribution is None:
+        return believed
+    around = eqx.tree_at(lambda d: d.log_mean, believed.distribution, np.log(believed.raw))
+    return eqx.tree_at(lambda b: b.distribution, believed, around)

@@ -6,7 +6,7 @@ from qsopt.fitted.server import known_server
 from qsopt.lifetimes.lifetime import Lifetime, LifetimeQuestion, lifetime
 from qsopt.lifetimes.training import Trainer
 from qsopt.precision import in_float64
-from qsopt.quality.belief import Belief, given
+from qsopt.quality.belief import around_published
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.records.lifetime import known_errors
 
@@ -36,7 +36,7 @@ def question(
         inquiry.service,
         trainer,
         tokens,
-        _believed(inquiry),
+        around_published(inquiry.believe()) if inquiry.law_raw else inquiry.believe(),
         inquiry.kind,
         inquiry.named,
         student_share,
@@ -44,14 +44,6 @@ def question(
         {each.law: each.q for each in found if each.q is not None},
         seed,
     )
-
-
-def _believed(inquiry: Inquiry) -> Belief:
-    """q and how sure it is; that of a law as it was published is taken at its word, as what is
-    known of its errors is around another q.
-    """
-    believed = inquiry.believe()
-    return given(believed.q) if inquiry.law_raw else believed
 
 
 def answer_of(inquiry: Inquiry, asked: LifetimeQuestion) -> Lifetime:
