@@ -3,6 +3,7 @@ any time.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 from qsopt.interrupts import keeping
 from qsopt.precision import in_float64, same_precision
@@ -28,27 +29,43 @@ def propose(question: ProposalQuestion, progress: Progress = lambda _: None) -> 
         InputError: if the question has no meaning.
     """
     task = task_of(question)
-    answer = Answer(question, task, State(task))
+    answer, found = Answer(question, task, State(task)), Event()
+
+    def told(words: str) -> None:
+        progress(words)
+        if answer.state.best:
+            found.set()
+
     with ThreadPoolExecutor(1, initializer=same_precision()) as beside:
-        sides = beside.submit(_sides, question, task)
+        sides = beside.submit(_sides, question, task, found)
+
+        def stand_beside() -> None:
+            found.set()  # there may be no design
+            answer.reference, answer.usual, answer.dense = sides.result()
+
         try:
             with keeping():
-                search_all(answer, progress)
+                search_all(answer, told)
                 progress("reference and dense matches")
-                answer.reference, answer.usual, answer.dense = sides.result()
+                stand_beside()
                 judge(answer, progress)
                 answer.complete = True
         except KeyboardInterrupt:
             progress("interrupted: what was found is kept")
-            answer.reference, answer.usual, answer.dense = sides.result()
+            stand_beside()
             keep(answer)
+        finally:
+            found.set()
     return answer
 
 
 def _sides(
-    question: ProposalQuestion, task: Task
+    question: ProposalQuestion, task: Task, found: Event
 ) -> tuple[Companion | None, Companion | None, tuple[Companion, ...]]:
-    """The reference in its best deployment and in the usual one, and its dense matches."""
+    """The reference in its best deployment and in the usual one, and its dense matches; begun when
+    a first design is found, which would come later for it.
+    """
+    found.wait()
     model = question.reference
     if model is None:
         return None, None, ()
