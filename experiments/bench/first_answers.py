@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from functools import partial
 
@@ -26,6 +27,11 @@ COMMANDS = {
 """Command lines (`PAGE` is a file), and how many times an import of JAX each should take with a
 filled cache.
 """
+COMMAND = [sys.executable, "-c", "import sys; from qsopt.cli import main; sys.exit(main())"]
+PROPOSE = (
+    "propose --quality-of qwen3-235b-a22b --cluster 64xh100 --prompt 8k --answer 1k --tpot-ms 50 "
+    "--ttft-ms 2000"
+)
 COLD = {"serve": "8 s", "optimize": "10 s"}
 """What is asked of an empty cache."""
 FILLED = {"optimize": "6 s", "report (decode)": "20 s", "report (requests)": "20 s"}
@@ -35,30 +41,53 @@ def rows(repeats: int) -> Iterator[Row]:
     """Of each command with an empty cache and with a filled one."""
     for name, (arguments, times) in COMMANDS.items():
         with tempfile.TemporaryDirectory() as cache:
-            run = partial(process, arguments.replace("PAGE", f"{cache}/page.html"), cache)
-            (cold,) = by_turns(1, run)
-            filled, bare = by_turns(repeats, run, lambda: import_jax(cache))
+            ask = partial(process, arguments.replace("PAGE", f"{cache}/page.html"), cache)
+            (cold,) = by_turns(1, ask)
+            filled, bare = by_turns(repeats, ask, lambda: import_jax(cache))
         yield Row(f"`qsopt {name}`, empty cache", cold, "s", COLD.get(name, "-"))
         yield Row(f"`qsopt {name}`, filled cache", filled, "s", FILLED.get(name, "-"))
         aim = "-" if times is None else f"{times:.2g} times"
         yield Row("over `import jax` by turns", filled / bare, "times", aim)
+    first, every = proposal()
+    yield Row("`qsopt propose`, empty cache, its first design", first, "s", "10 s")
+    yield Row("`qsopt propose`, empty cache, all designs and fronts", every, "s", "60 s")
+
+
+def proposal() -> tuple[float, float]:
+    """Until the first design and until the last, with an empty cache [s]."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        words = [*COMMAND, *PROPOSE.split(), "--out", f"{folder}/proposals"]
+        with subprocess.Popen(
+            words,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "XDG_CACHE_HOME": folder},
+        ) as asked:
+            assert asked.stderr is not None
+            first = next(time.perf_counter() for line in asked.stderr if "first moe design" in line)
+            for _ in asked.stderr:
+                pass
+        if asked.returncode:
+            raise subprocess.CalledProcessError(asked.returncode, words)
+        return first - began, time.perf_counter() - began
 
 
 def process(arguments: str, cache: str) -> None:
     """One command in a process of its own."""
-    start = "import sys; from qsopt.cli import main; sys.exit(main())"
-    python(cache, "-c", start, *arguments.split(), "--json")
+    run([*COMMAND, *arguments.split(), "--json"], cache)
 
 
 def import_jax(cache: str) -> None:
     """A process that imports JAX and ends."""
-    python(cache, "-c", "import jax")
+    run([sys.executable, "-c", "import jax"], cache)
 
 
-def python(cache: str, *arguments: str) -> None:
-    """A process of Python with this cache folder."""
+def run(words: list[str], cache: str) -> None:
+    """A process with this cache folder."""
     subprocess.run(
-        [sys.executable, *arguments],
+        words,
         check=True,
         capture_output=True,
         env={**os.environ, "XDG_CACHE_HOME": cache},
