@@ -25,6 +25,9 @@ TRACED = tuple(name for name in STEPS if " of " in name)
 SEARCHES = {"crossovers", "lifetime", "map", "optimize", "propose", "sensitivity"}
 """Steps that take long, and compute in float64 whatever the process does."""
 
+LONG = {"slopes of a design", "vmap of compare"}
+"""Steps that take long to compile, beside others of their kind."""
+
 TRACED_FIRST = (
     "grad of compare",
     "compare",
@@ -77,12 +80,18 @@ def test_concrete_answers_are_those_of_float64(compiled: Path, name: str) -> Non
 
 
 def test_traced_answers_are_near_the_concrete_ones(compiled: Path) -> None:
-    found = walked(compiled, "float32", tuple(step for step in STEPS if step not in SEARCHES))
+    quick = tuple(step for step in STEPS if step not in SEARCHES | LONG)
+    found = walked(compiled, "float32", quick)
     for name, where in (("jit of evaluate", ()), ("vmap of evaluate", (1,))):
         value = np.asarray(found[name])[where]
         np.testing.assert_allclose(value, found["evaluate"], rtol=1e-5)
-    for name, where in (("jit of compare", ()), ("vmap of compare", (1,))):
-        np.testing.assert_allclose(np.asarray(found[name])[where], found["compare"], rtol=1e-5)
+    np.testing.assert_allclose(found["jit of compare"], found["compare"], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_batch_of_comparisons_is_near_them_one_by_one(compiled: Path) -> None:
+    found = walked(compiled, "float32", (*PLAIN, *TRACED))
+    np.testing.assert_allclose(found["vmap of compare"][1], found["compare"], rtol=1e-5)
 
 
 @pytest.mark.slow
