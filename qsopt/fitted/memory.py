@@ -12,9 +12,11 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
+from jaxtyping import Float
 
 from qsopt.catalog.accelerators import hardware_facts
 from qsopt.catalog.server_memory import read_server_memory
+from qsopt.errors import InputError
 from qsopt.files import read_toml, understood
 from qsopt.fitted.errors import Errors
 from qsopt.fitted.groups import WRITTEN, shipped
@@ -66,7 +68,7 @@ class MemoryFit:
         special = entries.pop(SPECIAL, {})
         for kind in _kinds(accelerator):
             entries |= special.get(kind, {})
-        reserve = float(entries.pop(RESERVE)) * GiB
+        reserve = float(_bytes(entries.pop(RESERVE), self.where))
         return reserve, read_server_memory(entries, f"{self.where}: [{software}]")
 
     def applied(self, efficiency: Efficiency, software: str, accelerator: str | None) -> Efficiency:
@@ -89,6 +91,24 @@ class MemoryFit:
         }
 
 
+_MOST = 1e9
+"""No device and no error of one is so large [GiB]."""
+
+
+def _bytes(given: object, where: str) -> Float[np.ndarray, "..."]:
+    """Numbers of GiB in bytes.
+
+    Raises:
+        InputError: if one is not finite, or absurd.
+    """
+    values = np.array(given, float)
+    if not (np.abs(values) < _MOST).all():
+        raise InputError(
+            f"{where}: give {RESERVE} and quantiles of the room in GiB, below {_MOST:g}"
+        )
+    return values * GiB
+
+
 def _kinds(accelerator: str | None) -> tuple[str, ...]:
     if accelerator is None:
         return ()
@@ -106,7 +126,7 @@ def load_memory_fit(path: Path) -> MemoryFit:
         tables = {name: each for name, each in document.items() if isinstance(each, dict)}
         left = {name: Errors(*each) for name, each in tables.pop("errors").items()}
         room = tables.pop(ROOM, {})
-        quantiles = {name: np.array(room[name]) * GiB for name in COLUMNS if name in room}
+        quantiles = {name: _bytes(room[name], path.name) for name in COLUMNS if name in room}
         fit = MemoryFit(tables, left, quantiles, tuple(room.get("models", ())), path.name)
         for software in tables:
             fit.of(software, None)

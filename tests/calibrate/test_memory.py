@@ -17,7 +17,7 @@ from qsopt.calibration.tables.template import SCHEMAS, template
 from qsopt.catalog.efficiencies import efficiency_set, load_efficiency
 from qsopt.cli.validate import Validate
 from qsopt.errors import InputError
-from qsopt.fitted.memory import MemoryFit, load_memory_fit, memory_fit
+from qsopt.fitted.memory import COLUMNS, MemoryFit, load_memory_fit, memory_fit
 from qsopt.spec.formats import format_name
 from qsopt.units import GiB
 
@@ -203,6 +203,21 @@ def test_software_takes_what_it_has_on_an_accelerator() -> None:
     assert float(fit.of("vllm", "mi300x")[1].pad_bytes) == 256
     assert float(fit.of("sglang", "h100")[1].pool_only) == 1
     assert float(fit.of("trtllm", None)[1].of_free) == 1
+
+
+@pytest.mark.parametrize("number", ["1e308", "nan", "-inf"])
+def test_numbers_of_bytes_are_finite(tmp_path: Path, number: str) -> None:
+    """Found by fuzzing: a quantile that overflowed to infinity in bytes."""
+    good = "[pooled]\nreserve_GiB = 1\n[errors]\nfitted = [1, 0.1, 0.1, 0.0]\n[room]\n"
+    good += "".join(f"{name} = [0.0, 1.0, 2.0, 3.0, 4.0]\n" for name in COLUMNS)
+    load = tmp_path / "m.toml"
+    load.write_text(good)
+    load_memory_fit(load)
+    for old in ("reserve_GiB = 1", "[0.0, 1.0"):
+        new = f"reserve_GiB = {number}" if old.startswith("reserve") else f"[0.0, {number}"
+        load.write_text(good.replace(old, new))
+        with pytest.raises(InputError, match=r"m\.toml: .*GiB"):
+            load_memory_fit(load)
 
 
 @pytest.mark.parametrize(
