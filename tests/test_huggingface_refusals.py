@@ -290,3 +290,13 @@ def test_missing_file(tmp_path: Path) -> None:
         match=r"config\.json: cannot be read .* give a config\.json in JSON, or a folder",
     ):
         read_config(tmp_path)
+
+
+def test_groups_of_more_heads_than_there_are_are_refused(tmp_path: Path) -> None:
+    """Found by fuzzing: no KV heads were left to divide by."""
+    models = Path(__file__).parents[1] / "configs" / "models"
+    config = json.loads((models / "nemotron-super-49b.json").read_text("utf-8"))
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config | {"num_attention_heads": 1}), "utf-8")
+    with pytest.raises(InputError, match="1 query heads do not divide into 0 key-value heads"):
+        read_config(path)

@@ -73,6 +73,19 @@ def test_prompt_latent_attention_row_by_hand(tmp_path):
     assert points.labels.family[0] == "prefill_mla/trtllm/bf16"
 
 
+@pytest.mark.parametrize("column", ["heads", "batch", "isl"])
+def test_sizes_that_no_kernel_has_are_not_used(tmp_path, column):
+    """Found by fuzzing: products of them overflowed."""
+    names = "gpu,backend,version,heads,attention_dtype,kv_dtype,batch,isl,latency_ms"
+    usual = "h200_sxm,trtllm,1,16,bfloat16,bfloat16,2,512,0.1"
+    huge = usual.split(",")
+    huge[names.split(",").index(column)] = "1e30"
+    text, skipped = "\n".join([names, usual, ",".join(huge), ""]), Skipped()
+    points = prompts.mla(write(tmp_path, "a.csv", text), skipped)
+    assert len(points.cost.flops) == 1
+    assert "no such sizes" in str(skipped)
+
+
 def test_tables_of_prompts_are_known_by_their_columns(tmp_path):
     header = "gpu,backend,version,heads,{}attention_dtype,kv_dtype,batch,isl,latency_ms\n"
     row = "h200_sxm,trtllm,1,16,{}bfloat16,bfloat16,2,512,0.1\n"

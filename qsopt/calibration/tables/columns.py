@@ -3,13 +3,13 @@
 The schema is that of tables derived from the Python package `aiconfigurator-core`: one row for each
 measured point, a header, latencies in milliseconds or microseconds as the column says. Nothing is
 dropped for what it measures; rows are left out only where they name an accelerator, format or model
-that the catalog does not know, or have no positive time.
+that the catalog does not know, have no positive time, or sizes that no kernel has.
 """
 
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,6 +125,17 @@ def timed(table: Table, column: str, skipped: Skipped) -> Table:
     times = table.number(column)
     valid = np.isfinite(times) & (times > 0)
     skipped.add(table.file, f"no time in {column}", int(np.sum(~valid)))
+    return table.where(valid)
+
+
+MOST = 1e8
+"""No kernel has so many tokens, heads or columns: products of such numbers overflow."""
+
+
+def sized(table: Table, columns: Sequence[str], skipped: Skipped) -> Table:
+    """Rows whose sizes a kernel may have; the others are counted."""
+    valid = np.all([np.abs(table.number(column)) < MOST for column in columns], axis=0)
+    skipped.add(table.file, "no such sizes", int(np.sum(~valid)))
     return table.where(valid)
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from qsopt.calibration.points import OperatorPoints
-from qsopt.calibration.tables.columns import Skipped, Table, known, timed
+from qsopt.calibration.tables.columns import Skipped, Table, known, sized, timed
 from qsopt.calibration.tables.operators import ACTIVATION_BYTES, format_bytes, operator_points
 from qsopt.fitted.errors import Column
 from qsopt.physics.prompt_core import prompt_core
@@ -25,7 +25,7 @@ _LATENT, _NOPE, _ROPE, _VALUE = 512.0, 128.0, 64.0, 128.0
 
 def attention(table: Table, skipped: Skipped) -> OperatorPoints:
     """One layer of softmax attention over grouped KV heads."""
-    table = _usable(table, skipped)
+    table = sized(_usable(table, skipped), ("heads", "kv_heads", "head_dim"), skipped)
     heads, kv_heads, size = (table.number(name) for name in ("heads", "kv_heads", "head_dim"))
     shape = np.char.add(
         np.char.add(table.text("heads"), "/"), np.char.add(table.text("kv_heads"), "x")
@@ -38,7 +38,7 @@ def attention(table: Table, skipped: Skipped) -> OperatorPoints:
 
 def mla(table: Table, skipped: Skipped) -> OperatorPoints:
     """One layer of latent attention with keys and values expanded; the latents are cached."""
-    table = _usable(table, skipped)
+    table = sized(_usable(table, skipped), ("heads",), skipped)
     heads = table.number("heads")
     sizes = (heads, heads, np.full(len(table), _NOPE + _ROPE), np.full(len(table), _VALUE))
     entry = np.full(len(table), _LATENT + _ROPE)
@@ -47,7 +47,8 @@ def mla(table: Table, skipped: Skipped) -> OperatorPoints:
 
 def _usable(table: Table, skipped: Skipped) -> Table:
     table = known(table, skipped, form="kv_dtype")
-    return timed(known(table, skipped, form="attention_dtype"), "latency_ms", skipped)
+    table = timed(known(table, skipped, form="attention_dtype"), "latency_ms", skipped)
+    return sized(table, ("isl", "batch"), skipped)
 
 
 def _points(

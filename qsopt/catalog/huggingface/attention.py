@@ -36,7 +36,7 @@ class Heads(NamedTuple):
 
 def divided(reader: Reader, hidden: int, query: int) -> int:
     """Size of a head where hidden is cut into heads."""
-    if hidden % query:
+    if query < 1 or hidden % query:
         raise reader.error(
             f"hidden size {hidden} does not divide into {query} heads; give 'head_dim' or correct "
             f"one of them"
@@ -46,7 +46,7 @@ def divided(reader: Reader, hidden: int, query: int) -> int:
 
 def checked(reader: Reader, size: Heads) -> Heads:
     """The sizes, if each KV head serves equally many query heads."""
-    if size.kv > size.query or size.query % size.kv:
+    if not 0 < size.kv <= size.query or size.query % size.kv:
         raise reader.error(
             f"{size.query} query heads do not divide into {size.kv} key-value heads; correct "
             f"'num_attention_heads' "
