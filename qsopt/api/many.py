@@ -71,8 +71,8 @@ def evaluate_many(
         way: of serving requests, one of `WAYS`; goes with a plan.
         outputs: numbers of `Metrics`, or with a plan of `RequestMetrics`, such as `ttft`.
         fold_constants: whether to compile a program for this very model and service, with all that
-            is one number for all designs as constants: some seconds once, then 1.2 to 1.7 times as
-            many designs a second. Left out, from `FOLDED` designs on.
+            is one number for all designs as constants: some seconds once, then 1.5 times as many
+            decode steps a second, and as many requests. Left out, from `FOLDED` designs on.
 
     Returns:
         An array of length n for each of `outputs`, in NumPy.

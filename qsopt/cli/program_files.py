@@ -24,8 +24,8 @@ _DIGEST = 16
 """Length of a digest [byte]."""
 
 MOST = 500e6
-"""Size of a cache beyond which the entries go that were used longest ago [byte]: programs of other
-versions, of which each has about 40 MB.
+"""Size of a cache beyond which the entries go that were used longest ago, when a command begins
+[byte]: programs of other versions, of which each has about 40 MB.
 """
 
 
@@ -60,6 +60,7 @@ def use(folder: Path) -> None:
 
     from qsopt.programs import keep_in  # noqa: PLC0415
 
+    prune(folder, MOST)
     keep_in(WholeEntries(folder))
     try:
         internals: Any = import_module("jax._src.compilation_cache")
@@ -81,7 +82,6 @@ class WholeEntries:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder
-        self._pruned = False
 
     @contextmanager
     def apart(self) -> Iterator[None]:
@@ -113,15 +113,12 @@ class WholeEntries:
         """
         with suppress(InputError), replacement(self._file(key)) as temporary:
             temporary.write_bytes(_digest(key, value) + value)
-        if not self._pruned:  # once in a process
-            self._pruned = True
-            prune(self._path)
 
     def _file(self, key: str) -> Path:
         return self._path / f"{key}-whole"
 
 
-def prune(folder: Path, most: float = MOST) -> None:
+def prune(folder: Path, most: float) -> None:
     """Remove the entries of a cache that were used longest ago, until it is no larger than `most`
     bytes; what another process removes or holds meanwhile is passed over.
     """

@@ -11,13 +11,13 @@ Ignored: contention between groups.
 from typing import NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 
 from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import smooth
 from qsopt.physics.roofline import Spent
 from qsopt.physics.routing import survival
+from qsopt.programs import traced_once
 from qsopt.spec.efficiency import LinkEfficiency
 from qsopt.spec.hardware import Accelerator
 
@@ -72,7 +72,7 @@ def on_links(ranks: Group, accelerator: Accelerator, shared: Scalar | float = 1.
     return Group(ranks.inside, ranks.domains, 1.0 - shared * (1.0 - share))
 
 
-@jax.jit
+@traced_once
 def all_reduce(
     ranks: Group, message: Scalar, wires: Links, collectives: Scalar | float = 1.0
 ) -> Spent:
@@ -93,7 +93,7 @@ def all_reduce(
     return _spent(up, _ring(ranks.domains, across, 2.0, collectives, wires.out), wires, ranks.links)
 
 
-@jax.jit
+@traced_once
 def all_gather(ranks: Group, message: Scalar, wires: Links) -> Spent:
     """Every rank gets all of a `message` that was spread over the group; a reduce-scatter is the
     reverse and costs the same.
@@ -121,7 +121,7 @@ class Exchange(eqx.Module):
     """Groups that a token's experts may come from."""
 
 
-@jax.jit
+@traced_once
 def dispatch(ranks: Group, token_bytes: Scalar, exchange: Exchange, wires: Links) -> Spent:
     """Tokens sent to the ranks of their experts, one way (bringing the results back costs the same
     for the same bytes of a token).
@@ -153,7 +153,6 @@ there, its derivative is not.
 """
 
 
-@jax.jit
 def remote_domains(domains: Scalar, exchange: Exchange) -> Scalar:
     """Domains other than its own that a token needs, M - 1 times the chance of one.
 

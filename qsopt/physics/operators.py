@@ -8,7 +8,6 @@ and softmax traffic, which fused kernels hide.
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 
 from qsopt.arrays import EXACT, Scalar, Softness, number
@@ -17,6 +16,7 @@ from qsopt.physics.chunks import runs
 from qsopt.physics.layer_weights import Gemm
 from qsopt.physics.load import Load
 from qsopt.physics.roofline import Cost
+from qsopt.programs import traced_once
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
@@ -31,7 +31,7 @@ def products(
     return sum((_product(gemm, tokens, weight_bytes, activation_bytes) for gemm in gemms), Cost())
 
 
-@jax.jit
+@traced_once
 def _product(gemm: Gemm, tokens: Scalar, weight_bytes: Scalar, activation_bytes: Scalar) -> Cost:
     exists = gemm.weights > 0
     activations = jnp.where(exists, gemm.reads + gemm.writes, 0.0)

@@ -13,10 +13,10 @@ max(x, y) (perfect overlap) and x + y (none). Ignored: caches, and kernels small
 from collections.abc import Iterable
 
 import equinox as eqx
-import jax
 
 from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import smooth
+from qsopt.programs import traced_once
 from qsopt.record import Record
 from qsopt.spec.efficiency import OperatorEfficiency
 
@@ -103,7 +103,7 @@ class Work(eqx.Module):
     """Tokens that attend at once."""
 
 
-@jax.jit
+@traced_once
 def roofline(
     cost: Cost,
     peak: Scalar,

@@ -16,11 +16,11 @@ ranks are within 3 % (5 % for rows of two experts of eight). Ignored: correlatio
 of one sequence (measured 0.69 of the experts at 4 consecutive tokens).
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from qsopt.arrays import Scalar
+from qsopt.programs import traced_once
 
 TERMS = 12
 """Terms of the sum for the maximum of small counts."""
@@ -31,7 +31,7 @@ FEW, MANY = 2.5, 5.0
 _TINY = 1e-30
 
 
-@jax.jit
+@traced_once
 def survival(share: Scalar, times: Scalar, popularity_cv2: Scalar | float = 0.0) -> Scalar:
     """Probability (1 - share)^times that an expert is missed by `times` picks; 0 at share 1.
 
@@ -70,7 +70,7 @@ def _log1p_over(x: Scalar) -> Scalar:
     return jnp.where(large, jnp.log1p(safe) / safe, 1.0 - x / 2 + x * x / 3)
 
 
-@jax.jit
+@traced_once
 def straggler(
     tokens: Scalar,
     experts: Scalar,
@@ -103,7 +103,7 @@ def straggler(
     return jnp.maximum(jnp.minimum(peak, most) / mean, 1.0)
 
 
-@jax.jit
+@traced_once
 def busiest_hits(hit: Scalar, experts: Scalar, ranks: Scalar) -> Scalar:
     """Expected number of experts hit on the expert rank where most are.
 
@@ -128,7 +128,6 @@ def busiest_hits(hit: Scalar, experts: Scalar, ranks: Scalar) -> Scalar:
     return jnp.minimum(jnp.maximum(peak, least), jnp.maximum(held, mean))
 
 
-@jax.jit
 def expected_peak(mean: Scalar, variance: Scalar, count: Scalar) -> Scalar:
     """Expected maximum of `count` independent counts of this mean and variance.
 
@@ -153,7 +152,7 @@ def _blend(mean: Scalar, few: Scalar, many: Scalar) -> Scalar:
     return (1.0 - share) * few + share * many
 
 
-@jax.jit
+@traced_once
 def _extreme_of_few(
     mean: Scalar, variance: Scalar, count: Scalar, lowest: Bool[Array, ""]
 ) -> Scalar:

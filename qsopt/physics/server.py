@@ -30,7 +30,7 @@ def served(seconds: Scalar, stage: Stage) -> Scalar:
         seconds: of `step.microbatch`.
         stage: the same that it was asked of.
     """
-    scale, host = scale_and_host(stage)
+    scale, host = _scale_and_host(stage)
     return seconds * scale + host
 
 
@@ -38,7 +38,7 @@ def served_parts(parts: Parts, stage: Stage) -> Parts:
     """A forward as a server takes it: its operators by the server's scale, and the host's part as
     one of its own. They add up to `served`.
     """
-    scale, host = scale_and_host(stage)
+    scale, host = _scale_and_host(stage)
     scaled = [
         (name, eqx.tree_at(lambda s: s.seconds, spent, spent.seconds * scale))
         for name, spent in parts
@@ -56,7 +56,7 @@ def first_token(server: Server, model: Model) -> Scalar:
     return server.first_layer * model.layers
 
 
-def scale_and_host(stage: Stage) -> tuple[Scalar, Scalar]:
+def _scale_and_host(stage: Stage) -> tuple[Scalar, Scalar]:
     """What a server multiplies the operators' time of a forward by, and what it adds [s]."""
     server, load = stage.efficiency.server, stage.load
     step = host_of_step(server, stage.model) / stage.deployment.pipeline

@@ -166,14 +166,15 @@ def test_what_was_used_longest_ago_goes_first(cache: Path) -> None:
     assert sorted(file.name for file in cache.iterdir()) == ["a-whole", "d-whole", "of-others"]
 
 
-def test_a_process_prunes_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache.mkdir(parents=True)
-    pruned: list[Path] = []
-    monkeypatch.setattr(program_files, "prune", pruned.append)
-    entries = WholeEntries(cache)
-    entries.put("a", b"program")
-    entries.put("b", b"program")
-    assert pruned == [cache]
+def test_a_command_prunes_what_it_begins_with(tmp_path: Path) -> None:
+    old = tmp_path / "qsopt" / "compiled" / "old-whole"
+    old.parent.mkdir(parents=True)
+    for most, kept in (("1e6", True), ("10.0", False)):
+        old.write_bytes(bytes(100))
+        prelude = f"from qsopt.cli import program_files; program_files.MOST = {most}"
+        done = process("list laws --json", prelude, XDG_CACHE_HOME=str(tmp_path))
+        assert done.returncode == 0
+        assert old.exists() == kept
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ _LATENT, _NOPE, _ROPE, _VALUE = 512.0, 128.0, 64.0, 128.0
 
 def attention(table: Table, skipped: Skipped) -> OperatorPoints:
     """One layer of softmax attention over grouped KV heads."""
-    table = sized(_usable(table, skipped), ("heads", "kv_heads", "head_dim"), skipped)
+    table = _usable(table, ("heads", "kv_heads", "head_dim"), skipped)
     heads, kv_heads, size = (table.number(name) for name in ("heads", "kv_heads", "head_dim"))
     shape = np.char.add(
         np.char.add(table.text("heads"), "/"), np.char.add(table.text("kv_heads"), "x")
@@ -38,17 +38,17 @@ def attention(table: Table, skipped: Skipped) -> OperatorPoints:
 
 def mla(table: Table, skipped: Skipped) -> OperatorPoints:
     """One layer of latent attention with keys and values expanded; the latents are cached."""
-    table = sized(_usable(table, skipped), ("heads",), skipped)
+    table = _usable(table, ("heads",), skipped)
     heads = table.number("heads")
     sizes = (heads, heads, np.full(len(table), _NOPE + _ROPE), np.full(len(table), _VALUE))
     entry = np.full(len(table), _LATENT + _ROPE)
     return _points(table, "prefill_mla", table.text("heads"), sizes, entry)
 
 
-def _usable(table: Table, skipped: Skipped) -> Table:
+def _usable(table: Table, sizes: tuple[str, ...], skipped: Skipped) -> Table:
     table = known(table, skipped, form="kv_dtype")
     table = timed(known(table, skipped, form="attention_dtype"), "latency_ms", skipped)
-    return sized(table, ("isl", "batch"), skipped)
+    return sized(table, ("isl", "batch", *sizes), skipped)
 
 
 def _points(
