@@ -9,6 +9,7 @@ setup: .venv/.ready
 .venv/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv || python3 -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	$(BIN)/python -m compileall -q qsopt  # no process need, or may, write it
 	touch $@
 
 demo: setup  ## a measured pair on requests; DeepSeek-V3 at 128k tokens of context against its dense matches

@@ -12,6 +12,8 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
+from qsopt.xp import is_of_jax
+
 if TYPE_CHECKING:
     Scalar: TypeAlias = Any
     """A traced number: constructors take any real number, formulas give 0-d float arrays."""
@@ -66,6 +68,8 @@ def integer(value: object) -> Any:
 
 def entry(table: Table, index: Array) -> Scalar:
     """One entry of a small table at a traced index that is known to be inside it."""
+    if not is_of_jax(table, index):
+        return np.asarray(table)[index]
     index = jnp.asarray(index)
     return lax.dynamic_index_in_dim(
         jnp.asarray(table), index, keepdims=False, allow_negative_indices=False

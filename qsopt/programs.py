@@ -14,56 +14,27 @@ back, it is `jax.jit` all the same.
 
 import hashlib
 import inspect
-import os
-import pickle
-import platform
 from collections.abc import Callable, Hashable
-from contextlib import AbstractContextManager
-from functools import cache, update_wrapper
-from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from functools import update_wrapper, wraps
+from typing import Any, Generic, ParamSpec, TypeVar
 
-import equinox
 import jax
-import jaxlib.version
 import numpy as np
 from jax.core import Tracer
-from jax.experimental import serialize_executable
 
+from qsopt.arrays import is_concrete
+from qsopt.program_store import OfNumbers, keep, kept, stores, surroundings
+from qsopt.xp import is_of_jax
+
+P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class Store(Protocol):
-    """Where programs are kept: entries by key, each whole or not there."""
-
-    def get(self, key: str) -> bytes | None:
-        """The entry of a key; None where there is none."""
-        ...
-
-    def put(self, key: str, value: bytes) -> None:
-        """Keep an entry."""
-        ...
-
-    def apart(self) -> AbstractContextManager[None]:
-        """A context in which JAX has no cache of its own: a program that it took from there cannot
-        be written again.
-        """
-        ...
-
-
-_stores: list[Store] = []
-"""The store in use, if any."""
-
-
-def keep_in(store: Store) -> None:
-    """Take programs from a store from now on, and leave there what is compiled."""
-    _stores[:] = [store]
 
 
 def compiled(
     function: Callable[..., R],
     static: tuple[str, ...] = (),
     options: dict[str, bool | int | str] | None = None,
+    by_numpy: bool = False,
 ) -> "Program[R]":
     """The function, compiled once for each structure of its arguments.
 
@@ -71,19 +42,35 @@ def compiled(
         function: pure, of pytrees of numbers.
         static: names of arguments that are no numbers: hashable, and told apart by their `repr`.
         options: of the compiler.
+        by_numpy: whether of NumPy's numbers alone it is not compiled but left to NumPy, which its
+            formulas know (see `xp`): for what a process asks for once or a few times.
 
     Raises:
         ValueError: if the function is none of a module, to be known by its name alone.
     """
     if "<" in function.__qualname__:
         raise ValueError(f"{function.__qualname__}: a compiled function must be one of a module")
-    return Program(function, static, options)
+    return Program(function, static, options, by_numpy)
 
 
-traced_once = jax.jit
-"""For a small function that many formulas call: JAX traces it once for all of them, and the
-compiler still sees all of it where it is called. A search of layouts traces in half of the time.
-"""
+def evaluated(function: Callable[..., R]) -> "Program[R]":
+    """The function, compiled where it is traced, and by NumPy of NumPy's numbers."""
+    return compiled(function, by_numpy=True)
+
+
+def traced_once(function: Callable[P, R]) -> Callable[P, R]:
+    """For a small function that many formulas call: JAX traces it once for all of them, and the
+    compiler still sees all of it where it is called. A search of layouts traces in half of the
+    time. NumPy's numbers are NumPy's.
+    """
+    jitted = jax.jit(function)
+
+    @wraps(function)
+    def either(*args: P.args, **kwargs: P.kwargs) -> R:
+        leaves = jax.tree.leaves((args, kwargs))
+        return jitted(*args, **kwargs) if is_of_jax(*leaves) else function(*args, **kwargs)
+
+    return either
 
 
 class Program(Generic[R]):
@@ -94,20 +81,26 @@ class Program(Generic[R]):
         function: Callable[..., R],
         static: tuple[str, ...],
         options: dict[str, bool | int | str] | None,
+        by_numpy: bool = False,
     ) -> None:
         update_wrapper(self, function)
+        self._by_numpy = function if by_numpy else None
         self.jitted: Any = jax.jit(function, static_argnames=static, compiler_options=options)
         """What `jax.jit` makes of it."""
         self._static = frozenset(static)
         names = inspect.signature(function).parameters
         self._places = frozenset(place for place, name in enumerate(names) if name in static)
         self._identity = (function.__module__, function.__qualname__, repr(options))
-        self._loaded: dict[Hashable, Callable[..., Any]] = {}
+        self._loaded: dict[Hashable, OfNumbers] = {}
         _programs.append(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
         """The function's value; by a kept program where there is one."""
-        if not _stores or jax.device_count() > 1:
+        if self._by_numpy and is_concrete((args, kwargs)):
+            args, kwargs = jax.tree.map(_of_numpy, (args, kwargs))
+            with np.errstate(all="ignore"):
+                return self._by_numpy(*args, **kwargs)
+        if not stores or jax.device_count() > 1:
             return self.jitted(*args, **kwargs)
         given = (
             tuple(value for place, value in enumerate(args) if place not in self._places),
@@ -125,12 +118,12 @@ class Program(Generic[R]):
         known = (structure, fixed, wide, kinds)
         program = self._loaded.get(known)
         if program is not None:
-            return program(*given[0], **given[1])
+            return program(leaves)
         key = self._key(known)
-        program, result = (None, None) if key is None else _from_store(key, structure, given)
+        program, result = (None, None) if key is None else kept(key, leaves)
         if program is None:
-            program = self._made(key, args, kwargs)
-            result = program(*given[0], **given[1])
+            program = self._made(key, structure, args, kwargs)
+            result = program(leaves)
         self._loaded[known] = program
         return result  # pyright: ignore[reportReturnType]
 
@@ -149,18 +142,27 @@ class Program(Generic[R]):
         text = repr((self._identity, known))
         if " at 0x" in text:
             return None
-        return hashlib.blake2b((text + _surroundings()).encode(), digest_size=20).hexdigest()
+        return hashlib.blake2b((text + surroundings()).encode(), digest_size=20).hexdigest()
 
     def _made(
-        self, key: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> jax.stages.Compiled:
+        self, key: str | None, structure: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> "OfNumbers":
         """The program compiled here, and left in the store."""
-        with _stores[0].apart():
+        with stores[0].apart():
             program = self.jitted.lower(*args, **kwargs).compile()
-        written = None if key is None else _written(program)
-        if key is not None and written is not None:
-            _stores[0].put(key, written)
-        return program
+        if key is not None:
+            keep(key, program)
+
+        def called(leaves: list[Any]) -> Any:
+            positional, named = jax.tree.unflatten(structure, leaves)
+            return program(*positional, **named)
+
+        return called
+
+
+def _of_numpy(leaf: Any) -> Any:
+    """A number or an array of JAX in NumPy."""
+    return np.asarray(leaf)[()] if isinstance(leaf, jax.Array) else leaf
 
 
 _programs: list[Program[Any]] = []
@@ -196,80 +198,3 @@ def _kinds(leaves: list[Any]) -> tuple[tuple[Hashable, ...], ...] | None:
         else:
             kinds.append((type(leaf),))
     return tuple(kinds)
-
-
-_UNREADABLE = (
-    *(AttributeError, EOFError, ImportError, RuntimeError, TypeError, ValueError),
-    pickle.UnpicklingError,
-)
-"""What an entry raises that was made elsewhere, or damaged."""
-
-
-def _written(program: jax.stages.Compiled) -> bytes | None:
-    """A program as bytes, with the structure of its result; None where it has no such form."""
-    try:
-        content, _, structure = serialize_executable.serialize(program)
-        result = jax.tree.unflatten(structure, range(structure.num_leaves))
-        return pickle.dumps((content, result))
-    except (AttributeError, NotImplementedError, TypeError, ValueError, pickle.PicklingError):
-        return None
-
-
-def _from_store(
-    key: str, structure: Any, given: tuple[tuple[Any, ...], dict[str, Any]]
-) -> tuple[jax.stages.Compiled | None, Any]:
-    """The program of a key for arguments of this structure, and its value for these; None where
-    there is none, or it does not load or run here.
-    """
-    entry = _stores[0].get(key)
-    if entry is None:
-        return None, None
-    try:
-        content, like = pickle.loads(entry)
-        program = serialize_executable.deserialize_and_load(
-            content, structure, jax.tree.structure(like)
-        )
-        return program, jax.block_until_ready(program(*given[0], **given[1]))
-    except _UNREADABLE:
-        return None, None
-
-
-@cache
-def _surroundings() -> str:
-    """All that programs of this process depend on beside function and arguments."""
-    return repr(
-        (
-            _package(),
-            jax.__version__,
-            jaxlib.version.__version__,
-            equinox.__version__,
-            np.__version__,
-            platform.python_version(),
-            jax.default_backend(),
-            os.environ.get("XLA_FLAGS"),
-            platform.machine(),
-            _processor(),
-        )
-    )
-
-
-def _package() -> str:
-    """Digest of sizes and times of the package's files: a formula or a number that changed changes
-    programs.
-    """
-    digest, root = hashlib.blake2b(digest_size=20), Path(__file__).parent
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
-        for name in sorted(names):
-            state = os.stat(os.path.join(folder, name))
-            digest.update(f"{folder}/{name} {state.st_size} {state.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def _processor() -> str:
-    """The instructions that the processor knows, where the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

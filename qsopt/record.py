@@ -11,7 +11,7 @@ with the very record that was loaded or answered; one whose numbers were changed
 import weakref
 from collections.abc import Callable
 from dataclasses import MISSING, fields
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import equinox as eqx
 import jax
@@ -64,6 +64,10 @@ class Readable:
 
 class Record(Readable, eqx.Module):
     """A pytree of numbers."""
+
+    if not TYPE_CHECKING:
+        __getattribute__ = object.__getattribute__
+        """Equinox makes pytrees of methods too, at the price of every look at a field."""
 
 
 class Result(Readable):

@@ -3,7 +3,8 @@ time.
 """
 
 import contextlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import qsopt
-from qsopt import programs
+from qsopt import program_store, programs
 from qsopt.programs import Program, compiled
 from qsopt.spec.rules import LayoutRules
 from qsopt.spec.service import Service
@@ -35,10 +36,20 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    kept = Shelf()
-    monkeypatch.setattr(programs, "_stores", [kept])
-    return kept
+def shelf() -> Iterator[Shelf]:
+    with in_use(Shelf()) as kept:
+        yield kept
+
+
+@contextlib.contextmanager
+def in_use(*stores: Shelf) -> Iterator[Shelf]:
+    """These stores and no others; gives the first."""
+    before = [*program_store.stores]
+    program_store.stores[:] = stores
+    try:
+        yield next(iter(stores), Shelf())
+    finally:
+        program_store.stores[:] = before
 
 
 TRACES: list[str] = []
@@ -116,7 +127,7 @@ def test_the_package_s_files_and_the_surroundings_are_part_of_the_key(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make()(PAIR, 2.0)
-    monkeypatch.setattr(programs, "_surroundings", lambda: "another version")
+    monkeypatch.setattr(programs, "surroundings", lambda: "another version")
     make()(PAIR, 2.0)
     assert len(shelf.entries) == 2
 
@@ -150,13 +161,77 @@ def test_an_argument_without_a_name_is_not_kept(shelf: Shelf) -> None:
     assert shelf.entries == {}
 
 
-def test_without_a_store_it_is_jit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "_stores", [])
+def test_without_a_store_it_is_jit() -> None:
     program = make()
-    assert float(program(PAIR, 2.0)) == 12.0
+    with in_use():
+        assert float(program(PAIR, 2.0)) == 12.0
     assert program._loaded == {}
 
 
 def test_a_function_that_only_a_process_knows_is_refused() -> None:
     with pytest.raises(ValueError, match="of a module"):
         compiled(lambda x: x)
+
+
+# ---- programs that are read ahead ----------------------------------------------------------------
+
+
+def reads(monkeypatch: pytest.MonkeyPatch, cores: int = 2) -> list[str]:
+    """Keys that are read from the store, in order; as in a process that asked for nothing yet."""
+    seen, read = [], program_store._read
+    monkeypatch.setattr(program_store, "CORES", cores)
+    monkeypatch.setattr(program_store, "_asked_for", {})
+    monkeypatch.setattr(program_store, "_read", lambda key: seen.append(key) or read(key))
+    return seen
+
+
+def test_what_was_asked_for_last_time_is_read_ahead(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads(monkeypatch)
+    with program_store.reading_ahead("a command", "all commands"):
+        assert float(make()(PAIR, 2.0)) == 12.0
+    for name in ("a command", "another command"):  # which takes those of its kind
+        seen = reads(monkeypatch)
+        with program_store.reading_ahead(name, "all commands"):
+            while not seen:
+                time.sleep(0.001)
+            assert float(in_another_process(make())(PAIR, 2.0)) == 12.0
+        assert len(seen) == 1
+
+
+def test_what_is_not_asked_for_this_time_is_forgotten(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program in (make(), compiled(negative)):
+        reads(monkeypatch)
+        with program_store.reading_ahead("a command", "all commands"):
+            program(PAIR, 2.0)
+    seen = reads(monkeypatch)
+    with program_store.reading_ahead("a command", "all commands"):
+        pass
+    assert len(seen) <= 1
+    assert program_store._ahead == {}
+
+
+def test_one_core_reads_what_it_needs_alone(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads(monkeypatch)
+    with program_store.reading_ahead("a command", "all commands"):
+        make()(PAIR, 2.0)
+    seen = reads(monkeypatch, cores=1)
+    with program_store.reading_ahead("a command", "all commands"):
+        time.sleep(0.05)
+        assert seen == []
+
+
+def test_a_damaged_list_or_program_is_passed_over(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads(monkeypatch)
+    with program_store.reading_ahead("a command", "all commands"):
+        make()(PAIR, 2.0)
+    for key in shelf.entries:
+        shelf.entries[key] = b"\xff\xfe no list, no program"
+    reads(monkeypatch)
+    with program_store.reading_ahead("a command", "all commands"):
+        assert float(in_another_process(make())(PAIR, 2.0)) == 12.0

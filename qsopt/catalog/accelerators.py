@@ -82,10 +82,13 @@ def load_cluster(which: str | Path) -> Cluster:
         InputError: if the phrase or the file is wrong, a domain is larger than the accelerator's,
             or a link speed that the cluster would use is unknown.
     """
-    devices, facts = (
-        _from_file(Path(which)) if str(which).endswith(".toml") else _from_phrase(str(which))
-    )
-    return Cluster(_accelerator(facts, devices), scalar(devices))
+    if str(which).endswith(".toml"):
+        devices, facts = _from_file(Path(which))
+        return Cluster(_accelerator(facts, devices), scalar(devices))
+    devices, facts, name = _from_phrase(str(which))
+    accelerator = _accelerator(facts, devices)
+    _LOADED[_key(_numbers(accelerator))] = name
+    return Cluster(accelerator, scalar(devices))
 
 
 def accelerator_name(accelerator: Accelerator) -> str | None:
@@ -104,7 +107,8 @@ def accelerator_name(accelerator: Accelerator) -> str | None:
             "what was measured depends on the accelerator, which is being traced here: load the "
             "efficiency set before, as in load_efficiency('trtllm', 'h100')"
         )
-    return _names_by_numbers().get(_key(numbers))
+    key = _key(numbers)
+    return _LOADED.get(key) or _names_by_numbers().get(key)
 
 
 def cluster_phrase(cluster: Cluster, name: str) -> str | None:
@@ -181,6 +185,10 @@ def _key(numbers: list[Any]) -> tuple[float, ...]:
     return tuple(np.concatenate([np.atleast_1d(number) for number in numbers]).tolist())
 
 
+_LOADED: dict[tuple[float, ...], str] = {}
+"""Names of the accelerators that this process took from the catalog, so that not all are read."""
+
+
 @cache
 def _names_by_numbers() -> dict[tuple[float, ...], str]:
     return {_key(_numbers(load_accelerator(name))): name for name in accelerator_names()}
@@ -220,11 +228,12 @@ def _arithmetic(facts: HardwareFacts) -> np.ndarray:
     return np.array([usual if name is None else ARITHMETICS.index(name) for usual, name in pairs])
 
 
-def _from_phrase(phrase: str) -> tuple[int, HardwareFacts]:
+def _from_phrase(phrase: str) -> tuple[int, HardwareFacts, str]:
     said = read_phrase(phrase, accelerator_names())
-    facts = hardware_facts(said.accelerator)
+    path = _catalog_file(said.accelerator)
+    facts = facts_of(read(path), str(path))
     if said.domains is None:
-        return said.devices, facts
+        return said.devices, facts, path.stem
     devices = said.domains * said.devices
     if said.devices > facts.scale_up_devices:
         raise InputError(
@@ -232,7 +241,7 @@ def _from_phrase(phrase: str) -> tuple[int, HardwareFacts]:
             f"{facts.scale_up_devices}; write {devices}x{said.accelerator}, or state "
             f"scale_up.devices in a copy of its file"
         )
-    return devices, replace(facts, scale_up_devices=said.devices)
+    return devices, replace(facts, scale_up_devices=said.devices), path.stem
 
 
 def _from_file(path: Path) -> tuple[int, HardwareFacts]:

@@ -65,11 +65,12 @@ def _run(words: Sequence[str]) -> None:
     from qsopt.cli import runtime  # noqa: PLC0415  (settings must precede JAX)
 
     runtime.configure(quick=next(iter(words), "") not in SLOW)
-    command = _parsed(words)
-    refuse_repeats(words)
-    refuse_idle(command)
-    with progress(words[0]):
-        command.run()
+    with runtime.reading_ahead(words):
+        command = _parsed(words)
+        refuse_repeats(words)
+        refuse_idle(command)
+        with progress(words[0]):
+            command.run()
 
 
 def _refused(message: str) -> int:

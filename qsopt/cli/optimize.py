@@ -8,17 +8,19 @@ import tyro
 
 from qsopt.api.searches import design_problem
 from qsopt.cli.options import Question
+from qsopt.cli.progress import telling
 from qsopt.cli.quantities import Large, OptionalCount, OptionalDollars, OptionalLarge
 from qsopt.errors import InputError
 from qsopt.fitted.power import power_with
 from qsopt.report.records import answer_json
 from qsopt.report.records.request_search import optimize_requests_record
-from qsopt.report.records.search import optimize_record
-from qsopt.report.search_text import show_request_solution, show_solution
+from qsopt.report.records.search import UNITS, optimize_record
+from qsopt.report.search_text import show_request_solution, show_solution, sizes_text
 from qsopt.search.budgets import Budgets
-from qsopt.search.optimize import STARTS, optimize
+from qsopt.search.optimize import STARTS, Found, optimize
 from qsopt.search.problem import DEFAULT_VARY, DesignProblem, Objective
 from qsopt.search.request_answer import optimize_requests
+from qsopt.search.solution import Answer
 from qsopt.search.variables import DEPLOYMENT
 
 Reference = Annotated[str, tyro.conf.arg(name="like")]
@@ -90,7 +92,7 @@ class Optimize(Question):
             found = optimize_requests(problem, *numbers)
             record, show = optimize_requests_record(found, inquiry, problem), show_request_solution
         else:
-            found = optimize(problem, *numbers)
+            found = optimize(problem, *numbers, found=_saying(problem))
             record, show = optimize_record(found, inquiry, problem), show_solution
         if self.json:
             print(answer_json(record))
@@ -138,3 +140,15 @@ class Optimize(Question):
         return Budgets(
             self.max_devices, math.inf if dollars is None else dollars, self.max_training_flops
         )
+
+
+def _saying(problem: DesignProblem) -> Found:
+    """What says on stderr which design is the best, before its slopes and prices are known."""
+    tell = telling()
+
+    def say(design: Answer, value: float, designs: int) -> None:
+        sizes = sizes_text(design.architecture)
+        worth = f"{problem.objective} {value:,.6g} {UNITS[problem.objective]}"
+        tell(f"best of all {designs:,} designs: {sizes}; {worth}; slopes and prices follow")
+
+    return say

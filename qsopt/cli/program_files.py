@@ -58,7 +58,7 @@ def use(folder: Path) -> None:
     """Keep what this process compiles in a folder, and take what is there."""
     import jax  # noqa: PLC0415  (slow, and reads the environment)
 
-    from qsopt.programs import keep_in  # noqa: PLC0415
+    from qsopt.program_store import keep_in  # noqa: PLC0415
 
     prune(folder, MOST)
     keep_in(WholeEntries(folder))
@@ -85,7 +85,7 @@ class WholeEntries:
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """See `programs.Store`; of this thread, which is the one that compiles."""
+        """See `program_store.Store`; of this thread, which is the one that compiles."""
         _compiling.apart = True
         try:
             yield

@@ -8,7 +8,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 PATIENCE = 2.0
@@ -77,3 +77,13 @@ def progress(name: str) -> Iterator[None]:
     finally:
         ticker.stop()
         sys.stdout, sys.stderr = before
+
+
+def telling() -> Callable[[str], None]:
+    """What tells of progress on stderr, line by line, with the seconds since now."""
+    began = time.perf_counter()
+
+    def tell(text: str) -> None:
+        print(f"{time.perf_counter() - began:6.1f} s  {text}", file=sys.stderr, flush=True)
+
+    return tell

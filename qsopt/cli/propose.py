@@ -1,7 +1,5 @@
 """`qsopt propose`: what to build on a cluster, for a quality, traffic and limits."""
 
-import sys
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +8,7 @@ import tyro
 
 from qsopt.api.proposals import BOTH
 from qsopt.catalog.models import load_model
+from qsopt.cli.progress import telling
 from qsopt.cli.quantities import (
     OptionalDollars,
     OptionalLarge,
@@ -140,7 +139,7 @@ class Propose:
         self, inputs: dict[str, Any], question: ProposalQuestion, known: dict[str, Any] | None
     ) -> dict[str, Any]:
         """The record of a search, written where a folder is given."""
-        found = propose(_going_on(question, known), _told())
+        found = propose(_going_on(question, known), telling())
         inquiry = inquiry_of(inputs, shown_model(question), question.name)
         record = propose_record(found, inquiry, inputs)
         if self.out is not None:
@@ -154,7 +153,7 @@ class Propose:
         asked = replace(self, quality_of=self.improve, improve=None)
         inputs, question = asked._inputs(), asked._question()
         question = replace(question, families=(family_of(question.reference),))
-        found = changes(question, _told())
+        found = changes(question, telling())
         inquiry = inquiry_of(inputs, shown_model(question), question.name)
         record = changes_record(found, inquiry, inputs)
         if self.json:
@@ -281,13 +280,3 @@ def _going_on(question: ProposalQuestion, known: dict[str, Any] | None) -> Propo
     if known is None:
         return question
     return replace(question, starts=rows_from(known))
-
-
-def _told():
-    """Progress on stderr, with the seconds since the beginning."""
-    began = time.perf_counter()
-
-    def tell(text: str) -> None:
-        print(f"{time.perf_counter() - began:6.1f} s  {text}", file=sys.stderr, flush=True)
-
-    return tell

@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -51,6 +53,24 @@ def configure(*, quick: bool = True) -> None:
     folder = program_files.own_folder()
     if folder is not None:
         program_files.use(folder)
+
+
+def reading_ahead(words: Sequence[str]) -> AbstractContextManager[None]:
+    """While a command runs, read the programs that it is likely to ask for: those of the last one
+    of the same words, whatever the numbers among them, or else of the same name.
+    """
+    from qsopt import program_store  # noqa: PLC0415
+
+    said = [word for word in words if not _is_number(word)]
+    return program_store.reading_ahead(" ".join(said), " ".join(said[:1]))
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def compile_in_haste() -> None:

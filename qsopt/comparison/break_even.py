@@ -13,8 +13,9 @@ from qsopt.arrays import Scalar, is_concrete
 from qsopt.comparison.dense import NAMED, bracket, relaxed_matches
 from qsopt.comparison.duel import Duel
 from qsopt.deployments.batches import CHUNK, length, same_length, take
+from qsopt.deployments.best import Best
 from qsopt.deployments.contest import TIED
-from qsopt.deployments.optimum import CASES, Best, of_each_case, searched
+from qsopt.deployments.optimum import CASES, of_each_case, searched
 from qsopt.programs import compiled
 from qsopt.spec.counterfactual import ACTUAL
 from qsopt.spec.deployment import Deployment

@@ -18,7 +18,7 @@ from qsopt.comparison.duel import Duel, Optima, dense_optima, moe_optima
 from qsopt.comparison.penalties import Penalties, shapley
 from qsopt.comparison.twin import QsNumbers, aligned, qs_numbers
 from qsopt.deployments.batches import Tree
-from qsopt.deployments.optimum import Best
+from qsopt.deployments.best import Best
 from qsopt.deployments.request import closest
 from qsopt.physics.evaluate import Metrics, compiled_metrics
 from qsopt.programs import compiled

@@ -13,8 +13,9 @@ from qsopt.comparison.penalties import DENSE_WORLDS, WORLDS
 from qsopt.comparison.twin import aligned
 from qsopt.comparison.worlds import in_all_worlds
 from qsopt.deployments.batches import CHUNK, length, repeat, same_length, stack, take
+from qsopt.deployments.best import Best
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import Best, Searched, searched, things_first
+from qsopt.deployments.optimum import Searched, searched, things_first
 from qsopt.deployments.request import best_batch
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model

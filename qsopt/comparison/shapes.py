@@ -17,7 +17,6 @@ Attention is the MoE's own, layer by layer (`same`), or grouped with eight KV he
 
 from typing import Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -26,6 +25,7 @@ from qsopt.arrays import EXACT, Scalar, number
 from qsopt.comparison.twin import WIDTH_STEP, with_format_of_experts
 from qsopt.physics import smooth
 from qsopt.physics.parameters import parameter_count
+from qsopt.record import Record
 from qsopt.spec.layers import Attention, DenseFfn, Gqa, Layers, Stack, with_count
 from qsopt.spec.model import Model
 
@@ -51,7 +51,7 @@ _NEWTON_STEPS = 12
 """From a start within a factor of two, in log h, to rounding."""
 
 
-class DenseShape(eqx.Module):
+class DenseShape(Record):
     """The sizes in which dense models of one kind differ."""
 
     hidden: Scalar = number()

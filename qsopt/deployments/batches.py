@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qsopt import xp
 from qsopt.arrays import is_concrete
 
 Tree = TypeVar("Tree")
@@ -53,6 +54,21 @@ def repeat(record: Tree, count: int) -> Tree:
     """A record as a batch of `count` equal ones."""
     array = np if is_concrete(record) else jnp
     return jax.tree.map(lambda leaf: array.broadcast_to(leaf, (count, *np.shape(leaf))), record)
+
+
+def mapped(function: Callable[[Tree], Result], batch: Tree, beside: object = None) -> Result:
+    """A function of one record over a batch of them, side by side: numbers are broadcast where all
+    are NumPy's.
+
+    Args:
+        function: made of the functions of `xp`, of numbers.
+        batch: records.
+        beside: what else the function takes its numbers from.
+    """
+    if xp.is_of_jax(*jax.tree.leaves((batch, beside))):
+        return jax.vmap(function)(batch)
+    count = length(batch)
+    return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count,)), function(batch))
 
 
 def pad_to(batch: Tree, count: int) -> Tree:

@@ -28,12 +28,14 @@ from qsopt.deployments.batches import (
     stack,
     take,
 )
+from qsopt.deployments.best import Best
 from qsopt.deployments.contest import Entry
 from qsopt.deployments.layouts import legal_layouts
 from qsopt.deployments.legality import splits
-from qsopt.deployments.optimum import Best, best_layout, entry_of, in_waves
+from qsopt.deployments.optimum import best_layout, entry_of, in_waves
 from qsopt.physics.evaluate import Metrics, metrics, timing
 from qsopt.programs import compiled
+from qsopt.record import Record
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.rules import LayoutRules
@@ -46,7 +48,7 @@ BATCH = 16
 """Cases that one call of the compiled search takes."""
 
 
-class ServedModel(eqx.Module):
+class ServedModel(Record):
     """A model and what it is deployed for."""
 
     model: Model
@@ -128,7 +130,7 @@ CASES = 8
 """Cases that one call of `optima` takes: often few differ on a cluster of one size."""
 
 
-class Optimum(eqx.Module):
+class Optimum(Record):
     """A served model in its best deployment, with the metrics of it (of the first layout at its
     smallest batch where none is feasible).
     """

@@ -18,14 +18,14 @@ does not matter what the time is made of.
 
 from collections.abc import Callable
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
-from jax import lax
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from qsopt import xp
 from qsopt.arrays import Scalar
 from qsopt.physics.evaluate import TOLERANCE
+from qsopt.record import Record
 
 AT_ONCE = 64
 """Layouts that are evaluated side by side: enough of them for vectors, few enough to leave out most
@@ -49,7 +49,7 @@ Evaluate = Callable[[Places, Float[Array, " some"]], tuple[Array, Array]]
 """Throughput and time per token of layouts, by their places, at batches [tokens/s, s]."""
 
 
-class Entry(eqx.Module):
+class Entry(Record):
     """Layouts, and what bounds their batches."""
 
     most: Layouts
@@ -65,11 +65,11 @@ class Entry(eqx.Module):
 
     def needed(self, goal: Array) -> Layouts:
         """Units that a layout which reaches a throughput is allowed, if any."""
-        batch = goal * self.limit / jnp.maximum(self.replicas, 1.0)
-        return jnp.maximum(jnp.floor(batch / self.unit), self.least)
+        batch = goal * self.limit / xp.maximum(self.replicas, 1.0)
+        return xp.maximum(xp.floor(batch / self.unit), self.least)
 
 
-class Standing(eqx.Module):
+class Standing(Record):
     """What is known of each layout, in one table: rows are moved faster than many columns."""
 
     table: Float[Array, "layouts 5"]
@@ -77,13 +77,13 @@ class Standing(eqx.Module):
     @classmethod
     def at_start(cls, entry: Entry) -> "Standing":
         """Before anything is evaluated."""
-        none = jnp.zeros_like(entry.most)
-        return cls.joined(entry.most, entry.least, none, none, none + jnp.inf)
+        none = xp.zeros_like(entry.most)
+        return cls.joined(entry.most, entry.least, none, none, none + xp.inf)
 
     @classmethod
     def joined(cls, *columns: Layouts) -> "Standing":
         """From its columns, in the order of the properties."""
-        return cls(jnp.stack(columns, axis=1))
+        return cls(xp.stack(columns, axis=1))
 
     @property
     def high(self) -> Layouts:
@@ -120,7 +120,7 @@ class Standing(eqx.Module):
     @property
     def broken(self) -> Bool[Array, " layouts"]:
         """Whether some batch is known to break the limit."""
-        return self.bound < jnp.inf
+        return self.bound < xp.inf
 
     @property
     def tried(self) -> Bool[Array, " layouts"]:
@@ -132,7 +132,7 @@ class Standing(eqx.Module):
         """Throughput at the largest batch where that is known, else what it does not exceed
         [tokens/s].
         """
-        return jnp.where(self.known, self.throughput, self.bound)
+        return xp.where(self.known, self.throughput, self.bound)
 
     def is_open(self, needed: Layouts) -> Bool[Array, " layouts"]:
         """Which may still reach what is needed, and are not known."""
@@ -142,12 +142,12 @@ class Standing(eqx.Module):
         """Units to look at: what is needed first, then what memory allows, then between; but where
         nothing is needed first what memory allows, then the least.
         """
-        least = jnp.maximum(self.low, needed)
-        likely = jnp.where(self.units > 0.0, self._likely(entry), least)
-        between = jnp.clip(likely, least, self.high)
+        least = xp.maximum(self.low, needed)
+        likely = xp.where(self.units > 0.0, self._likely(entry), least)
+        between = xp.clip(likely, least, self.high)
         first = any_goal & ~self.tried
-        untold = jnp.where(first, jnp.minimum(needed, self.high), self.high)
-        return jnp.where(self.broken, between, untold)
+        untold = xp.where(first, xp.minimum(needed, self.high), self.high)
+        return xp.where(self.broken, between, untold)
 
     def _likely(self, entry: Entry) -> Layouts:
         """Units between some that meet the limit and some that break it at which a straight line
@@ -155,27 +155,32 @@ class Standing(eqx.Module):
         """
         wide = self.high + 1.0 - self.units
         time, more = (
-            units * entry.unit * entry.replicas / jnp.where(rate > 0.0, rate, 1.0)
+            units * entry.unit * entry.replicas / xp.where(rate > 0.0, rate, 1.0)
             for units, rate in ((self.units, self.throughput), (self.high + 1.0, self.bound))
         )
         rise = more - time
-        share = (entry.limit - time) / jnp.where(rise > 0.0, rise, 1.0)
-        return self.units + jnp.floor(jnp.clip(share, SHORTEST, 1.0 - SHORTEST) * wide)
+        share = (entry.limit - time) / xp.where(rise > 0.0, rise, 1.0)
+        return self.units + xp.floor(xp.clip(share, SHORTEST, 1.0 - SHORTEST) * wide)
 
     def told(self, units: Layouts, throughput: Layouts, allowed: Array) -> "Standing":
         """After an evaluation of each."""
-        one = jnp.maximum(1.0, units * jnp.finfo(units.dtype).eps)  # what float32 tells apart
+        one = xp.maximum(1.0, units * xp.finfo(units.dtype).eps)  # what float32 tells apart
         return Standing.joined(
-            jnp.where(allowed, self.high, units - one),
-            jnp.where(allowed, units + one, self.low),
-            jnp.where(allowed, units, self.units),
-            jnp.where(allowed, throughput, self.throughput),
-            jnp.where(allowed, self.bound, jnp.minimum(self.bound, throughput)),
+            xp.where(allowed, self.high, units - one),
+            xp.where(allowed, units + one, self.low),
+            xp.where(allowed, units, self.units),
+            xp.where(allowed, throughput, self.throughput),
+            xp.where(allowed, self.bound, xp.minimum(self.bound, throughput)),
         )
 
 
 def contest(
-    entry: Entry, evaluate: Evaluate, promise: Layouts, best: Scalar, near: Scalar
+    entry: Entry,
+    evaluate: Evaluate,
+    promise: Layouts,
+    best: Scalar,
+    near: Scalar,
+    at_once: int = AT_ONCE,
 ) -> Standing:
     """Layouts that compete for the largest throughput.
 
@@ -186,22 +191,23 @@ def contest(
         best: a throughput that is reached elsewhere, 0 if none [tokens/s].
         near: share of the best throughput from which on a layout's largest batch is wanted: `TIED`
             for the best alone, 0 for all.
+        at_once: layouts that are evaluated side by side.
     """
 
     def is_open(progress: tuple[Standing, Scalar]) -> Bool[Array, ""]:
         state, best = progress
-        return jnp.any(state.is_open(entry.needed(near * best)))
+        return xp.any(state.is_open(entry.needed(near * best)))
 
     def look(progress: tuple[Standing, Scalar]) -> tuple[Standing, Scalar]:
         state, best = progress
         goal = near * best
         needed = entry.needed(goal)
-        places = _first(state.is_open(needed), promise, AT_ONCE)
+        places = _first(state.is_open(needed), promise, at_once)
         state, reached = _looked(state, entry, evaluate, places, needed, goal > 0.0)
-        return state, jnp.maximum(best, reached)
+        return state, xp.maximum(best, reached)
 
-    best = jnp.asarray(best, entry.most.dtype)
-    return lax.while_loop(is_open, look, (Standing.at_start(entry), best))[0]
+    best = xp.asarray(best, entry.most.dtype)
+    return xp.while_loop(is_open, look, (Standing.at_start(entry), best))[0]
 
 
 def qualified(
@@ -216,7 +222,7 @@ def qualified(
         to_the_end: whether largest batches are wanted, or each layout is evaluated once.
         at_once: layouts that are evaluated side by side.
     """
-    needed, promise = entry.needed(goals), jnp.zeros_like(goals)
+    needed, promise = entry.needed(goals), xp.zeros_like(goals)
 
     def open_layouts(state: Standing) -> Bool[Array, " layouts"]:
         return state.is_open(needed) & (to_the_end | ~state.tried)
@@ -226,7 +232,7 @@ def qualified(
         return _looked(state, entry, evaluate, places, needed, goals > 0.0)[0]
 
     start = Standing.at_start(entry)
-    return lax.while_loop(lambda state: jnp.any(open_layouts(state)), look, start)
+    return xp.while_loop(lambda state: xp.any(open_layouts(state)), look, start)
 
 
 def _first(is_open: Bool[Array, " layouts"], promise: Layouts, count: int) -> Places:
@@ -235,9 +241,9 @@ def _first(is_open: Bool[Array, " layouts"], promise: Layouts, count: int) -> Pl
     """
     total = len(promise)
     # of float32 the compiler takes the largest few without a whole sort
-    rank = jnp.where(is_open, promise.astype(jnp.float32), -jnp.inf)
-    most, places = lax.top_k(rank, min(count, total))
-    return jnp.where(most > -jnp.inf, places, total)
+    rank = xp.where(is_open, promise.astype(np.float32), -xp.inf)
+    most, places = xp.top_k(rank, min(count, total))
+    return xp.where(most > -xp.inf, places, total)
 
 
 def _looked(
@@ -250,13 +256,13 @@ def _looked(
 ) -> tuple[Standing, Scalar]:
     """After one evaluation of some layouts, and the most that one of them reached."""
     total = len(needed)
-    at = jnp.minimum(places, total - 1)
-    goal = jnp.broadcast_to(any_goal, (total,))[at]
+    at = xp.minimum(places, total - 1)
+    goal = xp.broadcast_to(any_goal, (total,))[at]
     some = Standing(state.table[at])
     entered = jax.tree.map(lambda leaf: leaf[at], entry)
     units = some.next(entered, needed[at], goal)
     throughput, tpot = evaluate(at, units * entered.unit)
     allowed = tpot <= entered.limit * (1.0 + TOLERANCE)
     told = some.told(units, throughput, allowed)
-    table = state.table.at[places].set(told.table, mode="drop")
-    return Standing(table), jnp.max(jnp.where(allowed & (places < total), throughput, 0.0))
+    table = xp.with_rows(state.table, places, told.table)
+    return Standing(table), xp.max(xp.where(allowed & (places < total), throughput, 0.0))

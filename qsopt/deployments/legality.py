@@ -222,7 +222,7 @@ def has_replica(cluster: Cluster, layout: Deployment, rules: LayoutRules) -> Kep
         return in_numpy(_replicas(cluster, layout, rules.whole_domains)) >= 1
 
 
-_replicas = compiled(placement.replicas, static=("whole_domains",))
+_replicas = compiled(placement.replicas, static=("whole_domains",), by_numpy=True)
 
 
 def fills_units(layout: Deployment, batch: Scalar) -> Kept:

@@ -18,9 +18,19 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from qsopt.arrays import Scalar, is_concrete, number
-from qsopt.deployments.batches import CHUNK, Tree, chunks, length, pad_to, stack, take
-from qsopt.deployments.contest import CLOSE, TIED, Entry, contest
+from qsopt import xp
+from qsopt.arrays import Scalar, is_concrete
+from qsopt.deployments.batches import (
+    CHUNK,
+    Tree,
+    chunks,
+    length,
+    mapped,
+    pad_to,
+    take,
+)
+from qsopt.deployments.best import Best, best_of_parts, pick
+from qsopt.deployments.contest import AT_ONCE, CLOSE, TIED, Entry, contest
 from qsopt.physics import placement
 from qsopt.physics.evaluate import timing, whole_units
 from qsopt.physics.memory import memory
@@ -33,30 +43,14 @@ from qsopt.spec.efficiency import Efficiency
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
-EQUAL = 1e-9
-"""Relative difference in throughput below which the simpler layout is taken."""
-
-
 CASES = 8
 """Models that one call of the compiled search takes."""
-
-
-class Best(Record):
-    """The best deployment of a model."""
-
-    deployment: Deployment
-    """The layout with its batch; the first layout at its smallest batch where nothing is feasible.
-    """
-    throughput: Scalar = number()
-    """What it reaches, 0 where nothing is feasible [tokens/s]."""
-    feasible: Bool[Array, ""] = False  # pyright: ignore[reportAssignmentType]
-    """Whether any layout keeps the limits."""
 
 
 Found = TypeVar("Found")
 
 
-class Searched(eqx.Module):
+class Searched(Record):
     """A list of layouts searched for each of a batch of models."""
 
     best: Best
@@ -200,9 +194,8 @@ def _of_chunk(
 
     def one(index: Int[Array, ""], promise: Float[Array, " layouts"]) -> Searched:
         model, world, efficiency = take(cases, index)
-        served = eqx.tree_at(lambda s: s.efficiency, service, efficiency)
-        entry = jax.vmap(lambda layout: entry_of(model, served, layout, world))(layouts)
-        return best_layout(model, served, layouts, entry, promise, ahead[index], near[index], world)
+        served = with_efficiency(service, efficiency)
+        return of_case(model, served, layouts, promise, ahead[index], near[index], world)
 
     def add(index: Int[Array, ""], state: tuple[Searched, Array]) -> tuple[Searched, Array]:
         found, promise = state
@@ -214,6 +207,27 @@ def _of_chunk(
     return lax.fori_loop(0, count, add, start)[0]
 
 
+def with_efficiency(service: Service, efficiency: Efficiency) -> Service:
+    """The service with another efficiency set."""
+    return eqx.tree_at(lambda s: s.efficiency, service, efficiency)
+
+
+def of_case(
+    model: Model,
+    service: Service,
+    layouts: Deployment,
+    promise: Float[Array, " layouts"],
+    ahead: Scalar,
+    near: Scalar,
+    world: Counterfactual,
+    at_once: int | None = None,
+) -> Searched:
+    """One model in some layouts; arguments from `promise` on are those of `contest`."""
+    beside = model, service, world
+    entry = mapped(lambda layout: entry_of(model, service, layout, world), layouts, beside)
+    return best_layout(model, service, layouts, entry, promise, ahead, near, world, at_once)
+
+
 def best_layout(
     model: Model,
     service: Service,
@@ -223,18 +237,23 @@ def best_layout(
     ahead: Scalar = 0.0,
     near: Scalar = TIED,
     world: Counterfactual = ACTUAL,
+    at_once: int | None = None,
 ) -> Searched:
     """The best of some layouts for one model; arguments from `entry` on are those of `contest`."""
 
     def evaluate(places: Array, batches: Array) -> tuple[Array, Array]:
         designs = at_batches(take(layouts, places), batches)
-        tpot = jax.vmap(lambda design: timing(model, service, design, world).tpot)(designs)
+        tpot = mapped(
+            lambda design: timing(model, service, design, world).tpot,
+            designs,
+            (model, service, world),
+        )
         return entry.replicas[places] * batches / tpot, tpot
 
     filling = is_filling(layouts)
-    entry = eqx.tree_at(lambda e: e.most, entry, jnp.where(filling, 0.0, entry.most))
-    standing = contest(entry, evaluate, promise, ahead, near)
-    designs = at_batches(layouts, jnp.maximum(standing.units, 1.0) * entry.unit)
+    entry = eqx.tree_at(lambda e: e.most, entry, xp.where(filling, 0.0, entry.most))
+    standing = contest(entry, evaluate, promise, ahead, near, at_once or AT_ONCE)
+    designs = at_batches(layouts, xp.maximum(standing.units, 1.0) * entry.unit)
     best = pick(Best(designs, standing.throughput, standing.throughput > 0.0))
     return Searched(best, standing.at_most)
 
@@ -242,7 +261,7 @@ def best_layout(
 def is_filling(layouts: Deployment) -> Bool[Array, " layouts"]:
     """Which of some layouts only fill a list up (see `pad_to`), so that they need no look."""
     same = [leaf == leaf[0] for leaf in jax.tree.leaves(layouts)]
-    return jnp.all(jnp.stack(same), axis=0).at[0].set(False)
+    return xp.all(xp.stack(same), axis=0) & (xp.arange(length(layouts)) > 0)
 
 
 def at_batches(layouts: Deployment, batches: Float[Array, " layouts"]) -> Deployment:
@@ -257,8 +276,8 @@ def entry_of(
     unit = layout.pipeline * layout.data
     replicas = placement.replicas(service.cluster, layout, service.rules.whole_domains)
     held = memory(model, service, at_batches(layout, unit), world)
-    most = jnp.where(replicas >= 1.0, whole_units(held, jnp.ones_like(unit)), 0.0)
-    return Entry(most, unit, replicas, service.workload.tpot_limit, jnp.ones_like(unit))
+    most = xp.where(replicas >= 1.0, whole_units(held, xp.ones_like(unit)), 0.0)
+    return Entry(most, unit, replicas, service.workload.tpot_limit, xp.ones_like(unit))
 
 
 def _nothing(layouts: Deployment) -> Searched:
@@ -266,23 +285,3 @@ def _nothing(layouts: Deployment) -> Searched:
     throughputs = jnp.zeros((CASES, length(layouts)))
     deployments = jax.tree.map(lambda leaf: jnp.zeros(CASES, leaf.dtype), layouts)
     return Searched(Best(deployments, throughputs[:, 0], jnp.zeros(CASES, bool)), throughputs)
-
-
-def best_of_parts(parts: list[Best]) -> Best:
-    """The best of each case of several batches of the same cases, each from a part of the
-    layouts.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    each = stack(parts, axis=1)
-    if not is_concrete(each):
-        return jax.vmap(pick)(each)
-    most = each.throughput.max(axis=1, keepdims=True)
-    winner = np.argmax(each.throughput >= most * (1.0 - EQUAL), axis=1)
-    return take(each, (np.arange(len(winner)), winner))
-
-
-def pick(designs: Best) -> Best:
-    """The first of a batch of designs whose throughput is within `EQUAL` of the best."""
-    index = jnp.argmax(designs.throughput >= jnp.max(designs.throughput) * (1.0 - EQUAL))
-    return take(designs, index)

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsopt.arrays import Scalar
-from qsopt.deployments.batches import in_numpy, length, repeat, same_length, take
+from qsopt.deployments.batches import in_numpy, length, take
+from qsopt.deployments.best import Best, pick
 from qsopt.deployments.layouts import layout_batch, legal_layouts
 from qsopt.deployments.legality import fills_units, legality, splits_experts, with_places
-from qsopt.deployments.optimum import Best, best_of_each, pick
+from qsopt.deployments.once import best_of_one
 from qsopt.deployments.sizes import cache_shares, expert_sizes, tensor_sizes, whole
 from qsopt.errors import InputError, exactly
 from qsopt.physics.evaluate import Metrics, compiled_metrics, metrics
@@ -116,8 +117,7 @@ def _faster_way(model: Model, service: Service, designs: Deployment) -> Best:
 
 def best_batch(model: Model, service: Service, layouts: Deployment) -> Best:
     """The best of several layouts, each at its largest admissible batch."""
-    (filled,) = same_length(layouts)
-    return take(best_of_each(repeat(model, 1), service, filled), 0)
+    return best_of_one(model, service, layouts)
 
 
 @compiled

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from qsopt.deployments.batches import chunks, length, take
-from qsopt.deployments.optimum import EQUAL
+from qsopt.deployments.best import EQUAL
 from qsopt.maps.axes import CONSTANT, NO_TREND, RISES
 from qsopt.maps.points import MapPoint
 from qsopt.maps.replicas import axis_of_devices, optima_of_replicas
@@ -237,7 +237,7 @@ class _Search:
     def _first_best(
         self, pairs: _Pairs, value: Float[np.ndarray, " n"], batch: Float[np.ndarray, " n"]
     ) -> Optima:
-        """The first layout of each point within `EQUAL` of its best, as `optimum.pick` takes it."""
+        """The first layout of each point within `EQUAL` of its best, as `best.pick` takes it."""
         point, count = pairs.x * self.shape[1] + pairs.y, self.shape[0] * self.shape[1]
         most = np.zeros(count)
         np.maximum.at(most, point, value)

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from qsopt.deployments.batches import chunks, length, take
-from qsopt.deployments.optimum import EQUAL
+from qsopt.deployments.best import EQUAL
 from qsopt.maps.axes import NO_TREND, RISES
 from qsopt.maps.points import MapPoint
 from qsopt.maps.sides import (
@@ -217,7 +217,7 @@ class _Line:
     def _first_best(
         self, point: Int[np.ndarray, " n"], layout: Int[np.ndarray, " n"], found: Reached
     ) -> Optima:
-        """The first layout of each point within `EQUAL` of its best, as `optimum.pick` takes it."""
+        """The first layout of each point within `EQUAL` of its best, as `best.pick` takes it."""
         shape = self.replicas.shape[1], self.points
         throughput, best, batch = np.zeros(shape), np.full(shape, -1), np.zeros(shape)
         order = np.lexsort((layout, point))

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from qsopt.deployments.batches import put
-from qsopt.deployments.optimum import EQUAL
+from qsopt.deployments.best import EQUAL
 from qsopt.maps.bounds import Trends
 from qsopt.maps.request_blocks import Blocks
 from qsopt.maps.request_optima import (

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from qsopt.deployments.optimum import EQUAL
+from qsopt.deployments.best import EQUAL
 from qsopt.maps.request_rows import Shares
 from qsopt.serving.candidates import ALTERNATING, WRITER, Candidates
 

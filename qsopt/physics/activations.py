@@ -6,8 +6,7 @@ between the two.
 
 from typing import Any
 
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import EXACT, Scalar, Softness
 from qsopt.physics import layer_weights, smooth
 from qsopt.spec.deployment import Deployment
@@ -51,7 +50,7 @@ def at_start(
     """The same of the forward that a server runs at its start [byte]; 0 where it runs none."""
     server = efficiency.memory
     small = accelerator.memory_bytes < server.large_memory
-    share = deployment.data * jnp.where(small, server.small_share, 1.0)
+    share = deployment.data * xp.where(small, server.small_share, 1.0)
     tokens, rows = server.prompt_tokens * share, server.sequences * share
     return peak(model, deployment, efficiency, tokens, rows, softness)
 
@@ -81,7 +80,7 @@ def _layer_elements(
 
 def _present(layers: Layers[Any]) -> Scalar:
     """1, or 0 for a group without layers, as models have that take another's structure."""
-    return jnp.where(layers.count > 0.0, 1.0, 0.0)
+    return xp.where(layers.count > 0.0, 1.0, 0.0)
 
 
 def _routed(kind: MoeFfn, deployment: Deployment, tokens: Scalar) -> Scalar:

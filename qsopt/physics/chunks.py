@@ -11,17 +11,16 @@ expanded once more if it is latent: 2 c H (nope + v) FLOP a token. Where attenti
 prompt (context parallel) each also sees what the others hold.
 """
 
-import equinox as eqx
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import kv_cache
 from qsopt.physics.prompt_core import prompt_core
 from qsopt.physics.roofline import Cost
+from qsopt.record import Record
 from qsopt.spec.layers import NO_WINDOW, Attention, Gqa, LinearAttention, Mla
 
 
-class Chunk(eqx.Module):
+class Chunk(Record):
     """Prompt tokens of one forward, averaged over the chunks of a prompt."""
 
     tokens: Scalar = number()
@@ -53,14 +52,14 @@ class Chunk(eqx.Module):
         """Cached tokens that a chunk sees on average, at most `window`: the mean over all starts
         between the first and the last chunk's, exact but for windows [tokens].
         """
-        return mean_of_least(self.begin, jnp.maximum(self.end - self.length, self.begin), window)
+        return mean_of_least(self.begin, xp.maximum(self.end - self.length, self.begin), window)
 
     def elsewhere(self, window: Scalar | float) -> Scalar:
         """Tokens that a rank sees for one chunk and has not just computed itself: cached ones, and
         those of the ranks that share the prompt [tokens].
         """
         own = 1.0 / self.sharing
-        return self.before(window) + jnp.minimum(self.length, window) * (1.0 - own)
+        return self.before(window) + xp.minimum(self.length, window) * (1.0 - own)
 
 
 def whole_prompts(
@@ -75,13 +74,13 @@ def whole_prompts(
 
 def mean_of_least(low: Scalar, high: Scalar, limit: Scalar | float) -> Scalar:
     """Mean of min(x, limit) over x between `low` and `high`; min(low, limit) where they meet."""
-    turn = jnp.clip(limit, low, high)
+    turn = xp.clip(limit, low, high)
     apart = high - low
-    spread = jnp.where(apart > 0, apart, 1.0)
+    spread = xp.where(apart > 0, apart, 1.0)
     below = (turn - low) * (turn + low) / 2.0
     mean = (below + limit * (high - turn)) / spread
     inside = (low + high) / 2.0
-    return jnp.where(high <= limit, inside, jnp.where(apart > 0, mean, jnp.minimum(low, limit)))
+    return xp.where(high <= limit, inside, xp.where(apart > 0, mean, xp.minimum(low, limit)))
 
 
 def softmax_core(
@@ -108,7 +107,7 @@ def softmax_core(
         softness: of the relaxed model.
     """
     tokens, own = chunk.tokens / data, 1.0 - kind.cross
-    seen = kind.cross * encoder + own * chunk.seen(jnp.minimum(kind.window, kind.index_top_k))
+    seen = kind.cross * encoder + own * chunk.seen(xp.minimum(kind.window, kind.index_top_k))
     cached = kind.cross * encoder + own * chunk.elsewhere(kind.window)
     entry = kv_cache.token_kv_elements(kind, tensor, softness) * element
     pieces = chunk.pieces * chunk.sharing / data
@@ -125,7 +124,7 @@ def _core(
     activation_bytes: Scalar,
 ) -> Cost:
     """The kernel of some heads; of less than a token, that share of the forwards has one."""
-    some = jnp.maximum(tokens, 1.0)
+    some = xp.maximum(tokens, 1.0)
     return prompt_core(*sizes, some, some * seen, activation_bytes).times(runs(tokens))
 
 
@@ -202,7 +201,7 @@ def indexer(kind: Gqa | Mla, chunk: Chunk, data: Scalar) -> Cost:
     pair = 2.0 * kind.index_heads * kind.index_dim
     keys = kv_cache.index_key_bytes(kind)
     moved = keys * (pieces * chunk.elsewhere(NO_WINDOW) / step + tokens)
-    exists = jnp.where(kind.index_heads > 0, 1.0, 0.0)
+    exists = xp.where(kind.index_heads > 0, 1.0, 0.0)
     seen = mean_of_least(chunk.begin / step, chunk.end / step, NO_WINDOW)
     return Cost(tokens * seen * pair, moved, exists * runs(tokens))
 
@@ -230,7 +229,7 @@ def entry_bytes(
     if isinstance(kind, LinearAttention):
         return pieces * kind.state_bytes / tensor
     window = NO_WINDOW if isinstance(kind, Mla) else kind.window
-    visible = chunk.before(window) + jnp.minimum(new, window)
+    visible = chunk.before(window) + xp.minimum(new, window)
     elements = kv_cache.token_kv_elements(kind, tensor, softness) * element
     if isinstance(kind, Gqa):
         held = elements * (1.0 - kind.cross) * kind.cached
@@ -243,4 +242,4 @@ def runs(tokens: Scalar) -> Scalar:
     """Launches of a kernel that runs if there is anything to do; less than a token a forward is
     that share of the forwards.
     """
-    return jnp.clip(tokens, 0.0, 1.0)
+    return xp.clip(tokens, 0.0, 1.0)

@@ -10,19 +10,18 @@ Ignored: contention between groups.
 
 from typing import NamedTuple
 
-import equinox as eqx
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import smooth
 from qsopt.physics.roofline import Spent
 from qsopt.physics.routing import survival
 from qsopt.programs import traced_once
+from qsopt.record import Record
 from qsopt.spec.efficiency import LinkEfficiency
 from qsopt.spec.hardware import Accelerator
 
 
-class Group(eqx.Module):
+class Group(Record):
     """Ranks that communicate: `domains` scale-up domains with `inside` ranks in each."""
 
     inside: Scalar = number()
@@ -33,7 +32,7 @@ class Group(eqx.Module):
     """Share of a device's scale-up links that lie between the ranks of a domain."""
 
 
-class Links(eqx.Module):
+class Links(Record):
     """Both tiers as reached: speed of a device in one direction, and latencies."""
 
     up: LinkEfficiency
@@ -56,7 +55,7 @@ def links(accelerator: Accelerator, up: LinkEfficiency, out: LinkEfficiency) -> 
 
 def group(size: Scalar, domain: Scalar, softness: Softness = EXACT) -> Group:
     """`size` ranks spread evenly over as few domains of `domain` devices as hold them."""
-    domains = smooth.ceil(smooth.maximum(size / domain, jnp.ones_like(size), softness), softness)
+    domains = smooth.ceil(smooth.maximum(size / domain, xp.ones_like(size), softness), softness)
     return Group(size / domains, domains)
 
 
@@ -104,7 +103,7 @@ def all_gather(ranks: Group, message: Scalar, wires: Links) -> Spent:
     return _spent(up, _ring(ranks.domains, across, 1.0, 1.0, wires.out), wires, ranks.links)
 
 
-class Exchange(eqx.Module):
+class Exchange(Record):
     """Tokens on their way between the ranks of a stage and their experts."""
 
     tokens: Scalar = number()
@@ -140,7 +139,7 @@ def dispatch(ranks: Group, token_bytes: Scalar, exchange: Exchange, wires: Links
     devices, several = ranks.inside * ranks.domains, ranks.domains
     once = exchange.experts * (1.0 - survival(1.0 / exchange.experts, exchange.top_k))
     copies = exchange.top_k + exchange.merged * (once - exchange.top_k)
-    inside = copies * jnp.maximum(devices - several, 0.0) / exchange.experts
+    inside = copies * xp.maximum(devices - several, 0.0) / exchange.experts
     sent = exchange.tokens * token_bytes
     up = _ring(ranks.inside, sent * inside, 1.0, 1.0, wires.up)
     across = sent * remote_domains(several, exchange)
@@ -160,18 +159,18 @@ def remote_domains(domains: Scalar, exchange: Exchange) -> Scalar:
     more than the chance that one of the domain's G/M groups is picked, 1 - (1 - g/G)^(G/M); where a
     group spans domains, g/G times the chance of k picks among the M g/G domains of those groups.
     """
-    free = 1.0 - survival(1.0 / jnp.minimum(domains, exchange.experts), exchange.top_k)
-    picked = jnp.minimum(exchange.top_groups / exchange.groups, 1.0)
+    free = 1.0 - survival(1.0 / xp.minimum(domains, exchange.experts), exchange.top_k)
+    picked = xp.minimum(exchange.top_groups / exchange.groups, 1.0)
     held = exchange.groups / domains
-    spread = jnp.minimum(held / exchange.top_groups, 1.0)
-    of_groups = jnp.where(
+    spread = xp.minimum(held / exchange.top_groups, 1.0)
+    of_groups = xp.where(
         held >= 1.0,
-        1.0 - survival(picked, jnp.maximum(held, 1.0)),
+        1.0 - survival(picked, xp.maximum(held, 1.0)),
         picked * (1.0 - survival(spread, exchange.top_k)),
     )
     is_limited = exchange.groups > _ALL_GROUPS * exchange.top_groups
-    limited = jnp.where(is_limited, of_groups, 1.0)
-    return (domains - 1.0) * jnp.minimum(free, limited)
+    limited = xp.where(is_limited, of_groups, 1.0)
+    return (domains - 1.0) * xp.minimum(free, limited)
 
 
 def send(message: Scalar, crossing: Scalar, wires: Links, links: Scalar | float = 1.0) -> Spent:
@@ -200,13 +199,13 @@ def _ring(
     ranks: Scalar, sent: Scalar, passes: float, collectives: Scalar | float, link: LinkEfficiency
 ) -> _Tier:
     """Fixed times and ring steps: `passes` (ranks - 1) steps."""
-    fixed = jnp.clip(ranks - 1.0, 0.0, 1.0) * link.collective * collectives
+    fixed = xp.clip(ranks - 1.0, 0.0, 1.0) * link.collective * collectives
     return _Tier(sent, fixed + passes * (ranks - 1.0) * link.step)
 
 
 def _once(ranks: Scalar | float, sent: Scalar, link: LinkEfficiency) -> _Tier:
     """One message among `ranks` ranks: no latency if there is only one."""
-    return _Tier(sent, jnp.clip(ranks - 1.0, 0.0, 1.0) * (link.collective + link.step))
+    return _Tier(sent, xp.clip(ranks - 1.0, 0.0, 1.0) * (link.collective + link.step))
 
 
 def _spent(inside: _Tier, across: _Tier, wires: Links, links: Scalar | float) -> Spent:
@@ -222,6 +221,6 @@ def on_link(transfer: Scalar, latency: Scalar, ramp: Scalar | float) -> Scalar:
     transfer) to get there [s].
     """
     product = latency * transfer
-    return transfer + ramp * jnp.where(
-        product > 0, jnp.sqrt(jnp.where(product > 0, product, 1.0)), 0.0
+    return transfer + ramp * xp.where(
+        product > 0, xp.sqrt(xp.where(product > 0, product, 1.0)), 0.0
     )

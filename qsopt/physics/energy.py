@@ -9,8 +9,7 @@ the energy of links (small beside that of memory), hosts, fans and conversion ou
 a facility multiplies by its own factor, and carbon is kWh times the grid's.
 """
 
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import smooth
 from qsopt.physics.roofline import Spent
@@ -90,16 +89,16 @@ def power_share(
         softness: smoothing of the relaxed model, 0 for the exact one.
     """
     parts = law.idle + law.memory * memory_share + law.compute * compute_share
-    return smooth.minimum(parts, jnp.ones(()), softness)
+    return smooth.minimum(parts, xp.ones(()), softness)
 
 
 def busy_shares(breakdown: Spent) -> tuple[Scalar, Scalar]:
     """Shares of a decode step in which matrix units and memory of a device work, from the breakdown
     of its operators.
     """
-    seconds = jnp.sum(breakdown.seconds)
-    whole = jnp.where(seconds > 0, seconds, 1.0)
-    return jnp.sum(breakdown.compute) / whole, jnp.sum(breakdown.memory) / whole
+    seconds = xp.sum(breakdown.seconds)
+    whole = xp.where(seconds > 0, seconds, 1.0)
+    return xp.sum(breakdown.compute) / whole, xp.sum(breakdown.memory) / whole
 
 
 def energy(
@@ -128,4 +127,4 @@ def energy(
     watts = cluster.accelerator.power_limit * (used * busy + (1.0 - used) * law.idle)
     rate = throughput / cluster.devices
     some = rate > 0
-    return Energy(watts, jnp.where(some, watts / jnp.where(some, rate, 1.0), jnp.inf))
+    return Energy(watts, xp.where(some, watts / xp.where(some, rate, 1.0), xp.inf))

@@ -5,9 +5,9 @@ of one structure (the same kinds of layers) share one compilation.
 """
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from qsopt import xp
 from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import placement, smooth
 from qsopt.physics.load import Load
@@ -18,7 +18,7 @@ from qsopt.physics.routing import experts_hit
 from qsopt.physics.server import served, served_parts
 from qsopt.physics.stage import Stage
 from qsopt.physics.step import Parts, by_operator, microbatch, whole
-from qsopt.programs import compiled
+from qsopt.programs import evaluated
 from qsopt.record import Record, Result
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
@@ -85,7 +85,7 @@ class Timing(Record):
     """Output tokens of the whole cluster [tokens/s]."""
 
 
-@compiled
+@evaluated
 def timing(
     model: Model,
     service: Service,
@@ -98,7 +98,7 @@ def timing(
     return _timing(stage, microbatch(stage), service)
 
 
-@compiled
+@evaluated
 def timing_by_operator(
     model: Model,
     service: Service,
@@ -176,7 +176,7 @@ def metrics(
     )
 
 
-compiled_metrics = compiled(metrics)
+compiled_metrics = evaluated(metrics)
 """The same, compiled once for all designs of one structure."""
 
 
@@ -185,8 +185,8 @@ def whole_units(held: Memory, units: Scalar, softness: Softness = EXACT) -> Scal
     `units` of them that decode.
     """
     roomy = eqx.tree_at(lambda m: m.capacity, held, held.capacity * (1.0 + TOLERANCE))
-    most = jnp.maximum(roomy.largest_batch * units, 0.0)
-    return smooth.floor(jnp.minimum(most, UNBOUNDED), softness)
+    most = xp.maximum(roomy.largest_batch * units, 0.0)
+    return smooth.floor(xp.minimum(most, UNBOUNDED), softness)
 
 
 def _decode_load(workload: Workload, deployment: Deployment) -> Load:
@@ -201,5 +201,5 @@ def _reuse(model: Model, tokens: Scalar, efficiency: Efficiency) -> dict[str, Sc
         return {"reuse": tokens, "experts_hit": 0.0 * tokens}
     routed, moe = group.count > 0.0, group.kind
     hit = experts_hit(tokens, moe.experts, moe.top_k, efficiency.popularity_cv2)
-    reuse = jnp.where(routed, tokens * moe.top_k / moe.experts, tokens)
-    return {"reuse": reuse, "experts_hit": jnp.where(routed, hit, 0.0)}
+    reuse = xp.where(routed, tokens * moe.top_k / moe.experts, tokens)
+    return {"reuse": reuse, "experts_hit": xp.where(routed, hit, 0.0)}

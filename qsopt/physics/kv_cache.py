@@ -2,8 +2,7 @@
 indexer keys, or a state.
 """
 
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import EXACT, Scalar, Softness
 from qsopt.physics import smooth
 from qsopt.spec.layers import Attention, Gqa, LinearAttention, Mla
@@ -15,7 +14,7 @@ def device_kv_heads(kind: Gqa, tensor: Scalar | float = 1.0, softness: Softness 
     kv_heads.
     """
     share = kind.kv_heads / tensor
-    return smooth.maximum(share, jnp.ones_like(share), softness)
+    return smooth.maximum(share, xp.ones_like(share), softness)
 
 
 def cached_tokens(
@@ -31,7 +30,7 @@ def cached_tokens(
 
 def recent_tokens(kind: Mla, context: Scalar) -> Scalar:
     """Latest tokens that are cached one by one beside compressed entries [tokens]."""
-    return jnp.minimum(context, kind.recent)
+    return xp.minimum(context, kind.recent)
 
 
 def entries(kind: Gqa | Mla, context: Scalar) -> Scalar:
@@ -79,7 +78,7 @@ def index_key_bytes(kind: Gqa | Mla) -> Scalar:
     """Bytes of one indexer key in one layer: fp8 with its scale, whatever the cache is stored in; 0
     without an indexer [byte].
     """
-    return jnp.where(kind.index_heads > 0.0, kind.index_dim + INDEX_SCALE_BYTES, 0.0)
+    return xp.where(kind.index_heads > 0.0, kind.index_dim + INDEX_SCALE_BYTES, 0.0)
 
 
 def kv_bytes_per_token(model: Model) -> Scalar:

@@ -6,15 +6,14 @@ they cannot disagree. Formulas: the architectures' papers.
 
 from collections.abc import Iterable
 
-import equinox as eqx
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics.kv_cache import device_kv_heads
+from qsopt.record import Record
 from qsopt.spec.layers import Attention, DenseFfn, Gqa, Mla, MoeFfn
 
 
-class Gemm(eqx.Module):
+class Gemm(Record):
     """A matrix product of one token with weights on one device."""
 
     weights: Scalar = number()
@@ -91,7 +90,7 @@ def latent_projections(kind: Mla, hidden: Scalar, tensor: Scalar | float = 1.0) 
     indexer's are replicated, query and output split over heads.
     """
     heads = kind.heads / tensor
-    query_input = jnp.where(kind.q_rank > 0, kind.q_rank, hidden)
+    query_input = xp.where(kind.q_rank > 0, kind.q_rank, hidden)
     latent = kind.kv_rank + kind.rope_dim
     return (
         matrix(hidden, kind.q_rank + latent + kind.compressor),
@@ -126,8 +125,8 @@ def _latent_output(
 ) -> tuple[Gemm, Gemm]:
     """One output matrix, or one into the rank of each group of heads and one out of all ranks."""
     width, low = heads * kind.v_dim, kind.output_groups * kind.output_rank / tensor
-    first = jnp.where(low > 0, kind.output_rank, hidden)
-    return Gemm(width * first, width, jnp.where(low > 0, low, hidden)), matrix(low, hidden)
+    first = xp.where(low > 0, kind.output_rank, hidden)
+    return Gemm(width * first, width, xp.where(low > 0, low, hidden)), matrix(low, hidden)
 
 
 def attention_weights(
@@ -160,7 +159,7 @@ def expert_weights(kind: MoeFfn, hidden: Scalar) -> Scalar:
 
 def router_weights(kind: MoeFfn, hidden: Scalar) -> Scalar:
     """The router of one layer; a single expert needs none [parameters]."""
-    return jnp.where(kind.experts > 1.0, hidden * kind.experts, 0.0)
+    return xp.where(kind.experts > 1.0, hidden * kind.experts, 0.0)
 
 
 def shared_width(kind: DenseFfn | MoeFfn) -> Scalar:

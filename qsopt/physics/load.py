@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 
-import equinox as eqx
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import Scalar, number
 from qsopt.physics.chunks import Chunk
+from qsopt.record import Record
 
 
-class Load(eqx.Module):
+class Load(Record):
     """Tokens that enter a stage at once: those of sequences that decode, and those of prompts."""
 
     sequences: Scalar = number()
@@ -53,5 +52,5 @@ class Load(eqx.Module):
 
 def reading(chunk: Chunk, encoder_context: Scalar) -> Load:
     """A forward that reads prompts and decodes nothing."""
-    none, one = jnp.zeros_like(chunk.tokens), jnp.ones_like(chunk.tokens)
+    none, one = xp.zeros_like(chunk.tokens), xp.ones_like(chunk.tokens)
     return Load(none, one, none, encoder_context, one, chunk)

@@ -12,14 +12,13 @@ first stage and the head in the last.
 
 from typing import Any
 
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import kv_cache, layer_weights, smooth
 from qsopt.physics.activations import at_start, peak
 from qsopt.physics.padding import padding
 from qsopt.physics.room import Memory, counted
-from qsopt.programs import compiled
+from qsopt.programs import evaluated
 from qsopt.record import Record
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
@@ -60,10 +59,10 @@ def stage_share(model: Model, deployment: Deployment, softness: Softness = EXACT
 
 def ends_together(deployment: Deployment) -> Scalar:
     """1 where the first stage is the last, 0 where they are two; real in between."""
-    return jnp.clip(2.0 - deployment.pipeline, 0.0, 1.0)
+    return xp.clip(2.0 - deployment.pipeline, 0.0, 1.0)
 
 
-@compiled
+@evaluated
 def memory(
     model: Model,
     service: Service,
@@ -109,7 +108,7 @@ def memory(
 
 def _reserve(efficiency: Efficiency, deployment: Deployment) -> Scalar:
     """Runtime, and buffers of collectives: as much again for twice the devices [byte]."""
-    doublings = jnp.log2(jnp.maximum(deployment.replica_devices, 1.0))
+    doublings = xp.log2(xp.maximum(deployment.replica_devices, 1.0))
     return efficiency.reserve_bytes + efficiency.memory.communication * doublings
 
 
@@ -177,7 +176,7 @@ def resident_slots(
     each on one of its u devices.
     """
     rank = world.resident_experts(deployment.slots(kind.experts), kind.top_k) / deployment.expert
-    exact = jnp.where(world.residency > 0.0, deployment.rank_slots(kind.experts), rank)
+    exact = xp.where(world.residency > 0.0, deployment.rank_slots(kind.experts), rank)
     return smooth.rounded(rank, exact, softness) / deployment.expert_tensor
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import Scalar
 from qsopt.physics import chunks, collectives, operators, smooth
 from qsopt.physics.collectives import Links
@@ -55,7 +54,7 @@ def _attention(stage: Stage, wires: Links) -> Spent:
     move between.
     """
     deployment = stage.deployment
-    scattered = jnp.maximum(several_data(stage), deployment.dispatched)
+    scattered = xp.maximum(several_data(stage), deployment.dispatched)
     return collectives.all_reduce(
         stage.group(deployment.tensor), stage.message / deployment.data, wires, 1.0 + scattered
     )
@@ -81,7 +80,7 @@ def _dispatched(stage: Stage, kind: MoeFfn, whole: collectives.Group, wires: Lin
         kind.groups,
         kind.top_groups,
     )
-    out = jnp.where(efficiency.dispatch_bytes > 0.0, efficiency.dispatch_bytes, element)
+    out = xp.where(efficiency.dispatch_bytes > 0.0, efficiency.dispatch_bytes, element)
     there, back = (
         collectives.dispatch(whole, model.hidden * size * uneven, exchange, wires)
         for size in (out, element)
@@ -126,9 +125,9 @@ def _next_stage(stage: Stage, wires: Links) -> Spent:
     crossing = smooth.step(
         deployment.replica_devices / stage.accelerator.scale_up_devices - 1.0, stage.softness
     )
-    links = stage.group(2.0 * jnp.ones_like(deployment.pipeline)).links
+    links = stage.group(2.0 * xp.ones_like(deployment.pipeline)).links
     sent = collectives.send(stage.message / deployment.data, crossing, wires, links)
-    return sent.times(jnp.clip(deployment.pipeline - 1.0, 0.0, 1.0))
+    return sent.times(xp.clip(deployment.pipeline - 1.0, 0.0, 1.0))
 
 
 def _exchanges(stage: Stage, share: Scalar, wires: Links) -> Iterator[tuple[str, Spent]]:

@@ -7,9 +7,7 @@ reverse), and the cache is read once per step. Ignored: norms, rotary embeddings
 and softmax traffic, which fused kernels hide.
 """
 
-import equinox as eqx
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import kv_cache, layer_weights, routing, smooth
 from qsopt.physics.chunks import runs
@@ -17,6 +15,7 @@ from qsopt.physics.layer_weights import Gemm
 from qsopt.physics.load import Load
 from qsopt.physics.roofline import Cost
 from qsopt.programs import traced_once
+from qsopt.record import Record
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
@@ -34,14 +33,14 @@ def products(
 @traced_once
 def _product(gemm: Gemm, tokens: Scalar, weight_bytes: Scalar, activation_bytes: Scalar) -> Cost:
     exists = gemm.weights > 0
-    activations = jnp.where(exists, gemm.reads + gemm.writes, 0.0)
+    activations = xp.where(exists, gemm.reads + gemm.writes, 0.0)
     flops, read = 2.0 * gemm.weights * tokens, gemm.weights * weight_bytes
     some = exists & (gemm.writes > 0)
-    per_column = jnp.where(some, 1.0 / jnp.where(some, gemm.writes, 1.0), 0.0)
+    per_column = xp.where(some, 1.0 / xp.where(some, gemm.writes, 1.0), 0.0)
     return Cost(
         flops,
         read + tokens * activations * activation_bytes,
-        jnp.where(exists, 1.0, 0.0),
+        xp.where(exists, 1.0, 0.0),
         read * per_column,
         flops * per_column,
     )
@@ -80,7 +79,7 @@ def attention_core(
     entry = sequences * elements * element
     if isinstance(kind, Gqa):
         held = kv_cache.cached_tokens(kind, load.context, load.encoder_context, softness)
-        seen = jnp.minimum(held, kind.index_top_k)
+        seen = xp.minimum(held, kind.index_top_k)
         pair = 4.0 * kind.heads * kind.head_dim / deployment.tensor
         return Cost(
             sequences * load.new_tokens * seen * pair,
@@ -91,7 +90,7 @@ def attention_core(
 
 
 def _latent_core(kind: Mla, load: Load, sequences: Scalar, entry: Scalar, tensor: Scalar) -> Cost:
-    entries = jnp.minimum(kv_cache.entries(kind, load.context), kind.index_top_k)
+    entries = xp.minimum(kv_cache.entries(kind, load.context), kind.index_top_k)
     seen = entries + kv_cache.recent_tokens(kind, load.context)
     on_latents = 2.0 * kind.kv_rank + kind.rope_dim * (1.0 + kind.direct)
     pair = 2.0 * kind.heads / tensor * on_latents
@@ -108,7 +107,7 @@ def indexer(kind: Gqa | Mla, load: Load, deployment: Deployment) -> Cost:
     return Cost(
         sequences * load.new_tokens * entries * pair,
         keys * (entries + load.new_tokens),
-        jnp.where(kind.index_heads > 0, 1.0, 0.0),
+        xp.where(kind.index_heads > 0, 1.0, 0.0),
     )
 
 
@@ -139,7 +138,7 @@ def router(kind: MoeFfn, model: Model, load: Load, deployment: Deployment) -> Co
     )
 
 
-class Routed(eqx.Module):
+class Routed(Record):
     """The routed experts of one layer."""
 
     cost: Cost
@@ -180,7 +179,7 @@ def routed_experts(
         rows,
         precision.experts.bytes,
         precision.activation_bytes,
-        (1.0 - deployment.dispatched) * jnp.maximum(load.tokens * kind.top_k - rows, 0.0),
+        (1.0 - deployment.dispatched) * xp.maximum(load.tokens * kind.top_k - rows, 0.0),
     )
     return Routed(cost, load.tokens * kind.top_k / read)
 
@@ -223,7 +222,7 @@ def grouped_experts(
 def fullness(kind: MoeFfn, deployment: Deployment, softness: Softness = EXACT) -> Scalar:
     """Places of the fullest expert rank over the mean: 1 where the ranks divide them."""
     mean = deployment.slots(kind.experts) / deployment.expert
-    return smooth.rounded(jnp.ones_like(mean), deployment.rank_slots(kind.experts) / mean, softness)
+    return smooth.rounded(xp.ones_like(mean), deployment.rank_slots(kind.experts) / mean, softness)
 
 
 def unevenness(

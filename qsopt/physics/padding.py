@@ -10,8 +10,7 @@ other weights stand already. So padding both costs a second place for the first 
 more for gated experts. Source: `UnquantizedFusedMoEMethod` of vLLM, pull request 14454.
 """
 
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import EXACT, Scalar, Softness, entry
 from qsopt.physics import smooth
 from qsopt.spec.formats import FORMATS
@@ -46,12 +45,12 @@ def padding(
         columns, entry(server.width_multiple, form), softness
     )
     longer = _longer_rows(kind.matrices, hidden, columns, server.pad_bytes / _BF16_BYTES)
-    return rounded * jnp.where(form == _BF16, longer, 1.0)
+    return rounded * xp.where(form == _BF16, longer, 1.0)
 
 
 def _rounded(size: Scalar, multiple: Scalar, softness: Softness) -> Scalar:
     """A size rounded up, over the size."""
-    some = jnp.where(multiple > 0.0, multiple, size)
+    some = xp.where(multiple > 0.0, multiple, size)
     return smooth.ceil(size / some, softness) * some / size
 
 
@@ -61,13 +60,13 @@ def _longer_rows(matrices: Scalar, hidden: Scalar, columns: Scalar, pad: Scalar)
     first, last = pad / hidden * _aliased(hidden), pad / columns * _aliased(columns)
     reused = (first > 0.0) & (last > 0.0) & (down * (1.0 + last) <= 1.0 - down)
     grown = (1.0 - down) * first
-    return 1.0 + grown + jnp.where(reused, 1.0 - 2.0 * down, down * last)
+    return 1.0 + grown + xp.where(reused, 1.0 - 2.0 * down, down * last)
 
 
 def _aliased(elements: Scalar) -> Scalar:
     """1 where rows of so many elements fall on the same channels, else 0."""
     rows = elements * _BF16_BYTES / ALIASED_BYTES
-    return jnp.where(jnp.abs(rows - jnp.round(rows)) < _ROUNDING, 1.0, 0.0)
+    return xp.where(xp.abs(rows - xp.round(rows)) < _ROUNDING, 1.0, 0.0)
 
 
 _ROUNDING = 1e-4

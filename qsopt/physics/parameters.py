@@ -9,7 +9,7 @@ from qsopt.physics.layer_weights import (
     shared_width,
     weights,
 )
-from qsopt.programs import compiled
+from qsopt.programs import evaluated
 from qsopt.record import Record
 from qsopt.spec.layers import MoeFfn, Stack
 from qsopt.spec.model import Model, stacks
@@ -94,7 +94,7 @@ def parameter_count(model: Model) -> Parameters:
     )
 
 
-compiled_parameter_count = compiled(parameter_count)
+compiled_parameter_count = evaluated(parameter_count)
 """The same, faster where a model of one structure is counted more than once."""
 
 

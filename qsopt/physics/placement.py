@@ -6,8 +6,7 @@ stages, two devices idle); of larger stages it holds floor(N/t) tensor groups, w
 and where even a tensor group is larger, a stage takes ceil(n/N) domains for itself.
 """
 
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import EXACT, Scalar, Softness
 from qsopt.physics import smooth
 from qsopt.spec.deployment import Deployment
@@ -39,16 +38,16 @@ def replicas(
 def packed(cluster: Cluster, deployment: Deployment) -> Scalar:
     """Whole replicas that fit whole domains."""
     devices = cluster.devices
-    domain = jnp.minimum(cluster.accelerator.scale_up_devices, devices)
+    domain = xp.minimum(cluster.accelerator.scale_up_devices, devices)
     stage, tensor = deployment.stage_devices, deployment.tensor
     stage_fits, tensor_fits = stage <= domain, tensor <= domain
-    unit = jnp.where(stage_fits, stage, jnp.where(tensor_fits, tensor, domain))
+    unit = xp.where(stage_fits, stage, xp.where(tensor_fits, tensor, domain))
     full = _whole(devices / domain)
     units = full * _whole(domain / unit) + _whole((devices - full * domain) / unit)
-    needed = jnp.where(
+    needed = xp.where(
         stage_fits,
         1.0,
-        jnp.where(tensor_fits, deployment.data, jnp.ceil(stage / domain * (1.0 - TOLERANCE))),
+        xp.where(tensor_fits, deployment.data, xp.ceil(stage / domain * (1.0 - TOLERANCE))),
     )
     stages = _whole(units / needed)
     return _whole(stages / deployment.pipeline)
@@ -63,16 +62,16 @@ def taken(
     """Devices that a replica takes beside others of its kind, with those that whole domains leave
     idle: N/floor(N/n) a stage; the relaxed model counts its own alone.
     """
-    domain = jnp.minimum(cluster.accelerator.scale_up_devices, cluster.devices)
+    domain = xp.minimum(cluster.accelerator.scale_up_devices, cluster.devices)
     stage, tensor = deployment.stage_devices, deployment.tensor
-    by_tensor = deployment.data * domain / jnp.maximum(_whole(domain / tensor), 1.0)
-    by_domain = domain * jnp.ceil(stage / domain * (1.0 - TOLERANCE))
-    beyond = jnp.where(tensor <= domain, by_tensor, by_domain)
-    inside = domain / jnp.maximum(_whole(domain / stage), 1.0)
-    exact = jnp.where(stage <= domain, inside, beyond) * deployment.pipeline
+    by_tensor = deployment.data * domain / xp.maximum(_whole(domain / tensor), 1.0)
+    by_domain = domain * xp.ceil(stage / domain * (1.0 - TOLERANCE))
+    beyond = xp.where(tensor <= domain, by_tensor, by_domain)
+    inside = domain / xp.maximum(_whole(domain / stage), 1.0)
+    exact = xp.where(stage <= domain, inside, beyond) * deployment.pipeline
     counted = exact if whole_domains else deployment.replica_devices
     return smooth.rounded(deployment.replica_devices, counted, softness)
 
 
 def _whole(ratio: Scalar) -> Scalar:
-    return jnp.floor(ratio * (1.0 + TOLERANCE))
+    return xp.floor(ratio * (1.0 + TOLERANCE))

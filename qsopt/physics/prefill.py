@@ -11,8 +11,8 @@ is read. Times are those of a server (see `server`). Ignored: the encoder's own 
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 
+from qsopt import xp
 from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import smooth
 from qsopt.physics.chunks import Chunk
@@ -21,7 +21,8 @@ from qsopt.physics.roofline import Spent
 from qsopt.physics.server import first_token, served_parts
 from qsopt.physics.stage import Stage
 from qsopt.physics.step import by_operator, microbatch
-from qsopt.programs import compiled
+from qsopt.programs import evaluated
+from qsopt.record import Record
 from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
@@ -35,7 +36,7 @@ ALMOST = 1.0 - 1e-9
 """A quotient this close above a whole number is that number."""
 
 
-class Prefill(eqx.Module):
+class Prefill(Record):
     """How one replica reads prompts."""
 
     spent: Spent
@@ -50,7 +51,7 @@ class Prefill(eqx.Module):
     @property
     def seconds(self) -> Scalar:
         """Time of one forward in the slowest stage [s]."""
-        return jnp.sum(self.spent.seconds)
+        return xp.sum(self.spent.seconds)
 
     @property
     def latency(self) -> Scalar:
@@ -79,9 +80,9 @@ def chunk_of(
     prompt where prompts are longer than a share, of several whole ones where they are shorter.
     """
     prompt = workload.context if workload.prompt is None else workload.prompt
-    share = jnp.maximum(tokens * sharing / deployment.data, LEAST)
+    share = xp.maximum(tokens * sharing / deployment.data, LEAST)
     length = smooth.minimum(share, workload.read, softness)
-    begin = jnp.maximum(prompt - workload.read, 0.0)
+    begin = xp.maximum(prompt - workload.read, 0.0)
     return Chunk(tokens, length, begin, begin + workload.read, sharing)
 
 
@@ -108,7 +109,7 @@ def prefill_phase(
     return Prefill(spent, chunk, forwards(chunk, softness), deployment.pipeline)
 
 
-@compiled
+@evaluated
 def compiled_prefill(model: Model, service: Service, deployment: Deployment) -> Spent:
     """Time to read one prompt on each attention data rank, whole, in one forward.
 
@@ -120,7 +121,7 @@ def compiled_prefill(model: Model, service: Service, deployment: Deployment) -> 
     """
     tokens = deployment.data * service.workload.read
     found = prefill_phase(model, service, deployment, tokens)
-    whole = jax.tree.map(jnp.sum, found.spent).times(deployment.pipeline)
+    whole = jax.tree.map(xp.sum, found.spent).times(deployment.pipeline)
     late = first_token(service.efficiency.server, model)
     return eqx.tree_at(
         lambda s: (s.seconds, s.latency), whole, (whole.seconds + late, whole.latency + late)

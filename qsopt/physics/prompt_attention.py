@@ -10,12 +10,13 @@ cheaper.
 from typing import NamedTuple
 
 import equinox as eqx
-import jax.numpy as jnp
 
+from qsopt import xp
 from qsopt.arrays import Scalar, Softness
 from qsopt.physics import chunks, layer_weights, operators
 from qsopt.physics.chunks import Chunk, runs
 from qsopt.physics.roofline import Cost, Work
+from qsopt.record import Record
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency, OperatorEfficiency
 from qsopt.spec.formats import ARITHMETICS
@@ -27,7 +28,7 @@ Named = tuple[str, Work]
 """The operator of a breakdown, and some of its work."""
 
 
-class Reader(eqx.Module):
+class Reader(Record):
     """What the attention of a chunk needs to know."""
 
     model: Model
@@ -52,14 +53,14 @@ class Reader(eqx.Module):
     def core(self, cost: Cost, kind: OperatorEfficiency, count: Scalar) -> Named:
         """Scores and sums, in bf16 whatever the cache is stored in."""
         peak, form = self.accelerator.peak_flops[0], self.model.precision.kv_cache
-        batch = jnp.maximum(self.tokens, 1.0)
+        batch = xp.maximum(self.tokens, 1.0)
         return "attention core", Work(cost, kind.of(form), peak, count, batch=batch)
 
     def product(self, cost: Cost, rows: Scalar, count: Scalar) -> Named:
         """A product with the weights of attention."""
         form = self.model.precision.attention
         peak, kind = self.accelerator.peak(form), self.efficiency.gemm.of(form)
-        return "attention projections", Work(cost, kind, peak, count, jnp.maximum(rows, 1.0))
+        return "attention projections", Work(cost, kind, peak, count, xp.maximum(rows, 1.0))
 
 
 class Works(NamedTuple):
@@ -119,7 +120,7 @@ def _expanded(reader: Reader, kind: Mla, count: Scalar) -> tuple[Named, ...]:
     gemm = layer_weights.expanded_projection(kind, tensor)
     activation = reader.model.precision.activation_bytes
     again = chunks.expansion(kind, reader.chunk, data, tensor, activation)
-    weights = jnp.where(gemm.weights > 0, gemm.weights, 1.0)
+    weights = xp.where(gemm.weights > 0, gemm.weights, 1.0)
     rows = again.flops / (2.0 * weights)
     cost = chunks.expanded_core(kind, reader.chunk, reader.element, data, tensor, activation)
     core = reader.core(cost, reader.efficiency.prefill_mla, count)

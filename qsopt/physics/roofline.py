@@ -10,9 +10,10 @@ experts move of the activations whose experts are elsewhere, the rest. The norm 
 max(x, y) (perfect overlap) and x + y (none). Ignored: caches, and kernels smaller than these.
 """
 
+import operator
 from collections.abc import Iterable
 
-import equinox as eqx
+import jax
 
 from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import smooth
@@ -21,7 +22,7 @@ from qsopt.record import Record
 from qsopt.spec.efficiency import OperatorEfficiency
 
 
-class Cost(eqx.Module):
+class Cost(Record):
     """Work of one operator on one device. Costs add."""
 
     flops: Scalar = number(0.0)
@@ -44,13 +45,11 @@ class Cost(eqx.Module):
     """Activations of gathered token rows whose experts are on other ranks [byte]."""
 
     def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            *(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__)
-        )
+        return jax.tree.map(operator.add, self, other)
 
     def times(self, factor: Scalar | float) -> "Cost":
         """The same work `factor` times over."""
-        return Cost(*(getattr(self, name) * factor for name in self.__dataclass_fields__))
+        return jax.tree.map(lambda each: each * factor, self)
 
 
 class Spent(Record):
@@ -74,13 +73,11 @@ class Spent(Record):
     """Memory traffic of one device, or what it sends [byte]."""
 
     def __add__(self, other: "Spent") -> "Spent":
-        return Spent(
-            *(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__)
-        )
+        return jax.tree.map(operator.add, self, other)
 
     def times(self, factor: Scalar | float) -> "Spent":
         """The same work `factor` times over."""
-        return Spent(*(getattr(self, name) * factor for name in self.__dataclass_fields__))
+        return jax.tree.map(lambda each: each * factor, self)
 
 
 def summed(spent: Iterable[Spent]) -> Spent:
@@ -88,7 +85,7 @@ def summed(spent: Iterable[Spent]) -> Spent:
     return sum(spent, start=Spent())
 
 
-class Work(eqx.Module):
+class Work(Record):
     """One kind of operator in a stage: its cost, how often it runs, and what it runs at."""
 
     cost: Cost

@@ -2,8 +2,7 @@
 is the share of.
 """
 
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import Scalar, Softness, number
 from qsopt.physics import smooth
 from qsopt.record import Record
@@ -46,14 +45,14 @@ class Memory(Record):
         at least 0, so each of the three bounds the batch.
         """
         beside = self.capacity - self.weights - self.reserve + self.outside
-        return jnp.minimum(
+        return xp.minimum(
             _over(self.room, self.kv_cache), _over(beside, self.kv_cache + self.growing)
         )
 
     @property
     def room(self) -> Scalar:
         """What a server has for its cache when it has started [byte]."""
-        set_aside = jnp.maximum(self.standing - self.outside, 0.0)
+        set_aside = xp.maximum(self.standing - self.outside, 0.0)
         return self.capacity - self.weights - self.reserve - set_aside
 
 
@@ -63,8 +62,8 @@ UNBOUNDED = 2.0**30
 
 def _over(room: Scalar, growing: Scalar) -> Scalar:
     some = growing > 0.0
-    most = room / jnp.where(some, growing, 1.0)
-    return jnp.where(some | (room < 0.0), jnp.minimum(most, UNBOUNDED), UNBOUNDED)
+    most = room / xp.where(some, growing, 1.0)
+    return xp.where(some | (room < 0.0), xp.minimum(most, UNBOUNDED), UNBOUNDED)
 
 
 def counted(whole: Memory, server: ServerMemory, utilization: Scalar, softness: Softness) -> Memory:
@@ -90,7 +89,7 @@ def counted(whole: Memory, server: ServerMemory, utilization: Scalar, softness: 
     return Memory(
         weights=whole.weights,
         kv_cache=whole.kv_cache,
-        activations=jnp.maximum(larger - outside, 0.0),
+        activations=xp.maximum(larger - outside, 0.0),
         reserve=reserve,
         capacity=utilization * whole.capacity + server.of_free * unused * (whole.weights + reserve),
         growing=growing,

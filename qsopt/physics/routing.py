@@ -16,9 +16,9 @@ ranks are within 3 % (5 % for rows of two experts of eight). Ignored: correlatio
 of one sequence (measured 0.69 of the experts at 4 consecutive tokens).
 """
 
-import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from qsopt import xp
 from qsopt.arrays import Scalar
 from qsopt.programs import traced_once
 
@@ -41,9 +41,9 @@ def survival(share: Scalar, times: Scalar, popularity_cv2: Scalar | float = 0.0)
         popularity_cv2: squared coefficient of variation of the experts' popularity.
     """
     certain = share >= 1.0
-    exponent = -times * jnp.log1p(-jnp.where(certain, 0.5, share))
-    missed = jnp.exp(-exponent * _log1p_over(popularity_cv2 * exponent))
-    return jnp.where(certain, jnp.where(times > 0.0, 0.0, 1.0), missed)
+    exponent = -times * xp.log1p(-xp.where(certain, 0.5, share))
+    missed = xp.exp(-exponent * _log1p_over(popularity_cv2 * exponent))
+    return xp.where(certain, xp.where(times > 0.0, 0.0, 1.0), missed)
 
 
 def experts_hit(
@@ -58,16 +58,16 @@ def experts_hit(
         popularity_cv2: c, squared coefficient of variation of the experts' popularity; 0 for
             uniform routing.
     """
-    others = jnp.maximum(tokens - 1.0, 0.0)
+    others = xp.maximum(tokens - 1.0, 0.0)
     missed = survival(top_k / experts, others, popularity_cv2)
-    return jnp.minimum(tokens, 1.0) * top_k + (experts - top_k) * (1.0 - missed)
+    return xp.minimum(tokens, 1.0) * top_k + (experts - top_k) * (1.0 - missed)
 
 
 def _log1p_over(x: Scalar) -> Scalar:
     """ln(1 + x) / x for x > -1, continued by its series through x = 0."""
-    large = jnp.abs(x) > 1e-4
-    safe = jnp.where(large, x, 1.0)
-    return jnp.where(large, jnp.log1p(safe) / safe, 1.0 - x / 2 + x * x / 3)
+    large = xp.abs(x) > 1e-4
+    safe = xp.where(large, x, 1.0)
+    return xp.where(large, xp.log1p(safe) / safe, 1.0 - x / 2 + x * x / 3)
 
 
 @traced_once
@@ -95,12 +95,12 @@ def straggler(
     """
     places = experts if slots is None else slots
     mean = tokens * top_k / ranks
-    choice = jnp.maximum(experts - top_k, 0.0) / experts
-    pairs = jnp.maximum(tokens - 1.0, 0.0) / jnp.maximum(tokens, 1.0)
+    choice = xp.maximum(experts - top_k, 0.0) / experts
+    pairs = xp.maximum(tokens - 1.0, 0.0) / xp.maximum(tokens, 1.0)
     uneven = imbalance_cv2 * ranks / places * pairs * (choice * mean) ** 2
     peak = expected_peak(mean, mean * choice + uneven, ranks)
-    most = tokens * jnp.minimum(top_k, jnp.maximum(places / ranks, 1.0))
-    return jnp.maximum(jnp.minimum(peak, most) / mean, 1.0)
+    most = tokens * xp.minimum(top_k, xp.maximum(places / ranks, 1.0))
+    return xp.maximum(xp.minimum(peak, most) / mean, 1.0)
 
 
 @traced_once
@@ -116,16 +116,16 @@ def busiest_hits(hit: Scalar, experts: Scalar, ranks: Scalar) -> Scalar:
         experts: E.
         ranks: e, expert parallel size.
     """
-    held, share = experts / ranks, jnp.minimum(hit / experts, 1.0)
+    held, share = experts / ranks, xp.minimum(hit / experts, 1.0)
     mean, variance = held * share, held * share * (1.0 - share)
     most_hit = share > 0.5
-    rare = jnp.maximum(jnp.where(most_hit, held - mean, mean), _TINY)
-    few = _scaled_to_few(rare, jnp.where(most_hit, share, 1.0 - share) * rare)
+    rare = xp.maximum(xp.where(most_hit, held - mean, mean), _TINY)
+    few = _scaled_to_few(rare, xp.where(most_hit, share, 1.0 - share) * rare)
     extreme = _extreme_of_few(*few, ranks, most_hit)
     normal = _peak_of_many(mean, variance, ranks)
-    peak = _blend(rare, jnp.where(most_hit, held - extreme, extreme), normal)
-    least = jnp.maximum(mean, jnp.minimum(hit, 1.0))
-    return jnp.minimum(jnp.maximum(peak, least), jnp.maximum(held, mean))
+    peak = _blend(rare, xp.where(most_hit, held - extreme, extreme), normal)
+    least = xp.maximum(mean, xp.minimum(hit, 1.0))
+    return xp.minimum(xp.maximum(peak, least), xp.maximum(held, mean))
 
 
 def expected_peak(mean: Scalar, variance: Scalar, count: Scalar) -> Scalar:
@@ -135,19 +135,19 @@ def expected_peak(mean: Scalar, variance: Scalar, count: Scalar) -> Scalar:
     skewness/6 (E[Z_max^2] - 1)) with z the normal maximum (Cornish-Fisher), skewness below 0 left
     out. In between, a blend.
     """
-    few = _extreme_of_few(*_scaled_to_few(mean, variance), count, jnp.asarray(False))
+    few = _extreme_of_few(*_scaled_to_few(mean, variance), count, xp.asarray(False))
     return _blend(mean, few, _peak_of_many(mean, variance, count))
 
 
 def _scaled_to_few(mean: Scalar, variance: Scalar) -> tuple[Scalar, Scalar]:
     """Mean and variance where the sum for small counts is taken."""
-    few = jnp.minimum(mean, MANY)
+    few = xp.minimum(mean, MANY)
     return few, variance * few / mean
 
 
 def _blend(mean: Scalar, few: Scalar, many: Scalar) -> Scalar:
     """From the form for small counts to the one for large counts."""
-    share = jnp.clip((mean - FEW) / (MANY - FEW), 0.0, 1.0)
+    share = xp.clip((mean - FEW) / (MANY - FEW), 0.0, 1.0)
     share = share * share * (3.0 - 2.0 * share)
     return (1.0 - share) * few + share * many
 
@@ -160,24 +160,24 @@ def _extreme_of_few(
 
     Panjer's recursion is p(j+1)/p(j) = a + b/(j+1) with mean (a+b)/(1-a), variance (a+b)/(1-a)^2.
     """
-    spread = jnp.maximum(variance, 1e-6 * mean)
+    spread = xp.maximum(variance, 1e-6 * mean)
     a = 1.0 - mean / spread
     together = mean * mean / spread
-    probability = jnp.exp(-together * _log1p_over(-a))
+    probability = xp.exp(-together * _log1p_over(-a))
     below, powers = probability, 0.0 * mean
-    side, sign = jnp.where(lowest, 1.0, 0.0), jnp.where(lowest, -1.0, 1.0)
+    side, sign = xp.where(lowest, 1.0, 0.0), xp.where(lowest, -1.0, 1.0)
     first = together - a
     for j in range(TERMS):
         kept = side + sign * below
-        powers = powers + jnp.exp(count * jnp.log(jnp.maximum(kept, _TINY)))
-        probability = probability * jnp.maximum(a + first * (1.0 / (j + 1.0)), 0.0)
-        below = jnp.minimum(below + probability, 1.0)
-    return jnp.where(lowest, powers, TERMS - powers)
+        powers = powers + xp.exp(count * xp.log(xp.maximum(kept, _TINY)))
+        probability = probability * xp.maximum(a + first * (1.0 / (j + 1.0)), 0.0)
+        below = xp.minimum(below + probability, 1.0)
+    return xp.where(lowest, powers, TERMS - powers)
 
 
 def _peak_of_many(mean: Scalar, variance: Scalar, count: Scalar) -> Scalar:
-    deviation = jnp.sqrt(jnp.maximum(variance, _TINY))
-    skewness = jnp.maximum((2.0 * variance / mean - 1.0) / deviation, 0.0)
+    deviation = xp.sqrt(xp.maximum(variance, _TINY))
+    skewness = xp.maximum((2.0 * variance / mean - 1.0) / deviation, 0.0)
     peak = expected_maximum(count)
     return mean + deviation * (peak + skewness / 6.0 * (_expected_square(count) - 1.0))
 
@@ -189,8 +189,8 @@ def expected_maximum(count: Scalar) -> Scalar:
     the exact integrals for n = 1.2 to 4096: within 0.03 %. (sqrt(2 ln n) is 27-109 % too large
     between 32 and 2.)
     """
-    log = jnp.log(jnp.maximum(count, 1.0))
-    rising = 0.21044466 * log + 0.01299194 * log * jnp.sqrt(log + _TINY)
+    log = xp.log(xp.maximum(count, 1.0))
+    rising = 0.21044466 * log + 0.01299194 * log * xp.sqrt(log + _TINY)
     return log * (0.90274275 + 0.05201517 * log) / (1.0 + rising)
 
 
@@ -200,6 +200,6 @@ def _expected_square(count: Scalar) -> Scalar:
     With l = ln n, 1 + l^2 (1.02316 + 0.4325 l) / (1 + 0.68154 l + 0.17299 l^2) - 0.58991 l, fitted
     here to the exact integrals for n = 1 to 4096: within 0.04 %.
     """
-    log = jnp.log(jnp.maximum(count, 1.0))
+    log = xp.log(xp.maximum(count, 1.0))
     rising = log * log * (1.02316301 + 0.43250254 * log)
     return 1.0 + rising / (1.0 + log * (0.68153944 + 0.17299153 * log)) - 0.58991198 * log

@@ -1,11 +1,10 @@
 """What every operator and message of a pipeline stage needs to know."""
 
-import equinox as eqx
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import Scalar, Softness
 from qsopt.physics import collectives, prompt_attention
 from qsopt.physics.load import Load
+from qsopt.record import Record
 from qsopt.spec.counterfactual import Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.efficiency import Efficiency
@@ -13,7 +12,7 @@ from qsopt.spec.hardware import Accelerator
 from qsopt.spec.model import Model
 
 
-class Stage(eqx.Module):
+class Stage(Record):
     """What every operator of a stage needs to know."""
 
     model: Model
@@ -37,12 +36,12 @@ class Stage(eqx.Module):
 
 def turns(stage: Stage) -> Scalar:
     """1 where two microbatches take turns to compute and to communicate."""
-    return jnp.maximum(several_data(stage), stage.deployment.dispatched)
+    return xp.maximum(several_data(stage), stage.deployment.dispatched)
 
 
 def several_data(stage: Stage) -> Scalar:
     """1 with attention data parallelism, 0 without."""
-    return jnp.clip(stage.deployment.data - 1.0, 0.0, 1.0)
+    return xp.clip(stage.deployment.data - 1.0, 0.0, 1.0)
 
 
 def reader_of(stage: Stage) -> prompt_attention.Reader:

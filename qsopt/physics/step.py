@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 
+from qsopt import xp
 from qsopt.arrays import Scalar
 from qsopt.physics import chunks, operators, prompt_attention, smooth
 from qsopt.physics.memory import stage_share
@@ -65,7 +65,7 @@ def by_operator(parts: Parts) -> Spent:
     `OPERATORS`.
     """
     found = [summed(spent for name, spent in parts if name == each) for each in OPERATORS]
-    return jax.tree.map(lambda *entries: jnp.stack([jnp.asarray(x) for x in entries]), *found)
+    return jax.tree.map(lambda *entries: xp.stack([xp.asarray(x) for x in entries]), *found)
 
 
 def _computed(stage: Stage, share: Scalar) -> Iterator[tuple[str, Spent]]:
@@ -106,11 +106,11 @@ def _cheaper(stage: Stage, works: prompt_attention.Works) -> Iterator[tuple[str,
     if not either:
         return
     first, second = (summed(spent for _, spent in way).seconds for way in (either, other))
-    least, exact = smooth.minimum(first, second, stage.softness), jnp.minimum(first, second)
-    share = jnp.where(exact > 0, least / jnp.where(exact > 0, exact, 1.0), 1.0)
+    least, exact = smooth.minimum(first, second, stage.softness), xp.minimum(first, second)
+    share = xp.where(exact > 0, least / xp.where(exact > 0, exact, 1.0), 1.0)
     for way, done in ((either, first <= second), (other, first > second)):
         for name, spent in way:
-            yield name, spent.times(jnp.where(done, share, 0.0))
+            yield name, spent.times(xp.where(done, share, 0.0))
 
 
 def overlapped(parts: Parts, stage: Stage) -> Parts:
@@ -127,7 +127,7 @@ def overlapped(parts: Parts, stage: Stage) -> Parts:
     least = smooth.minimum(messages, computing, stage.softness)
     some = messages > 0
     split = stage.efficiency.prefill_overlap * prompts * turns(stage)
-    left = 1.0 - jnp.where(some, split * least / jnp.where(some, messages, 1.0), 0.0)
+    left = 1.0 - xp.where(some, split * least / xp.where(some, messages, 1.0), 0.0)
     return [(name, _shorter(spent, left) if name in SPLIT else spent) for name, spent in parts]
 
 
@@ -192,7 +192,7 @@ def _attending(stage: Stage, work: Work) -> Work:
     tokens = stage.load.decoding / stage.deployment.data
     if stage.load.chunk is None:
         return eqx.tree_at(lambda w: w.batch, work, tokens)
-    there = (work.count * chunks.runs(tokens), jnp.maximum(tokens, 1.0))
+    there = (work.count * chunks.runs(tokens), xp.maximum(tokens, 1.0))
     return eqx.tree_at(lambda w: (w.count, w.batch), work, there)
 
 

@@ -7,8 +7,7 @@ this is the well-known 6 N D for D tokens (Kaplan et al. 2020, arXiv 2001.08361)
 counted by the same formulas as that of prompts (see `chunks`).
 """
 
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import Scalar
 from qsopt.physics import chunks
 from qsopt.physics.chunks import Chunk
@@ -30,7 +29,7 @@ def forward_flops(model: Model, sequence: Scalar) -> Scalar:
         model: dense, or an MoE, of which a token uses its own experts.
         sequence: tokens of the sequences that the token stands in, for attention.
     """
-    one = jnp.ones_like(jnp.asarray(sequence, float))
+    one = xp.ones_like(xp.asarray(sequence, float))
     chunk = chunks.whole_prompts(one, one * sequence)
     attention = sum(
         layers.count * _attention_flops(layers.kind, chunk)
@@ -54,7 +53,7 @@ def training_flops(model: Model, tokens: Scalar, sequence: Scalar) -> Scalar:
 
 def _attention_flops(kind: Attention, chunk: Chunk) -> Scalar:
     """Of one layer's forward over whole sequences; latents are expanded, as in training [FLOP]."""
-    one = jnp.ones_like(chunk.tokens)
+    one = xp.ones_like(chunk.tokens)
     if isinstance(kind, LinearAttention):
         return chunks.state_update(kind, chunk, one, one).flops
     selected = chunks.indexer(kind, chunk, one).flops

@@ -10,9 +10,9 @@ MoE: the status says so.
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from qsopt import xp
 from qsopt.arrays import Scalar, scalar
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.fit_range import FitRange
@@ -65,9 +65,9 @@ class Abnar(QualityLaw):
         [parameters].
         """
         excess = self._size_term(parameters, kept) + self.c * (kept**-self.lam - 1.0)
-        least = self._size_term(LARGEST_DENSE * jnp.ones_like(excess), jnp.ones_like(kept))
-        log_size = self._log_size(jnp.log(jnp.maximum(excess, least)), jnp.log(parameters))
-        return jnp.exp(log_size), status_of(excess <= least, Status.UNREACHABLE)
+        least = self._size_term(LARGEST_DENSE * xp.ones_like(excess), xp.ones_like(kept))
+        log_size = self._log_size(xp.log(xp.maximum(excess, least)), xp.log(parameters))
+        return xp.exp(log_size), status_of(excess <= least, Status.UNREACHABLE)
 
     @property
     def uses_tokens(self) -> bool:
@@ -88,8 +88,8 @@ class Abnar(QualityLaw):
         """Root of log(a N**-alpha + d N**-gamma) = log_excess in log N; convex and falling, so
         Newton cannot get lost.
         """
-        tolerance = 8 * float(jnp.finfo(guess.dtype).eps)
-        args = (jnp.log(self.a), self.alpha, jnp.log(self.d), self.gamma, log_excess)
+        tolerance = 8 * float(xp.finfo(guess.dtype).eps)
+        args = (xp.log(self.a), self.alpha, xp.log(self.d), self.gamma, log_excess)
         import optimistix as optx  # noqa: PLC0415  (slow to import, and only this law needs it)
 
         newton = optx.Newton(rtol=tolerance, atol=tolerance)
@@ -99,6 +99,6 @@ class Abnar(QualityLaw):
 def _dense_excess(log_size: Scalar, args: tuple[Scalar, ...]) -> Scalar:
     log_a, alpha, log_d, gamma, log_excess = args
     return (
-        jax.nn.logsumexp(jnp.stack([log_a - alpha * log_size, log_d - gamma * log_size]))
+        jax.nn.logsumexp(xp.stack([log_a - alpha * log_size, log_d - gamma * log_size]))
         - log_excess
     )

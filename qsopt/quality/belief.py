@@ -7,7 +7,7 @@ import numpy as np
 
 from qsopt.arrays import Scalar
 from qsopt.errors import InputError, exactly
-from qsopt.programs import compiled
+from qsopt.programs import evaluated
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.calibration import Calibrated, calibrate
 from qsopt.quality.of_model import architecture, checked_q
@@ -70,7 +70,7 @@ def belief(model: Model, law: QualityLaw, tokens: float | None, raw: bool = Fals
     )
 
 
-@compiled
+@evaluated
 def _predicted(calibrated: Calibrated, seen: MoeArchitecture) -> tuple[QDistribution, Scalar]:
     distribution = calibrated.predict(seen)
     return distribution, distribution.probability_below(seen.critical_q)

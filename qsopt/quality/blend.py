@@ -3,9 +3,9 @@ fitted.
 """
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from qsopt import xp
 from qsopt.arrays import Scalar
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.fit_range import FitRange
@@ -29,15 +29,15 @@ class Blend(QualityLaw):
 
     def solve(self, architecture: MoeArchitecture) -> tuple[Scalar, Int[Array, ""]]:
         """Geometric mean of the laws' q and the worst of their statuses."""
-        worst = jnp.max(jnp.stack([law.solve(architecture)[1] for law in self.laws]))
-        return jnp.exp(jnp.mean(self._logs(architecture))), worst
+        worst = xp.max(xp.stack([law.solve(architecture)[1] for law in self.laws]))
+        return xp.exp(xp.mean(self._logs(architecture))), worst
 
     def disagreement(self, architecture: MoeArchitecture) -> Scalar:
         """Variance of log q over the laws."""
-        return jnp.var(self._logs(architecture))
+        return xp.var(self._logs(architecture))
 
     def _logs(self, architecture: MoeArchitecture) -> Float[Array, " laws"]:
-        return jnp.stack([jnp.log(law.q(architecture)) for law in self.laws])
+        return xp.stack([xp.log(law.q(architecture)) for law in self.laws])
 
 
 def blend(name: str, *laws: QualityLaw) -> Blend:

@@ -16,10 +16,10 @@ from functools import lru_cache
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from qsopt import xp
 from qsopt.arrays import Scalar, scalar
 from qsopt.errors import InputError
 from qsopt.programs import compiled
@@ -30,6 +30,7 @@ from qsopt.quality.match import Match, Observations, observations
 from qsopt.quality.matches import FITTED
 from qsopt.quality.quality_law import QualityLaw
 from qsopt.quality.student import QDistribution
+from qsopt.record import Record
 
 ROUNDS = 100
 """Rounds of expectation-maximisation; each bound slows it to the share of rows that are bounds."""
@@ -37,7 +38,7 @@ FAR = 30.0
 """Standard deviations beyond which the hazard of a normal is its series, to 1e-8."""
 
 
-class Calibrated(eqx.Module):
+class Calibrated(Record):
     """A law with its correction and spread."""
 
     law: QualityLaw
@@ -52,11 +53,9 @@ class Calibrated(eqx.Module):
     def predict(self, architecture: MoeArchitecture) -> QDistribution:
         """Distribution of q for an architecture."""
         match = self.law.match(architecture)
-        untested = jnp.maximum(
-            _disagreement(self.law, architecture) - self.tested_disagreement, 0.0
-        )
-        scale = jnp.sqrt(self.scale**2 + untested)
-        return QDistribution(jnp.log(match.q) + self.correction, scale, self.dof, match.status)
+        untested = xp.maximum(_disagreement(self.law, architecture) - self.tested_disagreement, 0.0)
+        scale = xp.sqrt(self.scale**2 + untested)
+        return QDistribution(xp.log(match.q) + self.correction, scale, self.dof, match.status)
 
 
 def calibrate(law: QualityLaw, matches: Sequence[Match] = FITTED) -> Calibrated:
@@ -87,16 +86,16 @@ def predict(
 @compiled
 def _on_matches(law: QualityLaw, table: Observations) -> tuple[Float[Array, " n"], Scalar]:
     """Residuals of the rows, and the largest disagreement of a blend on the exact ones."""
-    residual = residuals(law, table, jnp.ones_like(jnp.asarray(table.q)))
+    residual = residuals(law, table, xp.ones_like(xp.asarray(table.q)))
     disagreement = jax.vmap(lambda architecture: _disagreement(law, architecture))
-    return residual, jnp.max(jnp.where(table.exact, disagreement(table.architecture), 0.0))
+    return residual, xp.max(xp.where(table.exact, disagreement(table.architecture), 0.0))
 
 
 def _disagreement(law: QualityLaw, architecture: MoeArchitecture) -> Scalar:
     return (
         law.disagreement(architecture)
         if isinstance(law, Blend)
-        else jnp.zeros_like(jnp.asarray(architecture.active))
+        else xp.zeros_like(xp.asarray(architecture.active))
     )
 
 
@@ -106,15 +105,15 @@ def residuals(
     """log q_obs - log q_law of each row. A law that is itself fitted to the table must not have
     seen the row: it uses the exact rows of `trained` only.
     """
-    usable = jnp.where(table.exact, trained, 0.0)
+    usable = xp.where(table.exact, trained, 0.0)
 
     def one(index: Array, architecture: MoeArchitecture, q: Scalar) -> Scalar:
         fitted = law
         if isinstance(law, FittedLaw):
-            fitted = law.weighted(jnp.where(jnp.arange(trained.size) == index, 0.0, usable))
-        return jnp.log(q) - jnp.log(fitted.q(architecture))
+            fitted = law.weighted(xp.where(xp.arange(trained.size) == index, 0.0, usable))
+        return xp.log(q) - xp.log(fitted.q(architecture))
 
-    return jax.vmap(one)(jnp.arange(trained.size), table.architecture, table.q)
+    return jax.vmap(one)(xp.arange(trained.size), table.architecture, table.q)
 
 
 def location_scale(

@@ -9,9 +9,10 @@ N includes embeddings (Hoffmann et al., App. A.1), D are training tokens.
 import equinox as eqx
 
 from qsopt.arrays import Scalar, scalar
+from qsopt.record import Record
 
 
-class Chinchilla(eqx.Module):
+class Chinchilla(Record):
     """One fit of the parametric dense loss."""
 
     name: str = eqx.field(static=True)

@@ -11,9 +11,9 @@ and shared experts E is replaced by E_eff here.
 """
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from qsopt import xp
 from qsopt.arrays import Scalar, scalar
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.fit_range import FitRange
@@ -61,7 +61,7 @@ class Clark(QualityLaw):
 
     def loss(self, parameters: Scalar, experts: Scalar) -> Scalar:
         """Validation loss of N active parameters with E experts [nat]."""
-        size, count = jnp.log10(parameters), jnp.log10(self.saturated_experts(experts))
+        size, count = xp.log10(parameters), xp.log10(self.saturated_experts(experts))
         return 10.0 ** (self.a * size + self.b * count + self.c * size * count + self.d)
 
     def saturated_experts(self, experts: Scalar) -> Scalar:
@@ -80,17 +80,17 @@ class Clark(QualityLaw):
     def solve(self, architecture: MoeArchitecture) -> tuple[Scalar, Int[Array, ""]]:
         """Effective over active parameters, both without tables."""
         size = architecture.active_nonembedding
-        hurt = (size > self.cutoff) & (architecture.effective_experts > jnp.ones(()))
+        hurt = (size > self.cutoff) & (architecture.effective_experts > xp.ones(()))
         return self._ratio(size, architecture.effective_experts), status_of(
             hurt, Status.EXPERTS_HURT
         )
 
     def _ratio(self, parameters: Scalar, experts: Scalar) -> Scalar:
-        gain = jnp.log10(self.saturated_experts(experts)) - jnp.log10(self.start)
+        gain = xp.log10(self.saturated_experts(experts)) - xp.log10(self.start)
         return 10.0 ** (
             gain
-            * (self.c * jnp.log10(parameters) + self.b)
-            / (self.a + self.c * jnp.log10(self.start))
+            * (self.c * xp.log10(parameters) + self.b)
+            / (self.a + self.c * xp.log10(self.start))
         )
 
 

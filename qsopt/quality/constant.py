@@ -1,9 +1,9 @@
 """One q for every architecture, as the Qwen3 report puts it."""
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from qsopt import xp
 from qsopt.arrays import Scalar, scalar
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.fit_range import FitRange
@@ -35,4 +35,4 @@ class Constant(QualityLaw):
 
     def solve(self, architecture: MoeArchitecture) -> tuple[Scalar, Int[Array, ""]]:
         """The constant, as a traced number."""
-        return self.value * jnp.ones_like(architecture.active), jnp.int32(Status.PHYSICAL)
+        return self.value * xp.ones_like(architecture.active), xp.int32(Status.PHYSICAL)

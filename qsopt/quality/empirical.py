@@ -11,11 +11,10 @@ fitted.
 from collections.abc import Sequence
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from qsopt import xp
 from qsopt.arrays import Scalar, scalar
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.fit_range import FitRange
@@ -40,9 +39,11 @@ class Empirical(FittedLaw):
 
     def solve(self, architecture: MoeArchitecture) -> tuple[Scalar, Int[Array, ""]]:
         """The kernel mean, between the least and the largest observed q."""
-        distance = (jnp.log(architecture.active_fraction) - self.log_fraction) / BANDWIDTH
-        share = jax.nn.softmax(-0.5 * distance**2, where=self.weight > jnp.zeros(()))
-        return jnp.exp(jnp.sum(share * self.log_q)), jnp.int32(Status.PHYSICAL)
+        distance = (xp.log(architecture.active_fraction) - self.log_fraction) / BANDWIDTH
+        far = xp.where(self.weight > 0.0, 0.5 * distance**2, xp.inf)
+        share = xp.exp(xp.min(far) - far)
+        mean = xp.sum(share * self.log_q) / xp.sum(share)
+        return xp.exp(mean), xp.int32(Status.PHYSICAL)
 
     def refitted(self, matches: Sequence[Match]) -> "Empirical":
         """The lookup in other matches."""

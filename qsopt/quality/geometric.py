@@ -3,9 +3,9 @@ derivation.
 """
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from qsopt import xp
 from qsopt.arrays import Scalar
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.fit_range import FitRange
@@ -29,4 +29,4 @@ class Geometric(QualityLaw):
 
     def solve(self, architecture: MoeArchitecture) -> tuple[Scalar, Int[Array, ""]]:
         """Square root of 1/s; always physical."""
-        return jnp.sqrt(architecture.critical_q), jnp.int32(Status.PHYSICAL)
+        return xp.sqrt(architecture.critical_q), xp.int32(Status.PHYSICAL)

@@ -9,16 +9,17 @@ tokens, G the experts that a token is routed to, here k + shared.
 """
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from qsopt import xp
 from qsopt.arrays import Scalar, scalar
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.fit_range import FitRange
 from qsopt.quality.quality_law import LARGEST_DENSE, QualityLaw, Status, status_of
+from qsopt.record import Record
 
 
-class ParametersAndTokens(eqx.Module):
+class ParametersAndTokens(Record):
     """Coefficients of c + a/N**alpha + b/D**beta."""
 
     a: Scalar = eqx.field(converter=scalar)
@@ -80,7 +81,7 @@ class Krajewski(QualityLaw):
         data = self.moe.b / tokens**self.moe.beta - self.dense.b / tokens**self.dense.beta
         excess = self._size_term(parameters, granularity) + data
         least = self.dense.a / LARGEST_DENSE**self.dense.alpha
-        size = (self.dense.a / jnp.maximum(excess, least)) ** (1.0 / self.dense.alpha)
+        size = (self.dense.a / xp.maximum(excess, least)) ** (1.0 / self.dense.alpha)
         return size, status_of(excess <= least, Status.UNREACHABLE)
 
     @property

@@ -9,17 +9,18 @@ paper's Table 4 follows to 0.3 %.
 """
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from qsopt import xp
 from qsopt.arrays import Scalar, scalar
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.fit_range import FitRange
 from qsopt.quality.quality_law import LARGEST_DENSE, QualityLaw, Status, status_of
 from qsopt.quality.saturation import saturated
+from qsopt.record import Record
 
 
-class Reduced(eqx.Module):
+class Reduced(Record):
     """The law at one expert count: L = m N**mu + n D**nu + c (the paper's Table 4)."""
 
     m: Scalar
@@ -67,7 +68,7 @@ class Ludziejewski(QualityLaw):
     def reduced(self, experts: Scalar) -> Reduced:
         """Coefficients at a number of experts."""
         count = saturated(experts - 1.0, self.start, self.cap)
-        log = jnp.log(count)
+        log = xp.log(count)
         size, data = self.alpha + self.gamma * log, self.beta + self.zeta * log
         return Reduced(self.a * count**self.delta, size, self.b * count**self.omega, data)
 
@@ -80,10 +81,10 @@ class Ludziejewski(QualityLaw):
         self, parameters: Scalar, tokens: Scalar, experts: Scalar
     ) -> tuple[Scalar, Int[Array, ""]]:
         """Dense model of the loss of an MoE with N active parameters [parameters]."""
-        moe, dense = self.reduced(experts), self.reduced(jnp.ones_like(experts))
+        moe, dense = self.reduced(experts), self.reduced(xp.ones_like(experts))
         excess = moe.m * parameters**moe.mu + moe.n * tokens**moe.nu - dense.n * tokens**dense.nu
         least = dense.m * LARGEST_DENSE**dense.mu
-        size = (jnp.maximum(excess, least) / dense.m) ** (1.0 / dense.mu)
+        size = (xp.maximum(excess, least) / dense.m) ** (1.0 / dense.mu)
         return size, status_of(excess <= least, Status.UNREACHABLE)
 
     @property

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float
 
 from qsopt.arrays import scalar
 from qsopt.quality.architecture import MoeArchitecture, stack
+from qsopt.record import Record
 
 
 class Evidence(enum.StrEnum):
@@ -81,7 +82,7 @@ class Match:
         return self.bound is Bound.EQUAL
 
 
-class Observations(eqx.Module):
+class Observations(Record):
     """Matches as arrays, to be mapped over."""
 
     architecture: MoeArchitecture

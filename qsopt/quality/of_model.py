@@ -5,7 +5,7 @@ import numpy as np
 from qsopt.arrays import Scalar
 from qsopt.errors import InputError
 from qsopt.physics.parameters import compiled_parameter_count
-from qsopt.programs import compiled
+from qsopt.programs import evaluated
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.quality_law import DenseMatch, QualityLaw, Status
 from qsopt.spec.model import Model, routed_layers
@@ -43,7 +43,7 @@ def architecture(model: Model, tokens: Scalar | None = None) -> MoeArchitecture:
     )
 
 
-@compiled
+@evaluated
 def match_of(law: QualityLaw, seen: MoeArchitecture) -> DenseMatch:
     """The law's match, compiled once for all models."""
     return law.match(seen)

@@ -11,9 +11,9 @@ needed.
 from collections.abc import Sequence
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from qsopt import xp
 from qsopt.arrays import Scalar, scalar
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.fit_range import FitRange
@@ -36,18 +36,18 @@ class Power(FittedLaw):
     @property
     def exponent(self) -> Scalar:
         """w, by least squares through the origin."""
-        return -jnp.sum(self.weight * self.log_fraction * self.log_q) / self._leverage
+        return -xp.sum(self.weight * self.log_fraction * self.log_q) / self._leverage
 
     @property
     def standard_error(self) -> Scalar:
         """Standard error of w, from the scatter of log q about the law."""
         residual = self.log_q + self.exponent * self.log_fraction
-        variance = jnp.sum(self.weight * residual**2) / (jnp.sum(self.weight) - 1.0)
-        return jnp.sqrt(variance / self._leverage)
+        variance = xp.sum(self.weight * residual**2) / (xp.sum(self.weight) - 1.0)
+        return xp.sqrt(variance / self._leverage)
 
     def solve(self, architecture: MoeArchitecture) -> tuple[Scalar, Int[Array, ""]]:
         """s**-w."""
-        return architecture.critical_q**self.exponent, jnp.int32(Status.PHYSICAL)
+        return architecture.critical_q**self.exponent, xp.int32(Status.PHYSICAL)
 
     def refitted(self, matches: Sequence[Match]) -> "Power":
         """The exponent of other matches."""
@@ -55,7 +55,7 @@ class Power(FittedLaw):
 
     @property
     def _leverage(self) -> Scalar:
-        return jnp.sum(self.weight * self.log_fraction**2)
+        return xp.sum(self.weight * self.log_fraction**2)
 
 
 def power(matches: Sequence[Match] = FITTED) -> Power:

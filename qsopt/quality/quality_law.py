@@ -12,9 +12,9 @@ import abc
 import enum
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from qsopt import xp
 from qsopt.arrays import Scalar, is_concrete
 from qsopt.errors import InputError
 from qsopt.quality.architecture import MoeArchitecture
@@ -54,7 +54,7 @@ class DenseMatch(Record):
     @property
     def physical(self) -> Bool[Array, ""]:
         """Whether the match can be real."""
-        return self.status == jnp.int32(Status.PHYSICAL)
+        return self.status == xp.int32(Status.PHYSICAL)
 
 
 class QualityLaw(Record):
@@ -82,11 +82,11 @@ class QualityLaw(Record):
     def match(self, architecture: MoeArchitecture) -> DenseMatch:
         """q, the dense size and whether they can be real."""
         q, status = self.solve(architecture)
-        hurt = jnp.where(q < 1 - TOLERANCE, Status.EXPERTS_HURT, Status.PHYSICAL)
-        exceeds = jnp.where(
+        hurt = xp.where(q < 1 - TOLERANCE, Status.EXPERTS_HURT, Status.PHYSICAL)
+        exceeds = xp.where(
             q > (1 + TOLERANCE) * architecture.critical_q, Status.EXCEEDS_TOTAL, Status.PHYSICAL
         )
-        worst = jnp.maximum(status, jnp.maximum(hurt, exceeds).astype(jnp.int32))
+        worst = xp.maximum(status, xp.maximum(hurt, exceeds).astype(xp.int32))
         return DenseMatch(q, q * architecture.active, worst)
 
     def q(self, architecture: MoeArchitecture) -> Scalar:
@@ -115,7 +115,7 @@ class QualityLaw(Record):
 
 def status_of(broken: Bool[Array, ""], status: Status) -> Int[Array, ""]:
     """`status` where `broken`, else physical."""
-    return jnp.where(broken, jnp.int32(status), jnp.int32(Status.PHYSICAL))
+    return xp.where(broken, xp.int32(status), xp.int32(Status.PHYSICAL))
 
 
 def _unphysical(status: Status, q: float, architecture: MoeArchitecture) -> list[str]:

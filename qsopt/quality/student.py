@@ -5,37 +5,31 @@ whose log follows it.
 import math
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import betainc
-from jax.scipy.stats import t as student
 from jaxtyping import Array, Float, Int
 
+from qsopt import xp
 from qsopt.arrays import Scalar, scalar
 from qsopt.record import Record
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
-"""Gauss-Legendre rule of the quantile."""
+"""Gauss-Legendre rule of the integral."""
 STEPS = 100
 """Most of Newton's steps to a quantile; ten are usual."""
 
 
-@jax.custom_jvp
 def cdf(x: Scalar, dof: Scalar) -> Scalar:
-    """P(T <= x) by the incomplete beta function; its derivative is the density, and that in `dof`
-    is not taken.
+    """P(T <= x): with a = atan2(sqrt(dof), -x), the integral of sin**(dof - 1) from 0 to a over the
+    one up to pi.
     """
-    tail = 0.5 * betainc(0.5 * dof, jnp.full_like(dof, 0.5), dof / (dof + x**2))
-    return jnp.where(x < 0, tail, 1.0 - tail)
+    angle = xp.arctan2(xp.sqrt(dof), -x)
+    return _area(angle, dof) / _area(xp.full_like(angle, math.pi), dof)
 
 
-@cdf.defjvp
-def _cdf_jvp(
-    primals: tuple[Scalar, Scalar], tangents: tuple[Scalar, Scalar]
-) -> tuple[Scalar, Scalar]:
-    x, dof = primals
-    return cdf(x, dof), student.pdf(x, dof) * tangents[0]
+def _area(angle: Scalar, dof: Scalar) -> Scalar:
+    """Integral of sin**(dof - 1) from 0 to an angle."""
+    sines = xp.sin(0.5 * angle * (1.0 + NODES))
+    return 0.5 * angle * xp.sum(WEIGHTS * xp.maximum(sines, 0.0) ** (dof - 1.0))
 
 
 def quantile(probability: float, dof: Scalar) -> float:
@@ -46,11 +40,10 @@ def quantile(probability: float, dof: Scalar) -> float:
     loses no digits in the tail.
     """
     n, tail = float(dof), min(probability, 1.0 - probability)
-    whole = math.sqrt(math.pi) * math.exp(math.lgamma(n / 2) - math.lgamma((n + 1) / 2))
+    whole = float(_area(math.pi, n))
     angle = 0.5 * math.pi
     for _ in range(STEPS):
-        area = 0.5 * angle * float(WEIGHTS @ np.sin(0.5 * angle * (1.0 + NODES)) ** (n - 1.0))
-        step = (area - tail * whole) / math.sin(angle) ** (n - 1.0)
+        step = (float(_area(angle, n)) - tail * whole) / math.sin(angle) ** (n - 1.0)
         angle -= step
         if step <= 1e-15 * angle:
             break
@@ -65,18 +58,18 @@ class QDistribution(Record):
     log_scale: Scalar = eqx.field(converter=scalar)
     dof: Scalar = eqx.field(converter=scalar)
     """Degrees of freedom: one less than the matches it rests on."""
-    status: Int[Array, ""] = eqx.field(default_factory=lambda: jnp.int32(0))
+    status: Int[Array, ""] = eqx.field(default_factory=lambda: xp.int32(0))
     """The law's `Status` for this architecture: the distribution knows nothing of physical bounds.
     """
 
     @property
     def median(self) -> Scalar:
         """The q that is as likely too large as too small."""
-        return jnp.exp(self.log_mean)
+        return xp.exp(self.log_mean)
 
     def quantile(self, probability: float) -> Scalar:
         """The q below which it lies with a probability."""
-        return jnp.exp(self.log_mean + self.log_scale * quantile(probability, self.dof))
+        return xp.exp(self.log_mean + self.log_scale * quantile(probability, self.dof))
 
     def interval(self, level: float) -> tuple[Scalar, Scalar]:
         """The central interval that holds q with probability `level`."""
@@ -86,7 +79,7 @@ class QDistribution(Record):
         """P(q <= threshold); with threshold 1/s, the probability that the dense match is smaller
         than the MoE.
         """
-        return cdf((jnp.log(threshold) - self.log_mean) / self.log_scale, self.dof)
+        return cdf((xp.log(threshold) - self.log_mean) / self.log_scale, self.dof)
 
     def sample(self, seed: int, n: int) -> Float[np.ndarray, " n"]:
         """`n` draws of q, for a distribution that is not traced."""

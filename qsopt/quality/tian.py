@@ -12,9 +12,9 @@ optimum near G = 12.
 """
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from qsopt import xp
 from qsopt.arrays import Scalar, scalar
 from qsopt.quality.architecture import MoeArchitecture
 from qsopt.quality.fit_range import FitRange
@@ -49,9 +49,9 @@ class Tian(QualityLaw):
 
     def leverage(self, activation_ratio: Scalar, granularity: Scalar, compute: Scalar) -> Scalar:
         """EL of an architecture trained with a compute [FLOP]."""
-        fineness = jnp.log2(granularity)
+        fineness = xp.log2(granularity)
         exponent = (
-            self.a + self.d * jnp.log10(compute) + self.gamma * fineness**2 + self.beta * fineness
+            self.a + self.d * xp.log10(compute) + self.gamma * fineness**2 + self.beta * fineness
         )
         return saturated(activation_ratio, self.start, self.cap) ** exponent
 
@@ -70,7 +70,7 @@ class Tian(QualityLaw):
         q = self.leverage(
             architecture.activation_ratio, architecture.granularity, architecture.compute
         )
-        return q, jnp.int32(Status.PHYSICAL)
+        return q, xp.int32(Status.PHYSICAL)
 
 
 def compute_optimal_q(leverage: Scalar, compute: Scalar) -> Scalar:

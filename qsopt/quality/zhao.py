@@ -11,13 +11,14 @@ published values.
 """
 
 import equinox as eqx
-import jax.numpy as jnp
 
+from qsopt import xp
 from qsopt.arrays import Scalar, scalar
 from qsopt.quality.architecture import MoeArchitecture
+from qsopt.record import Record
 
 
-class Zhao(eqx.Module):
+class Zhao(Record):
     """Loss of an MoE, for differences between MoE models only. 446 runs up to 9e9 parameters and
     100e9 tokens.
     """
@@ -58,7 +59,7 @@ class Zhao(eqx.Module):
     @property
     def best_activated(self) -> Scalar:
         """G of the least loss, sqrt(f/e)."""
-        return jnp.sqrt(self.f / self.e)
+        return xp.sqrt(self.f / self.e)
 
     @property
     def best_shared_ratio(self) -> Scalar:

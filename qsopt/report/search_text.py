@@ -30,7 +30,7 @@ def show_solution(record: dict[str, Any], seconds: Mapping[str, float]) -> None:
         _show_conflicts(record["conflicts"])
         return
     best = record["best"]
-    out.print(f"architecture: {_sizes_text(best)}")
+    out.print(f"architecture: {sizes_text(best['architecture'])}")
     out.print(
         f"deployment: {layout_text(best['deployment'])}; efficiency set: {record['efficiency']}"
     )
@@ -68,7 +68,7 @@ def show_request_solution(record: dict[str, Any], seconds: Mapping[str, float]) 
         _show_violations(record["violations"])
         return
     best = record["best"]
-    out.print(f"architecture: {_sizes_text(best)}")
+    out.print(f"architecture: {sizes_text(best['architecture'])}")
     out.print(f"served {best['way']}: {layouts_text(best)}; efficiency set: {record['efficiency']}")
     out.print(LAYOUT_LEGEND)
     out.print(f"{record['objective']}: [bold]{record['value']:,.6g}[/bold] {record['unit']}")
@@ -96,8 +96,9 @@ def _show_violations(violations: list[dict[str, Any]]) -> None:
         console().print(f"  {each['constraint']}: {value} against a limit of {limit}")
 
 
-def _sizes_text(best: dict[str, Any]) -> str:
-    sizes = (f"{name} {value:g}" for name, value in best["architecture"].items())
+def sizes_text(architecture: Mapping[str, float]) -> str:
+    """The free sizes of an architecture."""
+    sizes = (f"{name} {value:g}" for name, value in architecture.items())
     return ", ".join(sizes) or "as the reference"
 
 

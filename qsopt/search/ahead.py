@@ -8,6 +8,7 @@ search meets it again where it needs the result.
 import numpy as np
 
 from qsopt.deployments.batches import take
+from qsopt.deployments.best import Best
 from qsopt.search.architecture import reference_row
 from qsopt.search.evaluator import Evaluator
 from qsopt.search.exact import PART, Scorer
@@ -18,12 +19,17 @@ from qsopt.slopes.sensitivity import sensitivity
 from qsopt.spec.deployment import Deployment
 
 
-def prepare_evaluator(evaluator: Evaluator) -> None:
-    """The exact scores of architectures, and the slopes of a design."""
+def prepare_scores(evaluator: Evaluator) -> Best:
+    """The exact scores of architectures; gives those of the reference in some layouts."""
     problem = evaluator.problem
     row = reference_row(problem.reference, problem.architecture)
     some = take(evaluator.scorer.layouts, slice(0, PART))
-    best = Scorer(problem, some).best(row)
+    return Scorer(problem, some).best(row)
+
+
+def prepare_slopes(evaluator: Evaluator) -> None:
+    """The slopes of a design."""
+    problem, best = evaluator.problem, prepare_scores(evaluator)
     sensitivity(Design(problem.reference, problem.service, take(best.deployment, 0)))
 
 

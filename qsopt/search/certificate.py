@@ -9,6 +9,7 @@ count as enumerated.
 
 import sys
 from dataclasses import dataclass
+from threading import Event
 from typing import NamedTuple
 
 import numpy as np
@@ -71,7 +72,19 @@ def enumerate_grid(evaluator: Evaluator, answer: Designs | None, limit: float) -
     """
     layouts, row = length(evaluator.scorer.layouts), None if answer is None else answer.rows[0]
     part = part_of_grid(evaluator.admission, row, layouts, limit)
-    best = _best(evaluator, part.rows)
+    return _enumerated(evaluator, part, Event())
+
+
+def enumerate_whole(evaluator: Evaluator, limit: float, stop: Event) -> Enumeration | None:
+    """The whole grid; None if it holds more than `limit` designs, or where it is stopped."""
+    part = part_of_grid(evaluator.admission, None, length(evaluator.scorer.layouts), limit)
+    listed = _enumerated(evaluator, part, stop) if part.complete else None
+    return None if stop.is_set() else listed
+
+
+def _enumerated(evaluator: Evaluator, part: "Part", stop: Event) -> Enumeration:
+    layouts = length(evaluator.scorer.layouts)
+    best = _best(evaluator, part.rows, stop)
     return Enumeration(best, len(part.rows) * layouts, part.grid * layouts, part.complete)
 
 
@@ -107,7 +120,7 @@ def part_of_grid(
     return Part(_box(admission, answer, limit / size), listed, complete=False)
 
 
-def _best(evaluator: Evaluator, rows: Rows) -> Designs | None:
+def _best(evaluator: Evaluator, rows: Rows, stop: Event) -> Designs | None:
     best: Designs | None = None
     evaluator.scorer.many = len(rows) * length(evaluator.scorer.layouts) > MANY
     for part in track(
@@ -117,6 +130,8 @@ def _best(evaluator: Evaluator, rows: Rows) -> Designs | None:
         disable=not sys.stderr.isatty(),
         transient=True,
     ):
+        if stop.is_set():
+            break
         designs = evaluator.designs(part)
         first = designs.single(designs.index)
         if first.any_feasible and (best is None or first.merits[0] > best.merits[0]):

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float
 
 from qsopt.arrays import Scalar
 from qsopt.deployments.batches import take
+from qsopt.deployments.best import Best
 from qsopt.deployments.legality import is_legal, with_places
-from qsopt.deployments.optimum import Best
 from qsopt.deployments.request import excess
 from qsopt.physics.evaluate import compiled_metrics, metrics
 from qsopt.programs import compiled

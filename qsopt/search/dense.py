@@ -23,6 +23,7 @@ from qsopt.deployments.batches import in_numpy, length, repeat, same_length, tak
 from qsopt.deployments.capped import BATCH, ServedModel, best_throughputs
 from qsopt.deployments.layouts import layouts_of_any
 from qsopt.programs import compiled
+from qsopt.record import Record
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 
@@ -33,7 +34,7 @@ Sizes = Float[np.ndarray, " n"]
 """Of dense matches [parameters]."""
 
 
-class Curve(eqx.Module):
+class Curve(Record):
     """Log throughput of the best dense deployment over log size."""
 
     log_size: Float[Array, " points"]

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from qsopt.deployments.batches import take
-from qsopt.deployments.optimum import Best
+from qsopt.deployments.best import Best
 from qsopt.search.admission import Admission
 from qsopt.search.dense import Curve, DenseSide
 from qsopt.search.exact import Scorer

@@ -17,10 +17,11 @@ from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
 from qsopt.deployments.batches import chunks, in_batches, length, same_length
+from qsopt.deployments.best import Best, best_of_parts, pick
 from qsopt.deployments.contest import Entry
 from qsopt.deployments.layouts import LayoutSizes, combined_layouts
 from qsopt.deployments.legality import allows_experts, is_legal, splits_heads, with_places
-from qsopt.deployments.optimum import Best, best_layout, best_of_parts, entry_of, pick
+from qsopt.deployments.optimum import best_layout, entry_of
 from qsopt.deployments.sizes import cache_shares, divisors, traits_of, whole
 from qsopt.physics.evaluate import meets, timing
 from qsopt.programs import compiled

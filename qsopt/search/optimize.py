@@ -3,8 +3,11 @@ answer is.
 """
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
+from threading import Event
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,10 +18,10 @@ from qsopt.errors import InputError, check_count, check_seed, exactly
 from qsopt.interrupts import keeping
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.precision import in_float64, same_precision
-from qsopt.search.ahead import prepare_evaluator, prepare_polish
+from qsopt.search.ahead import prepare_polish, prepare_scores, prepare_slopes
 from qsopt.search.architecture import with_architecture
 from qsopt.search.budget_prices import budget_prices
-from qsopt.search.certificate import Certificate, enumerate_grid
+from qsopt.search.certificate import Certificate, Enumeration, enumerate_grid, enumerate_whole
 from qsopt.search.clock import CompileClock
 from qsopt.search.conflicts import conflicts
 from qsopt.search.evaluator import Designs, Evaluator
@@ -39,6 +42,14 @@ ENUMERATED = 1e7
 """Designs that a certificate enumerates where nothing else is asked for."""
 
 
+Found = Callable[[Answer, float, int], None]
+"""Told a design, what the objective is there, and of how many designs it is the best."""
+
+
+def nobody(design: Answer, value: float, designs: int) -> None:
+    """Tells nobody."""
+
+
 MOST_STARTS = 4096
 """Starts take memory together."""
 
@@ -48,7 +59,11 @@ MOST_ENUMERATED = 1e9
 
 @in_float64
 def optimize(
-    problem: DesignProblem, seed: int = 0, starts: int = STARTS, certify: float | None = None
+    problem: DesignProblem,
+    seed: int = 0,
+    starts: int = STARTS,
+    certify: float | None = None,
+    found: Found = nobody,
 ) -> Solution:
     """The best legal design of a problem on a decode step.
 
@@ -58,6 +73,8 @@ def optimize(
         starts: of the relaxed search.
         certify: designs that may be enumerated to certify the answer, `ENUMERATED` if left out; 0
             for no certificate. An interrupt of the enumeration leaves the answer without one.
+        found: told the best design, what the objective is there and of how many designs, as soon
+            as all of a grid of at most `ENUMERATED` are scored: while the relaxed search goes on.
 
     Raises:
         InputError: if the seed, the starts or the designs are out of range.
@@ -65,19 +82,21 @@ def optimize(
     certify = ENUMERATED if certify is None else certify
     check_counts(seed, starts, certify)
     began, clock = time.perf_counter(), CompileClock()
-    evaluator = Evaluator.for_problem(problem)
-    ends, relaxed = search_relaxed(evaluator, seed, starts)
-    refined = refine(evaluator, relaxed, ends)
-    evaluations = evaluator.evaluations + starts * ROUNDS * STEPS
-    fields = _solution_fields(evaluator, relaxed, ends, refined)
-    searched = time.perf_counter() - began
-    certificate = None
-    if refined.answer is not None and certify > 0:
-        better, certificate = _certified(evaluator, refined.answer, certify)
-        if certificate is not None and certificate.gap > 0:
-            beside = None if problem.minimize else polished_at(evaluator, relaxed, better)
-            refined = replace(refined, answer=better, beside=beside)
-            fields = _solution_fields(evaluator, relaxed, ends, refined)
+    evaluator, stop = Evaluator.for_problem(problem), Event()
+    with ThreadPoolExecutor(1, initializer=same_precision()) as beside, setting(stop):
+        whole = beside.submit(_whole_grid, problem, min(certify, ENUMERATED), stop, found)
+        ends, relaxed = search_relaxed(evaluator, seed, starts, beside)
+        refined = refine(evaluator, relaxed, ends)
+        evaluations = evaluator.evaluations + starts * ROUNDS * STEPS
+        fields = _solution_fields(evaluator, relaxed, ends, refined)
+        searched = time.perf_counter() - began
+        certificate = None
+        if refined.answer is not None and certify > 0:
+            better, certificate = _certified(evaluator, refined.answer, certify, whole)
+            if certificate is not None and certificate.gap > 0:
+                beside_it = None if problem.minimize else polished_at(evaluator, relaxed, better)
+                refined = replace(refined, answer=better, beside=beside_it)
+                fields = _solution_fields(evaluator, relaxed, ends, refined)
     seconds = {
         "compile": clock.seconds,
         "search": searched,
@@ -103,27 +122,51 @@ def check_counts(seed: int, starts: int, certify: float) -> None:
         )
 
 
-def search_relaxed(evaluator: Evaluator, seed: int, starts: int) -> tuple[Ends, Relaxed]:
-    """The relaxed search from many starts, while what comes after it is compiled."""
-    with ThreadPoolExecutor(1, initializer=same_precision()) as beside:
-        beside.submit(prepare_evaluator, evaluator)
-        relaxed = relaxed_problem(evaluator)
-        if not evaluator.problem.minimize:
-            beside.submit(prepare_polish, relaxed)
-        points, ways = spread(starts, len(relaxed.names), seed)
-        ends = descend(relaxed, jnp.asarray(points), jnp.asarray(ways))
+@contextmanager
+def setting(stop: Event) -> Iterator[None]:
+    """A block at whose end others are asked to stop."""
+    try:
+        yield
+    finally:
+        stop.set()
+
+
+def _whole_grid(
+    problem: DesignProblem, limit: float, stop: Event, found: Found
+) -> Enumeration | None:
+    """All of the grid where it is small enough, and its best design told."""
+    evaluator = Evaluator.for_problem(problem)
+    prepare_scores(evaluator)
+    listed = enumerate_whole(evaluator, limit, stop)
+    if listed is not None and listed.best is not None:
+        value = objective_value(problem, float(listed.best.merits[0]))
+        found(_answer(problem, listed.best), value, listed.enumerated)
+    return listed
+
+
+def search_relaxed(
+    evaluator: Evaluator, seed: int, starts: int, beside: ThreadPoolExecutor | None = None
+) -> tuple[Ends, Relaxed]:
+    """The relaxed search from many starts, while what comes after it is compiled in a thread."""
+    prepared = [] if beside is None else [beside.submit(prepare_slopes, evaluator)]
+    relaxed = relaxed_problem(evaluator)
+    if beside is not None and not evaluator.problem.minimize:
+        prepared.append(beside.submit(prepare_polish, relaxed))
+    points, ways = spread(starts, len(relaxed.names), seed)
+    ends = descend(relaxed, jnp.asarray(points), jnp.asarray(ways))
+    wait(prepared)
     return in_numpy(ends), relaxed
 
 
 def _certified(
-    evaluator: Evaluator, answer: Designs, limit: float
+    evaluator: Evaluator, answer: Designs, limit: float, whole: Future[Enumeration | None]
 ) -> tuple[Designs, Certificate | None]:
     """The answer, or the better one that enumeration meets, and how far the search was from it; no
     certificate where an interrupt ends the enumeration.
     """
     try:
         with keeping():
-            listed = enumerate_grid(evaluator, answer, limit)
+            listed = whole.result() or enumerate_grid(evaluator, answer, limit)
     except KeyboardInterrupt:
         return answer, None
     optimum = answer

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float
 
 from qsopt.arrays import Scalar
 from qsopt.deployments.batches import pad_to, take
-from qsopt.deployments.optimum import EQUAL
+from qsopt.deployments.best import EQUAL
 from qsopt.physics.energy import PowerLaw, energy
 from qsopt.physics.evaluate import TOLERANCE
 from qsopt.programs import compiled

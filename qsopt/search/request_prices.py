@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import equinox as eqx
 
-from qsopt.deployments.optimum import EQUAL
+from qsopt.deployments.best import EQUAL
 from qsopt.search.budget_prices import binding_devices
 from qsopt.search.budgets import (
     DEVICES,

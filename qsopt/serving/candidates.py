@@ -10,10 +10,10 @@ ranks that share a prompt (one, or all attention ranks).
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
+from qsopt import xp
 from qsopt.arrays import Scalar
 from qsopt.serving.plan import WAYS
 from qsopt.spec.deployment import Deployment
@@ -69,7 +69,7 @@ def most_doubles(read: Scalar) -> Scalar:
     Args:
         read: i, tokens of a prompt that must be read.
     """
-    return jnp.minimum(jnp.floor(jnp.log2(LARGEST / read)), CHUNKS - 1.0)
+    return xp.minimum(xp.floor(xp.log2(LARGEST / read)), CHUNKS - 1.0)
 
 
 def doubles(workload: Workload) -> Int[np.ndarray, "*questions"]:
@@ -82,12 +82,12 @@ def chunk_length(read: Scalar, index: Scalar) -> Scalar:
     """Prompt tokens of a rank in one forward; the chunks that are tried have the indices 0, the
     largest, to `CHUNKS` - 1.
     """
-    return read * jnp.exp2(jax.lax.stop_gradient(most_doubles(read)) - index)
+    return read * xp.exp2(xp.stop_gradient(most_doubles(read)) - index)
 
 
 def chunk_lengths(read: Scalar) -> Scalar:
     """All that are tried, largest first."""
-    return chunk_length(read, jnp.arange(float(CHUNKS)))
+    return chunk_length(read, xp.arange(float(CHUNKS)))
 
 
 def candidates(layouts: Deployment, ways: tuple[str, ...] = WAYS) -> Candidates:

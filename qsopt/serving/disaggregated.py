@@ -9,9 +9,7 @@ links: between domains, or inside one where the whole cluster is one. It adds to
 is hidden behind reading, and no device may send or receive faster than its link.
 """
 
-import jax.numpy as jnp
-from jax import lax
-
+from qsopt import xp
 from qsopt.arrays import EXACT, Scalar, Softness, number
 from qsopt.physics import placement, smooth
 from qsopt.physics.evaluate import TOLERANCE
@@ -144,11 +142,11 @@ def split_of(
     real = devices / per_request
     whole = whole_readers(devices, read_rate, read_devices, write_rate, write_devices)
     soft = smooth.is_relaxed(softness)
-    readers = jnp.where(soft, real / read_rate, whole)
-    left = jnp.maximum(devices * (1.0 + TOLERANCE) - readers * read_devices, 0.0)
+    readers = xp.where(soft, real / read_rate, whole)
+    left = xp.maximum(devices * (1.0 + TOLERANCE) - readers * read_devices, 0.0)
     writers = smooth.floor(left / write_devices, softness)
-    exact = jnp.minimum(readers * read_rate, writers * write_rate)
-    return Split(readers, writers, jnp.where(soft, real, exact))
+    exact = xp.minimum(readers * read_rate, writers * write_rate)
+    return Split(readers, writers, xp.where(soft, real, exact))
 
 
 def whole_readers(
@@ -162,26 +160,26 @@ def whole_readers(
     meets what the rest can write.
     """
     devices, read_rate, read_devices, write_rate, write_devices = (
-        lax.stop_gradient(x) for x in (devices, read_rate, read_devices, write_rate, write_devices)
+        xp.stop_gradient(x) for x in (devices, read_rate, read_devices, write_rate, write_devices)
     )
 
     def written(readers: Scalar) -> Scalar:
         left = devices * (1.0 + TOLERANCE) - readers * read_devices
-        return jnp.floor(jnp.maximum(left, 0.0) / write_devices) * write_rate
+        return xp.floor(xp.maximum(left, 0.0) / write_devices) * write_rate
 
     def served(readers: Scalar) -> Scalar:
-        return jnp.minimum(readers * read_rate, written(readers))
+        return xp.minimum(readers * read_rate, written(readers))
 
     def narrowed(_: object, bounds: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
         low, high = bounds
-        middle = jnp.floor((low + high) / 2.0)
+        middle = xp.floor((low + high) / 2.0)
         behind = middle * read_rate <= written(middle)
-        return jnp.where(behind, middle, low), jnp.where(behind, high, middle)
+        return xp.where(behind, middle, low), xp.where(behind, high, middle)
 
-    most = jnp.floor(devices * (1.0 + TOLERANCE) / read_devices) + 1.0
-    low, _ = lax.fori_loop(0, _HALVINGS, narrowed, (jnp.zeros_like(most), most))
-    below, above = jnp.maximum(low, 1.0), low + 1.0
-    return jnp.where(served(below) >= served(above), below, above)
+    most = xp.floor(devices * (1.0 + TOLERANCE) / read_devices) + 1.0
+    low, _ = xp.fori_loop(0, _HALVINGS, narrowed, (xp.zeros_like(most), most))
+    below, above = xp.maximum(low, 1.0), low + 1.0
+    return xp.where(served(below) >= served(above), below, above)
 
 
 _HALVINGS = 16

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from qsopt.deployments.optimum import EQUAL
+from qsopt.deployments.best import EQUAL
 from qsopt.serving.candidates import (
     ALTERNATING,
     CHUNKS,

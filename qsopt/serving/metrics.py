@@ -4,9 +4,9 @@ record for every way of serving.
 
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from qsopt import xp
 from qsopt.arrays import Scalar, number
 from qsopt.physics import placement, smooth
 from qsopt.physics.energy import Energy, PowerLaw, energy
@@ -101,7 +101,7 @@ def request_metrics(served: Served, plan: Plan, way: str) -> RequestMetrics:
     return of_one_pool(served, plan, work.pace, held(served, plan.decode, work.occupancy))
 
 
-compiled_request_metrics = compiled(request_metrics, static=("way",))
+compiled_request_metrics = compiled(request_metrics, static=("way",), by_numpy=True)
 
 
 def request_energy(cluster: Cluster, law: PowerLaw, reached: RequestMetrics) -> Energy:
@@ -128,7 +128,7 @@ def fits(memory: Memory) -> Bool[Array, ""]:
 
 def _answer(workload: Workload) -> Scalar:
     """Tokens of an answer; a token at a time for decode alone."""
-    return jnp.ones(()) if workload.answer is None else workload.answer
+    return xp.ones(()) if workload.answer is None else workload.answer
 
 
 def of_one_pool(served: Served, plan: Plan, pace: Pace, memory: Memory) -> RequestMetrics:
@@ -178,7 +178,7 @@ def of_pools(
         prefill_memory=memories[1],
         fits_memory=fits(memories[0]) & fits(memories[1]),
         fits_devices=split.requests > 0.0,
-        keeps_up=jnp.ones((), bool),
+        keeps_up=xp.ones((), bool),
         requests=split.requests,
         prefill_replicas=split.readers,
         decode_replicas=split.writers,
@@ -204,7 +204,7 @@ def _rates(served: Served, throughput: Scalar, ttft: Scalar, tpot: Scalar) -> di
 
 
 def _shares(busy: Span) -> dict[str, Scalar]:
-    seconds = jnp.where(busy.seconds > 0, busy.seconds, 1.0)
+    seconds = xp.where(busy.seconds > 0, busy.seconds, 1.0)
     return {
         "compute_share": busy.compute / seconds,
         "memory_share": busy.memory / seconds,

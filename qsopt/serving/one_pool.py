@@ -20,8 +20,7 @@ read in ceil(i D/C) forwards that follow each other. Ignored: last chunks of pro
 others.
 """
 
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import Scalar
 from qsopt.physics import smooth
 from qsopt.physics.memory import Occupancy, decoding
@@ -155,7 +154,7 @@ def reading_only(served: Served, deployment: Deployment, reading: Forward, spent
         unit=spent.times(1.0 / chunk.finished),
         first=turns * spent.seconds + first_token(server, served.model),
         service=count * spent.seconds,
-        reading=jnp.ones_like(turns),
+        reading=xp.ones_like(turns),
         finished=chunk.finished,
     )
     in_progress = chunk.finished * turns

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int
 
 from qsopt.arrays import Scalar
 from qsopt.deployments.batches import Tree, length, like, put, take
-from qsopt.deployments.optimum import EQUAL
+from qsopt.deployments.best import EQUAL
 from qsopt.record import Record
 from qsopt.serving import narrowing
 from qsopt.serving.candidates import ALTERNATING, READER, WRITER, Candidates

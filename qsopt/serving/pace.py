@@ -4,9 +4,9 @@ before any is counted over a cluster.
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from qsopt import xp
 from qsopt.arrays import Scalar, number
 from qsopt.physics.evaluate import TOLERANCE
 from qsopt.physics.memory import Occupancy
@@ -50,4 +50,4 @@ def end_to_end(ttft: Scalar, tpot: Scalar, answer: Scalar) -> Scalar:
     """From a request's arrival to the last token of its answer: the first token comes from the
     prompt [s].
     """
-    return ttft + jnp.maximum(answer - 1.0, 0.0) * tpot
+    return ttft + xp.maximum(answer - 1.0, 0.0) * tpot

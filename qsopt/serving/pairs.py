@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from qsopt.arrays import Scalar
 from qsopt.deployments.batches import pad_to, take
-from qsopt.deployments.optimum import EQUAL
+from qsopt.deployments.best import EQUAL
 from qsopt.programs import compiled
 from qsopt.record import Record
 from qsopt.serving.candidates import READER, WRITER, Candidates, Groups

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 from qsopt.arrays import Scalar, number
 from qsopt.deployments.batches import length, like, put, take
-from qsopt.deployments.optimum import EQUAL
+from qsopt.deployments.best import EQUAL
 from qsopt.serving.candidates import READER, WRITER, Candidates, Groups
 from qsopt.serving.narrowing import next_units, step, unknown
 from qsopt.serving.optimum import FIRST, ROUND, Found, beating

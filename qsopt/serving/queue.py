@@ -5,8 +5,7 @@ At load u a request waits u / (2 (1 - u)) service times on average (Pollaczek an
 of 0 leaves waiting out: the server is then taken as busy as it can be, and no request as waiting.
 """
 
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import Scalar
 
 
@@ -24,4 +23,4 @@ def busiest(load: Scalar) -> Scalar:
     """Share of the time that the server may be busy: the load, or all of it where queueing is left
     out.
     """
-    return jnp.where(load > 0, load, 1.0)
+    return xp.where(load > 0, load, 1.0)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from qsopt import xp
 from qsopt.arrays import EXACT, Scalar, Softness
 from qsopt.physics import server
 from qsopt.physics.chunks import Chunk, runs
@@ -29,6 +30,7 @@ from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
+from qsopt.xp import is_of_jax
 
 R = TypeVar("R")
 
@@ -90,15 +92,15 @@ def _with_drafts(served: Served, stage: Stage, forward: Forward) -> Span:
     """Operators of a forward and of the drafts before it, which its host starts along."""
     draft, new = served.draft, served.service.workload.tokens_per_step
     assert draft is not None
-    sequences, chunk, one = forward.sequences, forward.chunk, jnp.ones_like(new)
-    writes, more = jnp.where(sequences > 0, 1.0, 0.0), new - 1.0
+    sequences, chunk, one = forward.sequences, forward.chunk, xp.ones_like(new)
+    writes, more = xp.where(sequences > 0, 1.0, 0.0), new - 1.0
     # where nothing decodes or nothing is read, a load of one that counts nothing
-    some = jnp.where(sequences > 0, sequences, 1.0)
+    some = xp.where(sequences > 0, sequences, 1.0)
     unread, read = (
         eqx.tree_at(lambda c: c.tokens, chunk, tokens)
-        for tokens in (0.0 * chunk.tokens, jnp.maximum(chunk.tokens, 1.0))
+        for tokens in (0.0 * chunk.tokens, xp.maximum(chunk.tokens, 1.0))
     )
-    counts = more * writes, jnp.clip(more, 0.0, 1.0) * runs(chunk.tokens)
+    counts = more * writes, xp.clip(more, 0.0, 1.0) * runs(chunk.tokens)
     drafts = _of_both(
         lambda load: _span(draft_stage(draft, stage, load)),
         _load(served, some, one, unread),
@@ -109,6 +111,8 @@ def _with_drafts(served: Served, stage: Stage, forward: Forward) -> Span:
 
 def _of_both(function: Callable[[R], Span], one: R, other: R) -> tuple[Span, Span]:
     """A function of two records of one structure, in turn: it compiles in the time of one."""
+    if not is_of_jax(*jax.tree.leaves((one, other))):
+        return function(one), function(other)
     both = jax.tree.map(lambda *leaves: jnp.stack(jnp.broadcast_arrays(*leaves)), one, other)
     found = lax.map(function, both)
     first, second = (jax.tree.map(itemgetter(place), found) for place in range(2))

@@ -8,8 +8,8 @@ draft reads prompts too, and holds weights and a cache of its own.
 """
 
 import equinox as eqx
-import jax.numpy as jnp
 
+from qsopt import xp
 from qsopt.arrays import Scalar, Softness, number, scalar
 from qsopt.errors import InputError
 from qsopt.physics.load import Load
@@ -51,7 +51,7 @@ def next_token_layer(model: Model) -> Draft:
         (stack, scalar(1.0), None),
         is_leaf=lambda x: x is None,
     )
-    return Draft(layer, 0.0, jnp.maximum(model.draft_layers, 1.0))
+    return Draft(layer, 0.0, xp.maximum(model.draft_layers, 1.0))
 
 
 def drafted_by(model: Model) -> str:
@@ -103,4 +103,4 @@ def draft_bytes(
 
 def _one_stage(deployment: Deployment) -> Deployment:
     """The devices of one stage, which drafts are made on."""
-    return eqx.tree_at(lambda d: d.pipeline, deployment, jnp.ones_like(deployment.tensor))
+    return eqx.tree_at(lambda d: d.pipeline, deployment, xp.ones_like(deployment.tensor))

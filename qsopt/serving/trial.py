@@ -6,9 +6,9 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from qsopt import xp
 from qsopt.arrays import Scalar, number
 from qsopt.physics import placement
 from qsopt.physics.evaluate import whole_units
@@ -60,14 +60,14 @@ def tokens_of(served: Served, candidate: Candidates, layout: Deployment) -> Scal
     workload = served.service.workload
     budget = chunk_length(workload.read, candidate.chunk) * layout.data
     least = needed(workload, layout) / busiest(workload.load)
-    return jnp.where(candidate.kind == UNIFORM, least, budget)
+    return xp.where(candidate.kind == UNIFORM, least, budget)
 
 
 def trial(served: Served, candidate: Candidates, units: Scalar) -> Trial:
     """What a candidate reaches with so many batch units."""
     kind, layout = candidate.kind, layout_at(candidate, units)
     workload, service = served.service.workload, served.service
-    beside = jnp.where((kind == MIXED) | (kind == UNIFORM), 1.0, 0.0)
+    beside = xp.where((kind == MIXED) | (kind == UNIFORM), 1.0, 0.0)
     tokens = tokens_of(served, candidate, layout)
     both = loads(served, layout, tokens, beside, candidate.sharing)
     loaded, bare = times(served, layout, both.loaded, both.bare)
@@ -108,7 +108,7 @@ def trial(served: Served, candidate: Candidates, units: Scalar) -> Trial:
 def _chosen(kind: Any, one_pool: Any, writer: Any, reader: Any) -> Any:
     """The value for a candidate's kind, of records too."""
     return jax.tree.map(
-        lambda a, b, c: jnp.where(kind == WRITER, b, jnp.where(kind == READER, c, a)),
+        lambda a, b, c: xp.where(kind == WRITER, b, xp.where(kind == READER, c, a)),
         one_pool,
         writer,
         reader,
@@ -119,9 +119,9 @@ def most_units(served: Served, candidate: Candidates) -> Scalar:
     """A bound on the batch units of a candidate: what fits beside weights, and of mixed steps what
     chunks can keep up with. A reader needs one.
     """
-    workload, one = served.service.workload, layout_at(candidate, jnp.ones(()))
-    by_memory = whole_units(held(served, one, decoding(one, workload)), jnp.ones(()))
+    workload, one = served.service.workload, layout_at(candidate, xp.ones(()))
+    by_memory = whole_units(held(served, one, decoding(one, workload)), xp.ones(()))
     tokens = tokens_of(served, candidate, one)
-    keeping = jnp.floor(tokens * busiest(workload.load) / needed(workload, one) * (1.0 + 1e-9))
-    mixed = jnp.where(candidate.kind == MIXED, jnp.minimum(by_memory, keeping), by_memory)
-    return jnp.where(candidate.kind == READER, 1.0, mixed)
+    keeping = xp.floor(tokens * busiest(workload.load) / needed(workload, one) * (1.0 + 1e-9))
+    mixed = xp.where(candidate.kind == MIXED, xp.minimum(by_memory, keeping), by_memory)
+    return xp.where(candidate.kind == READER, 1.0, mixed)

@@ -9,8 +9,8 @@ from jaxtyping import Bool, Int
 
 from qsopt.arrays import Scalar
 from qsopt.deployments.batches import length, repeat, stack, take
+from qsopt.deployments.best import EQUAL
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import EQUAL
 from qsopt.errors import InputError
 from qsopt.record import Record
 from qsopt.serving.candidates import Candidates, Groups, candidates, grouped

@@ -8,8 +8,7 @@ devices fill the cluster.
 
 import math
 
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import Scalar, is_concrete, number
 from qsopt.errors import InputError, exactly
 from qsopt.record import Record
@@ -77,11 +76,11 @@ class Deployment(Record):
 
     def slots(self, experts: Scalar) -> Scalar:
         """Places for the experts of a layer that has so many: never fewer than the experts."""
-        return jnp.maximum(self.expert_slots, experts)
+        return xp.maximum(self.expert_slots, experts)
 
     def rank_slots(self, experts: Scalar) -> Scalar:
         """Whole places of the fullest expert rank, ceil(E'/e)."""
-        return jnp.ceil(self.slots(experts) / self.expert * (1.0 - _ROUNDING))
+        return xp.ceil(self.slots(experts) / self.expert * (1.0 - _ROUNDING))
 
     @property
     def expert_tensor(self) -> Scalar:

@@ -3,9 +3,9 @@ stand in `efficiency`.
 """
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 
+from qsopt import xp
 from qsopt.arrays import Scalar, Table, entry, is_concrete, number, numbers, scalar
 from qsopt.errors import InputError, exactly
 from qsopt.record import Record
@@ -53,7 +53,7 @@ class Accelerator(Record):
 
     def peak(self, form: Format) -> Scalar:
         """Peak of the arithmetic that weights of this format compute in [FLOP/s]."""
-        index = jnp.round(entry(self.arithmetic, form.index)).astype(jnp.int32)
+        index = xp.round(entry(self.arithmetic, form.index)).astype(xp.int32)
         return entry(self.peak_flops, index)
 
     def links_share(self, ranks: Scalar) -> Scalar:
@@ -62,11 +62,11 @@ class Accelerator(Record):
         Behind a switch 1. In a full mesh each peer has its own link: (ranks - 1) of `mesh_peers`.
         In a torus, ranks packed as compactly as they go have log2(ranks) links each.
         """
-        others = jnp.maximum(ranks - 1.0, 1.0)
-        mesh = jnp.minimum(others / jnp.maximum(self.mesh_peers, 1.0), 1.0)
-        torus = jnp.log2(jnp.maximum(ranks, 2.0)) / jnp.maximum(self.torus_links, 1.0)
-        share = jnp.where(self.mesh_peers > 0.0, mesh, 1.0)
-        return jnp.where(self.torus_links > 0.0, jnp.minimum(torus, 1.0), share)
+        others = xp.maximum(ranks - 1.0, 1.0)
+        mesh = xp.minimum(others / xp.maximum(self.mesh_peers, 1.0), 1.0)
+        torus = xp.log2(xp.maximum(ranks, 2.0)) / xp.maximum(self.torus_links, 1.0)
+        share = xp.where(self.mesh_peers > 0.0, mesh, 1.0)
+        return xp.where(self.torus_links > 0.0, xp.minimum(torus, 1.0), share)
 
 
 class Cluster(Record):

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import equinox as eqx
-import jax.numpy as jnp
 
+from qsopt import xp
 from qsopt.arrays import Scalar, is_concrete, number, optional_number, scalar
 from qsopt.errors import InputError, exactly
 from qsopt.record import Record
@@ -193,7 +193,7 @@ class Layers(Record, Generic[Kind_co]):
     @property
     def distinct(self) -> Scalar:
         """Sets of weights that these layers have."""
-        return self.count if self.sets is None else jnp.minimum(self.sets, self.count)
+        return self.count if self.sets is None else xp.minimum(self.sets, self.count)
 
 
 class Stack(Record):

@@ -5,8 +5,7 @@ answer, and the limits that an answer must keep. Both sides of a comparison shar
 whole requests; a decoding sequence then holds prompt + answer/2 tokens on average.
 """
 
-import jax.numpy as jnp
-
+from qsopt import xp
 from qsopt.arrays import Scalar, is_concrete, scalar
 from qsopt.errors import InputError, exactly
 from qsopt.record import Record
@@ -108,7 +107,7 @@ class Workload(Record):
         token's [tokens].
         """
         prompt = self.context if self.prompt is None else self.prompt
-        return jnp.maximum(prompt * (1.0 - self.cached), 1.0)
+        return xp.maximum(prompt * (1.0 - self.cached), 1.0)
 
     @property
     def accepted(self) -> Scalar:
@@ -117,11 +116,11 @@ class Workload(Record):
         """
         count, missed = self.tokens_per_step, 1.0 - self.acceptance
         some = missed > _NEVER_MISSED
-        share = jnp.where(some, missed, 1.0)
-        kept = jnp.where(some & (self.acceptance > 0), self.acceptance, 1.0)
-        power = jnp.where(self.acceptance > 0, jnp.exp(count * jnp.log(kept)), 0.0)
+        share = xp.where(some, missed, 1.0)
+        kept = xp.where(some & (self.acceptance > 0), self.acceptance, 1.0)
+        power = xp.where(self.acceptance > 0, xp.exp(count * xp.log(kept)), 0.0)
         series = count * (1.0 - (count - 1.0) / 2.0 * missed)
-        return jnp.where(some, (1.0 - power) / share, series)
+        return xp.where(some, (1.0 - power) / share, series)
 
     def __check_init__(self) -> None:
         if not is_concrete(self):

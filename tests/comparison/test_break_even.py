@@ -32,6 +32,9 @@ from qsopt.spec.workload import Workload
 SHORT = 16
 """Layouts that are worked on at once here."""
 
+ROUNDING = 1e-14
+"""Relative: a compiler rounds a row at the end of a list apart from one in its middle."""
+
 Case = tuple[Model, Service, Duel, float]
 
 
@@ -96,7 +99,9 @@ def test_worlds_without_layouts_that_cannot_win_are_those_of_all_layouts(
         monkeypatch.setattr(f"qsopt.{module}.CHUNK", SHORT)
     found, worlds = in_all_worlds(side, service, layouts)
     close = throughputs[0] >= CLOSE * throughputs[0].max()
-    np.testing.assert_array_equal(np.asarray(found.throughputs)[0, close], throughputs[0, close])
+    np.testing.assert_allclose(
+        np.asarray(found.throughputs)[0, close], throughputs[0, close], rtol=ROUNDING
+    )
     assert (np.asarray(found.throughputs)[0] >= throughputs[0] * (1.0 - 1e-12)).all()
     np.testing.assert_allclose(worlds, every.best.throughput, rtol=1e-9)
 
@@ -109,15 +114,16 @@ def test_a_list_in_parts_is_the_list(case: Case, monkeypatch: pytest.MonkeyPatch
     whole = searched(repeat(side, 3), service, duel.moe.layouts, worlds)
     many = searched(repeat(side, 10), service, duel.moe.layouts)
     assert length(many) == 10
-    np.testing.assert_array_equal(
-        many.best.throughput, np.full(10, float(duel.moe.best.throughput))
-    )
+    best = np.full(10, float(duel.moe.best.throughput))
+    np.testing.assert_allclose(many.best.throughput, best, rtol=ROUNDING)
     monkeypatch.setattr(optimum, "CHUNK", SHORT)
     parts = searched(repeat(side, 3), service, duel.moe.layouts, worlds)
     for one, other in zip(jax.tree.leaves(whole.best), jax.tree.leaves(parts.best), strict=True):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, other, rtol=ROUNDING)
     listed = length(legal_layouts(side, service.cluster))  # the rest only fills up
-    np.testing.assert_array_equal(whole.throughputs[:, :listed], parts.throughputs[:, :listed])
+    np.testing.assert_allclose(
+        whole.throughputs[:, :listed], parts.throughputs[:, :listed], rtol=ROUNDING
+    )
     assert float(whole.best.throughput[1]) > float(whole.best.throughput[0])
 
 

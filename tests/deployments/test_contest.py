@@ -12,9 +12,10 @@ import qsopt
 from qsopt.comparison.twin import aligned
 from qsopt.deployments import contest as contests
 from qsopt.deployments.batches import length, pad_to, repeat, take
+from qsopt.deployments.best import EQUAL
 from qsopt.deployments.contest import CLOSE, TIED, Entry, Standing, contest, qualified
 from qsopt.deployments.layouts import legal_layouts
-from qsopt.deployments.optimum import EQUAL, at_batches, entry_of, searched
+from qsopt.deployments.optimum import at_batches, entry_of, searched
 from qsopt.physics.evaluate import TOLERANCE, compiled_metrics, timing
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model

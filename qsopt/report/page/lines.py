@@ -10,7 +10,7 @@ import numpy as np
 from qsopt.catalog.models import trained_context
 from qsopt.comparison.compare import verdict
 from qsopt.comparison.duel import best_of
-from qsopt.deployments.optimum import Best
+from qsopt.deployments.best import Best
 from qsopt.report.inquiry import Inquiry
 from qsopt.report.page.sides import PageSides
 from qsopt.report.records.design import deployment_record
