@@ -5,6 +5,7 @@ design is an answer. Ctrl-C ends with status 130, and SIGTERM with 143.
 """
 
 import contextlib
+import gc
 import io
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,11 @@ from qsopt.version import __version__
 
 SLOW = ("calibrate", "map")
 """Commands that compute long enough for the compiler to do its best."""
+
+GARBAGE = 50_000
+"""Objects between two looks for garbage, of which a command makes little beside all that modules
+are. At its end nothing is looked at once more, which would take longer than many an answer.
+"""
 
 BAD_INPUT, INTERRUPTED = 2, 130
 """Exit statuses."""
@@ -35,8 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is not None:
         return _status(arguments)
+    gc.set_threshold(GARBAGE)
     with answering_signals():
-        return _status(sys.argv[1:])
+        status = _status(sys.argv[1:])
+    gc.freeze()
+    return status
 
 
 def _status(words: Sequence[str]) -> int:

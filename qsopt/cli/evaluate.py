@@ -3,23 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import jax
-import numpy as np
-
 from qsopt.cli.options import Question, Way
 from qsopt.cli.quantities import OptionalCount
-from qsopt.deployments.request import Request, at_batch, open_layouts, resolve
+from qsopt.deployments.request import Request, resolve
 from qsopt.errors import InputError
 from qsopt.physics.evaluate import compiled_metrics
 from qsopt.report.records import answer_json
 from qsopt.report.records.design import evaluate_record
-from qsopt.report.records.serving import evaluate_request_record
-from qsopt.report.text import show_design
-from qsopt.serving.given import ONE_POOL, best_given
-from qsopt.serving.ranking import Option
-from qsopt.serving.replica import Served
-from qsopt.serving.speculation import Draft, next_token_layer
-from qsopt.serving.ways import asked
 from qsopt.spec.deployment import DISPATCHED, GATHERED
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
@@ -63,36 +53,25 @@ class Evaluate(Question):
         if self.json:
             print(answer_json(record))
         else:
+            from qsopt.report.text import show_design  # noqa: PLC0415  (JSON needs no tables)
+
             show_design(record, f"{self.model} on {self.cluster}, {self.asked_in_words()}")
 
     def _of_steps(self, model: Model, service: Service) -> dict[str, Any]:
         """Decode alone."""
         self.check_way()
-        found = resolve(model, service, self._request())
+        found = resolve(model, service, self.request())
         reached = compiled_metrics(model, service, found.deployment)
         inquiry = self.inquiry(model, service)
         return evaluate_record(reached, inquiry, found.deployment, found.chosen)
 
     def _of_requests(self, model: Model, service: Service) -> dict[str, Any]:
         """Whole requests, by one pool with the sizes that are given."""
-        _, option, chosen = self.best_plan(model, service)
+        from qsopt.cli.plans import best_plan  # noqa: PLC0415  (a decode step needs none of it)
+        from qsopt.report.records.serving import evaluate_request_record  # noqa: PLC0415
+
+        _, option, chosen = best_plan(self, model, service)
         return evaluate_request_record(option, self.inquiry(model, service), chosen)
-
-    def best_plan(self, model: Model, service: Service) -> tuple[Served, Option, str]:
-        """The best plan of one pool with the sizes that are given, and how it came about."""
-        request = self._request()
-        layouts = open_layouts(model, service, request)
-        if self.batch is not None:
-            layouts = at_batch(layouts, self.batch)
-        ways = ONE_POOL if self.way_of_serving is None else (self.way_of_serving,)
-        served = jax.tree.map(np.asarray, asked(model, service, self._draft(model)))
-        option = best_given(served, layouts, self.batch, ways)
-        named = request.names_layout
-        chosen = "sizes as given, best chunk" if named else "best legal layout and chunk"
-        return served, option, chosen
-
-    def _draft(self, model: Model) -> Draft | None:
-        return next_token_layer(model) if self.tokens_per_step > 1.0 else None
 
     def check_way(self) -> None:
         """Refuse a way of serving for a decode step.
@@ -106,6 +85,7 @@ class Evaluate(Question):
                 "--context"
             )
 
-    def _request(self) -> Request:
+    def request(self) -> Request:
+        """What is asked of the layout."""
         way = None if self.way is None else DISPATCHED if self.way == "dispatched" else GATHERED
         return Request(self.tp, self.dp, self.pp, self.ep, self.etp, self.batch, way)

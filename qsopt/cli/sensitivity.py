@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qsopt.cli.evaluate import Evaluate
+from qsopt.cli.plans import best_plan
 from qsopt.deployments.request import resolve
 from qsopt.report.records import answer_json
 from qsopt.report.records.slopes import request_sensitivity_record, sensitivity_record
@@ -37,13 +38,13 @@ class SensitivityCommand(Evaluate):
     def _of_design(self, model: Model, service: Service) -> dict[str, Any]:
         """Of a decode step."""
         self.check_way()
-        found = resolve(model, service, self._request())
+        found = resolve(model, service, self.request())
         slopes = sensitivity(Design(model, service, found.deployment))
         inquiry = self.inquiry(model, service)
         return sensitivity_record(slopes, inquiry, found.deployment, found.chosen)
 
     def _of_plan(self, model: Model, service: Service) -> dict[str, Any]:
         """Of whole requests."""
-        served, option, chosen = self.best_plan(model, service)
+        served, option, chosen = best_plan(self, model, service)
         slopes = request_sensitivity(request_design(served, option.plan, option.way))
         return request_sensitivity_record(slopes, self.inquiry(model, service), option, chosen)

@@ -7,7 +7,6 @@ import numpy as np
 
 from qsopt.arrays import Scalar
 from qsopt.catalog.models import trained_context
-from qsopt.comparison.opinions import opinions
 from qsopt.comparison.twin import qs_numbers
 from qsopt.deployments.batches import in_numpy
 from qsopt.deployments.sizes import traits_of
@@ -81,7 +80,11 @@ def _quality(inquiry: Inquiry) -> dict[str, Any]:
         return {}
     held = inquiry.believe()
     numbers = qs_numbers(model, held.q)
-    found = opinions(model, inquiry.training_tokens) if inquiry.all_laws else []
+    found = []
+    if inquiry.all_laws:
+        from qsopt.comparison.opinions import opinions  # noqa: PLC0415  (one law needs none of it)
+
+        found = opinions(model, inquiry.training_tokens)
     return {
         "s": float(numbers.s),
         "q": held.q,

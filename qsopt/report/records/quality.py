@@ -1,9 +1,11 @@
 """What is believed of q, and what all laws say, as plain records."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qsopt.comparison.opinions import Opinion
 from qsopt.quality.belief import LEVEL, Belief
+
+if TYPE_CHECKING:
+    from qsopt.comparison.opinions import Opinion
 
 
 def belief_record(held: Belief, law: str) -> dict[str, Any]:
@@ -18,7 +20,7 @@ def belief_record(held: Belief, law: str) -> dict[str, Any]:
     }
 
 
-def opinion_records(opinions: list[Opinion]) -> list[dict[str, Any]]:
+def opinion_records(opinions: "list[Opinion]") -> list[dict[str, Any]]:
     """One record a law."""
     return [
         {
