@@ -5,7 +5,7 @@ sequence (decode context parallel), and an expert size that does not divide the 
 places that are left with copies.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from qsopt.arrays import Scalar, is_concrete
 from qsopt.deployments.batches import Tree, same_length, take
-from qsopt.deployments.legality import deciding_sizes, has_replica, with_places
+from qsopt.deployments.legality import deciding_sizes, has_replica, splits, with_places
 from qsopt.deployments.sizes import cache_shares, expert_sizes_up_to, tensor_sizes, traits_of, whole
 from qsopt.deployments.stacks import RUNS, Layout, Traits
 from qsopt.errors import InputError
@@ -97,22 +97,7 @@ def _without_tracers(tree: Tree) -> Tree:
 @lru_cache(maxsize=32)
 def _listed(asked: _Asked) -> Deployment:
     """The list, made once: a comparison needs those of both sides many times."""
-    model, cluster, rules = asked.model, asked.cluster, asked.rules
-    devices = int(cluster.devices)
-    if devices > MOST_DEVICES:
-        raise InputError(
-            f"{devices} devices: layouts are enumerated for at most {MOST_DEVICES}; give the "
-            "parallel sizes, or compare on a part of the cluster, as replicas only repeat"
-        )
-    sizes = LayoutSizes(
-        tensor=tensor_sizes(model, devices),
-        data=range(1, devices + 1),
-        pipeline=range(1, whole(model.layers, "layers") + 1),
-        shares=lambda tensor: cache_shares(model, tensor),
-        expert=expert_sizes_up_to(model, devices, rules),
-    )
-    layouts = combined_layouts(cluster, sizes, asked.traits, rules, asked.ways)
-    return with_places(model, layouts, rules)
+    return _combined([asked.model], asked.cluster, asked.rules, asked.ways)
 
 
 def layouts_of_any(
@@ -134,34 +119,49 @@ def layouts_of_any(
         layers, *heads = map(float, deciding_sizes(model))
         # more layers than devices change nothing
         distinct.setdefault((min(layers, float(cluster.devices)), *heads), model)
-    tried = [_layouts_if_any(model, cluster, rules) for model in distinct.values()]
-    lists = [layouts for layouts in tried if layouts is not None]
-    if not lists:
-        return legal_layouts(models[0], cluster, rules)
-    return lists[0] if len(lists) == 1 else _union(lists)
+    divided = [model for model in distinct.values() if _is_whole(model)]
+    if len(divided) <= 1:
+        return legal_layouts((divided or models)[0], cluster, rules)
+    layouts = _combined(divided, cluster, rules)
+    return take(layouts, np.any([splits(model, layouts) for model in divided], axis=0))
 
 
-def _layouts_if_any(model: Model, cluster: Cluster, rules: LayoutRules) -> Deployment | None:
-    try:
-        return legal_layouts(model, cluster, rules)
-    except InputError:
-        return None
+def _is_whole(model: Model) -> bool:
+    """Whether the sizes that decide which layouts are legal are whole numbers."""
+    return all(float(size).is_integer() for size in deciding_sizes(model))
 
 
-def _union(lists: Sequence[Deployment]) -> Deployment:
-    """Layouts that are in any of several lists, each once, in the order of `legal_layouts`."""
-    columns = np.concatenate([np.stack(_in_order(layouts)) for layouts in lists], axis=1)
-    ordered = columns[:, np.lexsort(columns[::-1])]
-    new = np.ones(ordered.shape[1], bool)
-    new[1:] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
-    pipeline, tensor, data, *others = ordered[:, new]
-    return layout_batch(np.stack([tensor, data, pipeline, *others], axis=1))
+def _combined(
+    models: Sequence[Model],
+    cluster: Cluster,
+    rules: LayoutRules,
+    ways: tuple[float, ...] = WAYS,
+) -> Deployment:
+    """All combinations of sizes that are legal for any of several models with the same experts."""
+    devices = _checked_devices(cluster)
+    sizes = LayoutSizes(
+        tensor=_union(tensor_sizes(model, devices) for model in models),
+        data=range(1, devices + 1),
+        pipeline=range(1, max(whole(model.layers, "layers") for model in models) + 1),
+        shares=lambda tensor: _union(cache_shares(model, tensor) for model in models),
+        expert=expert_sizes_up_to(models[0], devices, rules),
+    )
+    layouts = combined_layouts(cluster, sizes, traits_of(models[0]), rules, ways)
+    return with_places(models[0], layouts, rules)
 
 
-def _in_order(layouts: Deployment) -> list[Float[np.ndarray, " layouts"]]:
-    """Sizes, those first by which layouts are ordered first."""
-    tensor, data, pipeline, expert, _, *others = map(np.asarray, _fields(layouts))
-    return [pipeline, tensor, data, expert, *others]
+def _union(sizes: Iterable[Collection[int]]) -> list[int]:
+    return sorted({size for some in sizes for size in some})
+
+
+def _checked_devices(cluster: Cluster) -> int:
+    devices = int(cluster.devices)
+    if devices > MOST_DEVICES:
+        raise InputError(
+            f"{devices} devices: layouts are enumerated for at most {MOST_DEVICES}; give the "
+            "parallel sizes, or compare on a part of the cluster, as replicas only repeat"
+        )
+    return devices
 
 
 # ---- layouts from sizes --------------------------------------------------------------------------
