@@ -77,6 +77,8 @@ def enumerate_grid(evaluator: Evaluator, answer: Designs | None, limit: float) -
 
 def enumerate_whole(evaluator: Evaluator, limit: float, stop: Event) -> Enumeration | None:
     """The whole grid; None if it holds more than `limit` designs, or where it is stopped."""
+    if limit < 1.0:
+        return None
     part = part_of_grid(evaluator.admission, None, length(evaluator.scorer.layouts), limit)
     listed = _enumerated(evaluator, part, stop) if part.complete else None
     return None if stop.is_set() else listed

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import cache
+from threading import Event
 
 import equinox as eqx
 import jax
@@ -24,6 +25,7 @@ from qsopt.quality import law
 from qsopt.quality.of_model import architecture
 from qsopt.search import gradient
 from qsopt.search.architecture import reference_value, with_architecture
+from qsopt.search.certificate import enumerate_whole
 from qsopt.search.evaluator import Evaluator
 from qsopt.search.optimize import Solution, optimize, search_relaxed
 from qsopt.search.problem import DesignProblem
@@ -120,6 +122,25 @@ def test_fixed_variables_stay():
     layout = found("deployment only").best.deployment
     assert (float(layout.batch), float(layout.pipeline)) == (24, 1)
     assert found("deployment only").best.architecture == {}
+
+
+def test_the_best_of_the_whole_grid_is_told_before_the_rest():
+    """By name of what is told, and only where a certificate is wanted."""
+    told = []
+    answer = optimize(PROBLEMS["memory"], found=lambda *best: told.append(best))
+    ((design, value, count),) = told
+    assert design.architecture == answer.best.architecture
+    assert value == pytest.approx(answer.certificate.exact_optimum, rel=1e-12)
+    assert count == answer.certificate.enumerated
+    optimize(PROBLEMS["memory"], certify=0, found=lambda *best: told.append(best))
+    assert len(told) == 1
+
+
+def test_a_grid_that_is_stopped_is_no_certificate():
+    evaluator, stop = Evaluator.for_problem(PROBLEMS["memory"]), Event()
+    assert enumerate_whole(evaluator, 1.0, stop) is None  # too large
+    stop.set()
+    assert enumerate_whole(evaluator, 1e7, stop) is None
 
 
 def test_objectives_count_what_they_say():
