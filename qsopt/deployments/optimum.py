@@ -220,7 +220,7 @@ def of_case(
     ahead: Scalar,
     near: Scalar,
     world: Counterfactual,
-    at_once: int | None = None,
+    at_once: int = AT_ONCE,
 ) -> Searched:
     """One model in some layouts; arguments from `promise` on are those of `contest`."""
     beside = model, service, world
@@ -237,7 +237,7 @@ def best_layout(
     ahead: Scalar = 0.0,
     near: Scalar = TIED,
     world: Counterfactual = ACTUAL,
-    at_once: int | None = None,
+    at_once: int = AT_ONCE,
 ) -> Searched:
     """The best of some layouts for one model; arguments from `entry` on are those of `contest`."""
 
@@ -252,7 +252,7 @@ def best_layout(
 
     filling = is_filling(layouts)
     entry = eqx.tree_at(lambda e: e.most, entry, xp.where(filling, 0.0, entry.most))
-    standing = contest(entry, evaluate, promise, ahead, near, at_once or AT_ONCE)
+    standing = contest(entry, evaluate, promise, ahead, near, at_once)
     designs = at_batches(layouts, xp.maximum(standing.units, 1.0) * entry.unit)
     best = pick(Best(designs, standing.throughput, standing.throughput > 0.0))
     return Searched(best, standing.at_most)
