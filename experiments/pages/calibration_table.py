@@ -158,8 +158,10 @@ def serving(folder: Folder, outcome: Outcome) -> dict[str, Any] | None:
     right, pairs = outcome.ranked()
     return {
         "backends": [
-            {"backend": name, "scale": scale, "late_steps": late}
-            for name, scale, late in zip(runs.backends, host.scale, host.late, strict=True)
+            {"backend": name, "scale": scale, "by_bits": by_bits, "late_steps": late}
+            for name, scale, by_bits, late in zip(
+                runs.backends, host.scale, host.by_bits, host.late, strict=True
+            )
         ],
         "host_layer_us": float(host.host_layer) * 1e6,
         "first_layer_us": float(host.first_layer) * 1e6,

@@ -115,6 +115,7 @@ ASSUMPTIONS = (
     "imbalance_cv2",
     "attention_overlap",
     "ffn_overlap",
+    "prefill_overlap",
     "merged_dispatch",
     "dispatch_bytes",
     "shared_links",

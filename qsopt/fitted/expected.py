@@ -29,7 +29,7 @@ from qsopt.fitted import sets
 from qsopt.fitted.choices import best_pool, link_groups, of_backend, representative
 from qsopt.fitted.generations import generation
 from qsopt.fitted.groups import Calibration, FittedGroup, load_calibration, shipped
-from qsopt.fitted.server import POOLED, known_server, server_fit
+from qsopt.fitted.server import POOLED, by_default, known_server, server_fit
 from qsopt.fitted.spread import Quantiles, widened
 from qsopt.physics.step import core_kind
 from qsopt.record import named
@@ -177,7 +177,7 @@ def named_efficiency(which: str | Path, accelerator: str | None) -> Efficiency:
     line.
 
     `fitted` and those of a software are what servers reach: kernels, and what a server adds to
-    them. `kernels` are those of `fitted` alone.
+    them. `kernels` are those of `fitted` alone, prompts read in two halves of a batch by turns.
 
     Args:
         which: of `names_of_sets`, or a TOML file.
@@ -223,7 +223,8 @@ def served_set(name: str, accelerator: str | None) -> Efficiency:
     accelerator, with what a server adds.
     """
     kernels = software_kernels(name, accelerator) if name in SOFTWARE else efficiency_set(KERNELS)
-    return named(eqx.tree_at(lambda e: e.server, kernels, server_fit().server(name)), name)
+    served = eqx.tree_at(lambda e: e.server, by_default(kernels), server_fit().server(name))
+    return named(served, name)
 
 
 def software_kernels(software: str, accelerator: str | None) -> Efficiency:

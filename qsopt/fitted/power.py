@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from qsopt.files import read_toml, understood
 from qsopt.fitted.errors import Errors
 from qsopt.fitted.groups import WRITTEN, shipped
-from qsopt.fitted.server import known_server
+from qsopt.fitted.server import known_server, read_by_bits
 from qsopt.physics.energy import PowerLaw, TokenLaw
 from qsopt.units import MICROSECOND
 
@@ -38,10 +38,20 @@ class FittedPower:
 
 
 @dataclass(frozen=True)
+class ServedTokens:
+    """The energy of an output token of servers."""
+
+    law: TokenLaw
+    """Constants."""
+    by_bits: tuple[float, ...]
+    """Energy for weights of `server.BITS`, in units of the law's."""
+
+
+@dataclass(frozen=True)
 class FittedTokens:
     """A law of the energy of an output token and what it leaves."""
 
-    law: TokenLaw
+    law: ServedTokens
     """Constants."""
     errors: dict[str, Errors]
     """By the names of `COLUMNS`, of the energy of an output token."""
@@ -67,9 +77,10 @@ def load_tokens(path: Path) -> FittedTokens:
         InputError: if the file cannot be read or an entry is missing.
     """
 
-    def law(table: dict[str, Any]) -> TokenLaw:
+    def law(table: dict[str, Any]) -> ServedTokens:
         step, memory, compute = (float(table[name]) for name in ("step", "memory", "compute"))
-        return TokenLaw(step, memory, compute, float(table["sequence_us"]) * MICROSECOND)
+        sequence = float(table["sequence_us"]) * MICROSECOND
+        return ServedTokens(TokenLaw(step, memory, compute, sequence), read_by_bits(table))
 
     return FittedTokens(*_read(path, TOKENS, law))
 

@@ -3,9 +3,10 @@ a server adds is counted, for a decode step and for requests alike.
 
     seconds = scale (operators) + host,     host = fixed + layers * (time for each layer)
 
-A forward that decodes is a p-th of a step, and takes a p-th of the step's host time; one that only
-reads prompts has a scale and a host time of its own. A first token comes later than its prompt is
-read, by a time for each layer. The default `Server` adds nothing.
+A forward that decodes is a p-th of a step, and takes a p-th of the step's host time; its scale
+differs with the format of the weights. One that only reads prompts has a scale and a host time of
+its own. A first token comes later than its prompt is read, by a time for each layer. The default
+`Server` adds nothing.
 
 Of host times that were fitted to end-to-end results, one for each layer carries over best to models
 and accelerators that were left out; none that grows with the batch or the devices was found beside
@@ -14,13 +15,14 @@ it.
 
 import equinox as eqx
 
-from qsopt.arrays import Scalar
+from qsopt.arrays import Scalar, entry
 from qsopt.physics import chunks
 from qsopt.physics.roofline import Spent
 from qsopt.physics.stage import Stage
 from qsopt.physics.step import Parts
 from qsopt.spec.efficiency import Server
-from qsopt.spec.model import Model
+from qsopt.spec.formats import Format
+from qsopt.spec.model import Model, moe_layers
 
 
 def served(seconds: Scalar, stage: Stage) -> Scalar:
@@ -51,6 +53,19 @@ def host_of_step(server: Server, model: Model) -> Scalar:
     return server.host + server.host_layer * model.layers
 
 
+def step_format(model: Model) -> Format:
+    """The format that a step's scale goes by: of the routed experts, or of the feed-forward layers
+    of a model without any.
+    """
+    precision = model.precision
+    return precision.ffn if moe_layers(model) is None else precision.experts
+
+
+def step_scale(server: Server, model: Model) -> Scalar:
+    """What a server multiplies the operators' time of a decode step by."""
+    return server.scale * entry(server.by_format, step_format(model).index)
+
+
 def first_token(server: Server, model: Model) -> Scalar:
     """What a first token takes beyond the reading of its prompt, while other requests go on [s]."""
     return server.first_layer * model.layers
@@ -60,10 +75,11 @@ def _scale_and_host(stage: Stage) -> tuple[Scalar, Scalar]:
     """What a server multiplies the operators' time of a forward by, and what it adds [s]."""
     server, load = stage.efficiency.server, stage.load
     step = host_of_step(server, stage.model) / stage.deployment.pipeline
+    scale = step_scale(server, stage.model)
     if load.chunk is None:
-        return server.scale, step
+        return scale, step
     decodes = chunks.runs(load.sequences)
     return (
-        decodes * server.scale + (1.0 - decodes) * server.prefill_scale,
+        decodes * scale + (1.0 - decodes) * server.prefill_scale,
         decodes * step + (1.0 - decodes) * server.prefill_host,
     )

@@ -8,10 +8,11 @@ popularity, no workspace, perfect overlap.
 
 from dataclasses import fields
 
+import equinox as eqx
 import jax
 import numpy as np
 
-from qsopt.arrays import Scalar, Table, entry, number, numbers
+from qsopt.arrays import Scalar, Table, entry, number, numbers, scalar
 from qsopt.record import Record
 from qsopt.spec.formats import FORMATS, Format
 from qsopt.spec.server_memory import ServerMemory
@@ -98,6 +99,8 @@ class Server(Record):
     """For each layer, what a first token takes beyond the reading of its prompt, while other
     requests go on [s].
     """
+    by_format: Table = eqx.field(converter=scalar, default_factory=lambda: np.ones(len(FORMATS)))
+    """`scale` where a model's weights have each format of `FORMATS`, in units of `scale`."""
 
 
 class Efficiency(Record):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from qsopt import load_model
+from qsopt.catalog.accelerators import load_accelerator
 from qsopt.catalog.efficiencies import efficiency_set
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Errors
@@ -9,6 +10,7 @@ from qsopt.fitted.expected import (
     NORMAL_MEDIAN,
     SOFTWARE,
     Expectation,
+    efficiency_for,
     expectation,
     served_set,
     shipped_calibration,
@@ -131,3 +133,13 @@ def test_mxfp4_experts_take_the_kernels_of_the_accelerator():
     assert share("trtllm", "h100") == pytest.approx(0.41)
     assert share("vllm", "h200") == pytest.approx(0.6)
     assert share(None, None) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("name", ["fitted", *SOFTWARE])
+def test_servers_hide_no_messages_unless_they_are_told_to(name: str):
+    """While prompts are read; kernels alone read them as DeepSeek-V3's deployment does."""
+    chip = load_accelerator("h200")
+    assert float(efficiency_for(name, chip).prefill_overlap) == 0.0
+    told = efficiency_for(name, chip, "prefill_overlap=0.9")
+    kernels = efficiency_set("kernels")
+    assert float(told.prefill_overlap) == float(kernels.prefill_overlap) == 0.9

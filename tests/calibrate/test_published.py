@@ -86,7 +86,7 @@ def test_what_cannot_be_used_is_counted_by_reason(published):
 def test_throughput_follows_from_the_time_of_a_request(published):
     found, _ = published
     runs = found[STATIC].unlabelled
-    host = Host(jnp.array([1.0]), jnp.array([0.0]), 1e-3, 4e-5, 0.5, 0.1)
+    host = Host(jnp.array([1.0]), jnp.ones((1, 3)), jnp.array([0.0]), 1e-3, 4e-5, 0.5, 0.1)
     request = 2048 * float(tpot(runs, host)[0]) + float(ttft(runs, host)[0])
     assert float(ttft(runs, host)[0]) > 2048 * float(runs.reading[0])
     assert float(throughput(runs, host)[0]) == pytest.approx(64 * 2048 / request / 2)

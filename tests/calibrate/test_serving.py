@@ -24,24 +24,27 @@ DATA = Path(
 )
 
 
+FACTORS = jnp.array([[0.95, 1.05, 1.0], [1.02, 1.0, 0.98]])
+
+
 def runs() -> Runs:
     generator = np.random.default_rng(0)
     step, waiting = (
         np.exp(generator.normal(-4.5, 1.0, 300)),
         np.exp(generator.normal(-6.0, 1.0, 300)),
     )
-    backend = generator.integers(0, 2, 300)
+    backend, width = generator.integers(0, 2, 300), generator.integers(0, 3, 300)
     model, gpu = generator.choice(["a", "b", "c"], 300), generator.choice(["x", "y"], 300)
     layers, answer = generator.integers(20, 90, 300) * 1.0, np.full(300, 500.0)
     ahead = waiting * np.exp(generator.normal(0.0, 1.0, 300))
-    truth = Host(jnp.array([0.9, 1.2]), jnp.array([4.0, 20.0]), 1e-3, 8e-5, 0.7, 0.2)
+    truth = Host(jnp.array([0.9, 1.2]), FACTORS, jnp.array([4.0, 20.0]), 1e-3, 8e-5, 0.7, 0.2)
 
     def made(times: np.ndarray, first: np.ndarray) -> Runs:
         texts = (model, gpu, model)
         rates = (times, waiting, step, step)
         load = (np.full(300, 8.0), layers, answer, ahead, first)
         place = (model, step, model)
-        return Runs(step, waiting, backend, *rates, *texts, *load, *place, ("one", "two"))
+        return Runs(step, waiting, backend, width, *rates, *texts, *load, *place, ("one", "two"))
 
     bare = made(step, step).unlabelled
     first = np.array(ttft(bare, truth))
@@ -68,12 +71,15 @@ def test_constants_are_recovered(tmp_path):
     for name in ("scale", "late"):
         one = getattr(found, name)
         np.testing.assert_allclose(getattr(again, name), [one[1], one.mean()], rtol=1e-3)
+    np.testing.assert_allclose(again.by_bits[0], found.by_bits[1], rtol=1e-3)
+    mean = np.mean(found.scale[:, None] * found.by_bits, axis=0) / np.mean(found.scale)
+    np.testing.assert_allclose(again.by_bits[1], mean, rtol=1e-3)
     for name in ("first_layer", "host_layer", "interference", "burst"):
         assert float(getattr(again, name)) == pytest.approx(float(getattr(found, name)), rel=1e-3)
 
 
 def test_times_of_a_run_by_hand():
-    """TPOT = 0.9 * 10 + 0.04 * 60 + 0.5 * 4 = 13.4 ms; TTFT = 100 * (2 + 0.1 * 30) + 60 * 1
+    """TPOT = 0.75 * 1.2 * 10 + 0.04 * 60 + 0.5 * 4 = 13.4 ms; TTFT = 100 * (2 + 0.1 * 30) + 60 * 1
     + 2 (0.9 * 10 + 0.04 * 60) = 582.8 ms; tokens/s of one device = 8 / (13.4 + 5.828) ms.
     """
     one = lambda value: np.array([value])  # noqa: E731
@@ -81,6 +87,7 @@ def test_times_of_a_run_by_hand():
         step=one(10e-3),
         waiting=one(4e-3),
         backend=one(0),
+        width=one(2),
         tpot=one(np.nan),
         reading=one(2e-3),
         sequences=one(8.0),
@@ -98,7 +105,8 @@ def test_times_of_a_run_by_hand():
         source=None,  # pyright: ignore[reportArgumentType]
         backends=("one",),
     )
-    host = Host(jnp.array([0.9]), jnp.array([2.0]), 1e-3, 40e-6, 0.5, 0.1)
+    factors = jnp.array([[0.5, 0.7, 1.2]])
+    host = Host(jnp.array([0.75]), factors, jnp.array([2.0]), 1e-3, 40e-6, 0.5, 0.1)
     assert float(tpot(run, host)[0]) == pytest.approx(13.4e-3)
     assert float(ttft(run, host)[0]) == pytest.approx(582.8e-3)
     assert float(throughput(run, host)[0]) == pytest.approx(8 / 19.228e-3)

@@ -200,6 +200,7 @@ def test_pairs_tell_how_errors_go_together() -> None:
         step=column,
         waiting=column,
         backend=np.zeros(2 * count, int),
+        width=np.zeros(2 * count, int),
         tpot=column,
         reading=column,
         sequences=column,

@@ -230,7 +230,9 @@ def test_the_calibration_page(whole: bool) -> None:
     error = Errors(10, 0.123, 0.456, -0.02)
     cells_of_row = dict.fromkeys((*COLUMNS, POOLED), "1.0 / 2.0")
     serving = {
-        "backends": [{"backend": "vllm", "scale": 1.05, "late_steps": 3.0}],
+        "backends": [
+            {"backend": "vllm", "scale": 1.05, "by_bits": [0.9, 1.0, 1.1], "late_steps": 3.0}
+        ],
         "host_layer_us": 37.0,
         "first_layer_us": 340.0,
         "interference": 0.89,

@@ -34,7 +34,9 @@ def at_predicted_pace(rows: PowerRows, server: ServerFit, source: str) -> PowerR
         np.array([float(getattr(one, name)) for one in constants])
         for name in ("scale", "host", "host_layer")
     )
-    return PowerRows(**{**vars(rows), "pace": scale * rows.step + host + layer * rows.layers})
+    factors = np.array([server.factors(str(name)) for name in names])
+    step = scale * np.take_along_axis(factors, rows.width[:, None], 1)[:, 0] * rows.step
+    return PowerRows(**{**vars(rows), "pace": step + host + layer * rows.layers})
 
 
 def log_errors(measured: PowerRows, predicted: PowerRows, law: PowerLaw) -> Column:

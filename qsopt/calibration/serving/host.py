@@ -8,25 +8,22 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import tomlkit
 from jaxtyping import Array, Float
 
 from qsopt.arrays import Scalar
 from qsopt.calibration.descent import minimiser
+from qsopt.calibration.serving import robust
 from qsopt.calibration.serving.runs import Host, Runs, tpot, ttft
 from qsopt.files import write_text
 from qsopt.fitted.errors import Column, Errors, ranked_right
 from qsopt.fitted.groups import digits, errors_list
-from qsopt.fitted.server import load_server_fit, of_software
+from qsopt.fitted.server import BITS, by_bits_table, load_server_fit, of_software
 from qsopt.units import MICROSECOND
 
 STEPS, RATE = 800, 0.05
 _START = {"late": 3.0, "first_layer": 1e-3, "host_layer": 3e-5, "burst": 0.1}
 """Constants that a descent does not begin with at 1."""
-
-_ROBUST = {"tpot": 0.15, "ttft": 0.3}
-"""Error of the log of a time above which a row counts less."""
 
 
 def fit_host(
@@ -40,8 +37,9 @@ def fit_host(
 
     def loss(free: Host, weight: Float[Array, " rows"]) -> Scalar:
         host = jax.tree.map(jnp.exp, free)
-        return sum(
-            _mean_loss(of(numbers, host), getattr(runs, name), weight, _ROBUST[name])
+        drawn = robust.RIDGE * jnp.sum(free.by_bits**2)
+        return drawn + sum(
+            _mean_loss(of(numbers, host), getattr(runs, name), weight)
             for name, of in (("tpot", tpot), ("ttft", ttft))
         )
 
@@ -56,7 +54,8 @@ def fit_host(
 
 def _start(backends: int) -> Host:
     """Logs of the constants that a descent begins with."""
-    ones = Host(jnp.ones(backends), jnp.ones(backends), *(jnp.ones(()) for _ in range(4)))
+    by_bits = jnp.ones((backends, len(BITS)))
+    ones = Host(jnp.ones(backends), by_bits, jnp.ones(backends), *(jnp.ones(()) for _ in range(4)))
     host = eqx.tree_at(
         lambda h: [getattr(h, name) for name in _START],
         ones,
@@ -66,13 +65,13 @@ def _start(backends: int) -> Host:
 
 
 def _mean_loss(
-    predicted: Float[Array, " rows"], measured: Column, weight: Float[Array, " rows"], robust: float
+    predicted: Float[Array, " rows"], measured: Column, weight: Float[Array, " rows"]
 ) -> Scalar:
     """Of the rows where anything was measured."""
     known = np.isfinite(measured)
     error = jnp.log(predicted) - np.log(np.where(known, measured, 1.0))
     counted = jnp.where(known, weight, 0.0)
-    loss = jnp.sum(counted * optax.losses.huber_loss(error, delta=robust))
+    loss = jnp.sum(counted * robust.loss(error))
     return loss / jnp.maximum(jnp.sum(counted), 1.0)
 
 
@@ -136,6 +135,7 @@ def save_host(host: Host, backends: tuple[str, ...], left: dict[str, Errors], pa
     constants = {
         backend: {
             "scale": digits(float(host.scale[place])),
+            "by_bits": by_bits_table(host.by_bits[place]),
             "late_steps": digits(float(host.late[place])),
         }
         for place, backend in enumerate(backends)
@@ -153,6 +153,7 @@ def load_host(path: Path, backends: tuple[str, ...]) -> Host:
     fit = load_server_fit(path)
     return Host(
         jnp.array([of_software(fit.scale, name) for name in backends]),
+        jnp.array([fit.factors(name) for name in backends]),
         jnp.array([of_software(fit.late, name) for name in backends]),
         jnp.asarray(fit.first_layer),
         jnp.asarray(fit.host_layer),

@@ -1,11 +1,13 @@
 """Energy per output token of servers: a law fitted to it, and checked on whole models and
 accelerators left out.
 
-    joules per token = limit * devices * ((step * T + memory * M + compute * C) / batch + sequence)
+    joules per token =
+        by_bits * limit * devices * ((step * T + memory * M + compute * C) / batch + sequence)
 
-T, M and C are the time of a step's operators, and those parts of it in which memory and matrix
-units work, from the decode model. Prompts of such tables are short beside the answers and their
-lengths guesses, so reading them is in the constants.
+with a factor for the bits of the weights, drawn to 1 as far as few models speak for it. T, M and C
+are the time of a step's operators, and those parts of it in which memory and matrix units work,
+from the decode model. Prompts of such tables are short beside the answers and their lengths
+guesses, so reading them is in the constants.
 """
 
 from collections.abc import Mapping
@@ -16,20 +18,24 @@ import jax
 import numpy as np
 from scipy.optimize import least_squares
 
+from qsopt.calibration.serving import robust
 from qsopt.calibration.serving.power import PowerRows, checked, power_rows, usable
 from qsopt.calibration.tables import names
 from qsopt.calibration.tables.columns import Skipped, Table, per_name
 from qsopt.fitted.errors import Column
 from qsopt.fitted.groups import Calibration, digits, errors_list
-from qsopt.fitted.power import FittedTokens
+from qsopt.fitted.power import FittedTokens, ServedTokens
+from qsopt.fitted.server import BITS, by_bits_table
 from qsopt.physics.energy import TokenLaw, token_energy
 from qsopt.units import MICROSECOND
 
-_START, _HIGHEST = (0.8, 0.3, 1.0, 20.0), (3.0, 3.0, 10.0, 1000.0)
-"""Of step, memory and compute in units of the limit, and of the time of a sequence [us]."""
+_LAW = ((0.01, 0.8, 3.0), (0.0, 0.3, 3.0), (0.0, 1.0, 10.0), (0.0, 20.0, 1000.0))
+"""Lowest, first and highest value of step, memory and compute in units of the limit, and of the
+time of a sequence [us].
+"""
 
-_ROBUST = 0.15
-"""Relative error above which a row counts less."""
+_BY_BITS = (0.2, 1.0, 5.0)
+"""The same of a factor for the bits of weights."""
 
 
 class EnergyRows(eqx.Module):
@@ -67,29 +73,30 @@ def read_joules(table: Table, calibration: Calibration, skipped: Skipped) -> Ene
     )
 
 
-def predicted_joules(rows: EnergyRows, law: TokenLaw) -> Column:
+def predicted_joules(rows: EnergyRows, served: ServedTokens) -> Column:
     """Energy per output token by a law [J]."""
-    power = rows.power
-    found = token_energy(law, rows.limit, power.step, power.compute, power.memory, power.batch)
-    return np.asarray(found)
+    power, times = rows.power, (rows.power.step, rows.power.compute, rows.power.memory)
+    found = token_energy(served.law, rows.limit, *times, power.batch)
+    return np.array(served.by_bits)[power.width] * np.asarray(found)
 
 
-def fit_joules(rows: EnergyRows) -> TokenLaw:
+def fit_joules(rows: EnergyRows) -> ServedTokens:
     """Constants by robust least squares on the logarithm of the energy."""
+    lowest, start, highest = np.transpose([*_LAW, *[_BY_BITS] * len(BITS)])
+    drawn = np.sqrt(robust.RIDGE * len(rows.joules))
 
     def residual(constants: np.ndarray) -> np.ndarray:
-        return np.log(predicted_joules(rows, _law(constants)) / rows.joules)
+        served = _served(constants)
+        error = np.log(predicted_joules(rows, served) / rows.joules)
+        size = np.sqrt(np.asarray(robust.loss(error)))
+        return np.concatenate([np.sign(error) * size, drawn * np.log(served.by_bits)])
 
-    lowest = np.array([0.01, 0.0, 0.0, 0.0])
-    found = least_squares(
-        residual, _START, bounds=(lowest, _HIGHEST), loss="soft_l1", f_scale=_ROBUST
-    )
-    return _law(found.x)
+    return _served(least_squares(residual, start, bounds=(lowest, highest)).x)
 
 
-def _law(constants: np.ndarray) -> TokenLaw:
-    step, memory, compute, sequence = constants
-    return TokenLaw(step, memory, compute, sequence * MICROSECOND)
+def _served(constants: np.ndarray) -> ServedTokens:
+    step, memory, compute, sequence, *by_bits = map(float, constants)
+    return ServedTokens(TokenLaw(step, memory, compute, sequence * MICROSECOND), tuple(by_bits))
 
 
 def check_joules(rows: EnergyRows) -> FittedTokens:
@@ -102,10 +109,12 @@ def check_joules(rows: EnergyRows) -> FittedTokens:
 
 def tokens_table(found: FittedTokens) -> Mapping[str, Any]:
     """Constants and errors as the file lists them."""
-    constants = {name: float(getattr(found.law, name)) for name in ("step", "memory", "compute")}
-    constants["sequence_us"] = float(found.law.sequence) / MICROSECOND
+    law = found.law.law
+    constants = {name: float(getattr(law, name)) for name in ("step", "memory", "compute")}
+    constants["sequence_us"] = float(law.sequence) / MICROSECOND
     return {
         **{name: digits(value) for name, value in constants.items()},
+        "by_bits": by_bits_table(found.law.by_bits),
         **{name: errors_list(left) for name, left in found.errors.items()},
     }
 

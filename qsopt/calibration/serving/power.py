@@ -30,8 +30,10 @@ from qsopt.files import write_text
 from qsopt.fitted.errors import Column, Errors, errors
 from qsopt.fitted.groups import Calibration, digits, errors_list
 from qsopt.fitted.power import COLUMNS, PACE, STEP, TOKENS, FittedPower, load_power
+from qsopt.fitted.server import width
 from qsopt.physics.energy import PowerLaw
 from qsopt.physics.evaluate import timing_by_operator
+from qsopt.physics.server import step_format
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.hardware import Cluster
 from qsopt.spec.model import Model
@@ -72,6 +74,8 @@ class PowerRows(eqx.Module):
     devices: Column
     layers: Column
     """Of the model."""
+    width: np.ndarray
+    """Index into the widths of weights, `fitted.server.BITS`."""
 
     def where(self, keep: np.ndarray) -> "PowerRows":
         """Only some rows."""
@@ -119,11 +123,18 @@ def power_rows(table: Table, calibration: Calibration) -> PowerRows:
         batch=batch,
         devices=devices,
         layers=per_name(table.text("model"), _layers),
+        width=np.array([width(step_format(_model(table, row))) for row in range(len(table))]),
     )
 
 
 def _layers(model: str) -> float:
     return float(load_model(model_name(model) or "").layers)
+
+
+def _model(table: Table, row: int) -> Model:
+    precision = str(table.text("precision")[row])
+    stored = "" if precision == "mxfp4" else precision  # the formats of the checkpoint itself
+    return precise(model_name(str(table.text("model")[row])) or "", stored)
 
 
 def _busy(table: Table, row: int, calibration: Calibration) -> tuple[float, float, float]:
@@ -132,9 +143,7 @@ def _busy(table: Table, row: int, calibration: Calibration) -> tuple[float, floa
         name: float(table.text(name)[row])
         for name in ("n_gpus", "ep", "attention_dp", "batch", "isl_guess", "osl")
     }
-    model, backend, gpu, precision = (
-        str(table.text(name)[row]) for name in ("model", "backend", "gpu", "precision")
-    )
+    backend, gpu = (str(table.text(name)[row]) for name in ("backend", "gpu"))
     chip = names.accelerator_name(gpu) or ""
     context = one["isl_guess"] + one["osl"] / 2.0
     efficiency = efficiency_of(calibration, backend, gpu, efficiency_set(KERNELS))
@@ -143,17 +152,8 @@ def _busy(table: Table, row: int, calibration: Calibration) -> tuple[float, floa
     deployment = Deployment(
         one["n_gpus"] / ranks, ranks, 1.0, max(one["ep"], 1.0), max(one["batch"], ranks)
     )
-    stored = "" if precision == "mxfp4" else precision  # the formats of the checkpoint itself
-    return tuple(
-        map(
-            float,
-            _times(
-                precise(model_name(model) or "", stored),
-                Service(cluster, Workload(context), efficiency),
-                deployment,
-            ),
-        )
-    )  # pyright: ignore[reportReturnType]
+    service = Service(cluster, Workload(context), efficiency)
+    return tuple(map(float, _times(_model(table, row), service, deployment)))  # pyright: ignore[reportReturnType]
 
 
 @jax.jit

@@ -8,11 +8,12 @@ host; time to first token from the prompts.
 A server with B sequences reads, while one of them decodes its osl tokens, the prompts of the B that
 replace them, so each token waits for B prefill/osl of that work. Step and prefill come from the
 decode model with the operators' efficiencies of that backend and accelerator; L is the number of
-layers; `scale` and `late` are one number for each backend, and `host`, `first`, `interference` and
-`burst` one for all. Clients that keep B requests up begin at once and ask again when they are
-answered, so a share of the others' prompts comes before one's own; and servers under such a load
-send tokens, and look for new requests, every so many steps (`late`). A request takes its TTFT and
-osl TPOT, and as many run at once as there are sequences: that gives tokens/s.
+layers; `scale` and `late` are one number for each backend, `scale` with a factor for the bits of
+the weights, and `host`, `first`, `interference` and `burst` one for all. Clients that keep B
+requests up begin at once and ask again when they are answered, so a share of the others' prompts
+comes before one's own; and servers under such a load send tokens, and look for new requests, every
+so many steps (`late`). A request takes its TTFT and osl TPOT, and as many run at once as there are
+sequences: that gives tokens/s.
 """
 
 from collections.abc import Callable
@@ -37,6 +38,8 @@ from qsopt.calibration.tables.columns import Skipped, Table, known, per_name, ti
 from qsopt.errors import InputError
 from qsopt.fitted.errors import Column
 from qsopt.fitted.groups import Calibration
+from qsopt.fitted.server import width
+from qsopt.physics.server import step_format
 from qsopt.units import MILLISECOND
 
 _DEFAULTS = {"precision": "", "ep": "1", "attention_dp": "1", "pp": "1"}
@@ -52,6 +55,8 @@ class Runs(eqx.Module):
     """Prefill work that falls on one token: B prefill/osl [s]."""
     backend: np.ndarray
     """Index into `backends`."""
+    width: np.ndarray
+    """Index into the widths of weights, `fitted.server.BITS`."""
     tpot: Column
     """Measured time per output token; NaN if only throughput was published [s]."""
     reading: Column
@@ -113,6 +118,8 @@ class Host(eqx.Module):
 
     scale: Float[Array, " backends"]
     """Time of a step in service over that of its operators."""
+    by_bits: Float[Array, "backends widths"]
+    """The same for weights of each width, in units of `scale`."""
     late: Float[Array, " backends"]
     """Steps after the reading of its prompt with which a first token is sent."""
     first_layer: Scalar = number()
@@ -128,6 +135,7 @@ class Host(eqx.Module):
 def bare_step(runs: Runs, host: Host) -> Scalar:
     """Predicted time of a step in which no prompt is read [s]."""
     scale = jnp.asarray(host.scale)[runs.backend]
+    scale = scale * jnp.asarray(host.by_bits)[runs.backend, runs.width]
     return scale * runs.step + host.host_layer * runs.layers
 
 
@@ -181,6 +189,7 @@ def runs_of(table: Table, calibration: Calibration, skipped: Skipped) -> Runs:
         step=step,
         waiting=waiting,
         backend=backend[fits],
+        width=np.array([width(step_format(case.model)) for case in cases]),
         tpot=_optional(table, "tpot_ms") * MILLISECOND,
         reading=reading,
         sequences=np.array(

@@ -18,7 +18,7 @@ from qsopt.catalog.models import load_model
 from qsopt.fitted import sets
 from qsopt.fitted.errors import Column
 from qsopt.fitted.groups import Calibration
-from qsopt.fitted.server import POOLED
+from qsopt.fitted.server import POOLED, by_default
 from qsopt.physics.evaluate import timing, whole_units
 from qsopt.physics.memory import memory
 from qsopt.physics.prefill import prefill_phase
@@ -107,7 +107,7 @@ def served_runs(table: Table, calibration: Calibration) -> list[ServedRun]:
     values pooled over software and accelerators.
     """
     columns = {name: table.number(name) for name in (*SIZES, "concurrency")}
-    base = efficiency_set(KERNELS)
+    base = by_default(efficiency_set(KERNELS))
     keys = joined(table, ("backend", "gpu"))
     efficiencies = {str(key): _efficiency(calibration, str(key), base) for key in np.unique(keys)}
     return [
