@@ -17,6 +17,7 @@ from qsopt.serving.metrics import request_metrics
 from qsopt.serving.plan import Plan
 from qsopt.serving.replica import Served
 from qsopt.spec.efficiency import Server
+from qsopt.spec.formats import FORMATS, number_format
 from qsopt.spec.service import Service
 
 MODEL, CLUSTER = qsopt.load_model("mixtral-8x7b"), qsopt.load_cluster("8xh100")
@@ -48,6 +49,24 @@ def test_a_step_is_scaled_and_waits_for_the_host() -> None:
     assert float(jnp.sum(found.breakdown.seconds)) == pytest.approx(float(found.step), rel=1e-12)
     assert float(found.breakdown.seconds[HOST]) == pytest.approx(3.6e-3, rel=1e-12)
     np.testing.assert_allclose(found.breakdown.memory, bare.breakdown.memory, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "form"), [("mixtral-8x7b", "experts"), ("qwen3-8b", "ffn")])
+def test_a_scale_goes_by_the_format_of_experts_or_feed_forward_layers(name: str, form: str) -> None:
+    """Half as long for weights in fp8, whatever the format of the rest; prompts take as long."""
+    factors = np.where(np.array(FORMATS) == "fp8", 0.5, 1.0)
+    server = eqx.tree_at(lambda s: s.by_format, Server(), factors)
+    wide = qsopt.load_model(name)
+    narrow = eqx.tree_at(lambda m: getattr(m.precision, form), wide, number_format("fp8"))
+    layout = Deployment(tensor=2.0, batch=16.0)
+    requests = {"prompt": 2048.0, "answer": 128.0}
+    for model, factor in ((wide, 1.0), (narrow, 0.5)):
+        bare, found = (metrics(model, service(one), layout) for one in (Server(), server))
+        assert float(found.step) == pytest.approx(factor * float(bare.step), rel=1e-12)
+        bare, found = (
+            qsopt.prefill(model, service(one, **requests), layout) for one in (Server(), server)
+        )
+        assert float(found.seconds) == pytest.approx(float(bare.seconds), rel=1e-12)
 
 
 def test_steps_of_several_tokens_wait_for_the_host_once() -> None:
@@ -102,5 +121,5 @@ def test_a_file_may_state_what_a_server_adds(tmp_path) -> None:
     found = qsopt.load_efficiency(tmp_path / "own.toml").server
     expected = Server(host=2e-3, host_layer=5e-5, first_layer=2e-3)
     for field in dataclasses.fields(Server):
-        value, wanted = (float(getattr(one, field.name)) for one in (found, expected))
-        assert value == pytest.approx(wanted, rel=1e-12)
+        value, wanted = (getattr(one, field.name) for one in (found, expected))
+        np.testing.assert_allclose(value, wanted, rtol=1e-12)

@@ -25,6 +25,7 @@ from qsopt.serving.ranking import Option
 from qsopt.serving.replica import Served
 from qsopt.serving.ways import SEARCHED, asked, best_ways, layouts_of, lists
 from qsopt.spec.efficiency import Server
+from qsopt.spec.formats import FORMATS
 from qsopt.spec.rules import PLAIN
 from qsopt.spec.service import Service
 
@@ -180,6 +181,10 @@ def test_what_servers_add_is_read_from_the_fit() -> None:
     assert float(one.scale) == fit.scale["vllm"]
     pooled = fit.server("fitted")
     assert float(pooled.scale) == pytest.approx(np.mean(list(fit.scale.values())))
+    places = [FORMATS.index(name) for name in ("mxfp4", "fp8_block", "bf16")]
+    np.testing.assert_allclose(one.by_format[places], fit.by_bits["vllm"])
+    steps = [fit.scale[name] * np.array(fit.by_bits[name]) for name in fit.scale]
+    np.testing.assert_allclose(pooled.scale * pooled.by_format[places], np.mean(steps, axis=0))
     assert float(one.first_layer) == float(pooled.first_layer) == fit.first_layer
     assert float(one.host_layer) == float(pooled.host_layer) == fit.host_layer
     assert float(one.interference) == fit.interference
