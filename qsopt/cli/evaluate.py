@@ -70,7 +70,7 @@ class Evaluate(Question):
         from qsopt.cli.plans import best_plan  # noqa: PLC0415  (a decode step needs none of it)
         from qsopt.report.records.serving import evaluate_request_record  # noqa: PLC0415
 
-        _, option, chosen = best_plan(self, model, service)
+        _, option, chosen = best_plan(model, service, self.request(), self.way_of_serving)
         return evaluate_request_record(option, self.inquiry(model, service), chosen)
 
     def check_way(self) -> None:

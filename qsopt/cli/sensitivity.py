@@ -45,6 +45,6 @@ class SensitivityCommand(Evaluate):
 
     def _of_plan(self, model: Model, service: Service) -> dict[str, Any]:
         """Of whole requests."""
-        served, option, chosen = best_plan(self, model, service)
+        served, option, chosen = best_plan(model, service, self.request(), self.way_of_serving)
         slopes = request_sensitivity(request_design(served, option.plan, option.way))
         return request_sensitivity_record(slopes, self.inquiry(model, service), option, chosen)
