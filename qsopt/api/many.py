@@ -30,7 +30,7 @@ from qsopt.spec.model import Model
 from qsopt.spec.service import Service
 from qsopt.spec.workload import Workload
 
-PART = 4_096
+PART = 8_192
 """Designs that one call evaluates on each device: more leave the cache of a core."""
 
 FOLDED = 4_000_000
