@@ -71,6 +71,14 @@ def _written(program: jax.stages.Compiled) -> bytes | None:
         return None
 
 
+def keep(key: str, program: jax.stages.Compiled) -> None:
+    """Leave a program in the store, where it has a form to be kept in."""
+    written = _written(program)
+    if written is not None:
+        stores[0].put(key, written)
+        _asked_for[key] = None
+
+
 def kept(key: str, leaves: list[Any]) -> tuple[OfNumbers | None, Any]:
     """The program of a key, and its value for these numbers; None where there is none, or it does
     not load or run here.
@@ -151,14 +159,6 @@ def _named(name: str) -> str:
 def _listed(key: str) -> list[str]:
     """The programs of a list, in the order in which they were asked for."""
     return (stores[0].get(key) or b"").decode("ascii", "replace").split() if stores else []
-
-
-def keep(key: str, program: jax.stages.Compiled) -> None:
-    """Leave a program in the store, where it has a form to be kept in."""
-    written = _written(program)
-    if written is not None:
-        stores[0].put(key, written)
-        _asked_for[key] = None
 
 
 @cache

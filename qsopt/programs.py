@@ -146,7 +146,7 @@ class Program(Generic[R]):
 
     def _made(
         self, key: str | None, structure: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> "OfNumbers":
+    ) -> OfNumbers:
         """The program compiled here, and left in the store."""
         with stores[0].apart():
             program = self.jitted.lower(*args, **kwargs).compile()
