@@ -24,7 +24,7 @@ from jax.core import Tracer
 
 from qsopt.arrays import is_concrete
 from qsopt.program_store import OfNumbers, keep, kept, stores, surroundings
-from qsopt.xp import is_of_jax
+from qsopt.xp import any_of_jax
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,8 +67,7 @@ def traced_once(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def either(*args: P.args, **kwargs: P.kwargs) -> R:
-        leaves = jax.tree.leaves((args, kwargs))
-        return jitted(*args, **kwargs) if is_of_jax(*leaves) else function(*args, **kwargs)
+        return (jitted if any_of_jax((args, kwargs)) else function)(*args, **kwargs)
 
     return either
 

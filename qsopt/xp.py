@@ -34,6 +34,11 @@ def is_of_jax(*values: Any) -> bool:
     return False
 
 
+def any_of_jax(tree: Any) -> bool:
+    """Whether a leaf of a pytree is an array of JAX, traced or not."""
+    return is_of_jax(*jax.tree.leaves(tree))
+
+
 def _either(name: str) -> Callable[..., Any]:
     plain, traced = getattr(np, name), getattr(jnp, name)
 
@@ -51,7 +56,6 @@ any = _either("any")
 arctan2 = _either("arctan2")
 argmax = _either("argmax")
 asarray = _either("asarray")
-broadcast_arrays = _either("broadcast_arrays")
 broadcast_to = _either("broadcast_to")
 ceil = _either("ceil")
 clip = _either("clip")
@@ -78,7 +82,7 @@ var = _either("var")
 where = _either("where")
 zeros_like = _either("zeros_like")
 
-inf, nan = np.inf, np.nan
+inf = np.inf
 arange: Any = np.arange
 finfo: Any = np.finfo
 int32: Any = np.int32
@@ -101,7 +105,7 @@ def stop_gradient(value: Any) -> Any:
 
 def fori_loop(low: int, high: int, body: Callable[[Any, Any], Any], state: Any) -> Any:
     """`lax.fori_loop`; a loop of Python where the state is not of JAX."""
-    if is_of_jax(*jax.tree.leaves(state)):
+    if any_of_jax(state):
         return lax.fori_loop(low, high, body, state)
     for index in range(low, high):
         state = body(index, state)
@@ -110,7 +114,7 @@ def fori_loop(low: int, high: int, body: Callable[[Any, Any], Any], state: Any) 
 
 def while_loop(is_open: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
     """`lax.while_loop`; a loop of Python where the state is not of JAX."""
-    if is_of_jax(*jax.tree.leaves(state)):
+    if any_of_jax(state):
         return lax.while_loop(is_open, body, state)
     while is_open(state):
         state = body(state)

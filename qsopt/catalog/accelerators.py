@@ -230,10 +230,9 @@ def _arithmetic(facts: HardwareFacts) -> np.ndarray:
 
 def _from_phrase(phrase: str) -> tuple[int, HardwareFacts, str]:
     said = read_phrase(phrase, accelerator_names())
-    path = _catalog_file(said.accelerator)
-    facts = facts_of(read(path), str(path))
+    facts, name = hardware_facts(said.accelerator), _catalog_file(said.accelerator).stem
     if said.domains is None:
-        return said.devices, facts, path.stem
+        return said.devices, facts, name
     devices = said.domains * said.devices
     if said.devices > facts.scale_up_devices:
         raise InputError(
@@ -241,7 +240,7 @@ def _from_phrase(phrase: str) -> tuple[int, HardwareFacts, str]:
             f"{facts.scale_up_devices}; write {devices}x{said.accelerator}, or state "
             f"scale_up.devices in a copy of its file"
         )
-    return devices, replace(facts, scale_up_devices=said.devices), path.stem
+    return devices, replace(facts, scale_up_devices=said.devices), name
 
 
 def _from_file(path: Path) -> tuple[int, HardwareFacts]:

@@ -65,7 +65,7 @@ def mapped(function: Callable[[Tree], Result], batch: Tree, beside: object = Non
         batch: records.
         beside: what else the function takes its numbers from.
     """
-    if xp.is_of_jax(*jax.tree.leaves((batch, beside))):
+    if xp.any_of_jax((batch, beside)):
         return jax.vmap(function)(batch)
     count = length(batch)
     return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count,)), function(batch))

@@ -16,7 +16,6 @@ from qsopt.spec.service import Service
 FEW = 2 * CHUNK
 """Layouts that NumPy searches for one model in less time than a program takes to be read."""
 
-
 WIDE = 256
 """Of them NumPy evaluates so many side by side."""
 

@@ -94,8 +94,8 @@ def optimize(
         if refined.answer is not None and certify > 0:
             better, certificate = _certified(evaluator, refined.answer, certify, whole)
             if certificate is not None and certificate.gap > 0:
-                beside_it = None if problem.minimize else polished_at(evaluator, relaxed, better)
-                refined = replace(refined, answer=better, beside=beside_it)
+                optimum = None if problem.minimize else polished_at(evaluator, relaxed, better)
+                refined = replace(refined, answer=better, beside=optimum)
                 fields = _solution_fields(evaluator, relaxed, ends, refined)
     seconds = {
         "compile": clock.seconds,

@@ -30,7 +30,7 @@ from qsopt.spec.counterfactual import ACTUAL, Counterfactual
 from qsopt.spec.deployment import Deployment
 from qsopt.spec.model import Model
 from qsopt.spec.service import Service
-from qsopt.xp import is_of_jax
+from qsopt.xp import any_of_jax
 
 R = TypeVar("R")
 
@@ -111,7 +111,7 @@ def _with_drafts(served: Served, stage: Stage, forward: Forward) -> Span:
 
 def _of_both(function: Callable[[R], Span], one: R, other: R) -> tuple[Span, Span]:
     """A function of two records of one structure, in turn: it compiles in the time of one."""
-    if not is_of_jax(*jax.tree.leaves((one, other))):
+    if not any_of_jax((one, other)):
         return function(one), function(other)
     both = jax.tree.map(lambda *leaves: jnp.stack(jnp.broadcast_arrays(*leaves)), one, other)
     found = lax.map(function, both)
